@@ -1,0 +1,21 @@
+"""The contracts: all that an author of a model, baseline or dataset needs to read. `TorchModel` is imported on first use."""
+
+from typing import Any
+
+from benchmark.contracts.data import Event, Frame, PointBatch, concatenate
+from benchmark.contracts.dataset import Dataset, DatasetInfo, DatasetSpec, EventSource
+from benchmark.contracts.model import MODES, Inputs, Mode, Model, ModelSpec, OptimConfig, Preset
+from benchmark.contracts.task import Task
+
+__all__ = [
+    "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Inputs", "Mode", "Model",
+    "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Task", "TorchModel", "concatenate",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TorchModel":
+        from benchmark.contracts.torch_model import TorchModel
+
+        return TorchModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,69 @@
+"""The dataset contract: one file in `datasets/` per public dataset, bound to `SPEC`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from benchmark.contracts.data import Event, Frame
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What never changes about a dataset."""
+
+    name: str
+    summary: str
+    licence: str
+    citation: str
+    frame: Frame
+    energy_unit: str
+    tasks: tuple[str, ...]
+    splits: tuple[str, ...] = ("train", "val", "test")
+    labels: Mapping[str, str] = field(default_factory=dict)  # label name -> meaning
+
+
+@runtime_checkable
+class EventSource(Protocol):
+    """Random access to the events of one split, in the order of their sorted ids. Nothing is loaded before asked for."""
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        """Stable, unique, sorted ids."""
+
+    @property
+    def n_points(self) -> Any:
+        """(n_events,) int64 raw number of points per event (numpy), known without reading the events."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Event: ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A dataset that is present on this machine."""
+
+    info: DatasetInfo
+    revision: str  # names the exact content, e.g. "v2" or "sim-1-3f9a..."
+    files: Mapping[str, str]  # file name -> sha256 (or a stated cheaper digest for files over 1 GB)
+
+    def events(self, split: str) -> EventSource:
+        """Events of one split."""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """How to get a dataset. `config` is a frozen dataclass type, every field commented.
+
+    `open(config, root)` returns the `Dataset` found under `root` (None: the default cache folder), making it first
+    where that needs no download (a simulation). `prepare(config, root)` downloads or simulates explicitly.
+    """
+
+    info: DatasetInfo
+    config: type
+    open: Callable[[Any, Path | None], Dataset]
+    prepare: Callable[[Any, Path | None], Dataset]
+    extras: tuple[str, ...] = ()  # optional packages needed, as import names

@@ -1,0 +1,107 @@
+"""The model contract: one file in `models/` or `baselines/` per public model, bound to `SPEC`. No torch needed here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmark.contracts.data import Frame, PointBatch
+from benchmark.contracts.task import Task
+
+# fft: pre-trained, everything trained; peft: pre-trained backbone fixed, published head trained; frozen: backbone fixed,
+# linear read-out trained; scratch: no pre-training, everything trained.
+Mode = Literal["fft", "peft", "frozen", "scratch"]
+MODES: tuple[str, ...] = ("fft", "peft", "frozen", "scratch")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model is told about the data it will get: nothing else is needed to build it."""
+
+    columns: tuple[str, ...]  # names of the columns of `PointBatch.feats`
+    frame: Frame
+
+    @property
+    def n_features(self) -> int:
+        """Number of feature columns C."""
+        return len(self.columns)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How a model is optimised. The number of steps is the benchmark's, the same for every model."""
+
+    lr: float = 1e-3  # peak learning rate
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_fraction: float = 0.1  # of all steps, linear from lr * final_lr_fraction
+    schedule: str = "cosine"  # cosine | constant | cyclical (triangular, one cycle per warm-up length)
+    final_lr_fraction: float = 0.05  # learning rate at the last step over the peak one
+    clip_norm: float = 3.0  # gradient clipping by global norm; 0 turns it off
+    backbone_lr_scale: float = 1.0  # learning rate of pre-trained weights over that of new ones (mode fft)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named choice of a model's hyper-parameters. Values override the config dataclass's and optimiser's defaults."""
+
+    model: Mapping[str, Any] = field(default_factory=dict)
+    optim: Mapping[str, Any] = field(default_factory=dict)
+    pretrain_optim: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None  # only `paper` presets may differ from the benchmark's rule
+    batch_size: int | None = None
+    pretrain_steps: int | None = None
+    pretrain_batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything the suite knows of a model without building it.
+
+    `build(config, inputs, task)` returns a `Model`. Presets always hold `default` and `tiny`; `paper` holds the published
+    hyper-parameters where there is a publication.
+    """
+
+    name: str
+    summary: str
+    config: type  # frozen dataclass, every field commented
+    build: Callable[[Any, Inputs, Task], Model]
+    presets: Mapping[str, Preset]
+    data: tuple[str, ...] = ("points",)
+    levels: tuple[str, ...] = ("point",)
+    kinds: tuple[str, ...] = ("classification",)
+    pretrains: bool = False  # has a self-supervised stage
+    mode_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # e.g. frozen -> a linear read-out
+    reference: str = ""  # paper, section and table
+    extras: tuple[str, ...] = ()  # optional packages needed, as import names
+    skip: Callable[[Task, str], str | None] = lambda task, device: None  # why it cannot do this task on this device
+
+
+class Model(ABC):
+    """What the suite asks of any model. Classical baselines derive from this, torch models from `TorchModel`."""
+
+    @abstractmethod
+    def fit(self, batches: Iterator[PointBatch], task: Task) -> None:
+        """Learn from labelled batches; a classical model reads each event once. Torch models use the shared loop."""
+
+    @abstractmethod
+    def predict(self, batch: PointBatch) -> np.ndarray:
+        """(N, n_classes) or (B, n_classes) float32 scores, larger is likelier; or predictions of a regression."""
+
+    @abstractmethod
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the fitted state to one file, atomically."""
+
+    @abstractmethod
+    def load(self, path: Path) -> Mapping[str, str]:
+        """Read what `save` wrote, strictly; returns the metadata. Raises CheckpointError."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of fitted parameters."""
+        return 0

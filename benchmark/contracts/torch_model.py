@@ -1,0 +1,126 @@
+"""`TorchModel`: the base that most authors derive from. Write `forward`; the shared loop supplies fit and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.contracts.data import PointBatch
+from benchmark.contracts.model import Model
+from benchmark.contracts.task import Task
+from benchmark.errors import CheckpointError
+
+
+class TorchModel(nn.Module, Model):
+    """A torch model. All randomness comes from torch's global generator, which the loop seeds anew at every step.
+
+    A subclass sets `self.task` (done by this constructor), implements `forward(batch) -> scores` with (N, n_outputs) for
+    a point task or (B, n_outputs) for an event task, and, for self-supervision, `pretrain_loss` and `backbone`.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        weights = task.class_weights
+        self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
+
+    def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
+        """Scalar training loss of a labelled batch; the task's own unless a model has a published one."""
+        from benchmark.losses import task_loss
+
+        return task_loss(self.task, scores, batch.target, self.class_weights)
+
+    def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar self-supervised loss of an unlabelled batch, and its named parts for the logs."""
+        raise NotImplementedError(f"{type(self).__name__} has no self-supervised stage")
+
+    def backbone(self) -> Iterable[nn.Module]:
+        """Modules whose weights pre-training gives. Modes `peft` and `frozen` keep them fixed and in evaluation mode."""
+        return ()
+
+    def pretraining_only(self) -> Iterable[nn.Module]:
+        """Modules that only `pretrain_loss` uses (decoder, mask token); they take no part in supervised training."""
+        return ()
+
+    def fit(self, batches: Iterator[PointBatch], task: Task) -> None:
+        """Not used: torch models are trained by `benchmark.training`."""
+        raise NotImplementedError("torch models are trained by the shared loop, benchmark.training.fit")
+
+    @torch.inference_mode()
+    def predict(self, batch: PointBatch) -> np.ndarray:
+        """Scores of a batch in evaluation mode, on the device of the model's parameters."""
+        self.eval()
+        device = next(self.parameters()).device
+        return np.asarray(self(batch.to_torch(device)).float().cpu().numpy())
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters that prediction uses (the pre-training decoder not counted)."""
+        unused = {id(p) for module in self.pretraining_only() for p in module.parameters()}
+        return sum(p.numel() for p in self.parameters() if id(p) not in unused)
+
+    def save(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the state as safetensors with metadata, atomically."""
+        from safetensors.torch import save_file
+
+        from benchmark.io import atomic_path
+
+        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.state_dict().items()}
+        with atomic_path(path) as partial:
+            save_file(state, partial, metadata={"model": type(self).__name__, **metadata})
+
+    def load(self, path: Path) -> Mapping[str, str]:
+        """Read a checkpoint of exactly this architecture."""
+        state, metadata = read_safetensors(path)
+        self._check(path, state, self.state_dict())
+        self.load_state_dict(state)
+        return metadata
+
+    def load_backbone(self, path: Path) -> Mapping[str, str]:
+        """Read only the backbone's weights from a (pre-training) checkpoint of the same architecture."""
+        state, metadata = read_safetensors(path)
+        owned = {id(t) for m in self.backbone() for t in (*m.parameters(), *m.buffers())}
+        own = {k: v for k, v in self.state_dict(keep_vars=True).items() if id(v) in owned}
+        wanted = {k: v for k, v in state.items() if k in own}
+        self._check(path, wanted, own)
+        self.load_state_dict(wanted, strict=False)
+        return metadata
+
+    def _check(self, path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Any]) -> None:
+        missing = sorted(set(expected) - set(found))
+        extra = sorted(set(found) - set(expected))
+        shapes = [k for k in expected if k in found and found[k].shape != expected[k].shape]
+        if not (missing or extra or shapes):
+            return
+        what = next(
+            text
+            for bad, text in (
+                (missing, f"lacks {len(missing)} tensors (first: {missing[:1]})"),
+                (extra, f"holds {len(extra)} unknown tensors (first: {extra[:1]})"),
+                (shapes, f"has other shapes in {len(shapes)} tensors (first: {shapes[:1]})"),
+            )
+            if bad
+        )
+        raise CheckpointError(
+            f"The checkpoint {path} {what}. A checkpoint of {type(self).__name__} with the same configuration was "
+            f"expected. Give the checkpoint's own --model, --preset and --set values."
+        )
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises CheckpointError for anything else."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            return {k: stream.get_tensor(k) for k in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The checkpoint {path} could not be read ({error}). A .safetensors file written by this suite was expected. "
+            f"Check the path given to --checkpoint."
+        ) from error

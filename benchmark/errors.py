@@ -1,0 +1,41 @@
+"""Errors that a user sees: one sentence each for what was wrong, what was expected, and what to type next.
+
+The command line prints the message on one line and ends with exit code 2; `--debug` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchmarkError(Exception):
+    """Base of everything that is the input's fault and not the program's."""
+
+
+class UnknownNameError(BenchmarkError):
+    """A name that nothing is registered under."""
+
+
+class ConfigError(BenchmarkError):
+    """A setting outside its range, of the wrong type, or that nothing reads."""
+
+
+class DataError(BenchmarkError):
+    """A file or folder that is missing, damaged, or of another format."""
+
+
+class CheckpointError(BenchmarkError):
+    """A checkpoint that does not belong to the model, or is damaged."""
+
+
+class RecordError(BenchmarkError):
+    """A record that cannot be read or written."""
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str], remedy: str) -> UnknownNameError:
+    """Error for a misspelt name, with the closest valid one where there is one."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return UnknownNameError(f"There is no {kind} {name!r}.{hint} Expected one of: {', '.join(names)}. {remedy}")
