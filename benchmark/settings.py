@@ -1,0 +1,75 @@
+"""Settings: frozen dataclasses, and typed `key=value` changes to them that refuse what nothing reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.errors import ConfigError, unknown_name
+
+T = TypeVar("T")
+
+
+def override(settings: T, changes: Mapping[str, Any], where: str) -> T:
+    """A copy of a dataclass with some fields changed; texts are converted to the field's type.
+
+    `where` names the section in messages. Raises UnknownNameError for a field that does not exist, ConfigError for a
+    value of another type.
+    """
+    hints = typing.get_type_hints(type(settings))
+    names = [f.name for f in dataclasses.fields(settings)]  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in names:
+            raise unknown_name(f"setting of {where}", name, names, "Correct the --set option.")
+        values[name] = _convert(value, hints[name], f"{where}.{name}")
+    try:
+        return dataclasses.replace(settings, **values)  # type: ignore[type-var]
+    except ValueError as error:  # a dataclass that checks its own ranges
+        raise ConfigError(f"{error} Correct the --set option.") from error
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, str]:
+    """`["model.depth=4", ...]` as a dictionary. Raises ConfigError for an item without `=`."""
+    result: dict[str, str] = {}
+    for item in assignments:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {item!r} has no value. `key=value` was expected. Type for example --set train.steps=100.")
+        result[key.strip()] = value.strip()
+    return result
+
+
+def as_dict(settings: Any) -> Any:
+    """Nested plain values of a dataclass, ready for JSON."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return {f.name: as_dict(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+    if isinstance(settings, Mapping):
+        return {str(k): as_dict(v) for k, v in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [as_dict(v) for v in settings]
+    return settings
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    adapter = TypeAdapter(hint)
+    try:
+        if not isinstance(value, str):
+            return adapter.validate_python(value)
+        if value.lower() == "none" and type(None) in typing.get_args(hint):
+            return None
+        if typing.get_origin(hint) in (tuple, list):
+            return adapter.validate_strings([v.strip() for v in value.strip("()[]").split(",") if v.strip()])
+        return adapter.validate_strings(value)
+    except ValidationError as error:
+        what = error.errors()[0]["msg"]
+        raise ConfigError(f"{where}={value!r} does not fit ({what}). {_expected(hint)} Correct the --set option.") from error
+
+
+def _expected(hint: Any) -> str:
+    name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    return f"A value of type {name} was expected."
