@@ -1,0 +1,14 @@
+"""Where the suite keeps what it can make again: packed events, downloads, pre-trained weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CACHE_VARIABLE = "PARTICLEBENCH_CACHE"
+
+
+def cache_dir() -> Path:
+    """The cache folder: $PARTICLEBENCH_CACHE, else ~/.cache/particlebench. It is not created here."""
+    chosen = os.environ.get(CACHE_VARIABLE, "").strip()
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "particlebench"
