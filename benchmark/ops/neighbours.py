@@ -15,7 +15,7 @@ from benchmark.ops._grid import frame_of, keys_of, lower_bound, runs_around, sor
 from benchmark.ops._jit import Float32, Int64, as_points, kernel
 
 BRUTE_FORCE_BELOW = 64  # so few points are searched faster one by one than through a grid
-MAX_RINGS = 6  # beyond this many rings of cells a lonely query compares all points instead
+MAX_RING = 4  # a lonely query with nothing so many cells around it compares all points instead
 
 
 class Neighbours(NamedTuple):
@@ -104,95 +104,79 @@ def ball_query(queries: Float32, points: Float32, radius: float, max_neighbours:
 
 
 @kernel
-def _offer(index: int, distance: np.float32, best: Int64, nearest: Float32) -> None:
-    """Insert a candidate into one query's ascending list; equal distances are ordered by index."""
-    slot = best.shape[0]
-    while slot > 0 and (distance < nearest[slot - 1] or (distance == nearest[slot - 1] and index < best[slot - 1])):
-        slot -= 1
-    for later in range(best.shape[0] - 1, slot, -1):
-        best[later] = best[later - 1]
-        nearest[later] = nearest[later - 1]
-    if slot < best.shape[0]:
-        best[slot] = index
-        nearest[slot] = distance
+def _rank(rows: Int64, queries: Float32, near: Float32, order: Int64, best: Int64, nearest: Float32) -> None:
+    """Fill the lists of the queries `rows` from the points `near`, whose indices are `order`, by insertion."""
+    k = best.shape[1]
+    for row in rows:
+        best[row] = -1
+        nearest[row] = np.float32(np.inf)
+        x, y, z = queries[row, 0], queries[row, 1], queries[row, 2]
+        worst = np.float32(np.inf)
+        for position in range(near.shape[0]):
+            dx, dy, dz = x - near[position, 0], y - near[position, 1], z - near[position, 2]
+            distance = dx * dx + dy * dy + dz * dz
+            if distance > worst:
+                continue
+            slot = k
+            while slot > 0 and (
+                distance < nearest[row, slot - 1]
+                or (distance == nearest[row, slot - 1] and order[position] < best[row, slot - 1])
+            ):
+                slot -= 1
+            if slot == k:
+                continue
+            for later in range(k - 1, slot, -1):
+                best[row, later] = best[row, later - 1]
+                nearest[row, later] = nearest[row, later - 1]
+            best[row, slot] = order[position]
+            nearest[row, slot] = distance
+            worst = nearest[row, k - 1]
 
 
 @kernel
-def _nearest_of_all(query: Float32, points: Float32, best: Int64, nearest: Float32) -> None:
-    last = best.shape[0] - 1
-    for i in range(points.shape[0]):
-        dx, dy, dz = query[0] - points[i, 0], query[1] - points[i, 1], query[2] - points[i, 2]
-        distance = dx * dx + dy * dy + dz * dz
-        if distance < nearest[last]:  # ascending i: an equal distance later cannot displace an earlier index
-            _offer(i, distance, best, nearest)
-
-
-@kernel
-def _nearest_all(queries: Float32, points: Float32, best: Int64, nearest: Float32) -> None:
-    for query in range(queries.shape[0]):
-        _nearest_of_all(queries[query], points, best[query], nearest[query])
-
-
-@kernel
-def _scan_cells(
-    query: Float32,
-    points: Float32,
-    order: Int64,
-    sorted_keys: Int64,
-    low: int,
-    high: int,
-    best: Int64,
-    nearest: Float32,
-) -> None:
-    """Offer the points of the cells with keys low..high to one query."""
-    last = best.shape[0] - 1
-    position = lower_bound(sorted_keys, low)
-    while position < order.shape[0] and sorted_keys[position] <= high:
-        i = order[position]
-        dx, dy, dz = query[0] - points[i, 0], query[1] - points[i, 1], query[2] - points[i, 2]
-        distance = dx * dx + dy * dy + dz * dz
-        if distance <= nearest[last]:
-            _offer(i, distance, best, nearest)
-        position += 1
+def _cells_within(key: int, ring: int, sorted_keys: Int64, n_y: int, n_z: int) -> Int64:
+    """Positions of the sorted points in the cells at most `ring` cells from cell `key` along each axis."""
+    cx, cy, cz = key // n_z // n_y, key // n_z % n_y, key % n_z
+    n_x = sorted_keys[-1] // n_z // n_y + 1
+    found = np.empty(sorted_keys.shape[0], dtype=np.int64)
+    n_found = 0
+    for ix in range(max(cx - ring, 0), min(cx + ring + 1, n_x)):
+        for iy in range(max(cy - ring, 0), min(cy + ring + 1, n_y)):
+            base = (ix * n_y + iy) * n_z
+            position = lower_bound(sorted_keys, base + max(cz - ring, 0))
+            while position < sorted_keys.shape[0] and sorted_keys[position] <= base + min(cz + ring, n_z - 1):
+                found[n_found] = position
+                n_found += 1
+                position += 1
+    return found[:n_found]
 
 
 @kernel
 def _nearest_in_grid(queries: Float32, points: Float32, size: float, best: Int64, nearest: Float32) -> None:
-    """Rings of cells around each query, outwards, until nothing nearer can lie beyond."""
+    """The queries of one cell look together into ever wider rings of cells, until nothing nearer can lie beyond."""
     frame = frame_of(queries, points, size)
     n_y, n_z = np.int64(frame[4]), np.int64(frame[5])
     keys = keys_of(points, frame)
     order = np.argsort(keys, kind="mergesort")
     sorted_keys = keys[order]
+    near = points[order]
     query_keys = keys_of(queries, frame)
-    n_x = sorted_keys[-1] // (n_y * n_z) + 1
+    by_cell, first = sort_by_cell(query_keys)
     last = best.shape[1] - 1
-    for query in range(queries.shape[0]):
-        target, found, found_at = queries[query], best[query], nearest[query]
-        row, cz = query_keys[query] // n_z, query_keys[query] % n_z
-        cx, cy = row // n_y, row % n_y
-        done = False
-        ring = 0
-        while not done and ring <= MAX_RINGS:
-            bottom, top = max(cz - ring, 0), min(cz + ring, n_z - 1)
-            for ix in range(max(cx - ring, 0), min(cx + ring + 1, n_x)):
-                for iy in range(max(cy - ring, 0), min(cy + ring + 1, n_y)):
-                    base = (ix * n_y + iy) * n_z
-                    whole = abs(ix - cx) == ring or abs(iy - cy) == ring
-                    if whole:
-                        _scan_cells(target, points, order, sorted_keys, base + bottom, base + top, found, found_at)
-                    else:  # inside the ring only its two caps are new
-                        for iz in (cz - ring, cz + ring):
-                            if 0 <= iz < n_z:
-                                _scan_cells(target, points, order, sorted_keys, base + iz, base + iz, found, found_at)
-            # What lies beyond this ring is at least `ring` cells away; the margin outweighs float32 rounding.
-            reach = ring * frame[3] * (1.0 - 1e-4)
-            done = found[last] >= 0 and np.float64(found_at[last]) < reach * reach
-            ring += 1
-        if not done:
-            found[:] = -1
-            found_at[:] = np.float32(np.inf)
-            _nearest_of_all(target, points, found, found_at)
+    for cell in range(first.shape[0] - 1):
+        pending = by_cell[first[cell] : first[cell + 1]]
+        ring = 1
+        while pending.shape[0] > 0 and ring <= MAX_RING:
+            positions = _cells_within(query_keys[pending[0]], ring, sorted_keys, n_y, n_z)
+            _rank(pending, queries, near[positions], order[positions], best, nearest)
+            # What lies beyond is at least `ring` cells away; the margin outweighs float32 rounding.
+            reach = np.float32(ring * frame[3] * (1.0 - 1e-4))
+            undecided = np.empty(pending.shape[0], dtype=np.bool_)
+            for i in range(pending.shape[0]):
+                undecided[i] = not nearest[pending[i], last] < reach * reach
+            pending = pending[undecided]
+            ring *= 2
+        _rank(pending, queries, near, order, best, nearest)
 
 
 def k_nearest(queries: Float32, points: Float32, k: int) -> tuple[Int64, Float32]:
@@ -209,7 +193,7 @@ def k_nearest(queries: Float32, points: Float32, k: int) -> tuple[Int64, Float32
         return best, nearest
     extent = float((among.max(0) - among.min(0)).max())
     if len(among) < max(BRUTE_FORCE_BELOW, 4 * k) or extent == 0:
-        _nearest_all(asked, among, best, nearest)
+        _rank(np.arange(len(asked)), asked, among, np.arange(len(among)), best, nearest)
     else:
         _nearest_in_grid(asked, among, _cell_for(among, k), best, nearest)
     return best, nearest
