@@ -9,7 +9,6 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-
 from pilarnet_files import make_events, write_folder  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,7 +20,7 @@ class RawEvent:
 
 
 def make_event(rng: np.random.Generator, sizes: tuple[int, ...] = (30, 60, 50, 8, 4), spread: int = 40) -> RawEvent:
-    """Clusters of the given sizes: low-energy scatters first, then semantic 0, 1, 2, 3, 0, 1 ..., as in the real files."""
+    """Clusters of the given sizes: low-energy scatters first, as in the real files, then semantic 0, 1, 2, 3, 0 ..."""
     rows, points = [], []
     for ordinal, size in enumerate(sizes):
         semantic = 4 if ordinal == 0 else (ordinal - 1) % 4
@@ -32,7 +32,8 @@ def make_event(rng: np.random.Generator, sizes: tuple[int, ...] = (30, 60, 50, 8
         cells = rng.choice(spread**3, size, replace=False)
         xyz = corner + np.stack(np.unravel_index(cells, (spread,) * 3), axis=1)
         energy = rng.lognormal(-1.9 if ordinal == 0 else -0.6, 0.6, size)
-        points.append(np.column_stack([xyz, energy, energy, rng.uniform(0, 2000, size), energy * 1e4, np.full(size, 0.3)]))
+        time, electrons, dx = rng.uniform(0, 2000, size), energy * 1e4, np.full(size, 0.3)
+        points.append(np.column_stack([xyz, energy, energy, time, electrons, dx]))
     extra = np.full((len(sizes), 6), -1.0)
     extra[1:] = rng.uniform(0, 900, (len(sizes) - 1, 6))
     extra[1:, 5] = rng.integers(0, 2, len(sizes) - 1)

@@ -1,0 +1,1 @@
+"""Events on their way to a model: packed cache, preprocessing, augmentation, batches."""

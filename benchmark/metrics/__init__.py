@@ -1,0 +1,1 @@
+"""Scores from additive per-event counts, and their uncertainties."""

@@ -1,0 +1,58 @@
+"""Checksums of large source files, taken once: a file is hashed again only when its size, times or inode changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+from benchmark.errors import BenchmarkError, DataError
+from benchmark.io import atomic_write_json, sha256_file, sha256_text
+from benchmark.paths import cache_dir
+
+WHOLE_LIMIT = 1 << 30  # bytes; larger files get the sampled digest
+N_SAMPLES = 64
+SAMPLE_BYTES = 1 << 20
+
+
+def file_digest(path: Path, memo: Path | None = None) -> str:
+    """Hex SHA-256 of a file; of one over 1 GiB, `sampled-` and the SHA-256 of its size and 64 evenly spaced MiB.
+
+    memo: folder of remembered digests (default `cache_dir()/digests`); one that cannot be written is done without.
+    Raises DataError where the file cannot be read.
+    """
+    path = path.resolve()
+    note = (memo or cache_dir() / "digests") / f"{sha256_text(str(path))[:24]}.json"
+    try:
+        stat = path.stat()
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        known = _remembered(note, state)
+        if known:
+            return known
+        digest = sha256_file(path) if stat.st_size <= WHOLE_LIMIT else f"sampled-{sampled_sha256(path)}"
+    except OSError as error:
+        what = error.strerror or error
+        raise DataError(f"{path} cannot be read: {what}. A readable file was expected. Check --data.") from error
+    with contextlib.suppress(BenchmarkError):  # only a memory of work done
+        atomic_write_json(note, {"path": str(path), "state": state, "digest": digest})
+    return digest
+
+
+def sampled_sha256(path: Path) -> str:
+    """Hex SHA-256 of the size and of N_SAMPLES blocks from the first to the last byte."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as stream:
+        for i in range(N_SAMPLES):
+            stream.seek(max(0, size - SAMPLE_BYTES) * i // (N_SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _remembered(note: Path, state: list[int]) -> str | None:
+    try:
+        kept = json.loads(note.read_text(encoding="utf-8"))
+        return str(kept["digest"]) if kept["state"] == state else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

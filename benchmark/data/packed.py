@@ -1,0 +1,289 @@
+"""Packed events: flat, memory-mapped columns built once from a slow format, then read in microseconds.
+
+A pack is a folder with one raw binary file per column and a `manifest.json` that is written last:
+
+    coords.bin    (N, 3) uint16   grid coordinates of all points of all events, in order
+    energy.bin    (N,)   float32
+    clusters.bin  (M, k) int32    per cluster: number of points, then its labels; points are sorted by cluster
+    offsets.bin   (E+1,) int64    event e owns points offsets[e]:offsets[e+1]
+    rows.bin      (E+1,) int64    event e owns clusters rows[e]:rows[e+1]
+
+Labels are stored once per cluster (70 times fewer numbers than once per point) and expanded when asked for. A pack is
+built in a temporary folder that is renamed at the end: its final name holds a whole pack or does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from benchmark.contracts import Event
+from benchmark.errors import DataError
+from benchmark.paths import CACHE_VARIABLE
+
+FORMAT = 1  # a change of the layout above makes every pack be built again
+ID_DIGITS = 7  # of an event's number in its id: ids sort like the events for files of up to ten million events
+STALE_S = 24 * 3600.0  # a temporary folder older than this was left by a killed build
+
+_DTYPES = {"coords": "<u2", "energy": "<f4", "clusters": "<i4", "offsets": "<i8", "rows": "<i8"}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive, already validated events on their way into a pack."""
+
+    coords: np.ndarray  # (n, 3) whole numbers 0..65535
+    energy: np.ndarray  # (n,)
+    clusters: np.ndarray  # (m, k) integers; column 0 is the number of points
+    n_points: np.ndarray  # (e,)
+    n_clusters: np.ndarray  # (e,)
+
+
+class ClusterLabels(Mapping[str, np.ndarray]):
+    """Point labels of one event, expanded from its cluster table on access: name -> (N,) int64.
+
+    `cluster` is the ordinal of the point's cluster in the event; the other names are the table's columns.
+    """
+
+    def __init__(self, table: np.ndarray, columns: tuple[str, ...]) -> None:
+        self._table = table  # (m, k) int32; column 0 is the number of points
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        sizes = self._table[:, 0]
+        if name == "cluster":
+            return np.repeat(np.arange(len(sizes)), sizes)
+        if name not in self._columns[1:]:
+            raise KeyError(name)
+        return np.repeat(self._table[:, self._columns.index(name)].astype(np.int64), sizes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("cluster", *self._columns[1:]))
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+class Pack:
+    """One pack, opened. Its arrays are mapped on first use, so that it is cheap to send to another process."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.columns: tuple[str, ...] = tuple(manifest["columns"])
+        self.n_events: int = manifest["n_events"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pack, (self.folder, self.manifest)
+
+    def _map(self, name: str) -> np.ndarray:
+        shape = tuple(self.manifest["shapes"][name])
+        mapped = np.memmap(self.folder / f"{name}.bin", dtype=_DTYPES[name], mode="r", shape=shape)
+        return mapped.view(np.ndarray)  # a plain array over the same pages: slices cost a third of a memmap's
+
+    @cached_property
+    def coords(self) -> np.ndarray:
+        """(N, 3) uint16."""
+        return self._map("coords")
+
+    @cached_property
+    def energy(self) -> np.ndarray:
+        """(N,) float32."""
+        return self._map("energy")
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """(M, k) int32."""
+        return self._map("clusters")
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """(E+1,) int64."""
+        return self._map("offsets")
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(E+1,) int64."""
+        return self._map("rows")
+
+    def event(self, index: int, event_id: str) -> Event:
+        """Event number `index` of the pack, as new arrays that do not refer to the file."""
+        begin, end = self.offsets[index], self.offsets[index + 1]
+        table = self.clusters[self.rows[index] : self.rows[index + 1]].copy()
+        return Event(
+            event_id=event_id,
+            coords=self.coords[begin:end].astype(np.float32),  # (N, 3) voxels
+            energy=self.energy[begin:end].copy(),  # (N,)
+            labels=ClusterLabels(table, self.columns),
+        )
+
+
+class PackedSource:
+    """An `EventSource` over one or more packs, in the order of (prefix, pack); ids are `<prefix>:<number>`."""
+
+    def __init__(self, packs: Sequence[tuple[str, Pack]]) -> None:
+        self.packs = tuple(sorted(packs, key=lambda pair: f"{pair[0]}:"))  # the order in which the ids sort
+        self._first = np.concatenate([[0], np.cumsum([p.n_events for _, p in self.packs])]).astype(np.int64)
+
+    @cached_property
+    def event_ids(self) -> tuple[str, ...]:
+        """Stable, unique, sorted ids."""
+        return tuple(f"{prefix}:{i:0{ID_DIGITS}d}" for prefix, pack in self.packs for i in range(pack.n_events))
+
+    @cached_property
+    def n_points(self) -> np.ndarray:
+        """(n_events,) int64 points per event before any cut."""
+        return np.concatenate([np.diff(pack.offsets) for _, pack in self.packs])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitem__(self, index: int) -> Event:
+        index = index + len(self) if index < 0 else index
+        if not 0 <= index < len(self):
+            raise IndexError(f"event {index} of {len(self)}")
+        which = int(np.searchsorted(self._first, index, side="right")) - 1
+        prefix, pack = self.packs[which]
+        inside = int(index - self._first[which])
+        return pack.event(inside, f"{prefix}:{inside:0{ID_DIGITS}d}")
+
+
+def open_pack(folder: Path) -> Pack | None:
+    """The pack in `folder`; None where there is none, or one of another layout or with a file of the wrong length."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            return None
+        for name, shape in manifest["shapes"].items():
+            expected = int(np.prod(shape)) * np.dtype(_DTYPES[name]).itemsize
+            if (folder / f"{name}.bin").stat().st_size != expected:
+                return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return Pack(folder, manifest)
+
+
+def verify(pack: Pack) -> list[str]:
+    """Names of the columns whose bytes differ from the checksum taken when the pack was built; reads everything."""
+    return [n for n, digest in sorted(pack.manifest["sha256"].items()) if _sha256(pack.folder / f"{n}.bin") != digest]
+
+
+def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], source: Mapping[str, Any]) -> Pack:
+    """Write a pack to `folder` from a stream of chunks, of which one at a time is held in memory.
+
+    columns: names of the cluster table's columns, the first of them the number of points. source: what the pack was
+    made from, kept in the manifest. Whatever the chunks raise passes through and leaves nothing behind; DataError when
+    the folder cannot be written (a full disk).
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        _remove_stale(folder.parent)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        manifest = _write_columns(temporary, columns, chunks)
+        manifest["source"] = dict(source)
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+        _move_into_place(temporary, folder)
+    except OSError as error:
+        raise DataError(
+            f"The event cache {folder} could not be written: {error.strerror or error}. A writable folder with free "
+            f"space was expected, and nothing was left half-written. Free some space, or set {CACHE_VARIABLE} to "
+            f"another folder."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    pack = open_pack(folder)
+    if pack is None:
+        what = f"The event cache {folder} changed while it was written"
+        raise DataError(f"{what}. One writer was expected. Repeat the command.")
+    return pack
+
+
+def _write_columns(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk]) -> dict[str, Any]:
+    writers = {name: _Writer(folder / f"{name}.bin", dtype) for name, dtype in _DTYPES.items()}
+    n_points = [np.zeros(1, np.int64)]
+    n_clusters = [np.zeros(1, np.int64)]
+    try:
+        for chunk in chunks:
+            writers["coords"].append(chunk.coords)
+            writers["energy"].append(chunk.energy)
+            writers["clusters"].append(chunk.clusters)
+            n_points.append(chunk.n_points)
+            n_clusters.append(chunk.n_clusters)
+        offsets, rows = np.cumsum(np.concatenate(n_points)), np.cumsum(np.concatenate(n_clusters))
+        writers["offsets"].append(offsets)
+        writers["rows"].append(rows)
+    finally:
+        digests = {name: writer.close() for name, writer in writers.items()}
+    total, table = int(offsets[-1]), int(rows[-1])
+    return {
+        "format": FORMAT,
+        "columns": list(columns),
+        "n_events": len(offsets) - 1,
+        "shapes": {
+            "coords": [total, 3],
+            "energy": [total],
+            "clusters": [table, len(columns)],
+            "offsets": [len(offsets)],
+            "rows": [len(rows)],
+        },
+        "sha256": digests,
+    }
+
+
+class _Writer:
+    """Appends arrays to a raw file and hashes what it wrote."""
+
+    def __init__(self, path: Path, dtype: str) -> None:
+        self._stream: BinaryIO = path.open("wb")
+        self._dtype = dtype
+        self._digest = hashlib.sha256()
+
+    def append(self, array: np.ndarray) -> None:
+        data = np.ascontiguousarray(array, dtype=self._dtype).tobytes()
+        self._stream.write(data)
+        self._digest.update(data)
+
+    def close(self) -> str:
+        with self._stream as stream:
+            stream.flush()
+            os.fsync(stream.fileno())
+        return self._digest.hexdigest()
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    if folder.exists():
+        if open_pack(folder) is not None:
+            return  # another process finished the same pack first
+        shutil.rmtree(folder)  # damaged or of another layout
+    try:
+        os.replace(temporary, folder)
+    except OSError:
+        if open_pack(folder) is None:
+            raise
+
+
+def _remove_stale(parent: Path) -> None:
+    if not parent.is_dir():
+        return
+    for path in sorted(parent.glob(".*.partial")):
+        if time.time() - path.stat().st_mtime > STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,169 @@
+"""A folder of PILArNet HDF5 files as a `Dataset`: `<root>/{train,val,test}/*.h5`, packed once, then memory-mapped.
+
+Real PILArNet-M, its mini version and simulated events in the same schema all open here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from benchmark.contracts import DatasetInfo, Frame
+from benchmark.data.digests import file_digest
+from benchmark.data.packed import FORMAT, Pack, PackedSource, build_pack, open_pack
+from benchmark.errors import DataError
+from benchmark.io import sha256_text
+from benchmark.paths import cache_dir
+from benchmark.progress import progress
+
+from ._pilarnet_h5 import GRID, Schema, inspect, read_chunks, side_file
+
+SPLITS = ("train", "val", "test")
+CITATION = (
+    "DeepLearnPhysics, PILArNet-M (Hugging Face); S. Young et al., Particle Trajectory Representation Learning with "
+    "Masked Point Modeling, arXiv:2502.02558"
+)
+
+# 768^3 voxels of 3 mm. The cube's corners lie on the unit sphere, as in PoLAr-MAE (`center_and_scale`).
+FRAME = Frame(
+    centre=(GRID / 2, GRID / 2, GRID / 2),
+    scale=1.0 / (GRID / 2 * 3.0**0.5),
+    extent=(float(GRID), float(GRID), float(GRID)),
+    unit="voxel of 3 mm",
+)
+
+LABELS = {
+    "semantic": "0 shower, 1 track, 2 Michel electron, 3 delta ray, 4 low-energy scatter",
+    "fragment": "id of the contiguous piece of a particle; -1 for low-energy scatters",
+    "group": "id of the particle, an electromagnetic shower being one; -1 for low-energy scatters",
+    "interaction": "id of the vertex that the particle comes from; -1 for low-energy scatters",
+    "pid": "0 photon, 1 electron, 2 muon, 3 pion, 4 proton; -1 for low-energy scatters (schema v2 on)",
+    "is_primary": "1 where the particle comes directly from the vertex (schema v3)",
+    "cluster": "ordinal of the cluster in the event",
+}
+
+_log = logging.getLogger("particlebench")
+
+
+class PilarnetDataset:
+    """The `Dataset` of one folder. Made by `open_pilarnet`."""
+
+    def __init__(
+        self,
+        root: Path,
+        info: DatasetInfo,
+        found: Mapping[str, Mapping[Path, Schema]],
+        cache: Path | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self.root = root
+        self.info = info
+        self.version = next(s.version for files in found.values() for s in files.values())
+        self._found = found  # split -> path -> schema, files in the order of their events' ids
+        self._cache = cache
+        self._revision = revision
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """Path below the root -> checksum (`benchmark.data.digests.file_digest`), side files included."""
+        paths = [p for files in self._found.values() for h5 in files for p in (h5, side_file(h5)) if p.is_file()]
+        return {p.relative_to(self.root).as_posix(): file_digest(p) for p in sorted(paths)}
+
+    @cached_property
+    def revision(self) -> str:
+        """The given name of the content; else the schema's version and a hash over the HDF5 files."""
+        if self._revision is not None:
+            return self._revision
+        lines = (f"{name} {digest}" for name, digest in sorted(self.files.items()) if name.endswith(".h5"))
+        return f"{self.version}-{sha256_text(chr(10).join(lines))[:12]}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that are present."""
+        return tuple(s for s in SPLITS if s in self._found)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about this folder, one sentence each."""
+        missing = [h5 for files in self._found.values() for h5 in files if not side_file(h5).is_file()]
+        return tuple(f"{side_file(p)} is missing: points per event are computed from the clusters." for p in missing)
+
+    def events(self, split: str) -> PackedSource:
+        """Events of one split, validated and packed into the cache on first use.
+
+        Raises DataError for a split that is not there, and for whatever is damaged in its files.
+        """
+        if split not in self._found:
+            raise DataError(
+                f"{self.root} has no .h5 files for the split {split!r}; it has {', '.join(self.splits)}. The folder "
+                f"{self.root / split} was expected. Choose another folder with --data, or prepare that split."
+            )
+        files = self._found[split]
+        return PackedSource([(path.stem, self._pack(path, schema)) for path, schema in files.items()])
+
+    def _pack(self, path: Path, schema: Schema) -> Pack:
+        name = path.relative_to(self.root).as_posix()
+        side = side_file(path)
+        source = {
+            "packed": FORMAT,
+            "schema": schema.version,
+            "events": file_digest(path),
+            "side_file": file_digest(side) if side.is_file() else None,
+        }
+        key = sha256_text(repr(sorted(source.items())))[:16]
+        folder = (self._cache or cache_dir() / "packed") / f"{path.stem}-{key}"
+        pack = open_pack(folder)
+        if pack is not None:
+            return pack
+        if not side.is_file():
+            _log.warning("%s is missing: points per event are computed from the clusters.", side)
+        with progress(f"packing {name}", schema.n_events) as bar:
+            chunks = read_chunks(path, schema, bar.update)
+            return build_pack(folder, schema.columns, chunks, {**source, "file": name})
+
+
+def open_pilarnet(
+    root: Path,
+    info: DatasetInfo,
+    version: str | None = None,
+    cache: Path | None = None,
+    *,
+    max_files: int = 0,
+    revision: str | None = None,
+) -> PilarnetDataset:
+    """The dataset in `root`, which holds at least one of the folders train, val, test with .h5 files.
+
+    version: the schema that all files must have, "v1", "v2" or "v3"; None takes it from the files. cache: folder of
+    packed events (default `cache_dir()/packed`). max_files: only the first files of each split, 0 for all. revision:
+    name of the exact content; None derives one from the schema and the files' checksums. Every file's header is checked
+    here, its events when `events(split)` packs them. Raises DataError, one sentence, for what is missing or damaged.
+    """
+    found: dict[str, dict[Path, Schema]] = {}
+    for split, paths in _h5_files(root).items():
+        found[split] = {path: inspect(path, version) for path in (paths[:max_files] if max_files else paths)}
+    schemas = {schema.version: path for files in found.values() for path, schema in files.items()}
+    if len(schemas) > 1:
+        (first, path), (second, other) = sorted(schemas.items())[:2]
+        raise DataError(
+            f"{root} mixes schemas: {path} is {first} and {other} is {second}. One schema was expected. "
+            f"Keep each in a folder of its own."
+        )
+    return PilarnetDataset(root, info, found, cache, revision)
+
+
+def _h5_files(root: Path) -> dict[str, list[Path]]:
+    """Files of the splits that are there, in the order in which their events' ids sort."""
+    if not root.is_dir():
+        raise DataError(
+            f"There is no folder {root}. A folder with train, val or test and PILArNet .h5 files in them was expected. "
+            f"Check --data, or type `python -m benchmark data prepare --help`."
+        )
+    found = {s: sorted((root / s).glob("*.h5"), key=lambda p: f"{p.stem}:") for s in SPLITS if (root / s).is_dir()}
+    if any(found.values()):
+        return {split: paths for split, paths in found.items() if paths}
+    where = "no .h5 file in " + " or ".join(found) if found else "none of the folders train, val, test"
+    remedy = f"Type --data {root.parent}" if sorted(root.glob("*.h5")) and root.name in SPLITS else "Check --data"
+    example = root / "test" / "generic_v2_100_v2.h5"
+    raise DataError(f"{root} has {where}. PILArNet files such as {example} were expected. {remedy}.")
