@@ -1,0 +1,233 @@
+"""`RunConfig`: everything that decides a run's result, fully resolved, frozen and printable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry, tasks
+from benchmark.budget import parse_labels
+from benchmark.contracts import MODES, DatasetSpec, ModelSpec, OptimConfig, Preset, Task
+from benchmark.data.preprocess import Preprocess
+from benchmark.errors import CheckpointError, ConfigError, unknown_name
+from benchmark.io import sha256_file, sha256_text
+from benchmark.settings import as_dict, override, parse_assignments
+
+DEFAULT_TASK = "lartpc-segmentation"
+DEFAULT_DATASET = "lartpc-sim"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Supervised training. One rule for every model and every budget: this many steps, then the last weights."""
+
+    steps: int = 300  # optimiser steps
+    batch_size: int = 8  # events per step
+    rotate: bool = True  # one uniform random rotation per event and step, the only augmentation
+    precision: str = "auto"  # auto | 32 | bf16; auto is bf16 on GPUs and on CPUs with AMX, else 32
+    checkpoint_every: int = 50  # steps between the states that an interrupted run resumes from
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name}={getattr(self, name)} is not possible. A number from 1 on was expected.")
+        if self.precision not in ("auto", "32", "bf16"):
+            raise ValueError(f"precision={self.precision!r} is not known. One of auto, 32, bf16 was expected.")
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainConfig):
+    """Self-supervised training on unlabelled events of the training split. Done once, reused by every label budget."""
+
+    steps: int = 250  # optimiser steps
+    events: int = 2000  # unlabelled events at most; 0 takes all of the training split
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is run. Equal configurations on equal data and code have equal fingerprints."""
+
+    task: Task
+    dataset: str
+    data: Any  # the dataset's own settings
+    preprocess: Preprocess
+    model: str
+    preset: str
+    model_config: Any  # the model's own settings
+    optim: OptimConfig
+    train: TrainConfig
+    labels: int | None  # labelled events; None means all
+    mode: str
+    draw: int
+    seed: int
+    pretrain: PretrainConfig | None = None  # None: this mode or model has no pre-training
+    pretrain_optim: OptimConfig | None = None
+    checkpoint: str | None = None  # path of pre-trained weights given by the user, instead of pre-training
+    checkpoint_sha256: str | None = None
+    max_minutes: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return dict(as_dict(self))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user typed, before presets and defaults are filled in."""
+
+    model: str
+    task: str = DEFAULT_TASK
+    dataset: str | None = None
+    preset: str = "default"
+    labels: str = "100"
+    mode: str | None = None
+    draw: int = 0
+    seed: int = 0
+    checkpoint: str | None = None
+    max_minutes: float | None = None
+    assignments: tuple[str, ...] = ()
+
+
+def resolve(request: Request) -> RunConfig:
+    """Fill in the preset's and the suite's defaults, then the user's own values. Raises ConfigError, UnknownNameError."""
+    task = tasks.task(request.task)
+    labels = parse_labels(request.labels)
+    spec = registry.model_spec(request.model)
+    preset = _preset(spec, request.preset)
+    mode = _mode(spec, request.mode)
+    dataset = request.dataset or DEFAULT_DATASET
+    data_spec = registry.dataset_spec(dataset)
+    _check_pair(spec, data_spec, task)
+    for name in ("draw", "seed"):
+        if getattr(request, name) < 0:
+            raise ConfigError(f"--{name} {getattr(request, name)} is negative. A whole number from 0 on was expected. Type --{name} 0.")
+    pretrains = spec.pretrains and mode != "scratch"
+    sections = _sections(spec, data_spec, preset, request.preset, mode, pretrains)
+    _apply(sections, request.assignments)
+    return RunConfig(
+        task=task, dataset=data_spec.info.name, model=spec.name, preset=request.preset, labels=labels, mode=mode,
+        draw=request.draw, seed=request.seed, checkpoint=request.checkpoint, checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains),
+        max_minutes=request.max_minutes, data=sections["data"], preprocess=sections["preprocess"],
+        model_config=sections["model"], optim=sections["optim"], train=sections["train"],
+        pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
+    )  # fmt: skip
+
+
+def pretraining_fingerprint(config: RunConfig, data_revision: str, code: str, spec: ModelSpec) -> str:
+    """Names one pre-training: its own settings, the data and the model's code; labels, draw and mode do not matter."""
+    by_mode = {name for overrides in spec.mode_overrides.values() for name in overrides}
+    model = {k: v for k, v in as_dict(config.model_config).items() if k not in by_mode}
+    parts = {
+        "data": [config.dataset, data_revision, as_dict(config.preprocess), config.task.drop_classes],
+        "model": [config.model, model, code],
+        "pretrain": [as_dict(config.pretrain), as_dict(config.pretrain_optim), config.seed],
+    }
+    return sha256_text(json.dumps(parts, sort_keys=True))
+
+
+def fingerprint(config: RunConfig, data_revision: str, code: str, device: str, precision: str) -> str:
+    """Names one result: configuration, data revision, task version, the model's code, kind of device, precision."""
+    settings = {k: v for k, v in config.as_dict().items() if k != "checkpoint"}  # its hash counts, not where it lies
+    parts = {"config": settings, "data": data_revision, "code": code, "device": device, "precision": precision}
+    return sha256_text(json.dumps(parts, sort_keys=True))
+
+
+def _sections(
+    spec: ModelSpec, data_spec: DatasetSpec, preset: Preset, preset_name: str, mode: str, pretrains: bool
+) -> dict[str, Any]:
+    """Every section of settings that `--set section.key=value` can reach, with the preset's values in it."""
+    model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(mode, {})}, "model")
+    train, pretrain = TrainConfig(), PretrainConfig()
+    if preset_name == "tiny":
+        train, pretrain = TrainConfig(steps=10, batch_size=2), PretrainConfig(steps=10, batch_size=2, events=50)
+    train = override(train, _given(steps=preset.steps, batch_size=preset.batch_size), "train")
+    pretrain = override(pretrain, _given(steps=preset.pretrain_steps, batch_size=preset.pretrain_batch_size), "pretrain")
+    sections = {
+        "model": model,
+        "optim": override(OptimConfig(), preset.optim, "optim"),
+        "train": train,
+        "preprocess": Preprocess(),
+        "data": data_spec.config(),
+    }
+    if pretrains:
+        sections["pretrain"] = pretrain
+        sections["pretrain_optim"] = override(OptimConfig(), preset.pretrain_optim, "pretrain_optim")
+    return sections
+
+
+def _apply(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:
+    changes: dict[str, dict[str, str]] = {}
+    for key, value in parse_assignments(list(assignments)).items():
+        section, name = _locate(sections, key)
+        changes.setdefault(section, {})[name] = value
+    for section, values in changes.items():
+        sections[section] = override(sections[section], values, section)
+
+
+def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
+    """The section and field that `key` means: `section.field`, or a field's name alone where only one section has it."""
+    section, dot, name = key.partition(".")
+    if dot:
+        if section not in sections:
+            raise unknown_name("section of settings", section, sections, "Correct the --set option.")
+        return section, name
+    fields = {s: [f.name for f in dataclasses.fields(v)] for s, v in sections.items()}
+    owners = [s for s, names in fields.items() if key in names]
+    if len(owners) == 1:
+        return owners[0], key
+    if owners:
+        choice = ", ".join(f"{o}.{key}" for o in owners)
+        raise ConfigError(f"--set {key} means several settings. One of {choice} was expected. Name the section.")
+    raise unknown_name("setting", key, sorted({n for names in fields.values() for n in names}), "Correct the --set option.")
+
+
+def _preset(spec: ModelSpec, name: str) -> Preset:
+    if name not in spec.presets:
+        raise unknown_name(f"preset of {spec.name}", name, spec.presets, "Correct --preset.")
+    return spec.presets[name]
+
+
+def _mode(spec: ModelSpec, mode: str | None) -> str:
+    if mode is None:
+        return "fft" if spec.pretrains else "scratch"
+    if mode not in MODES:
+        raise unknown_name("mode", mode, MODES, "Correct --mode.")
+    if mode != "scratch" and not spec.pretrains:
+        raise ConfigError(
+            f"--mode {mode} needs pre-training, which {spec.name} does not have. Only --mode scratch fits. Leave --mode out."
+        )
+    return mode
+
+
+def _checkpoint_sha256(checkpoint: str | None, pretrains: bool) -> str | None:
+    if checkpoint is None:
+        return None
+    if not pretrains:
+        raise ConfigError(
+            f"--checkpoint {checkpoint} has no use here: this model and mode start from random weights. A self-supervised "
+            f"model in mode fft, peft or frozen was expected. Leave --checkpoint out."
+        )
+    if not Path(checkpoint).is_file():
+        raise CheckpointError(f"There is no checkpoint {checkpoint}. A .safetensors file was expected. Correct --checkpoint.")
+    return sha256_file(Path(checkpoint))
+
+
+def _check_pair(spec: ModelSpec, data_spec: DatasetSpec, task: Task) -> None:
+    if task.name not in data_spec.info.tasks:
+        raise ConfigError(
+            f"The dataset {data_spec.info.name} has no labels for {task.name}. One of its own tasks was expected "
+            f"({', '.join(data_spec.info.tasks)}). Correct --task or --dataset."
+        )
+    if task.data not in spec.data or task.level not in spec.levels or task.kind not in spec.kinds:
+        raise ConfigError(
+            f"{spec.name} cannot do {task.name} ({task.level}-level {task.kind} on {task.data}). A model for this kind "
+            f"of task was expected. Type `python -m benchmark list models`."
+        )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None}

@@ -1,0 +1,143 @@
+"""Run records: one JSON file per run, schema-versioned, written whole or not at all. No torch needed.
+
+Schema 1. Every field is commented where `RunRecord` declares it; a reader refuses newer schemas and damaged files.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import RecordError
+from benchmark.io import atomic_write_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that is known of one run."""
+
+    fingerprint: str  # sha256 of what decides the result
+    status: str  # finished | stopped (by --max-minutes) | failed
+    created: str  # UTC, ISO 8601
+    command: list[str]  # as typed
+    config: dict[str, Any]  # RunConfig, fully resolved
+    task: dict[str, Any]  # name, version, classes, primary metric
+    dataset: dict[str, Any]  # name, revision, simulated?, files with digests
+    events: dict[str, Any]  # labelled, unlabelled, selection, test counts; excluded events by reason
+    subset_sha256: str  # of the labelled events' ids
+    metrics: dict[str, Any] = field(default_factory=dict)  # score -> {value, low, high}; None where undefined
+    per_event: dict[str, Any] = field(default_factory=dict)  # packed additive counts, for paired comparisons
+    training: dict[str, Any] = field(default_factory=dict)  # steps, last loss, pre-training fingerprint ...
+    resources: dict[str, Any] = field(default_factory=dict)  # parameters, wall_s, events per second, peak memory
+    environment: dict[str, Any] = field(default_factory=dict)  # device, threads, precision, versions, commit, dirty
+    error: str | None = None  # of a failed run
+    schema: int = SCHEMA
+
+    @property
+    def model(self) -> str:
+        """Registry name of the model."""
+        return str(self.config["model"])
+
+
+def records_dir() -> Path:
+    """Where records go: $PARTICLEBENCH_RECORDS, else leaderboards/records under the current folder."""
+    return Path(os.environ.get("PARTICLEBENCH_RECORDS", "leaderboards/records"))
+
+
+def record_path(root: Path, record: RunRecord) -> Path:
+    """`<root>/<task>/<dataset>/<model>-<labels>-d<draw>-s<seed>-<fingerprint>.json`."""
+    c = record.config
+    labels = "all" if c["labels"] is None else c["labels"]
+    name = f"{_safe(record.model)}-{labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
+    suffix = ".failed.json" if record.status == "failed" else ".json"
+    return root / _safe(record.task["name"]) / _safe(record.dataset["name"]) / f"{name}{suffix}"
+
+
+def write_record(root: Path, record: RunRecord) -> Path:
+    """Write one record atomically; returns its path. Raises RecordError."""
+    path = record_path(root, record)
+    atomic_write_json(path, dataclasses.asdict(record))
+    return path
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read one record. Raises RecordError for a damaged file, missing or unknown fields, or a newer schema."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"The record {path} is damaged ({error}). A JSON record was expected. Delete it and run again.") from error
+    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+        raise RecordError(f"{path} is not a run record. A JSON object with `schema` was expected. Move it elsewhere.")
+    if values["schema"] > SCHEMA:
+        raise RecordError(
+            f"The record {path} has schema {values['schema']}. At most {SCHEMA} was expected. Update particlebench."
+        )
+    known = {f.name for f in dataclasses.fields(RunRecord)}
+    required = {
+        f.name
+        for f in dataclasses.fields(RunRecord)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    if set(values) - known or required - set(values):
+        wrong = sorted((set(values) - known) | (required - set(values)))
+        raise RecordError(f"The record {path} lacks or adds fields ({', '.join(wrong)}). Schema {SCHEMA} was expected. Delete it and run again.")
+    return RunRecord(**values)
+
+
+def read_records(root: Path) -> tuple[list[RunRecord], list[str]]:
+    """All records under `root` in sorted order, and one message for each file that could not be read."""
+    records, problems = [], []
+    for path in sorted(root.rglob("*.json")):
+        try:
+            records.append(read_record(path))
+        except RecordError as error:
+            problems.append(str(error))
+    return records, problems
+
+
+def find_record(root: Path, fingerprint: str) -> RunRecord | None:
+    """The finished record with this fingerprint, if there is one."""
+    for path in sorted(root.rglob(f"*-{fingerprint[:12]}.json")):
+        record = read_record(path)
+        if record.fingerprint == fingerprint and record.status == "finished":
+            return record
+    return None
+
+
+def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any]:
+    """Additive counts per event, compactly: zlib and base64 of little-endian int32."""
+    raw = np.ascontiguousarray(counts, dtype="<i4").tobytes()
+    return {
+        "encoding": "base64 zlib int32 little-endian",
+        "shape": list(counts.shape),
+        "data": base64.b64encode(zlib.compress(raw, 9)).decode(),
+        "event_ids_sha256": _ids_sha256(event_ids),
+    }
+
+
+def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:
+    """Inverse of `pack_counts`: the (n_events, ...) int32 array."""
+    raw = zlib.decompress(base64.b64decode(packed["data"]))
+    return np.frombuffer(raw, dtype="<i4").reshape(packed["shape"])
+
+
+def _ids_sha256(event_ids: tuple[str, ...]) -> str:
+    from benchmark.io import sha256_text
+
+    return sha256_text("\n".join(event_ids))
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)

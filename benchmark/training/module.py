@@ -1,0 +1,84 @@
+"""What Lightning trains: a model, one of its two losses, its optimiser and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from benchmark.contracts import OptimConfig, PointBatch
+from benchmark.contracts.torch_model import TorchModel
+from benchmark.seeding import seed_from
+
+
+def lr_factor(step: int, n_steps: int, optim: OptimConfig) -> float:
+    """Learning rate at a step over the peak one: linear warm-up, then cosine, constant or triangular cycles.
+
+    Warm-up runs from `final_lr_fraction` to 1; the cosine ends at `final_lr_fraction` (PoLAr-MAE, Table 6).
+    """
+    floor = optim.final_lr_fraction
+    warmup = max(1, round(optim.warmup_fraction * n_steps))
+    if optim.schedule == "cyclical":
+        phase = abs((step / warmup) % 2 - 1)  # 1 at the start of a cycle, 0 at its peak
+        return floor + (1 - floor) * (1 - phase)
+    if step < warmup:
+        return floor + (1 - floor) * (step + 1) / warmup
+    if optim.schedule == "constant":
+        return 1.0
+    progress = min(1.0, (step - warmup) / max(1, n_steps - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Training(lightning.LightningModule):
+    """One stage (`pretrain` or `finetune`) of one model."""
+
+    def __init__(self, model: TorchModel, optim: OptimConfig, n_steps: int, seed: int, stage: str, frozen: bool) -> None:
+        super().__init__()
+        self.model, self.optim, self.n_steps, self.seed, self.stage = model, optim, n_steps, seed, stage
+        self.frozen = list(model.backbone()) if frozen else []
+        unused = list(model.pretraining_only()) if stage == "finetune" else []
+        for module in (*self.frozen, *unused):
+            module.requires_grad_(False)
+
+    def training_step(self, batch: PointBatch, index: int) -> Tensor:
+        """Loss of one batch. The generators are seeded by the step, so a resumed run draws the same numbers."""
+        torch.manual_seed(seed_from("training step", self.stage, self.seed, self.global_step))
+        for module in self.frozen:
+            module.eval()
+        if self.stage == "pretrain":
+            loss, parts = self.model.pretrain_loss(batch)
+            self.log_dict({f"{self.stage}/{k}": v.detach() for k, v in parts.items()}, batch_size=batch.n_events)
+        else:
+            loss = self.model.loss(batch, self.model(batch))
+        self.log(f"{self.stage}/loss", loss.detach(), batch_size=batch.n_events)
+        self.log(f"{self.stage}/lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with decay on weight matrices only, a smaller rate for pre-trained weights, and a schedule per step."""
+        o = self.optim
+        optimiser = torch.optim.AdamW(self._groups(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(step, self.n_steps, o))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        backbone = {id(p) for m in self.model.backbone() for p in m.parameters()} if self.stage == "finetune" else set()
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                groups.setdefault((id(parameter) in backbone, parameter.ndim > 1), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr": self.optim.lr * (self.optim.backbone_lr_scale if in_backbone else 1.0),
+                "weight_decay": self.optim.weight_decay if decays else 0.0,
+            }
+            for (in_backbone, decays), parameters in groups.items()
+        ]
+
+    def transfer_batch_to_device(self, batch: PointBatch, device: torch.device, index: int) -> PointBatch:
+        """Batches know how to move themselves."""
+        return batch.to_torch(device)
