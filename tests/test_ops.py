@@ -124,6 +124,16 @@ def test_full_balls_are_thinned_and_slots_beyond_a_ball_repeat_its_first_point()
     assert np.array_equal(groups.indices[~groups.mask], first[~groups.mask])
 
 
+def test_a_limit_on_groups_keeps_the_first_or_spreads_over_the_event():
+    points = cloud("line", 3000)
+    every = group_event(points, GroupingConfig(max_groups=None)).centres
+    first = group_event(points, GroupingConfig(max_groups=10)).centres
+    spread = group_event(points, GroupingConfig(max_groups=10, overflow="spread")).centres
+    assert np.array_equal(first, every[:10])
+    assert len(spread) == 10 and set(spread) <= set(every) and (np.diff(spread) > 0).all()
+    assert np.ptp(points[spread], axis=0)[0] > 2 * np.ptp(points[first], axis=0)[0]
+
+
 def test_an_empty_event_has_no_groups():
     groups = group_event(np.zeros((0, 3), np.float32), GroupingConfig())
     assert groups.centres.shape == (0,) and groups.indices.shape == (0, 32)

@@ -6,7 +6,7 @@ PoLAr-MAE (arXiv 2502.02558), section 3.1 and table 5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class GroupingConfig:
     radius: float = 5.0  # radius of a group; 5 voxels of 3 mm in the paper
     overlap: float = 0.73  # f: centres are kept at least 2 x radius x f apart
     n_points: int = 32  # points per group, K; a fuller ball is thinned
-    max_groups: int = 512  # context length: later centres by index are dropped
+    max_groups: int | None = 512  # context length; None: no limit
+    overflow: Literal["first", "spread"] = "first"  # centres kept beyond the limit: the first, or far from each other
     n_seeds: int | None = None  # candidates: this many farthest points, or all points when None
     max_candidate_neighbours: int | None = None  # cap of the neighbour lists inside C-NMS, None: no cap
     max_ball: int | None = None  # cap of a ball before it is thinned, first by index; None: no cap
@@ -69,14 +70,19 @@ def group_event(coords: Float32, config: GroupingConfig) -> Groups:
     order sort the points first.
     """
     points = as_points(coords)
-    if config.max_groups < 1:
-        raise ValueError(f"max_groups is {config.max_groups}. At least 1 group per event was expected.")
+    if config.max_groups is not None and config.max_groups < 1:
+        raise ValueError(f"max_groups is {config.max_groups}. At least 1 group per event, or None, was expected.")
     if config.n_seeds is None:
         kept, _ = suppress(points, config.radius, config.overlap, config.max_candidate_neighbours)
     else:
         seeds = farthest_points(points, config.n_seeds)
         kept, _ = suppress(points[seeds], config.radius, config.overlap, config.max_candidate_neighbours)
         kept = seeds[kept]
-    centres = kept[: config.max_groups]
+    centres = kept
+    if config.max_groups is not None and len(kept) > config.max_groups:
+        spread = config.overflow == "spread"
+        centres = (
+            kept[np.sort(farthest_points(points[kept], config.max_groups))] if spread else kept[: config.max_groups]
+        )
     balls = ball_query(points[centres], points, config.radius, config.max_ball)
     return Groups(centres, *thin(points, balls, config.n_points))
