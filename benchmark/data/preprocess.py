@@ -1,7 +1,7 @@
-"""What happens to an event between the file and a model: cuts, energy map, targets. Explicit, and kept in every record.
+"""What happens to an event between the file and a model: cuts, energy map, targets. Kept in every record.
 
-Defaults follow PoLAr-MAE (arXiv:2502.02558, and its data set code at 2fd3b80): E > 0.13 MeV, 1024 points before any cut,
-log energy with the threshold as its epsilon, no scaling per event.
+Defaults follow PoLAr-MAE (arXiv:2502.02558, and its data set code at 2fd3b80): E > 0.13 MeV, at least 1024 points
+before any cut, log energy with the threshold as its epsilon, no scaling per event.
 """
 
 from __future__ import annotations
@@ -64,11 +64,12 @@ def log_energy(energy: np.ndarray, config: Preprocess) -> np.ndarray:
     low = math.log10(config.log_eps_mev)
     high = math.log10(config.log_max_mev + config.log_eps_mev)
     logarithm = np.log10(energy.astype(np.float32) + np.float32(config.log_eps_mev))  # in float32, like the reference
-    return (2.0 * (logarithm.astype(np.float64) - low) / (high - low) - 1.0).astype(np.float32)
+    scaled: np.ndarray = 2.0 * (logarithm.astype(np.float64) - low) / (high - low) - 1.0
+    return scaled.astype(np.float32)
 
 
 def eligible(source: EventSource, task: Task, config: Preprocess) -> Eligible:
-    """Events with at least `min_points` points in the file, of which at least one survives the cuts of config and task."""
+    """Events with at least `min_points` points in the file, of which at least one survives the cuts."""
     enough = np.flatnonzero(np.asarray(source.n_points) >= config.min_points)
     kept = np.array([i for i in enough if _keep(source[int(i)], task, config).any()], dtype=np.int64)
     excluded = {BELOW_MIN_POINTS: len(source) - len(enough), NOTHING_LEFT: len(enough) - len(kept)}
@@ -87,11 +88,11 @@ def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> Po
             f"{task.drop_classes} dropped). At least one was expected. Leave it out, as `eligible` does."
         )
     energy = event.energy[keep].astype(np.float32)
-    features = {"log_energy": lambda: log_energy(energy, config), "energy": lambda: energy}
+    features = {"log_energy": log_energy(energy, config), "energy": energy}
     return PointBatch(
         coords=_coords(event.coords[keep], config, frame),
         energy=energy,
-        feats=np.stack([features[name]() for name in config.columns], axis=1),  # (N, C)
+        feats=np.stack([features[name] for name in config.columns], axis=1),  # (N, C)
         offsets=np.array([0, len(energy)], dtype=np.int64),
         event_ids=(event.event_id,),
         columns=config.columns,
@@ -116,7 +117,8 @@ def _coords(coords: np.ndarray, config: Preprocess, frame: Frame) -> np.ndarray:
     if config.coords == "detector":
         return coords
     middle = (coords.min(axis=0) + coords.max(axis=0)) / 2
-    return coords - middle + np.asarray(frame.centre, dtype=np.float32)
+    moved: np.ndarray = coords - middle + np.asarray(frame.centre, dtype=np.float32)
+    return moved
 
 
 def _target(event: Event, task: Task, keep: np.ndarray) -> np.ndarray:
@@ -132,8 +134,8 @@ def _target(event: Event, task: Task, keep: np.ndarray) -> np.ndarray:
     wrong = label[~known & (label != task.ignore_index)]
     if len(wrong):
         raise DataError(
-            f"Event {event.event_id} has the {task.label} label {wrong[0]}. The task {task.name} expects one of {values}. "
-            f"Choose another task, or repair the file."
+            f"Event {event.event_id} has the {task.label} label {wrong[0]}. The task {task.name} expects one of "
+            f"{values}. Choose another task, or repair the file."
         )
     return np.where(known, classes, task.ignore_index)
 
