@@ -1,0 +1,129 @@
+"""What is to be simulated: settings, seeds and numbers of events, and the identity that follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import ConfigError
+from benchmark.io import sha256_file, sha256_text
+
+from .generator import GeneratorSettings, check_settings
+from .images import ImageSettings
+from .writer import CLUSTER_COLUMNS, Version
+
+SPLITS = ("train", "val", "test")
+BYTES_PER_EVENT = 200_000  # a v2 event takes 140 kB on average; the margin is for busy events
+MAX_EVENTS = 10_000_000
+FORMAT = 1  # of plans, shards and manifests
+# Files of this folder that do not decide what an event looks like.
+_ONLY_ORGANISATION = ("production.py", "plan.py", "shards.py", "executors.py", "writer.py", "statistics.py", "figures.py")
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """Everything that decides an event besides its seed and the code."""
+
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    images: ImageSettings = field(default_factory=ImageSettings)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A data set to be. Equal plans give equal events on any number of workers."""
+
+    events: Mapping[str, int]  # split -> number of events, in the order train, val, test
+    seed: int = 1  # events of different seeds, and of different splits, are independent
+    version: Version = "v2"  # schema of the files
+    settings: SimulationSettings = field(default_factory=SimulationSettings)
+
+    @property
+    def n_events(self) -> int:
+        """Events in all splits."""
+        return sum(self.events.values())
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able statement of all that decides the files."""
+        settings = dataclasses.asdict(self.settings)
+        return {
+            "format": FORMAT,
+            "events": dict(self.events),
+            "seed": self.seed,
+            "version": self.version,
+            "settings": _plain(settings),
+            "code_sha256": code_sha256(),
+        }
+
+    def revision(self) -> str:
+        """Name of the content: `sim-<first 12 hex digits>` of the description's hash."""
+        return f"sim-{sha256_text(json.dumps(self.describe(), sort_keys=True))[:12]}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in sorted(value.items())}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+@cache
+def code_sha256() -> str:
+    """Hash over the simulation's sources and tables, so that a change of physics is a change of revision."""
+    folder = Path(__file__).resolve().parent
+    sources = [p for p in folder.glob("*.py") if p.name not in _ONLY_ORGANISATION]
+    tables = [p for p in (folder / "data").rglob("*") if p.is_file()]
+    lines = [f"{p.relative_to(folder).as_posix()} {sha256_file(p)}" for p in sorted(sources + tables)]
+    return sha256_text("\n".join(lines))
+
+
+def check_plan(plan: Plan, out: Path) -> None:
+    """Refuse what cannot be simulated or does not fit on the disk. Raises `ConfigError`."""
+    for split, n_events in plan.events.items():
+        if split not in SPLITS:
+            raise ConfigError(f"There is no split {split!r}. Expected one of {', '.join(SPLITS)}. Correct the split.")
+        if not isinstance(n_events, int) or isinstance(n_events, bool) or not 1 <= n_events <= MAX_EVENTS:
+            raise ConfigError(
+                f"{n_events!r} events were asked for the split {split!r}. A whole number from 1 to {MAX_EVENTS:,} was "
+                f"expected. Give another number with --events."
+            )
+    if not plan.events:
+        raise ConfigError("No events were asked for. At least one was expected. Give a number with --events.")
+    if plan.version not in CLUSTER_COLUMNS:
+        raise ConfigError(f"There is no schema {plan.version!r} to write. Expected v2 or v1. Correct the version.")
+    check_settings(plan.settings.generator)
+    _check_images(plan.settings.images)
+    _check_disk(plan, out)
+
+
+def _check_images(settings: ImageSettings) -> None:
+    voxels, labels = settings.voxels, settings.labels
+    values = {
+        "piece length": voxels.piece_mm, "drift field": voxels.field_kv_per_cm, "density": voxels.density_g_cm3,
+        "work function": voxels.work_function_ev, "delta size": labels.delta_size, "Compton size": labels.compton_size,
+    }  # fmt: skip
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ConfigError(f"The {name} is {value}. A number above 0 was expected. Correct the simulation's settings.")
+    if not 0 <= voxels.threshold_mev < float("inf"):
+        raise ConfigError(
+            f"The energy threshold of a voxel is {voxels.threshold_mev} MeV. At least 0 was expected. "
+            f"Correct the simulation's settings."
+        )
+
+
+def _check_disk(plan: Plan, out: Path) -> None:
+    existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    needed = 2 * BYTES_PER_EVENT * plan.n_events  # finished pieces stay until the file that is made of them is whole
+    if needed > free:
+        raise ConfigError(
+            f"{plan.n_events:,} events need about {needed / 1e9:.1f} GB while they are made, and {existing} has "
+            f"{free / 1e9:.1f} GB free. Enough free space was expected. Ask for fewer events or choose another folder."
+        )

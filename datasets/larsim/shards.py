@@ -1,0 +1,92 @@
+"""Pieces of a simulation: a few dozen consecutive events of one split, the unit of work and of resuming."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.errors import ConfigError
+from benchmark.io import atomic_path
+from benchmark.seeding import generator, seed_from
+
+from .generator import generate
+from .images import Image, make_image
+from .plan import Plan, SimulationSettings
+
+SHARD_EVENTS = 25
+_MAX_ATTEMPTS = 1000
+
+
+class Shard(NamedTuple):
+    """Events first..first + count - 1 of a split."""
+
+    split: str
+    first: int
+    count: int
+
+    def path(self, work: Path) -> Path:
+        """Where its events are kept until the file of the split is written."""
+        return work / f"{self.split}-{self.first:08d}.npz"
+
+
+def shards_of(plan: Plan) -> list[Shard]:
+    """All pieces of a plan, in order."""
+    return [
+        Shard(split, first, min(SHARD_EVENTS, n_events - first))
+        for split, n_events in plan.events.items()
+        for first in range(0, n_events, SHARD_EVENTS)
+    ]
+
+
+def simulate_image(settings: SimulationSettings, seed: int, split: str, event: int) -> Image:
+    """Event number `event` of a split: a function of its arguments alone.
+
+    An event that leaves no voxel in the box is drawn again, as PILArNet-M has no empty events.
+    """
+    from .transport import simulate_event  # compiles on first use
+
+    for attempt in range(_MAX_ATTEMPTS):
+        names = ("lartpc-sim", seed, split, event, attempt)
+        primaries = generate(settings.generator, generator(*names, "primaries"))
+        if len(primaries):
+            image = make_image(simulate_event(primaries, seed_from(*names, "transport")), settings.images)
+            if len(image.point):
+                return image
+    raise ConfigError(
+        f"{_MAX_ATTEMPTS} simulated events in a row left no voxel in the detector. Settings that give visible particles "
+        f"were expected. Raise the generator's energies or multiplicities."
+    )
+
+
+def make_shard(plan: Plan, shard: Shard, work: Path) -> int:
+    """Simulate a shard and store it, whole or not at all. Returns the number of its events."""
+    images = [
+        simulate_image(plan.settings, plan.seed, shard.split, k) for k in range(shard.first, shard.first + shard.count)
+    ]
+    columns = {name: np.concatenate([getattr(i, name) for i in images]) for name in Image._fields}
+    counts = np.array([[len(i.point), len(i.cluster)] for i in images])
+    with atomic_path(shard.path(work)) as partial, partial.open("wb") as stream:
+        np.savez(stream, counts=counts, **columns)
+    return shard.count
+
+
+def read_shard(shard: Shard, work: Path) -> Iterator[Image]:
+    """The stored events of a shard."""
+    with np.load(shard.path(work), allow_pickle=False) as data:
+        counts = np.concatenate([np.zeros((1, 2), dtype=np.int64), np.cumsum(data["counts"], axis=0)])
+        point, cluster, extra = data["point"], data["cluster"], data["cluster_extra"]
+    for (p0, c0), (p1, c1) in zip(counts[:-1], counts[1:], strict=True):
+        yield Image(point[p0:p1], cluster[c0:c1], extra[c0:c1])
+
+
+def is_finished(shard: Shard, work: Path) -> bool:
+    """Is a whole shard stored?"""
+    try:
+        with np.load(shard.path(work), allow_pickle=False) as data:
+            return len(data["counts"]) == shard.count
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
