@@ -68,7 +68,6 @@ class RunConfig:
     pretrain_optim: OptimConfig | None = None
     checkpoint: str | None = None  # path of pre-trained weights given by the user, instead of pre-training
     checkpoint_sha256: str | None = None
-    max_minutes: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -88,7 +87,6 @@ class Request:
     draw: int = 0
     seed: int = 0
     checkpoint: str | None = None
-    max_minutes: float | None = None
     assignments: tuple[str, ...] = ()
 
 
@@ -110,8 +108,7 @@ def resolve(request: Request) -> RunConfig:
     _apply(sections, request.assignments)
     return RunConfig(
         task=task, dataset=data_spec.info.name, model=spec.name, preset=request.preset, labels=labels, mode=mode,
-        draw=request.draw, seed=request.seed, checkpoint=request.checkpoint, checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains),
-        max_minutes=request.max_minutes, data=sections["data"], preprocess=sections["preprocess"],
+        draw=request.draw, seed=request.seed, checkpoint=request.checkpoint, checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains), data=sections["data"], preprocess=sections["preprocess"],
         model_config=sections["model"], optim=sections["optim"], train=sections["train"],
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
     )  # fmt: skip

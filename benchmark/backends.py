@@ -1,0 +1,41 @@
+"""Compute engines that the suite can use, and for each that is missing, why, and the exact remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One engine. `available()` returns None where it can be used, else the reason and the remedy."""
+
+    name: str
+    purpose: str
+    available: Callable[[], str | None]
+
+
+def backends() -> list[Backend]:
+    """All engines that some part of the suite can use."""
+    return [
+        Backend("cpu", "everything", lambda: None),
+        Backend("numba", "tokenisation and simulation on CPUs", lambda: _package("numba")),
+        Backend("cuda", "training and inference on NVIDIA GPUs", _cuda),
+        Backend("submitit", "simulation over SLURM", lambda: _package("submitit", "particlebench[cluster]")),
+        Backend("huggingface_hub", "download of PILArNet-M", lambda: _package("huggingface_hub", "particlebench[hub]")),
+    ]
+
+
+def _package(name: str, requirement: str | None = None) -> str | None:
+    return None if find_spec(name) else f"the package is missing: pip install '{requirement or name}'"
+
+
+def _cuda() -> str | None:
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    if torch.version.cuda is None:
+        return "this torch is a CPU build: install a CUDA build of torch (pytorch.org, Get started)"
+    return "torch has CUDA, but sees no device: check `nvidia-smi` and the driver's version"

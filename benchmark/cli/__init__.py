@@ -1,0 +1,72 @@
+"""The command line: `python -m benchmark` or `particlebench`. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from benchmark.errors import BenchmarkError
+
+_HELP = """One fair benchmark for models of particle images: the same labelled events, counted the same way, with error bars.
+
+\b
+Start here:
+  python -m benchmark run --model polarmae --labels 100
+      the main job: train, score, and a table of F1 per class
+  python -m benchmark list          models, baselines, datasets, tasks, backends
+  python -m benchmark leaderboard   everything that has been run so far
+  python -m benchmark doctor        what this machine has, and what is missing
+"""
+
+app = typer.Typer(
+    name="benchmark",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+data_app = typer.Typer(
+    name="data", help="Get, look at, or simulate events.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from benchmark import __version__
+
+        print(f"particlebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command. `--debug` is read by `main`."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. A user's error is one line on standard error and exit code 2."""
+    from benchmark.cli import data, doctor, leaderboard, listing, run  # noqa: F401  (each file adds its command)
+    from benchmark.environment import calm_openmp
+
+    calm_openmp()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        app([a for a in arguments if a != "--debug"], prog_name="python -m benchmark")
+    except BenchmarkError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,117 @@
+"""`data prepare|info|simulate`: get, look at, or make events."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.cli import data_app
+
+if TYPE_CHECKING:
+    from benchmark.contracts import Dataset, DatasetSpec
+
+Name = Annotated[str, typer.Argument(help="Name of a dataset (see `list datasets`).")]
+Folder = Annotated[Path | None, typer.Option("--data", help="Folder of the dataset; without it, the cache.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one setting of the dataset. Repeatable.", metavar="KEY=VALUE")
+]
+
+
+@data_app.command()
+def prepare(
+    name: Name,
+    folder: Folder = None,
+    revision: Annotated[str | None, typer.Option(help="Revision to get, e.g. v2.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    files: Annotated[int | None, typer.Option(help="Only the first files of each split.")] = None,
+    set_: Settings = None,
+) -> None:
+    """Download (sizes shown first, resumable, checksummed) or simulate a dataset, and check it."""
+    from benchmark import registry
+
+    spec = registry.dataset_spec(name)
+    given = {"revision": revision, "split": split, "files": files}
+    dataset = spec.prepare(_config(spec, set_, {k: v for k, v in given.items() if v is not None}), folder)
+    _show(_describe(dataset, {}))
+
+
+@data_app.command()
+def info(
+    name: Name,
+    folder: Folder = None,
+    set_: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a dataset holds: revision, files with checksums, events, voxels, and how many events each task can use."""
+    from benchmark import registry, tasks
+    from benchmark.data.preprocess import Preprocess, eligible
+
+    spec = registry.dataset_spec(name)
+    dataset = spec.open(_config(spec, set_, {}), folder)
+    counts: dict[str, Any] = {}
+    for split in getattr(dataset, "splits", spec.info.splits):
+        source = dataset.events(split)
+        points = source.n_points
+        counts[split] = {"events": len(source), "points": int(points.sum()), "mean points per event": round(float(points.mean()), 1)}
+        for task in spec.info.tasks:
+            counts[split][f"usable for {task}"] = len(eligible(source, tasks.task(task), Preprocess()).indices)
+    description = _describe(dataset, counts)
+    if as_json:
+        print(json.dumps(description, indent=1))
+    else:
+        _show(description)
+
+
+@data_app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="New folder, or that of an interrupted simulation of the same settings.")],
+    events: Annotated[int, typer.Option(help="Events in all splits together.")] = 1000,
+    val: Annotated[int | None, typer.Option(help="Of these, validation events; default 5%.")] = None,
+    test: Annotated[int | None, typer.Option(help="Of these, test events; default 10%.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives other events.")] = 1,
+    schema: Annotated[str, typer.Option(help="PILArNet-M schema: v1 or v2.")] = "v2",
+    workers: Annotated[int | None, typer.Option(help="Processes (or cluster jobs); default one per core.")] = None,
+    executor: Annotated[str, typer.Option(help="local (processes) or submitit (SLURM).")] = "local",
+) -> None:
+    """Simulate liquid-argon events in PILArNet-M's schema. Event k does not depend on the number of workers."""
+    from benchmark.datasets.larsim.production import simulate_dataset
+    from benchmark.errors import unknown_name
+
+    for what, value, valid in (("schema", schema, ("v1", "v2")), ("executor", executor, ("local", "submitit"))):
+        if value not in valid:
+            raise unknown_name(what, value, valid, f"Correct --{what}.")
+    manifest = simulate_dataset(
+        out, events=events, val=val, test=test, seed=seed, version=schema, workers=workers, executor=executor  # type: ignore[arg-type]
+    )
+    _show({"simulated": str(out), **{k: v for k, v in manifest.items() if not isinstance(v, dict | list)}})
+    print(f"Use it with: python -m benchmark run --model polarmae --labels 100 --dataset pilarnet-m --data {out}")
+
+
+def _config(spec: DatasetSpec, assignments: list[str] | None, given: dict[str, Any]) -> Any:
+    from benchmark.settings import override, parse_assignments
+
+    changes = {k.removeprefix("data."): v for k, v in parse_assignments(assignments or []).items()}
+    return override(spec.config(), {**changes, **given}, spec.info.name)
+
+
+def _describe(dataset: Dataset, counts: dict[str, Any]) -> dict[str, Any]:
+    wanted = ("name", "summary", "licence", "citation", "energy_unit")
+    about = {k: v for k, v in dataclasses.asdict(dataset.info).items() if k in wanted}
+    return {**about, "revision": dataset.revision, "files": dict(sorted(dataset.files.items())), **counts}
+
+
+def _show(description: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in description.items():
+        lines = [f"{k}: {v:,}" if isinstance(v, int) else f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
+        table.add_row(name, "\n".join(lines))
+    Console().print(table)

@@ -1,0 +1,83 @@
+"""`doctor`: what this machine has, what is missing, and the exact remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmark.cli import app
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show Python, torch, devices, threads, backends, caches and data found, with a remedy for whatever is missing."""
+    report = _report()
+    if as_json:
+        print(json.dumps(report, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for title, entries in report.items():
+        table = Table(title=title, show_header=False, title_justify="left")
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in entries.items():
+            table.add_row(name, str(value))
+        console.print(table)
+
+
+def _report() -> dict[str, dict[str, Any]]:
+    from benchmark.backends import backends
+    from benchmark.environment import choose_precision, commit, processor, usable_cores, versions
+    from benchmark.paths import cache_dir
+    from benchmark.records import records_dir
+
+    import torch  # isort: skip
+
+    cache = cache_dir()
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "software": {**versions(), "commit": commit()["commit"] or "not a git checkout"},
+        "machine": {
+            "processor": processor(),
+            "usable cores": usable_cores(),
+            "load (1 min)": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else "unknown",
+            "GPUs": ", ".join(devices) or "none that torch sees",
+            "precision on the CPU": choose_precision("auto", "cpu"),
+        },
+        "backends": {b.name: b.available() or f"ready ({b.purpose})" for b in backends()},
+        "folders": {
+            "cache": f"{cache} ({_state(cache)}; change with PARTICLEBENCH_CACHE)",
+            "records": f"{records_dir().resolve()} ({_state(records_dir())}; change with PARTICLEBENCH_RECORDS)",
+            "runs": f"{Path('runs').resolve()} ({_state(Path('runs'))})",
+        },
+        "data found": _data(),
+    }
+
+
+def _state(folder: Path) -> str:
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not os.access(parent, os.W_OK):
+        return f"not writable: choose another folder, or `chmod u+w {parent}`"
+    free = shutil.disk_usage(parent).free / 1e9
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6 if folder.exists() else 0.0
+    return f"{size:.0f} MB used, {free:.0f} GB free"
+
+
+def _data() -> dict[str, str]:
+    """Datasets that are on this machine already; nothing is made or downloaded."""
+    from benchmark import registry
+    from benchmark.paths import cache_dir
+
+    found = {}
+    for name in registry.dataset_names():
+        folders = sorted(p for p in cache_dir().glob(f"datasets/{name}*") if p.is_dir())
+        found[name] = ", ".join(str(f) for f in folders) or f"not here yet: python -m benchmark data prepare {name}"
+    return found

@@ -1,0 +1,47 @@
+"""`leaderboard`: tables from the records alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import app
+
+
+@app.command()
+def leaderboard(
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default leaderboards/records.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
+) -> None:
+    """Show what has been run: one table per task and dataset revision, best first. Reads records only."""
+    from rich.console import Console
+
+    from benchmark import tasks
+    from benchmark.errors import DataError
+    from benchmark.records import read_records, records_dir
+    from benchmark.tables import leaderboard_table
+
+    wanted = tasks.task(task).name if task is not None else None
+    root = records or records_dir()
+    if not root.is_dir():
+        raise DataError(
+            f"There is no folder of records at {root}. Records of earlier runs were expected. Type `python -m benchmark run --model majority` first."
+        )
+    found, problems = read_records(root)
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    shown = [r for r in found if r.status != "failed" and wanted in (None, r.task["name"])]
+    if as_json:
+        print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
+        return
+    console = Console()
+    for table in leaderboard_table(shown):
+        console.print(table)
+    failed = sum(r.status == "failed" for r in found)
+    console.print(f"{len(shown)} runs, {failed} failed runs left out, {len(problems)} unreadable records; from {root}")

@@ -1,0 +1,80 @@
+"""`run`: train one model on a label budget, score it, record it, show the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import app
+
+TRIVIAL = "majority"
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Option(help="Name of a model or baseline (see `list`), or path to a file that binds SPEC.")],
+    labels: Annotated[str, typer.Option(help="Labelled events: a whole number, or `all`.", metavar="N|all")] = "100",
+    task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
+    dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "lartpc-sim",
+    data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
+    preset: Annotated[str, typer.Option(help="default (for CPUs), tiny (to try things), paper (as published).")] = "default",
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="fft (pre-trained, all weights trained), peft (backbone fixed), frozen (backbone fixed, linear read-out), "
+            "scratch (no pre-training). Default: fft for self-supervised models, scratch for others."
+        ),
+    ] = None,
+    draw: Annotated[int, typer.Option(help="Which subset of labelled events.")] = 0,
+    seed: Annotated[int, typer.Option(help="Initial weights and order of events.")] = 0,
+    checkpoint: Annotated[str | None, typer.Option(help="Pre-trained weights (.safetensors) to start from.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one setting, e.g. --set train.steps=500 or --set depth=6. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    beside: Annotated[str, typer.Option(help="Baseline shown beside the model, or `none`.")] = TRIVIAL,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop training after this time; the same command continues.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted run of the same configuration.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Run again although a record exists.")] = False,
+    records: Annotated[Path | None, typer.Option(help="Where records go; default leaderboards/records.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
+) -> None:
+    """Train one model on a label budget, score it on the whole test split, record it, and show the table."""
+    from benchmark.config import Request
+    from benchmark.run import Execution
+    from benchmark.run import run as run_one
+
+    request = Request(model, task, dataset, preset, labels, mode, draw, seed, checkpoint, tuple(set_ or ()))
+    execution = Execution(
+        device, threads, data, records, max_minutes=max_minutes, resume=resume, force=force, command=("benchmark", *sys.argv[1:])
+    )
+    outcome = run_one(request, execution)
+    other = None
+    if beside != "none" and beside != model:
+        plain = Request(beside, task, dataset, labels=labels, draw=draw, assignments=_shared(request.assignments))
+        other = run_one(plain, dataclasses.replace(execution, force=False)).record
+    if as_json:
+        print(json.dumps(dataclasses.asdict(outcome.record), indent=1, sort_keys=True))
+        return
+    from rich.console import Console
+
+    from benchmark.records import record_path, records_dir
+    from benchmark.tables import run_table
+
+    console = Console()
+    if not outcome.fresh:
+        console.print("This run is already recorded; --force runs it again.")
+    console.print(run_table(outcome.record, other))
+    console.print(f"record: {record_path(records or records_dir(), outcome.record)}", soft_wrap=True)
+
+
+def _shared(assignments: tuple[str, ...]) -> tuple[str, ...]:
+    """Settings that concern the data, and so the baseline beside the model too."""
+    return tuple(a for a in assignments if a.startswith(("preprocess.", "data.")))

@@ -1,0 +1,63 @@
+"""Scoring: the harness counts, the model only predicts. It never sees a test label, and every event counts once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.contracts import Model, PointBatch, Task
+from benchmark.data.stream import EventSet
+from benchmark.errors import BenchmarkError
+from benchmark.metrics.bootstrap import intervals
+from benchmark.metrics.segmentation import confusion_counts, segmentation_scores
+from benchmark.progress import progress
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics with intervals, and the additive counts per event, in the order of the set's event ids."""
+
+    metrics: dict[str, Any]  # score -> {value, low, high}
+    counts: np.ndarray  # (n_events, C, C) int64, [true, predicted]
+    wall_s: float  # prediction alone
+
+
+def evaluate(model: Model, events: EventSet, batch_size: int, seed: int) -> Evaluation:
+    """Predict every event of the set and count."""
+    task = events.task
+    place = {event_id: i for i, event_id in enumerate(events.event_ids)}
+    counts = np.zeros((len(events), task.n_outputs, task.n_outputs), dtype=np.int64)
+    spent, done = 0.0, 0
+    with progress("scoring the test split", len(events)) as bar:
+        for batch in events.in_order(batch_size):
+            started = time.perf_counter()
+            scores = model.predict(batch.without_target())
+            spent += time.perf_counter() - started
+            _check(scores, batch, task)
+            rows = [place[i] for i in batch.event_ids]
+            counts[rows] = count(scores, batch, task)
+            done += batch.n_events
+            bar.update(done)
+    metrics = intervals(counts, lambda c: segmentation_scores(c, task.classes), seed=seed)
+    return Evaluation(metrics, counts, spent)
+
+
+def count(scores: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
+    """(B, C, C) confusion counts per event, [true, predicted]."""
+    target = np.asarray(batch.target)
+    offsets = np.asarray(batch.offsets) if task.level == "point" else np.arange(batch.n_events + 1)
+    return confusion_counts(scores, target, offsets, n_classes=task.n_outputs, ignore_index=task.ignore_index)
+
+
+def _check(scores: np.ndarray, batch: PointBatch, task: Task) -> None:
+    rows = batch.n_points if task.level == "point" else batch.n_events
+    if scores.shape != (rows, task.n_outputs):
+        raise BenchmarkError(f"The model returned scores of shape {scores.shape}. {(rows, task.n_outputs)} was expected. Correct the model's `forward`.")
+    if not np.isfinite(scores).all():
+        raise BenchmarkError(
+            f"The model returned scores that are not finite for events {', '.join(batch.event_ids[:3])} ... Finite numbers "
+            f"were expected: training has diverged. Lower the learning rate, for example --set optim.lr=1e-4."
+        )

@@ -1,0 +1,69 @@
+"""Self-supervised pre-training: done once per configuration, cached, reused by every label budget, draw and mode."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.config import RunConfig, pretraining_fingerprint
+from benchmark.contracts import Dataset, ModelSpec
+from benchmark.data.stream import EventSet
+from benchmark.errors import BenchmarkError
+from benchmark.io import atomic_write_json, sha256_file
+from benchmark.paths import cache_dir
+
+if TYPE_CHECKING:
+    from benchmark.contracts.torch_model import TorchModel
+    from benchmark.training.fit import Hardware
+
+
+def pretrained(
+    model: TorchModel, config: RunConfig, spec: ModelSpec, train: EventSet, dataset: Dataset, hardware: Hardware,
+    code: str, resume: bool, deadline: float | None, say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Load pre-trained weights into the model's backbone: the user's checkpoint, the cached ones, or newly made ones.
+
+    Returns what the record says of them. Raises CheckpointError, and BenchmarkError when the time limit ends pre-training.
+    """
+    if config.checkpoint is not None:
+        model.load_backbone(Path(config.checkpoint))
+        return {"checkpoint_sha256": config.checkpoint_sha256}
+    name = pretraining_fingerprint(config, dataset.revision, code, spec)
+    folder = cache_dir() / "pretrained" / f"{config.model}-{name[:16]}"
+    weights, report = folder / "weights.safetensors", folder / "training.json"
+    if not (weights.exists() and report.exists()):
+        _make(model, config, train, hardware, folder, name, resume, deadline, say)
+    else:
+        say(f"pre-trained weights found: {weights}")
+        model.load_backbone(weights)
+    found = json.loads(report.read_text(encoding="utf-8"))
+    return {**found, "weights_sha256": sha256_file(weights)}
+
+
+def _make(
+    model: TorchModel, config: RunConfig, train: EventSet, hardware: Hardware, folder: Path, name: str, resume: bool,
+    deadline: float | None, say: Callable[[str], None],
+) -> None:  # fmt: skip
+    from benchmark.training.fit import fit
+
+    assert config.pretrain is not None and config.pretrain_optim is not None  # guaranteed by the caller's mode
+    events = train.first(config.pretrain.events, "pretraining", config.seed)
+    say(f"pre-training {config.model} once, on {len(events)} unlabelled events; every label budget will reuse it")
+    started = time.monotonic()
+    report = fit(
+        model, events, config.pretrain, config.pretrain_optim, stage="pretrain", seed=config.seed, hardware=hardware,
+        folder=folder, title=f"pre-training {config.model}", resume=resume,
+        max_minutes=None if deadline is None else max(0.0, deadline - time.monotonic()) / 60,
+    )  # fmt: skip
+    if report.stopped:
+        raise BenchmarkError(
+            f"--max-minutes ended pre-training at step {report.steps} of {report.n_steps}. More time was expected. Repeat "
+            f"the command: it continues from there."
+        )
+    model.save(folder / "weights.safetensors", {"fingerprint": name, "stage": "pretrain"})
+    record = {"fingerprint": name, "wall_s": round(time.monotonic() - started, 2), **asdict(report)}
+    atomic_write_json(folder / "training.json", record)

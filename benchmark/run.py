@@ -1,0 +1,227 @@
+"""One run, from a resolved configuration to a record: data, budget, pre-training, training, scoring."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.budget import Subset, subset
+from benchmark.config import Request, RunConfig, fingerprint, resolve
+from benchmark.contracts import Dataset, Inputs, Model, ModelSpec
+from benchmark.data.stream import EventSet, event_set
+from benchmark.environment import choose_device, choose_precision, describe, peak_memory_bytes, usable_cores
+from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.evaluate import Evaluation, evaluate
+from benchmark.pretrain import pretrained
+from benchmark.records import RunRecord, find_record, pack_counts, records_dir, write_record
+from benchmark.seeding import seed_from
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is carried out. None of this decides its result, except the kind of device."""
+
+    device: str = "auto"  # auto | cpu | cuda
+    threads: int | None = None  # CPU threads; None takes every usable core
+    data: Path | None = None  # folder of the dataset; None takes the cache
+    records: Path | None = None  # where records go; None takes `records_dir()`
+    runs: Path = Path("runs")  # where logs and weights go
+    max_minutes: float | None = None  # stop training after this time, score what there is
+    resume: bool = True  # continue an interrupted run
+    force: bool = False  # run again although recorded
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record, where it lies, and whether this call made it."""
+
+    record: RunRecord
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class _Data:
+    dataset: Dataset
+    train: EventSet
+    labelled: EventSet
+    test: EventSet
+    subset: Subset
+
+
+Say = Callable[[str], None]
+
+
+def _stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
+    """Carry out what was asked, unless it is recorded already. A failure is recorded too, then raised."""
+    import torch
+
+    started = time.monotonic()
+    config = resolve(request)
+    spec = registry.model_spec(request.model)
+    device = choose_device(execution.device)
+    _check_model(spec, config, device)
+    precision = choose_precision(config.train.precision, device)
+    threads = _threads(execution.threads)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
+    code = model_code(request.model)
+    name = fingerprint(config, dataset.revision, code, device, precision)
+    root = execution.records or records_dir()
+    recorded = find_record(root, name) if not execution.force else None
+    if recorded is not None:
+        return Outcome(recorded, fresh=False)
+    data = _data(config, dataset)
+    blank = _blank(config, dataset, data, name, execution, describe(device, precision, threads))
+    say(_announce(config, data, device, threads))
+    try:
+        record = _carry_out(config, spec, data, blank, execution, started, code, say)
+    except Exception as error:
+        write_record(root, replace(blank, status="failed", error=f"{type(error).__name__}: {error}"))
+        raise
+    write_record(root, record)
+    return Outcome(record, fresh=True)
+
+
+def model_code(name: str) -> str:
+    """Hash of the code that defines a model: its file and the private pieces beside it."""
+    from benchmark.io import sha256_file, sha256_text
+
+    path = registry.model_file(name)
+    pieces = sorted(path.parent.glob("_*.py")) if not name.endswith(".py") else []
+    return sha256_text("".join(sha256_file(p) for p in (path, *pieces)))
+
+
+def _carry_out(
+    config: RunConfig, spec: ModelSpec, data: _Data, blank: RunRecord, execution: Execution, started: float, code: str, say: Say
+) -> RunRecord:  # fmt: skip
+    import torch
+
+    torch.manual_seed(seed_from("weights", config.model, config.seed))
+    model = spec.build(config.model_config, inputs_of(config, data.dataset), config.task)
+    device = blank.environment["device"]
+    folder = execution.runs / f"{config.model}-{config.labels or 'all'}-d{config.draw}-s{config.seed}-{blank.fingerprint[:12]}"
+    deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
+    training = _train(model, config, spec, data, blank.environment, folder, execution.resume, deadline, code, say)
+    trained = time.monotonic()
+    model.save(folder / "model.safetensors", {"fingerprint": blank.fingerprint})
+    result = evaluate(model, data.test, config.train.batch_size, seed_from("bootstrap", blank.fingerprint))
+    resources = {
+        "n_parameters": model.n_parameters,
+        "wall_s": round(time.monotonic() - started, 2),
+        "train_s": round(trained - started, 2),
+        "predict_events_per_s": round(len(data.test) / result.wall_s, 2),
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }
+    stopped = training.get("steps", 0) < training.get("n_steps", 0)
+    return replace(
+        blank,
+        status="stopped" if stopped else "finished",
+        metrics=result.metrics,
+        per_event=pack_counts(result.counts, data.test.event_ids),
+        training=training,
+        resources=resources,
+    )
+
+
+def _train(
+    model: Model, config: RunConfig, spec: ModelSpec, data: _Data, environment: dict[str, Any], folder: Path,
+    resume: bool, deadline: float | None, code: str, say: Say,
+) -> dict[str, Any]:  # fmt: skip
+    from benchmark.contracts.torch_model import TorchModel
+
+    if not isinstance(model, TorchModel):
+        model.fit(data.labelled.in_order(config.train.batch_size), config.task)
+        return {"steps": 1, "n_steps": 1}
+    from benchmark.training.fit import Hardware, fit
+
+    model.to(environment["device"])
+    hardware = Hardware(environment["device"], environment["precision"])
+    pretraining = None
+    if config.pretrain is not None:
+        pretraining = pretrained(model, config, spec, data.train, data.dataset, hardware, code, resume, deadline, say)
+    report = fit(
+        model, data.labelled, config.train, config.optim, stage="finetune", seed=config.seed, hardware=hardware,
+        folder=folder, title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume,
+        max_minutes=None if deadline is None else max(0.0, deadline - time.monotonic()) / 60,
+    )  # fmt: skip
+    return {**asdict(report), "pretraining": pretraining}
+
+
+def inputs_of(config: RunConfig, dataset: Dataset) -> Inputs:
+    """What the model is told of its data."""
+    return Inputs(columns=tuple(config.preprocess.columns), frame=dataset.info.frame)
+
+
+def _data(config: RunConfig, dataset: Dataset) -> _Data:
+    train = event_set(dataset, "train", config.task, config.preprocess)
+    test = event_set(dataset, "test", config.task, config.preprocess)
+    both = set(train.event_ids) & set(test.event_ids)
+    if both:
+        raise DataError(
+            f"{len(both)} events are in both the training and the test split of {dataset.info.name} (first: {min(both)}). "
+            f"Disjoint splits were expected. Remove them from one of the two."
+        )
+    chosen = subset(train.event_ids, config.labels, config.draw)
+    return _Data(dataset, train, train.chosen(chosen), test, chosen)
+
+
+def _blank(
+    config: RunConfig, dataset: Dataset, data: _Data, name: str, execution: Execution, environment: dict[str, Any]
+) -> RunRecord:
+    """The record of a run before it has run."""
+    unlabelled = 0
+    if config.pretrain is not None and config.checkpoint is None:
+        unlabelled = min(config.pretrain.events or len(data.train), len(data.train))
+    task = config.task
+    return RunRecord(
+        fingerprint=name,
+        status="failed",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=list(execution.command),
+        config=config.as_dict(),
+        task={"name": task.name, "version": task.version, "classes": list(task.classes), "primary_metric": task.primary_metric},
+        dataset={"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))},
+        events={
+            "labelled": len(data.labelled),
+            "unlabelled": unlabelled,
+            "selection": 0,
+            "test": len(data.test),
+            "excluded": {"train": data.train.excluded, "test": data.test.excluded},
+        },
+        subset_sha256=data.subset.sha256,
+        environment=environment,
+    )
+
+
+def _announce(config: RunConfig, data: _Data, device: str, threads: int) -> str:
+    source = f"{data.dataset.info.name} ({data.dataset.revision})"
+    counts = f"{len(data.labelled)} labelled of {len(data.train)} training events, {len(data.test)} test events"
+    where = f"{device}, {threads} threads" if device == "cpu" else device
+    return f"{config.model} [{config.preset}, {config.mode}] on {config.task.name}, {source}: {counts}; {where}"
+
+
+def _check_model(spec: ModelSpec, config: RunConfig, device: str) -> None:
+    reason = spec.skip(config.task, device)
+    if reason:
+        raise BenchmarkError(f"{spec.name} cannot run here: {reason}. Another model or device was expected. Type `python -m benchmark list models`.")
+
+
+def _threads(asked: int | None) -> int:
+    if asked is not None and asked < 1:
+        raise ConfigError(f"--threads {asked} is not possible. A number from 1 on was expected. Leave --threads out.")
+    return asked or usable_cores()
+
+
+__all__ = ["Evaluation", "Execution", "Outcome", "inputs_of", "run"]
