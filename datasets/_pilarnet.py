@@ -48,7 +48,11 @@ _log = logging.getLogger("particlebench")
 
 
 class PilarnetDataset:
-    """The `Dataset` of one folder. Made by `open_pilarnet`."""
+    """The `Dataset` of one folder, made by `open_pilarnet`.
+
+    version: schema of all files. files: path below the root -> checksum (`benchmark.data.digests.file_digest`), side
+    files included. revision: the given name of the content; else the schema and a hash over the HDF5 files.
+    """
 
     def __init__(
         self,
@@ -63,21 +67,9 @@ class PilarnetDataset:
         self.version = next(s.version for files in found.values() for s in files.values())
         self._found = found  # split -> path -> schema, files in the order of their events' ids
         self._cache = cache
-        self._revision = revision
-
-    @cached_property
-    def files(self) -> Mapping[str, str]:
-        """Path below the root -> checksum (`benchmark.data.digests.file_digest`), side files included."""
-        paths = [p for files in self._found.values() for h5 in files for p in (h5, side_file(h5)) if p.is_file()]
-        return {p.relative_to(self.root).as_posix(): file_digest(p) for p in sorted(paths)}
-
-    @cached_property
-    def revision(self) -> str:
-        """The given name of the content; else the schema's version and a hash over the HDF5 files."""
-        if self._revision is not None:
-            return self._revision
-        lines = (f"{name} {digest}" for name, digest in sorted(self.files.items()) if name.endswith(".h5"))
-        return f"{self.version}-{sha256_text(chr(10).join(lines))[:12]}"
+        paths = [p for files in found.values() for h5 in files for p in (h5, side_file(h5)) if p.is_file()]
+        self.files: Mapping[str, str] = {p.relative_to(root).as_posix(): file_digest(p) for p in sorted(paths)}
+        self.revision = revision or f"{self.version}-{_content_hash(self.files)[:12]}"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -122,6 +114,11 @@ class PilarnetDataset:
         with progress(f"packing {name}", schema.n_events) as bar:
             chunks = read_chunks(path, schema, bar.update)
             return build_pack(folder, schema.columns, chunks, {**source, "file": name})
+
+
+def _content_hash(files: Mapping[str, str]) -> str:
+    """Of the HDF5 files alone: a side file adds nothing that they do not hold."""
+    return sha256_text("\n".join(f"{name} {digest}" for name, digest in sorted(files.items()) if name.endswith(".h5")))
 
 
 def open_pilarnet(

@@ -226,7 +226,7 @@ def _check_labels(path: Path, cluster: np.ndarray, n_clusters: np.ndarray, begin
         f"0 to {N_SEMANTIC - 1} was expected",
     ))  # fmt: skip
     limits = np.iinfo(np.int32)
-    _first_bad(((cluster < limits.min) | (cluster > limits.max)).any(axis=1), lambda row: _refuse(
+    _first_bad(np.any((cluster < limits.min) | (cluster > limits.max), axis=1), lambda row: _refuse(
         path, begin + events[row], "a cluster's label does not fit 32 bits", "Small whole numbers were expected"
     ))  # fmt: skip
 
@@ -274,7 +274,7 @@ def _side_counts(path: Path, n_events: int) -> np.ndarray | None:
             f"{side} holds {counts.dtype} of shape {counts.shape}. One whole number for each of the {n_events} events "
             f"of {path.name} was expected. Delete it: it is computed then."
         )
-    return counts.astype(np.int64)
+    return np.asarray(counts, dtype=np.int64)
 
 
 def _check_side_counts(path: Path, expected: np.ndarray, found: np.ndarray, begin: int) -> None:

@@ -1,0 +1,135 @@
+"""Fetches PILArNet files from the Hugging Face hub: sizes shown first, resumable, every file checked by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from benchmark.errors import DataError
+from benchmark.io import atomic_write_json, sha256_file
+
+from . import _hub
+from ._hub import RemoteFile
+
+LEDGER = "downloads.json"  # in the download folder: what was fetched and checked
+_SPARE_BYTES = 1 << 30  # left free on the disk
+
+
+class Hub(Protocol):
+    """What is asked of a hub; the module `_hub`, or a fake in tests."""
+
+    def list_files(self, repo: str, revision: str) -> tuple[str, list[RemoteFile]]: ...
+
+    def fetch(self, repo: str, commit: str, path: str, root: Path) -> Path: ...
+
+
+def download(
+    repo: str, revision: str, splits: Sequence[str], n_files: int, root: Path, hub: Hub = _hub
+) -> list[RemoteFile]:
+    """Fetch the first `n_files` (0: all) HDF5 files of each split, with their side files, into `root`.
+
+    Returns the wanted files. Files that were fetched and checked before are not fetched again. Raises DataError:
+    nothing found, disk too small, no network, wrong content.
+    """
+    commit, listing = hub.list_files(repo, revision)
+    wanted = choose(listing, splits, n_files)
+    if not wanted:
+        there = ", ".join(sorted({f.path.partition("/")[0] for f in listing})) or "nothing"
+        raise DataError(
+            f"{repo} at {revision} has no .h5 file for {', '.join(splits)}; it has {there}. Files such as "
+            f"train/generic_v2_80_v2.h5 were expected. Check --revision and --split."
+        )
+    done = _ledger(root)
+    missing = [f for f in wanted if not _is_complete(f, root, done)]
+    _show(repo, revision, wanted, missing)
+    _check_space(root, missing)
+    for file in missing:
+        path = hub.fetch(repo, commit, file.path, root)
+        _check(path, file)
+        stat = path.stat()
+        done[file.path] = {"size": file.size, "mtime_ns": stat.st_mtime_ns, "hash": _hash(file), "commit": commit}
+        atomic_write_json(root / LEDGER, done)
+    return wanted
+
+
+def choose(listing: Sequence[RemoteFile], splits: Sequence[str], n_files: int) -> list[RemoteFile]:
+    """The first `n_files` HDF5 files of each split in the order of their events' ids, each before its side file."""
+    by_path = {f.path: f for f in listing}
+    chosen: list[RemoteFile] = []
+    for split in splits:
+        names = [p for p in by_path if p.startswith(f"{split}/") and p.endswith(".h5") and p.count("/") == 1]
+        ordered = sorted(names, key=lambda p: f"{PurePosixPath(p).stem}:")
+        for name in ordered[: n_files or None]:
+            chosen.append(by_path[name])
+            side = f"{name[: -len('.h5')]}_points.npy"
+            if side in by_path:
+                chosen.append(by_path[side])
+    return chosen
+
+
+def _show(repo: str, revision: str, wanted: Sequence[RemoteFile], missing: Sequence[RemoteFile]) -> None:
+    there = {f.path for f in wanted} - {f.path for f in missing}
+    lines = [f"{repo} at {revision}:"]
+    lines += [f"  {_size(f.size):>9}  {f.path}{'  (here already)' if f.path in there else ''}" for f in wanted]
+    lines += [f"  {_size(sum(f.size for f in missing)):>9}  to download"]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _size(n_bytes: int) -> str:
+    value, unit = float(n_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _check_space(root: Path, missing: Sequence[RemoteFile]) -> None:
+    needed = sum(f.size for f in missing)
+    folder = next(p for p in (root, *root.parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    if needed and needed + _SPARE_BYTES > free:
+        raise DataError(
+            f"The download needs {_size(needed)} and {folder} has {_size(free)} free. {_size(_SPARE_BYTES)} more than "
+            f"the download was expected. Ask for fewer files with --files, or choose another folder with --data."
+        )
+
+
+def _ledger(root: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads((root / LEDGER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _is_complete(file: RemoteFile, root: Path, done: dict[str, Any]) -> bool:
+    entry, path = done.get(file.path), root / file.path
+    if entry is None or not path.is_file() or entry["hash"] != _hash(file):
+        return False
+    stat = path.stat()
+    return bool(stat.st_size == file.size and stat.st_mtime_ns == entry["mtime_ns"])
+
+
+def _hash(file: RemoteFile) -> str | None:
+    return file.sha256 or file.git_sha1
+
+
+def _check(path: Path, file: RemoteFile) -> None:
+    if file.sha256 is not None:
+        right = sha256_file(path) == file.sha256
+    else:
+        content = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        right = file.git_sha1 is None or git == file.git_sha1
+    if not right or path.stat().st_size != file.size:
+        path.unlink()
+        raise DataError(
+            f"{path} arrived damaged ({file.size} bytes with another checksum were expected) and was deleted. "
+            f"The hub's content was expected. Repeat the command."
+        )

@@ -1,0 +1,79 @@
+"""Where a PILArNet data set lies: a folder the user names, or the download folder; and how it gets there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.contracts import DatasetInfo
+from benchmark.errors import DataError
+from benchmark.paths import cache_dir
+
+from . import _hub
+from ._pilarnet import SPLITS, PilarnetDataset, open_pilarnet
+from ._pilarnet_download import LEDGER, Hub, download
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A data set repository of the Hugging Face hub."""
+
+    name: str
+    default_revision: str
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises ValueError for a value that is not one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} does not fit. One of {', '.join(choices)} was expected.")
+
+
+def download_folder(info: DatasetInfo, revision: str) -> Path:
+    """Where downloads of a revision go by default."""
+    return cache_dir() / "datasets" / info.name / revision
+
+
+def open_local(
+    info: DatasetInfo, revision: str, root: Path | None, version: str | None, n_files: int
+) -> PilarnetDataset:
+    """The data set in `root`, in `root/<revision>`, or (root None) in the download folder. Raises DataError."""
+    if root is None:
+        root = download_folder(info, revision)
+        if not _has_splits(root):
+            raise DataError(
+                f"{info.name} {revision} is not on this machine: there are no files in {root}. Downloaded files were "
+                f"expected. Type `python -m benchmark data prepare {info.name}` (its --help says how to fetch a part), "
+                f"or --data FOLDER for your own files."
+            )
+    elif not _has_splits(root) and _has_splits(root / revision):
+        root = root / revision
+    return open_pilarnet(root, info, version, max_files=n_files)
+
+
+def prepare(
+    info: DatasetInfo,
+    repository: Repository,
+    revision: str,
+    root: Path | None,
+    version: str | None,
+    splits: Sequence[str],
+    n_files: int,
+    hub: Hub = _hub,
+) -> PilarnetDataset:
+    """Download what is missing, check every event, pack it. Raises DataError.
+
+    A folder whose files were not downloaded by this function is only checked and packed.
+    """
+    folder = download_folder(info, revision) if root is None else root
+    if root is None or not _has_splits(root) or (root / LEDGER).is_file():
+        download(repository.name, revision, splits, n_files, folder, hub)
+    dataset = open_local(info, revision, folder, version, n_files)
+    for split in dataset.splits:
+        if split in splits:
+            dataset.events(split)
+    return dataset
+
+
+def _has_splits(root: Path) -> bool:
+    return any((root / split).is_dir() for split in SPLITS)
