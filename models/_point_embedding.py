@@ -1,0 +1,91 @@
+"""Mini-PointNet over ragged groups: one vector per token from its member points.
+
+PoLAr-MAE (arXiv 2502.02558), section 3.2, after Point-BERT. Only real members are processed, so empty slots take no
+time and no part in norms or maxima.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Norm = Literal["batch", "layer"]
+
+
+class RowBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over rows (M, C) whose running variance is the biased one, as in the published code.
+
+    In evaluation only stored statistics are used. A single row, which has no variance, is normalised with them too.
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(M, C) -> (M, C), in single precision."""
+        rows = rows.float()
+        if not self.training or len(rows) < 2:
+            return functional.batch_norm(
+                rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        with torch.no_grad():
+            variance, mean = torch.var_mean(rows, 0, correction=0)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance, self.momentum)
+        return functional.batch_norm(rows, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
+def row_norm(kind: Norm, width: int) -> nn.Module:
+    """A norm of rows (M, width): over the rows of the batch, as published, or of each row by itself."""
+    return RowBatchNorm(width) if kind == "batch" else nn.LayerNorm(width)
+
+
+def max_per_token(rows: Tensor, sizes: Tensor) -> Tensor:
+    """(T, C) maxima over the consecutive runs of `rows` (M, C) with lengths `sizes` (T,), each at least 1."""
+    return torch.segment_reduce(rows.float(), "max", lengths=sizes, axis=0)
+
+
+def order_code(n_slots: int, width: int) -> Tensor:
+    """(n_slots, width) sines, then cosines, of the slot's number at width / 2 frequencies from 1 to 1 / 10000."""
+    half = width // 2
+    frequency = torch.exp(torch.arange(half) * (-math.log(10000.0) / (half - 1)))
+    phase = torch.arange(n_slots)[:, None] * frequency
+    return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+
+class MiniPointNet(nn.Module):
+    """Two shared perceptrons with a maximum after each; the first maximum is joined to every point in between.
+
+    With `n_slots`, the order in which a group's points were sampled is added to their features before the first
+    maximum: the variant behind the energy decoder, whose outputs belong to slots.
+    """
+
+    code: Tensor
+
+    def __init__(self, n_in: int, widths: tuple[int, int, int], n_out: int, norm: Norm, n_slots: int = 0) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.first = nn.Sequential(nn.Linear(n_in, first, bias=False), row_norm(norm, first), nn.ReLU())
+        self.lift = nn.Linear(first, second)
+        self.order = nn.Sequential(nn.Linear(second, second), nn.ReLU()) if n_slots else None
+        if n_slots:
+            self.register_buffer("code", order_code(n_slots, second), persistent=False)
+        self.mix = nn.Linear(2 * second, third, bias=False)  # acts on [maximum of the group, point]
+        self.second = nn.Sequential(row_norm(norm, third), nn.ReLU(), nn.Linear(third, n_out))
+
+    def forward(self, inputs: Tensor, token: Tensor, slot: Tensor, sizes: Tensor) -> Tensor:
+        """inputs (M, n_in), token and slot (M,), sizes (T,) -> (T, n_out)."""
+        local = self.lift(self.first(inputs))  # (M, second)
+        if self.order is not None:
+            local = local + self.order(self.code)[slot]
+        pooled = max_per_token(local, sizes)  # (T, second)
+        mixed = joined_linear(self.mix, pooled, token, local)
+        return max_per_token(self.second(mixed), sizes)
+
+
+def joined_linear(layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
+    """`layer` applied to [shared[owner], rows] for rows (M, C), without repeating the shared part's product M times."""
+    n_shared = shared.shape[1]
+    from_shared = functional.linear(shared, layer.weight[:, :n_shared], layer.bias)
+    return from_shared[owner] + functional.linear(rows, layer.weight[:, n_shared:])

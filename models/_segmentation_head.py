@@ -1,0 +1,71 @@
+"""From token features to scores of points: interpolation, then a perceptron that also sees the whole event.
+
+PoLAr-MAE (arXiv 2502.02558), section 4.2 and appendix; after the part segmentation heads of PointNet++ and Point-MAE.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.models._point_embedding import Norm, joined_linear, max_per_token, row_norm
+from benchmark.models._tokens import Interpolation
+
+
+def interpolate(features: Tensor, to_points: Interpolation) -> Tensor:
+    """(N, D) weighted means of token features (T, D)."""
+    weights = to_points.weights
+    return functional.embedding_bag(to_points.tokens, features.float(), mode="sum", per_sample_weights=weights)
+
+
+class SegmentationHead(nn.Module):
+    """Scores of points from interpolated token features, the points' own inputs, and the event's maximum and mean."""
+
+    def __init__(
+        self, width: int, n_own: int, hidden: tuple[int, int], n_outputs: int, norm: Norm, dropout: float
+    ) -> None:
+        super().__init__()
+        self.n_own = n_own
+        self.enter = nn.Linear(n_own + width, width, bias=False)  # acts on [own inputs, token features]
+        self.lift = nn.Sequential(
+            row_norm(norm, width), nn.ReLU(),
+            nn.Linear(width, width, bias=False), row_norm(norm, width), nn.ReLU(),
+        )  # fmt: skip
+        first, second = hidden
+        self.join = nn.Linear(3 * width, first, bias=False)  # acts on [maximum, mean, point]
+        self.score = nn.Sequential(
+            row_norm(norm, first), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(first, second, bias=False), row_norm(norm, second), nn.ReLU(),
+            nn.Linear(second, n_outputs),
+        )  # fmt: skip
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, to_points: Interpolation, own: Tensor, event_of_point: Tensor
+    ) -> Tensor:
+        """Scores (N, n_outputs) of points.
+
+        Token features (T, D) of events with `lengths` (B,) tokens; own inputs (N, n_own).
+        """
+        # A linear map commutes with the interpolation, and there are ten times fewer tokens than points.
+        mapped = functional.linear(features, self.enter.weight[:, self.n_own :])
+        from_own = functional.linear(own, self.enter.weight[:, : self.n_own])
+        points = self.lift(interpolate(mapped, to_points) + from_own)
+        largest = max_per_token(features, lengths)
+        mean = torch.segment_reduce(features.float(), "mean", lengths=lengths, axis=0)
+        shared = torch.cat([largest, mean], dim=1)  # (B, 2 D)
+        return self.score(joined_linear(self.join, shared, event_of_point, points))
+
+
+class LinearHead(nn.Module):
+    """A linear read-out of interpolated token features: what the features themselves hold."""
+
+    def __init__(self, width: int, n_outputs: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, n_outputs)
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, to_points: Interpolation, own: Tensor, event_of_point: Tensor
+    ) -> Tensor:
+        """As `SegmentationHead`; only the token features are used."""
+        return interpolate(self.score(features), to_points)  # linear maps commute with the interpolation

@@ -1,0 +1,135 @@
+"""From a batch of points to tokens and back: groups of nearby points, and each point's interpolation between groups.
+
+PoLAr-MAE (arXiv 2502.02558), section 3.1. Everything is ragged: tokens, their members and the points of all events lie
+behind one another in flat arrays, so padding does not exist and cannot change a result. An event is grouped in a
+canonical order of its points (by coordinates, then features), so neither can the order in which they are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.contracts import PointBatch
+from benchmark.ops.grouping import GroupingConfig, group_event
+from benchmark.ops.neighbours import k_nearest
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The T tokens of a batch, in the order of the events, and their M member points."""
+
+    lengths: tuple[int, ...]  # tokens of each event, sum T
+    event: Tensor  # (T,) int64 event of each token
+    centres: Tensor  # (T, 3) normalised coordinates
+    sizes: Tensor  # (T,) int64 members of each token, sum M
+    token: Tensor  # (M,) int64 token of each member
+    slot: Tensor  # (M,) int64 position of a member in its token, in the order of sampling
+    inputs: Tensor  # (M, 3 + F): offset from the centre over the group's radius, then features
+    max_size: int  # members that a token can have at most, K
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def select(self, chosen: Tensor) -> Tokens:
+        """The tokens where `chosen` (T,) is true, in the same order."""
+        member = chosen[self.token]
+        renumbered = torch.cumsum(chosen, 0) - 1
+        per_event = torch.zeros(len(self.lengths), dtype=torch.int64, device=chosen.device)
+        lengths = per_event.index_add_(0, self.event, chosen.long())
+        return Tokens(
+            lengths=tuple(lengths.tolist()),
+            event=self.event[chosen],
+            centres=self.centres[chosen],
+            sizes=self.sizes[chosen],
+            token=renumbered[self.token[member]],
+            slot=self.slot[member],
+            inputs=self.inputs[member],
+            max_size=self.max_size,
+        )
+
+    def padded_members(self) -> tuple[Tensor, Tensor]:
+        """Members as (T, K, 3 + F), zero where a slot is empty, and the mask of the filled slots (T, K)."""
+        dense = self.inputs.new_zeros(len(self), self.max_size, self.inputs.shape[1])
+        dense[self.token, self.slot] = self.inputs
+        mask = torch.arange(self.max_size, device=self.sizes.device) < self.sizes[:, None]
+        return dense, mask
+
+
+class Interpolation(NamedTuple):
+    """How each point takes its features from the tokens nearest to it."""
+
+    tokens: Tensor  # (N, k) int64
+    weights: Tensor  # (N, k), they sum to 1
+
+
+def group_points(batch: PointBatch, columns: tuple[str, ...], config: GroupingConfig) -> Tokens:
+    """Group every event of a batch; `columns` name the features that go with a point into its token."""
+    coords, offsets = _as_numpy(batch.coords), _as_numpy(batch.offsets)
+    feats = _as_numpy(batch.feats)
+    centres, members, sizes, slots, lengths = [], [], [], [], []
+    for begin, end in pairwise(offsets):
+        order = begin + canonical_order(coords[begin:end], feats[begin:end])
+        groups = group_event(coords[order], config)
+        centres.append(order[groups.centres])
+        members.append(order[groups.indices[groups.mask]])
+        sizes.append(groups.mask.sum(1))
+        slots.append(np.nonzero(groups.mask)[1])
+        lengths.append(len(groups.centres))
+    device = batch.coords.device
+    rows, centre, size, slot = (
+        torch.from_numpy(np.concatenate(p)).to(device) for p in (members, centres, sizes, slots)
+    )
+    token = torch.repeat_interleave(torch.arange(len(size), device=device), size)
+    offset = (batch.coords[rows] - batch.coords[centre[token]]) / config.radius
+    features = [batch.column(name)[rows, None] for name in columns]
+    event = torch.repeat_interleave(torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device))
+    return Tokens(
+        lengths=tuple(lengths),
+        event=event,
+        centres=batch.normalised_coords[centre],
+        sizes=size,
+        token=token,
+        slot=slot,
+        inputs=torch.cat([offset, *features], dim=1),
+        max_size=config.n_points,
+    )
+
+
+def interpolate_points(batch: PointBatch, tokens: Tokens, k: int) -> Interpolation:
+    """The `k` token centres nearest to each point, weighted by inverse squared distance (PointNet++, section 3.4).
+
+    An event with fewer tokens uses those it has. Distances are in normalised coordinates.
+    """
+    points, centres = _as_numpy(batch.normalised_coords), _as_numpy(tokens.centres)
+    indices = np.empty((len(points), k), dtype=np.int64)
+    squared = np.empty((len(points), k), dtype=np.float32)
+    offsets, first = _as_numpy(batch.offsets), 0
+    for (begin, end), length in zip(pairwise(offsets), tokens.lengths, strict=True):
+        found, distance = k_nearest(points[begin:end], centres[first : first + length], k)
+        indices[begin:end] = np.maximum(found, 0) + first
+        squared[begin:end] = distance
+        first += length
+    return Interpolation(*(torch.from_numpy(a).to(batch.coords.device) for a in (indices, inverse_weights(squared))))
+
+
+def inverse_weights(squared: np.ndarray) -> np.ndarray:
+    """Weights from squared distances (n, k), summing to 1 in each row; a neighbour at infinity has none."""
+    inverse = 1.0 / (squared + np.finfo(np.float32).eps)
+    return (inverse / inverse.sum(1, keepdims=True)).astype(np.float32)
+
+
+def canonical_order(coords: np.ndarray, feats: np.ndarray) -> np.ndarray:
+    """The order of points by x, y, z, then features: equal for every way of storing the same points."""
+    keys = (*feats.T[::-1], coords[:, 2], coords[:, 1], coords[:, 0])  # lexsort's primary key is the last
+    return np.lexsort(keys)
+
+
+def _as_numpy(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array
