@@ -129,6 +129,20 @@ def _electron(c, row, process, kinetic, vx, vy, vz, x, y, z, t):
 
 
 @njit(cache=True)
+def next_interaction(rng, tab, energy):
+    """Free path (mm) of a photon and what ends it: a `Process` number."""
+    grid = locate(energy)
+    total = lookup(tab, k.PHOTON, k.TOTAL, grid)
+    step = exponential(rng) / total
+    choice = uniform(rng) * total - lookup(tab, k.PHOTON, k.COMPTON, grid)
+    if choice < 0.0:
+        return step, _COMPTON
+    if choice < lookup(tab, k.PHOTON, k.PHOTO, grid) or energy <= 2.0 * k.M_E:
+        return step, _PHOTOELECTRIC
+    return step, _CONVERSION
+
+
+@njit(cache=True)
 def track_photon(c, row):
     """Transport the photon of a row until it is absorbed or leaves."""
     f = c.pflt
@@ -142,17 +156,12 @@ def track_photon(c, row):
         if energy < k.ROW_CUT:
             add_deposit(c, row, x, y, z, x, y, z, energy, t)
             return
-        grid = locate(energy)
-        total = lookup(c.tab, k.PHOTON, k.TOTAL, grid)
-        step = exponential(rng) / total
+        step, process = next_interaction(rng, c.tab, energy)
         x, y, z = x + step * ux, y + step * uy, z + step * uz
         t += step / k.C_LIGHT
         if not inside(x, y, z) and not hits_box(x, y, z, ux, uy, uz):
             return
-        s_compton = lookup(c.tab, k.PHOTON, k.COMPTON, grid)
-        s_photo = lookup(c.tab, k.PHOTON, k.PHOTO, grid)
-        choice = uniform(rng) * total
-        if choice < s_compton:
+        if process == _COMPTON:
             after, cosine = compton(rng, energy)
             phi = 2.0 * math.pi * uniform(rng)
             vx, vy, vz = rotate(ux, uy, uz, cosine, phi)
@@ -163,7 +172,7 @@ def track_photon(c, row):
             p = math.sqrt(px * px + py * py + pz * pz) + 1e-12
             _electron(c, row, _COMPTON, kinetic, px / p, py / p, pz / p, x, y, z, t)
             energy, ux, uy, uz = after, vx, vy, vz
-        elif choice < s_compton + s_photo or energy <= 2.0 * k.M_E:
+        elif process == _PHOTOELECTRIC:
             cosine = _sauter(rng, energy)
             vx, vy, vz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(rng))
             _electron(c, row, _PHOTOELECTRIC, energy, vx, vy, vz, x, y, z, t)

@@ -19,6 +19,7 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from scipy.integrate import trapezoid
 
 from . import constants as k
 from .hadron_data import fill_hadrons, fill_neutron
@@ -218,8 +219,8 @@ def _moments(density, kinetic: Floats, last: float) -> tuple[Floats, Floats]:
     eps = first * (last / first) ** u * (1.0 - 1e-12)  # (129, N) log-spaced
     value = density(eps, kinetic) * eps
     scale = np.log(last / first)
-    number = np.trapezoid(value, u, axis=0) * scale
-    energy = np.trapezoid(value * eps, u, axis=0) * scale * kinetic
+    number = trapezoid(value, u, axis=0) * scale
+    energy = trapezoid(value * eps, u, axis=0) * scale * kinetic
     return np.where(open_, number, 0.0), np.where(open_, energy, 0.0)
 
 
@@ -244,12 +245,12 @@ def _tail(delta: Floats) -> Floats:
 def _brems(kinetic: Floats, radiative: Floats) -> tuple[Floats, Floats]:
     """Photons above `GAMMA_CUT` per mm and the loss (MeV/mm) to softer ones, normalised to ESTAR."""
     u = np.linspace(0.0, 1.0, 257)[:, None]
-    whole = np.trapezoid(brems_shape(u, kinetic), u, axis=0) * kinetic
+    whole = trapezoid(brems_shape(u, kinetic), u, axis=0) * kinetic
     norm = radiative * PER_MM / whole  # 1/mm
     first = np.minimum(k.GAMMA_CUT / kinetic, 1.0)
     y = first ** (1.0 - u)
-    number = np.trapezoid(brems_shape(y, kinetic), u, axis=0) * -np.log(first)
-    soft = np.trapezoid(brems_shape(u * first, kinetic), u, axis=0) * first * kinetic
+    number = trapezoid(brems_shape(y, kinetic), u, axis=0) * -np.log(first)
+    soft = trapezoid(brems_shape(u * first, kinetic), u, axis=0) * first * kinetic
     return norm * number, norm * soft
 
 

@@ -79,18 +79,39 @@ def simulate_event(primaries: npt.NDArray[np.void], seed: int) -> EventTruth:
     if not _buffers:
         _buffers.append(make_state(_START_PARTICLES, _START_DEPOSITS, build_tables()))
     while True:
-        state = _buffers[0]
-        _load(state, primaries, masses, seed)
-        _run(state)
-        if not state.count[3]:
-            return _collect(state)
-        n_particles, n_deposits = state.stack.size, state.didx.size
+        truth = _attempt(_buffers[0], primaries, masses, seed)
+        if truth is not None:
+            return truth
+        n_particles, n_deposits = _buffers[0].stack.size, _buffers[0].didx.size
         if n_deposits > _MAX_DEPOSITS:
             raise BenchmarkError(
                 f"an event of {len(primaries)} primaries makes more than {n_deposits} deposits. "
                 "Expected an event of some hundred GeV at most. Lower the energies or the number of particles."
             )
-        _buffers[0] = make_state(2 * n_particles, 2 * n_deposits, state.tab)
+        factor = max(2, 2 * len(primaries) // n_particles)
+        _buffers[0] = make_state(factor * n_particles, factor * n_deposits, _buffers[0].tab)
+
+
+def run_state(state: State, primaries: npt.NDArray[np.void], seed: int) -> EventTruth:
+    """Like `simulate_event` with lists and tables of the caller (for studies with altered physics)."""
+    truth = _attempt(state, primaries, _check(primaries), seed)
+    if truth is None:
+        raise BenchmarkError(
+            f"{state.didx.size} deposits are too few for this event. Expected longer lists. "
+            "Call make_state with larger numbers."
+        )
+    return truth
+
+
+def _attempt(
+    state: State, primaries: npt.NDArray[np.void], masses: npt.NDArray[np.float64], seed: int
+) -> EventTruth | None:
+    """One try; None when the lists are too short."""
+    if len(primaries) > state.stack.size:
+        return None
+    _load(state, primaries, masses, seed)
+    _run(state)
+    return None if state.count[3] else _collect(state)
 
 
 def _check(primaries: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
