@@ -94,7 +94,8 @@ class MaskedDecoder(nn.Module):
         filled = self.mask_token.to(visible.dtype).expand(len(hidden), -1).clone()
         filled[~hidden] = visible
         decoded = self.transformer(filled, positions, tokens.lengths, tokens.event)[-1]
-        return self.norm(decoded[hidden])
+        outputs: Tensor = self.norm(decoded[hidden])
+        return outputs
 
     def losses(self, decoded: Tensor, target: Tokens) -> dict[str, Tensor]:
         """Reconstruction losses of the hidden tokens `target` from their decoder outputs (H, D)."""

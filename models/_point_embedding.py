@@ -16,11 +16,25 @@ from torch.nn import functional
 Norm = Literal["batch", "layer"]
 
 
-class RowBatchNorm(nn.BatchNorm1d):
+MOMENTUM = 0.1  # of running statistics
+
+
+class RowBatchNorm(nn.Module):
     """Batch normalisation over rows (M, C) whose running variance is the biased one, as in the published code.
 
     In evaluation only stored statistics are used. A single row, which has no variance, is normalised with them too.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(M, C) -> (M, C), in single precision."""
@@ -31,8 +45,8 @@ class RowBatchNorm(nn.BatchNorm1d):
             )
         with torch.no_grad():
             variance, mean = torch.var_mean(rows, 0, correction=0)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance, self.momentum)
+            self.running_mean.lerp_(mean, MOMENTUM)
+            self.running_var.lerp_(variance, MOMENTUM)
         return functional.batch_norm(rows, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 

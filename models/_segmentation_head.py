@@ -54,7 +54,8 @@ class SegmentationHead(nn.Module):
         largest = max_per_token(features, lengths)
         mean = torch.segment_reduce(features.float(), "mean", lengths=lengths, axis=0)
         shared = torch.cat([largest, mean], dim=1)  # (B, 2 D)
-        return self.score(joined_linear(self.join, shared, event_of_point, points))
+        scores: Tensor = self.score(joined_linear(self.join, shared, event_of_point, points))
+        return scores
 
 
 class LinearHead(nn.Module):

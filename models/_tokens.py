@@ -121,7 +121,8 @@ def interpolate_points(batch: PointBatch, tokens: Tokens, k: int) -> Interpolati
 def inverse_weights(squared: np.ndarray) -> np.ndarray:
     """Weights from squared distances (n, k), summing to 1 in each row; a neighbour at infinity has none."""
     inverse = 1.0 / (squared + np.finfo(np.float32).eps)
-    return (inverse / inverse.sum(1, keepdims=True)).astype(np.float32)
+    weights: np.ndarray = (inverse / inverse.sum(1, keepdims=True)).astype(np.float32)
+    return weights
 
 
 def canonical_order(coords: np.ndarray, feats: np.ndarray) -> np.ndarray:

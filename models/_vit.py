@@ -35,7 +35,8 @@ class PositionEmbedding(nn.Module):
     def forward(self, centres: Tensor) -> Tensor:
         """(T, 3) normalised coordinates -> (T, width)."""
         phase = (centres[:, :, None] * self.wave_numbers).flatten(1)
-        return self.layers(torch.cat([centres, phase.sin(), phase.cos()], dim=1))
+        embedded: Tensor = self.layers(torch.cat([centres, phase.sin(), phase.cos()], dim=1))
+        return embedded
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
@@ -44,9 +45,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dr
     A CPU takes the events one by one and wastes nothing; an accelerator takes them at once, padded and masked.
     """
     if query.device.type == "cpu":
-        parts = (t.split(list(lengths)) for t in (query, key, value))
-        events = [_attention(*(p.transpose(0, 1)[None] for p in event), dropout) for event in zip(*parts, strict=True)]
-        return torch.cat([e[0].transpose(0, 1) for e in events])
+        sizes = list(lengths)
+        events = zip(torch.split(query, sizes), torch.split(key, sizes), torch.split(value, sizes), strict=True)
+        mixed = [_attention(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout) for q, k, v in events]
+        return torch.cat([m.transpose(0, 1) for m in mixed])
     return attend_padded(query, key, value, lengths, dropout)
 
 
@@ -91,7 +93,8 @@ class Block(nn.Module):
     def _attention(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
         query, key, value = self.qkv(tokens).unflatten(1, (3, self.n_heads, -1)).unbind(1)
         dropout = self.attention_dropout if self.training else 0.0
-        return self.project(attend(query, key, value, lengths, dropout).flatten(1))
+        projected: Tensor = self.project(attend(query, key, value, lengths, dropout).flatten(1))
+        return projected
 
     def _dropped(self, branch: Tensor, n_events: int, event: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:

@@ -133,7 +133,9 @@ class PolarMAE(TorchModel):
         if not self.config.inverse_frequency_loss or weights is None or self.task.kind != "classification":
             return super().loss(batch, scores)
         squared = weights.square()  # the task's weights are roots of inverse frequencies, times a constant
-        return focal_loss(scores, batch.target, squared * squared.reciprocal().sum(), 2.0, self.task.ignore_index)
+        inverse = squared * squared.reciprocal().sum()
+        loss: Tensor = focal_loss(scores, batch.target, inverse, 2.0, self.task.ignore_index)
+        return loss
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Chamfer distance and energy error of hidden tokens, given the visible ones."""
