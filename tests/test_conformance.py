@@ -1,0 +1,192 @@
+"""Every registered model x every task of its kind keeps the contract. A new model file is tested without touching this one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import registry
+from benchmark.config import Request, resolve
+from benchmark.contracts import Inputs, PointBatch, concatenate
+from benchmark.contracts.torch_model import TorchModel
+from benchmark.datasets._pilarnet import FRAME
+from benchmark.errors import CheckpointError
+from benchmark.seeding import generator
+from benchmark.tasks import TASKS
+
+TOLERANCE = 2e-4  # float32 sums in another order
+
+CASES = [
+    pytest.param(name, task, id=f"{name}-{task.name}")
+    for name in registry.model_names()
+    for task in TASKS.values()
+    if task.level in registry.model_spec(name).levels
+]
+TORCH_CASES = [c for c in CASES if c.values[0] != "majority"]
+
+
+def track(rng, n_points):
+    """Integer voxels along a straight line with a blob at its end: something to group."""
+    start, direction = rng.uniform(250, 500, 3), rng.normal(size=3)
+    direction /= np.linalg.norm(direction)
+    line = start + direction * np.arange(n_points)[:, None] * 0.7
+    line[: n_points // 3] = start + rng.normal(size=(n_points // 3, 3)) * 6
+    return np.unique(np.rint(line), axis=0).astype(np.float32)
+
+
+def event(rng, task, n_points, name):
+    coords = np.concatenate([track(rng, n_points), track(rng, n_points // 2) + 60])
+    coords = np.unique(coords, axis=0)
+    n = len(coords)
+    energy = rng.lognormal(-0.5, 0.5, n).astype(np.float32) + 0.13
+    target = rng.integers(0, task.n_outputs, n if task.level == "point" else 1)
+    return PointBatch(
+        coords=coords, energy=energy, feats=(np.log10(energy) / 2)[:, None].astype(np.float32),
+        offsets=np.array([0, n]), event_ids=(name,), columns=("log_energy",), frame=FRAME, target=target,
+    )  # fmt: skip
+
+
+def make_batch(task, sizes=(90, 160, 60), stream="a"):
+    rng = generator("conformance", stream)
+    return concatenate([event(rng, task, n, f"{stream}{i}") for i, n in enumerate(sizes)])
+
+
+def make_model(name, task, seed=0):
+    spec = registry.model_spec(name)
+    config = resolve(Request(name, task=task.name, preset="tiny", dataset="pilarnet-m")).model_config
+    torch.manual_seed(seed)
+    model = spec.build(config, Inputs(("log_energy",), FRAME), task)
+    if not isinstance(model, TorchModel):
+        model.fit(iter([make_batch(task)]), task)
+    return model
+
+
+def warmed_up(name, task):
+    """A model whose weights and running statistics have left their initial values."""
+    model = make_model(name, task)
+    if isinstance(model, TorchModel):
+        optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        model.train()
+        for step in range(4):
+            batch = make_batch(task, stream=f"warm{step}").to_torch()
+            optimiser.zero_grad()
+            model.loss(batch, model(batch)).backward()
+            optimiser.step()
+    return model
+
+
+def split(scores, batch, task):
+    cuts = batch.offsets[1:-1] if task.level == "point" else np.arange(1, batch.n_events)
+    return np.split(scores, cuts)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_scores_have_a_row_per_point_or_event_and_are_finite(name, task):
+    batch = make_batch(task)
+    scores = make_model(name, task).predict(batch.without_target())
+    rows = batch.n_points if task.level == "point" else batch.n_events
+    assert scores.shape == (rows, task.n_outputs)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_batch_mates_and_padding_never_change_an_events_scores(name, task):
+    model, batch = warmed_up(name, task), make_batch(task)
+    together = split(model.predict(batch), batch, task)
+    rng = generator("conformance", "a")
+    for size, scores in zip((90, 160, 60), together, strict=True):
+        alone = event(rng, task, size, "alone")
+        np.testing.assert_allclose(model.predict(alone), scores, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_permuting_points_permutes_their_scores(name, task):
+    model, batch = warmed_up(name, task), make_batch(task, sizes=(150,))
+    order = generator("conformance", "order").permutation(batch.n_points)
+    arrays = {n: getattr(batch, n)[order] for n in ("coords", "energy", "feats")}
+    shuffled = PointBatch(offsets=batch.offsets, event_ids=batch.event_ids, columns=batch.columns, frame=batch.frame, **arrays)
+    scores = model.predict(batch)
+    expected = scores[order] if task.level == "point" else scores
+    np.testing.assert_allclose(model.predict(shuffled), expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_single_point_and_a_tiny_event_are_scored(name, task):
+    model = warmed_up(name, task)
+    for n_points in (1, 3):
+        coords = np.full((n_points, 3), 300, np.float32) + np.arange(n_points, dtype=np.float32)[:, None]
+        small = PointBatch(
+            coords=coords, energy=np.ones(n_points, np.float32), feats=np.zeros((n_points, 1), np.float32),
+            offsets=np.array([0, n_points]), event_ids=("small",), columns=("log_energy",), frame=FRAME,
+        )  # fmt: skip
+        assert np.isfinite(model.predict(small)).all()
+
+
+@pytest.mark.parametrize(("name", "task"), TORCH_CASES)
+def test_the_loss_is_finite_and_its_gradient_reaches_every_parameter(name, task):
+    model, batch = make_model(name, task), make_batch(task).to_torch()
+    model.train()
+    unused = {id(p) for m in model.pretraining_only() for p in m.parameters()}
+    loss = model.loss(batch, model(batch))
+    loss.backward()
+    assert torch.isfinite(loss)
+    missing = [n for n, p in model.named_parameters() if id(p) not in unused and p.grad is None]
+    assert not missing
+    if registry.model_spec(name).pretrains:
+        model = make_model(name, task)
+        loss, parts = model.pretrain_loss(batch)
+        loss.backward()
+        trained = [p for m in (*model.backbone(), *model.pretraining_only()) for p in m.parameters()]
+        assert torch.isfinite(loss)
+        assert parts
+        assert all(p.grad is not None for p in trained)
+
+
+@pytest.mark.parametrize(("name", "task"), TORCH_CASES)
+def test_training_lowers_the_loss_on_the_same_events(name, task):
+    model, batch = make_model(name, task), make_batch(task).to_torch()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    model.train()
+    for _ in range(25):
+        optimiser.zero_grad()
+        loss = model.loss(batch, model(batch))
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_the_same_seed_gives_the_same_numbers(name, task):
+    batch = make_batch(task)
+    first, again = (warmed_up(name, task).predict(batch) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_checkpoint_round_trip_keeps_every_score(name, task, tmp_path):
+    model, batch = warmed_up(name, task), make_batch(task)
+    model.save(tmp_path / "weights", {"fingerprint": "abc"})
+    other = make_model(name, task, seed=9)
+    other.load(tmp_path / "weights")
+    np.testing.assert_array_equal(other.predict(batch), model.predict(batch))
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_a_checkpoint_of_another_model_is_refused(name, task, tmp_path):
+    (tmp_path / "weights").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="expected"):
+        make_model(name, task).load(tmp_path / "weights")
+
+
+@pytest.mark.parametrize("name", registry.model_names())
+def test_every_preset_and_mode_resolves(name):
+    spec = registry.model_spec(name)
+    assert {"default", "tiny"} <= set(spec.presets)
+    modes = ("fft", "peft", "frozen", "scratch") if spec.pretrains else ("scratch",)
+    for preset in spec.presets:
+        for mode in modes:
+            config = resolve(Request(name, preset=preset, mode=mode, dataset="pilarnet-m"))
+            assert (config.pretrain is not None) == (spec.pretrains and mode != "scratch")
