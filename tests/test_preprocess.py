@@ -229,7 +229,7 @@ def test_rotations_are_proper():
 
 
 def test_rotations_are_uniform():
-    """Haar measure: entries have mean 0, mean square 1/3, fourth moment 1/5; the angle a has density (1 - cos a) / pi."""
+    """Haar measure: entries have mean 0, mean square 1/3, fourth moment 1/5; the angle's density is (1 - cos a)/pi."""
     matrices = random_rotations(40000, np.random.default_rng(4))
     np.testing.assert_allclose(matrices.mean(0), 0, atol=0.015)
     np.testing.assert_allclose((matrices**2).mean(0), 1 / 3, atol=0.008)

@@ -2,8 +2,8 @@
 
     python -m pytest tests/benchmarks/bench_packed.py --benchmark-columns=min,median,ops
 
-Events have the size of PILArNet-M's: 4,300 points in 23 clusters on average. Both files are in the page cache, both sides
-read the same random events on one thread and make the same arrays; `ops` are passes over N_READ events per second.
+Events have the size of PILArNet-M's: 4,300 points in 23 clusters on average. Both files are in the page cache; both
+sides read the same random events on one thread and make the same arrays; `ops` are passes over N_READ events a second.
 """
 
 import time
@@ -77,7 +77,8 @@ def test_same_events_ten_times_faster(sources, needed, capsys):
         for name in names:
             np.testing.assert_array_equal(ours[2][name], theirs[2][name])
     rates = {}
-    for kind, call in (("hdf5", lambda: read_h5(h5, order, names)), ("packed", lambda: read_packed(source, order, names))):
+    calls = {"hdf5": lambda: read_h5(h5, order, names), "packed": lambda: read_packed(source, order, names)}
+    for kind, call in calls.items():
         times = []
         for _ in range(7):
             start = time.perf_counter()

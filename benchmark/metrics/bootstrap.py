@@ -1,0 +1,65 @@
+"""Uncertainty over events: percentile intervals from resampled sums of any counts that add up over events.
+
+B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Events are the independent units, points
+of one event are not. Training randomness is not in these intervals: draws and seeds show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError
+
+N_RESAMPLES = 1000
+LEVEL = 0.95
+_BLOCK_ELEMENTS = 1 << 23  # multiplicities held at once: 64 MiB
+
+
+def resampled_sums(counts: np.ndarray, rng: np.random.Generator, n_resamples: int = N_RESAMPLES) -> np.ndarray:
+    """(R, ...) float64 sums of (B, ...) per-event counts, each over B events drawn with replacement.
+
+    Drawing B events with replacement is drawing how often each occurs from a multinomial, and the sums are then one
+    matrix product. Raises BenchmarkError without events.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    n_events = len(counts)
+    if n_events == 0:
+        raise BenchmarkError("There are no events to resample. At least one was expected. Check the test split.")
+    flat = counts.reshape(n_events, -1)
+    chances = np.full(n_events, 1.0 / n_events)
+    block = max(1, _BLOCK_ELEMENTS // n_events)
+    sums = []
+    for begin in range(0, n_resamples, block):
+        times = rng.multinomial(n_events, chances, size=min(block, n_resamples - begin))  # (r, B)
+        sums.append(times.astype(np.float64) @ flat)
+    return np.concatenate(sums).reshape(n_resamples, *counts.shape[1:])
+
+
+def intervals(
+    counts: np.ndarray,
+    score: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    rng: np.random.Generator,
+    n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL,
+) -> dict[str, np.ndarray]:
+    """Percentile interval of every score: name -> (2, ...) lower and upper ends.
+
+    counts: (B, ...) per event. score: maps (R, ...) summed counts to name -> (R, ...) scores, for example
+    `segmentation.scores_from_counts`. A resample in which a score is undefined (NaN) is left out of that score's
+    interval; a score that is undefined in all of them has a NaN interval.
+    """
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    scores = score(resampled_sums(counts, rng, n_resamples))
+    return {name: _percentiles(np.asarray(values), tails) for name, values in scores.items()}
+
+
+def _percentiles(values: np.ndarray, tails: list[float]) -> np.ndarray:
+    columns = values.reshape(len(values), -1)  # (R, scores)
+    result = np.full((2, columns.shape[1]), np.nan)
+    for i, column in enumerate(columns.T):
+        defined = column[~np.isnan(column)]
+        if len(defined):
+            result[:, i] = np.quantile(defined, tails)
+    return result.reshape(2, *values.shape[1:])
