@@ -1,7 +1,7 @@
 """Uncertainty over events: percentile intervals from resampled sums of any counts that add up over events.
 
-B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Events are the independent units, points
-of one event are not. Training randomness is not in these intervals: draws and seeds show it.
+B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Events are the independent units, not
+points. Training randomness is not in these intervals: draws and seeds show it.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def _check(
     n_bad = n_rows - int(np.isfinite(scores).all(axis=1).sum())
     if n_bad:
         raise BenchmarkError(
-            f"{n_bad} of {n_rows} rows of scores are not finite. Finite scores were expected. The training has probably "
+            f"{n_bad} of {n_rows} rows of scores are not finite. Finite scores were expected. The training probably "
             f"diverged: type for example --set optim.lr=1e-4."
         )
     wrong = (target != ignore_index) & ((target < 0) | (target >= n_classes))
