@@ -12,7 +12,7 @@ from benchmark.contracts import Model, PointBatch, Task
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError
 from benchmark.metrics.bootstrap import intervals
-from benchmark.metrics.segmentation import confusion_counts, segmentation_scores
+from benchmark.metrics.segmentation import confusion, report, scores_from_counts
 from benchmark.progress import progress
 
 
@@ -25,8 +25,8 @@ class Evaluation:
     wall_s: float  # prediction alone
 
 
-def evaluate(model: Model, events: EventSet, batch_size: int, seed: int) -> Evaluation:
-    """Predict every event of the set and count."""
+def evaluate(model: Model, events: EventSet, batch_size: int, rng: np.random.Generator) -> Evaluation:
+    """Predict every event of the set and count. `rng` resamples events for the intervals."""
     task = events.task
     place = {event_id: i for i, event_id in enumerate(events.event_ids)}
     counts = np.zeros((len(events), task.n_outputs, task.n_outputs), dtype=np.int64)
@@ -41,23 +41,17 @@ def evaluate(model: Model, events: EventSet, batch_size: int, seed: int) -> Eval
             counts[rows] = count(scores, batch, task)
             done += batch.n_events
             bar.update(done)
-    metrics = intervals(counts, lambda c: segmentation_scores(c, task.classes), seed=seed)
+    metrics = report(counts, task.classes, intervals(counts, scores_from_counts, rng))
     return Evaluation(metrics, counts, spent)
 
 
 def count(scores: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
     """(B, C, C) confusion counts per event, [true, predicted]."""
-    target = np.asarray(batch.target)
-    offsets = np.asarray(batch.offsets) if task.level == "point" else np.arange(batch.n_events + 1)
-    return confusion_counts(scores, target, offsets, n_classes=task.n_outputs, ignore_index=task.ignore_index)
+    offsets = np.asarray(batch.offsets) if task.level == "point" else None
+    return confusion(scores, np.asarray(batch.target), offsets, ignore_index=task.ignore_index)
 
 
 def _check(scores: np.ndarray, batch: PointBatch, task: Task) -> None:
     rows = batch.n_points if task.level == "point" else batch.n_events
     if scores.shape != (rows, task.n_outputs):
         raise BenchmarkError(f"The model returned scores of shape {scores.shape}. {(rows, task.n_outputs)} was expected. Correct the model's `forward`.")
-    if not np.isfinite(scores).all():
-        raise BenchmarkError(
-            f"The model returned scores that are not finite for events {', '.join(batch.event_ids[:3])} ... Finite numbers "
-            f"were expected: training has diverged. Lower the learning rate, for example --set optim.lr=1e-4."
-        )

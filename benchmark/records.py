@@ -37,7 +37,7 @@ class RunRecord:
     dataset: dict[str, Any]  # name, revision, simulated?, files with digests
     events: dict[str, Any]  # labelled, unlabelled, selection, test counts; excluded events by reason
     subset_sha256: str  # of the labelled events' ids
-    metrics: dict[str, Any] = field(default_factory=dict)  # score -> {value, low, high}; None where undefined
+    metrics: dict[str, Any] = field(default_factory=dict)  # overall, per_class: score -> {value, low, high}; support, confusion, n_events
     per_event: dict[str, Any] = field(default_factory=dict)  # packed additive counts, for paired comparisons
     training: dict[str, Any] = field(default_factory=dict)  # steps, last loss, pre-training fingerprint ...
     resources: dict[str, Any] = field(default_factory=dict)  # parameters, wall_s, events per second, peak memory

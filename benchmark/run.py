@@ -20,7 +20,7 @@ from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluate import Evaluation, evaluate
 from benchmark.pretrain import pretrained
 from benchmark.records import RunRecord, find_record, pack_counts, records_dir, write_record
-from benchmark.seeding import seed_from
+from benchmark.seeding import generator, seed_from
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _carry_out(
     training = _train(model, config, spec, data, blank.environment, folder, execution.resume, deadline, code, say)
     trained = time.monotonic()
     model.save(folder / "model.safetensors", {"fingerprint": blank.fingerprint})
-    result = evaluate(model, data.test, config.train.batch_size, seed_from("bootstrap", blank.fingerprint))
+    result = evaluate(model, data.test, config.train.batch_size, generator("bootstrap", blank.fingerprint))
     resources = {
         "n_parameters": model.n_parameters,
         "wall_s": round(time.monotonic() - started, 2),

@@ -14,7 +14,7 @@ PER_CLASS = ("precision", "recall", "f1")
 
 def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     """Per-class precision, recall and F1 of one run with 95% intervals, and another run's F1 beside it."""
-    title = f"{describe(record)}: {record.task['name']}, {record.events['test']} test events of {record.dataset['name']}"
+    title = f"{describe(record)}\n{record.task['name']}: {record.events['test']} test events of {record.dataset['name']}"
     table = Table(title=title, caption="95% intervals: bootstrap over test events", title_justify="left")
     table.add_column("class")
     for name in PER_CLASS:
@@ -22,10 +22,9 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     if beside is not None:
         table.add_column(f"F1 of {beside.model}", justify="right")
     for row in (*record.task["classes"], "macro"):
-        key = (lambda name, row=row: f"{name}_{row}") if row != "macro" else (lambda name: f"macro_{name}")
-        cells = [with_interval(record.metrics.get(key(name))) for name in PER_CLASS]
+        cells = [with_interval(score(record, name, row), "\n") for name in PER_CLASS]
         if beside is not None:
-            cells.append(with_interval(beside.metrics.get(key("f1"))))
+            cells.append(with_interval(score(beside, "f1", row), "\n"))
         if row == "macro":
             table.add_section()
         table.add_row(row, *cells)
@@ -51,11 +50,11 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord]) -> Table:
     table.add_column(f"{metric} [95%]", justify="right")
     for name in (*(f"F1 {c}" for c in classes), "parameters", "wall s"):
         table.add_column(name, justify="right")
-    for record in sorted(records, key=lambda r: (-_value(r.metrics.get(metric)), r.model, r.fingerprint)):
+    for record in sorted(records, key=lambda r: (-_value(primary(r)), r.model, r.fingerprint)):
         c = record.config
         mark = "" if record.status == "finished" else f" ({record.status})"
         dirty = "*" if record.environment.get("dirty") else ""
-        scores = [with_interval(record.metrics.get(metric)), *(_plain(record.metrics.get(f"f1_{x}")) for x in classes)]
+        scores = [with_interval(primary(record)), *(_plain(score(record, "f1", x)) for x in classes)]
         cost = [f"{record.resources.get('n_parameters', 0):,}", f"{record.resources.get('wall_s', 0):.0f}"]
         labels = "all" if c["labels"] is None else str(c["labels"])
         table.add_row(record.model + mark + dirty, c["preset"], c["mode"], labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
@@ -71,18 +70,30 @@ def describe(record: RunRecord) -> str:
     return f"{record.model} ({c['preset']}, {c['mode']}), {labels} labelled events, draw {c['draw']}, seed {c['seed']}"
 
 
-def with_interval(score: Mapping[str, Any] | None) -> str:
+def score(record: RunRecord, name: str, row: str) -> Mapping[str, Any] | None:
+    """A score of one class, or of `macro`: {value, low, high}."""
+    if row == "macro":
+        return record.metrics.get("overall", {}).get(f"macro_{name}")
+    return record.metrics.get("per_class", {}).get(row, {}).get(name)
+
+
+def primary(record: RunRecord) -> Mapping[str, Any] | None:
+    """The score that the task ranks by."""
+    return record.metrics.get("overall", {}).get(record.task["primary_metric"])
+
+
+def with_interval(entry: Mapping[str, Any] | None, separator: str = " ") -> str:
     """`0.912 [0.900, 0.923]`, or a dash where the score is undefined."""
-    if score is None or score["value"] is None:
+    if entry is None or entry["value"] is None:
         return "-"
-    if score.get("low") is None:
-        return f"{score['value']:.3f}"
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+    if entry.get("low") is None:
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f}{separator}[{entry['low']:.3f}, {entry['high']:.3f}]"
 
 
-def _plain(score: Mapping[str, Any] | None) -> str:
-    return "-" if score is None or score["value"] is None else f"{score['value']:.3f}"
+def _plain(entry: Mapping[str, Any] | None) -> str:
+    return "-" if entry is None or entry["value"] is None else f"{entry['value']:.3f}"
 
 
-def _value(score: Mapping[str, Any] | None) -> float:
-    return -1.0 if score is None or score["value"] is None else float(score["value"])
+def _value(entry: Mapping[str, Any] | None) -> float:
+    return -1.0 if entry is None or entry["value"] is None else float(entry["value"])
