@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.datasets.larsim.images import Image, make_image
-from benchmark.datasets.larsim.labels import Shape
+from benchmark.datasets.larsim.images import Image, ImageSettings, make_image
+from benchmark.datasets.larsim.labels import ATOMIC, Shape
 from benchmark.datasets.larsim.truth import DEPOSIT_DTYPE, HALF_BOX_MM, PARTICLE_DTYPE, EventTruth, Process
 from benchmark.datasets.larsim.voxels import key_to_voxel, voxelise
 
@@ -35,7 +35,12 @@ class Tree:
         return EventTruth(np.array(self.particles, PARTICLE_DTYPE), np.array(self.deposits, DEPOSIT_DTYPE))
 
     def image(self) -> Image:
+        """By the rules of PILArNet-M."""
         return make_image(self.truth())
+
+    def atomic_image(self) -> Image:
+        """By the rules of SuperaAtomic."""
+        return make_image(self.truth(), ImageSettings(labels=ATOMIC))
 
 
 def line(start, n):
@@ -90,7 +95,7 @@ def test_energy_is_conserved_over_voxels():
     assert voxelise(tree.truth()).energy.sum() == pytest.approx(1000.0, rel=1e-3)
 
 
-# ---- Supera's rules
+# ---- rules of SuperaAtomic
 
 
 def test_primaries_are_showers_or_tracks():
@@ -98,7 +103,7 @@ def test_primaries_are_showers_or_tracks():
     tree.add(11, Process.PRIMARY, voxels=line((10, 10, 10), 4))
     tree.add(-13, Process.PRIMARY, voxels=line((10, 20, 10), 5))
     tree.add(2212, Process.PRIMARY, voxels=line((10, 30, 10), 2))
-    assert rows(tree.image()) == [(0, -1, -1, -1, 4, -1), (4, 0, 0, 0, 0, 1), (5, 1, 1, 0, 1, 2), (2, 2, 2, 0, 1, 4)]
+    assert rows(tree.atomic_image()) == [(0, -1, -1, -1, 4, -1), (4, 0, 0, 0, 0, 1), (5, 1, 1, 0, 1, 2), (2, 2, 2, 0, 1, 4)]
 
 
 def test_pair_electrons_join_their_photon():
@@ -106,14 +111,14 @@ def test_pair_electrons_join_their_photon():
     photon = tree.add(22, Process.PRIMARY)
     tree.add(11, Process.CONVERSION, photon, voxels=line((10, 10, 10), 4))
     tree.add(-11, Process.CONVERSION, photon, voxels=line((10, 40, 10), 30))
-    assert rows(tree.image())[1:] == [(34, 0, 0, 0, 0, 0)]
+    assert rows(tree.atomic_image())[1:] == [(34, 0, 0, 0, 0, 0)]
 
 
 def test_a_pair_by_a_muon_joins_the_muon():
     tree = Tree()
     muon = tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 20))
     tree.add(11, Process.PAIR_BY_CHARGED, muon, voxels=line((20, 11, 10), 15))
-    assert rows(tree.image())[1:] == [(35, 0, 0, 0, 1, 2)]
+    assert rows(tree.atomic_image())[1:] == [(35, 0, 0, 0, 1, 2)]
 
 
 def test_isolated_compton_electrons_are_low_energy_up_to_ten_voxels():
@@ -122,7 +127,7 @@ def test_isolated_compton_electrons_are_low_energy_up_to_ten_voxels():
         photon = tree.add(22, Process.PRIMARY)
         tree.add(11, Process.COMPTON, photon, voxels=line((10, 10, 10), n))
         # Exactly 10 voxels: at first a low-energy scatter (rule 4: more than 10), then promoted (rule 5: 10 or more).
-        assert shapes(tree.image())[shape][1] == n
+        assert shapes(tree.atomic_image())[shape][1] == n
 
 
 def test_photoelectrons_and_ionisation_are_low_energy_unless_they_touch():
@@ -131,7 +136,7 @@ def test_photoelectrons_and_ionisation_are_low_energy_unless_they_touch():
         electron = tree.add(11, Process.PRIMARY, voxels=line((10, 10, 10), 30))
         tree.add(11, process, electron, voxels=[(20, 12, 10)])  # two away: isolated
         tree.add(11, process, electron, voxels=[(40, 11, 11)])  # diagonal neighbour of the last voxel
-        assert rows(tree.image()) == [(1, -1, -1, -1, 4, -1), (31, 0, 0, 0, 0, 1)]
+        assert rows(tree.atomic_image()) == [(1, -1, -1, -1, 4, -1), (31, 0, 0, 0, 0, 1)]
 
 
 def test_a_low_energy_scatter_that_touches_several_joins_shower_before_track():
@@ -139,7 +144,7 @@ def test_a_low_energy_scatter_that_touches_several_joins_shower_before_track():
     tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 10), vertex=0)
     electron = tree.add(11, Process.PRIMARY, voxels=line((10, 12, 10), 10), vertex=1)
     tree.add(11, Process.IONISATION_ELECTRON, electron, voxels=[(15, 11, 10)])
-    assert [(r[0], r[4]) for r in rows(tree.image())] == [(0, 4), (10, 1), (11, 0)]
+    assert [(r[0], r[4]) for r in rows(tree.atomic_image())] == [(0, 4), (10, 1), (11, 0)]
 
 
 def test_low_energy_scatters_relay_a_touch():
@@ -147,7 +152,7 @@ def test_low_energy_scatters_relay_a_touch():
     electron = tree.add(11, Process.PRIMARY, voxels=line((10, 10, 10), 10))
     tree.add(11, Process.PHOTOELECTRIC, electron, voxels=[(15, 12, 10)])
     tree.add(11, Process.PHOTOELECTRIC, electron, voxels=[(15, 11, 10)])
-    assert rows(tree.image()) == [(0, -1, -1, -1, 4, -1), (12, 0, 0, 0, 0, 1)]
+    assert rows(tree.atomic_image()) == [(0, -1, -1, -1, 4, -1), (12, 0, 0, 0, 0, 1)]
 
 
 def test_neutron_recoils_stay_low_energy_even_when_they_touch():
@@ -156,7 +161,7 @@ def test_neutron_recoils_stay_low_energy_even_when_they_touch():
     neutron = tree.add(2112, Process.HADRON_INELASTIC, 0)
     tree.add(1000180400, Process.NEUTRON_ELASTIC, neutron, voxels=[(15, 11, 10)])
     tree.add(2212, Process.NEUTRON_INELASTIC, neutron, voxels=line((50, 50, 50), 3))
-    assert [(r[0], r[4]) for r in rows(tree.image())] == [(1, 4), (10, 1), (3, 1)]
+    assert [(r[0], r[4]) for r in rows(tree.atomic_image())] == [(1, 4), (10, 1), (3, 1)]
 
 
 def test_delta_rays_need_three_voxels_clear_of_the_track():
@@ -165,7 +170,7 @@ def test_delta_rays_need_three_voxels_clear_of_the_track():
         muon = tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 20))
         own = [(15, 11 + i, 10) for i in range(n_clear)]
         tree.add(11, Process.DELTA_RAY, muon, voxels=[(13, 10, 10), (14, 10, 10), (15, 10, 10), *own])
-        return shapes(tree.image())
+        return shapes(tree.atomic_image())
 
     assert event(2)[Shape.DELTA] == (0, 0) and event(2)[Shape.TRACK] == (1, 22)
     assert event(3)[Shape.DELTA] == (1, 3) and event(3)[Shape.TRACK] == (1, 20)  # shared voxels go to the track
@@ -175,14 +180,14 @@ def test_small_isolated_delta_rays_are_low_energy():
     tree = Tree()
     muon = tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 20))
     tree.add(11, Process.DELTA_RAY, muon, voxels=line((15, 30, 10), 2))
-    assert rows(tree.image())[0][0] == 2
+    assert rows(tree.atomic_image())[0][0] == 2
 
 
 def test_a_delta_ray_has_a_group_of_its_own_with_the_electrons_pid():
     tree = Tree()
     muon = tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 20))
     tree.add(11, Process.DELTA_RAY, muon, voxels=[(15, 11 + i, 10) for i in range(8)])
-    assert rows(tree.image())[2] == (8, 1, 1, 0, 3, 1)
+    assert rows(tree.atomic_image())[2] == (8, 1, 1, 0, 3, 1)
 
 
 def test_decay_electrons_of_muons_are_michels_and_own_their_photons():
@@ -192,7 +197,7 @@ def test_decay_electrons_of_muons_are_michels_and_own_their_photons():
     michel = tree.add(11, Process.DECAY, muon, voxels=line((30, 10, 10), 18))
     photon = tree.add(22, Process.BREMS, michel)
     tree.add(11, Process.COMPTON, photon, voxels=line((60, 10, 10), 12))
-    assert rows(tree.image()) == [(0, -1, -1, -1, 4, -1), (20, 0, 0, 0, 1, 2), (18, 1, 1, 0, 2, 1), (12, 2, 1, 0, 0, 1)]
+    assert rows(tree.atomic_image()) == [(0, -1, -1, -1, 4, -1), (20, 0, 0, 0, 1, 2), (18, 1, 1, 0, 2, 1), (12, 2, 1, 0, 0, 1)]
 
 
 def test_touching_fragments_of_one_shower_merge_into_the_larger():
@@ -202,14 +207,14 @@ def test_touching_fragments_of_one_shower_merge_into_the_larger():
     tree.add(11, Process.CONVERSION, photon, voxels=line((22, 10, 10), 40))
     far = tree.add(22, Process.BREMS, electron)
     tree.add(11, Process.CONVERSION, far, voxels=line((200, 10, 10), 15))
-    assert [(r[0], r[2], r[4], r[5]) for r in rows(tree.image())[1:]] == [(52, 0, 0, 1), (15, 0, 0, 1)]
+    assert [(r[0], r[2], r[4], r[5]) for r in rows(tree.atomic_image())[1:]] == [(52, 0, 0, 1), (15, 0, 0, 1)]
 
 
 def test_touching_showers_of_different_families_stay_apart():
     tree = Tree()
     tree.add(11, Process.PRIMARY, voxels=line((10, 10, 10), 12))
     tree.add(11, Process.PRIMARY, voxels=line((10, 11, 10), 13))
-    assert [r[0] for r in rows(tree.image())] == [0, 12, 13]
+    assert [r[0] for r in rows(tree.atomic_image())] == [0, 12, 13]
 
 
 def test_photons_below_ten_voxels_are_low_energy_and_larger_ones_a_fragment():
@@ -218,7 +223,7 @@ def test_photons_below_ten_voxels_are_low_energy_and_larger_ones_a_fragment():
     for y, n in ((100, 9), (200, 10)):
         photon = tree.add(22, Process.BREMS, electron)
         tree.add(11, Process.CONVERSION, photon, voxels=line((10, y, 10), n))
-    image = tree.image()
+    image = tree.atomic_image()
     assert [(r[0], r[2], r[4]) for r in rows(image)] == [(9, -1, 4), (12, 0, 0), (10, 0, 0)]
 
 
@@ -229,7 +234,7 @@ def test_a_group_stops_at_a_track():
     for y in (100, 200):
         photon = tree.add(22, Process.PI0_DECAY, pi0)
         tree.add(11, Process.CONVERSION, photon, voxels=line((10, y, 10), 20))
-    assert [(r[1], r[2], r[5]) for r in rows(tree.image())[1:]] == [(0, 0, 3), (2, 2, 0), (3, 3, 0)]
+    assert [(r[1], r[2], r[5]) for r in rows(tree.atomic_image())[1:]] == [(0, 0, 3), (2, 2, 0), (3, 3, 0)]
 
 
 def test_fragment_ids_leave_gaps_for_particles_without_voxels():
@@ -239,14 +244,14 @@ def test_fragment_ids_leave_gaps_for_particles_without_voxels():
     photon = tree.add(22, Process.PI0_DECAY, 0)
     tree.add(11, Process.CONVERSION, photon, voxels=line((10, 20, 10), 20))
     tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 5))
-    assert [r[1] for r in rows(tree.image())[1:]] == [1, 2]
+    assert [r[1] for r in rows(tree.atomic_image())[1:]] == [1, 2]
 
 
 def test_interactions_are_numbered_by_vertex_x():
     tree = Tree()
     for vertex, x in enumerate((50.0, -70.0, 20.0)):
         tree.add(13, Process.PRIMARY, voxels=line((10, 10 * vertex + 5, 10), 5), vertex=vertex, start=(x, 1.0, 2.0))
-    image = tree.image()
+    image = tree.atomic_image()
     assert [r[3] for r in rows(image)[1:]] == [2, 0, 1]
     np.testing.assert_allclose(image.cluster_extra[:, 2], [-1, 50, -70, 20])
 
@@ -258,7 +263,7 @@ def test_shared_voxels_take_the_highest_priority_and_the_summed_energy():
     tree.add(11, Process.DECAY, muon, voxels=[(5, 10, 10), (5, 30, 10), *line((10, 30, 10), 20)])
     tree.add(11, Process.PRIMARY, voxels=[(5, 30, 10), (5, 50, 10), *line((10, 50, 10), 20)])
     tree.add(11, Process.DELTA_RAY, muon, voxels=[(5, 50, 10), *line((10, 70, 10), 20)])
-    image = tree.image()
+    image = tree.atomic_image()
     semantic = np.repeat(image.cluster[:, 4], image.cluster[:, 0])
     at_x5 = image.point[:, 0] == 5
     got = {int(y): (Shape(s), round(float(e), 3)) for y, s, e in zip(image.point[at_x5, 1], semantic[at_x5], image.point[at_x5, 3])}
@@ -270,7 +275,7 @@ def test_shared_voxels_take_the_highest_priority_and_the_summed_energy():
 def test_an_event_without_deposits_is_one_empty_low_energy_row():
     tree = Tree()
     tree.add(22, Process.PRIMARY)
-    image = tree.image()
+    image = tree.atomic_image()
     assert image.point.shape == (0, 8) and rows(image) == [(0, -1, -1, -1, 4, -1)]
     assert image.cluster_extra.tolist() == [[-1.0] * 5]
 
@@ -279,6 +284,6 @@ def test_masses_are_those_of_pilarnet_m_and_momenta_in_gev():
     tree = Tree()
     for i, pdg in enumerate((11, -13, 2212)):
         tree.add(pdg, Process.PRIMARY, voxels=line((10, 10 + 5 * i, 10), 5), momentum=905.0)
-    extra = tree.image().cluster_extra[1:]
+    extra = tree.atomic_image().cluster_extra[1:]
     np.testing.assert_array_equal(extra[:, 0], np.float32([0.51199800, 105.65799713, 938.27197266]))
     np.testing.assert_allclose(extra[:, 1], 0.905, rtol=1e-6)

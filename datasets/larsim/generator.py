@@ -1,14 +1,17 @@
 """Primary particles of one event: a multi-particle vertex (MPV) and single-particle rain (MPR).
 
-The algorithm and the default lists are those of the generators that made PILArNet-M (MultiPartVertex and MultiPartRain of
-sbncode, settings of `gen_mpvmpr.fcl`; Panda paper, appendix B.1): a uniform multiplicity, particles drawn from weighted
-lists of which each holds a maximum, kinetic energies uniform in a range, isotropic directions; rain starts anywhere in a box
-that reaches beyond the image and flies inward. What the publications leave open is chosen here, and says so.
+The algorithm is that of the generators that made PILArNet-M (MultiPartVertex and MultiPartRain of sbncode; Panda paper,
+appendix B.1): a uniform multiplicity, particles drawn from weighted lists of which each has a minimum and a maximum,
+momenta uniform in a range, isotropic directions; rain starts anywhere in a box that reaches beyond the image and flies
+inward. The default lists are those of `run_larsoft_sim_mpvmpr_3d.fcl` of DeepLearnPhysics/Supera: of the public settings it is
+the one with which the published events agree (times start at 0, muons and electrons reach 1.7 GeV/c, protons stay below
+0.7 GeV/c). What the publications leave open is chosen here, and says so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,43 +29,41 @@ class ParticleList:
     """Particles that are drawn together."""
 
     pdg: tuple[int, ...]  # one of these, with equal probability
+    min_count: int  # at least so many of this list in one vertex (rain ignores it, as the original does)
     max_count: int  # at most so many of this list in one vertex or shower of rain
     weight: float  # relative probability of the list while it is not full
-    kinetic_mev: tuple[float, float]  # kinetic energy, uniform in this range
+    range_mev: tuple[float, float]  # momentum (MeV/c) or kinetic energy (MeV), uniform in this range
+    quantity: Literal["momentum", "kinetic"] = "momentum"  # what the range is of
 
 
 @dataclass(frozen=True)
 class VertexSettings:
     """The multi-particle vertex."""
 
-    multiplicity: tuple[int, int] = (2, 7)  # particles per vertex, uniform, ends included
-    inset_mm: float = 300.0  # distance of the vertex from the faces of the image box
+    multiplicity: tuple[int, int] = (2, 6)  # particles per vertex, uniform, ends included
+    inset_mm: float = 150.0  # distance of the vertex from the faces of the image box
     lists: tuple[ParticleList, ...] = (
-        ParticleList((-11, 11, -13, 13), 1, 3.0, (0.0, 3000.0)),
-        ParticleList((111,), 2, 1.0, (0.0, 1000.0)),
-        ParticleList((211, -211), 2, 1.0, (0.0, 1000.0)),
-        ParticleList((2212,), 4, 3.0, (0.0, 1000.0)),
-        ParticleList((22,), 2, 1.0, (0.0, 1000.0)),
+        ParticleList((-11, 11, -13, 13), 1, 1, 1.0, (50.0, 2000.0)),
+        ParticleList((111,), 0, 1, 1.0, (5.0, 500.0)),
+        ParticleList((211, -211), 0, 2, 1.0, (50.0, 700.0)),
+        ParticleList((2212,), 0, 4, 2.0, (50.0, 700.0)),
     )
-
-
-_RAIN_LISTS = (
-    ParticleList((-13, 13), 5, 5.0, (0.0, 20000.0)),
-    ParticleList((-13, 13), 5, 5.0, (0.0, 2000.0)),
-    ParticleList((11, -11), 2, 1.0, (0.0, 1000.0)),
-    ParticleList((22,), 3, 2.0, (0.0, 1000.0)),
-    ParticleList((2212,), 5, 1.0, (0.0, 1000.0)),
-)
 
 
 @dataclass(frozen=True)
 class RainSettings:
     """Single particles, each its own interaction."""
 
-    multiplicity: tuple[int, int]  # particles per event, uniform, ends included
-    margin_mm: float = 200.0  # the starting box reaches so far beyond the image box (negative: inside it)
+    multiplicity: tuple[int, int] = (4, 6)  # particles per event, uniform, ends included
+    # The starting box reaches so far beyond the image box (negative: inside it). The original starts within a volume of
+    # about 2.6 x 3.5 x 3.7 m, out of which the 2.3 m cube is cut at random around the energy that was deposited.
+    margin_mm: float = 450.0
     inward: bool = True  # every component of the direction points to the centre of the starting box
-    lists: tuple[ParticleList, ...] = _RAIN_LISTS
+    lists: tuple[ParticleList, ...] = (
+        ParticleList((-13, 13), 0, 30, 5.0, (50.0, 2000.0)),
+        ParticleList((11, 22), 0, 2, 1.0, (100.0, 200.0)),
+        ParticleList((2212,), 0, 30, 2.0, (50.0, 700.0)),
+    )
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,8 @@ class GeneratorSettings:
     """One event: one vertex and any number of showers of rain."""
 
     vertex: VertexSettings = VertexSettings()
-    # The original rains 2-4 particles over a 18 m long cryostat and 3-5 near the vertex, and then cuts a 2.3 m cube out, so
-    # the number inside the cube is not published; 0-4 gives PILArNet-M's mean number of particles and voxels.
-    rain: tuple[RainSettings, ...] = (RainSettings(multiplicity=(0, 4)),)
-    # Voxel times of the published events start at 2 to 11 ns whatever the interaction, so every vertex is at t = 0 unless
-    # a window is set here (ns, uniform, drawn for each vertex).
-    time_window_ns: tuple[float, float] = (0.0, 0.0)
+    rain: tuple[RainSettings, ...] = (RainSettings(),)
+    time_window_ns: tuple[float, float] = (0.0, 0.0)  # time of each vertex, uniform; the original has no jitter
 
 
 def check_settings(settings: GeneratorSettings) -> None:
@@ -100,6 +97,8 @@ def _check_multiplicity(shower: VertexSettings | RainSettings) -> None:
         raise _bad("multiplicity", (low, high), "two counts, the low end first and not negative")
     if high > sum(entry.max_count for entry in shower.lists):
         raise _bad("multiplicity", (low, high), "no more particles than the lists' maxima add up to")
+    if isinstance(shower, VertexSettings) and low < sum(entry.min_count for entry in shower.lists):
+        raise _bad("multiplicity", (low, high), "at least as many particles as the lists' minima add up to")
     for entry in shower.lists:
         _check_list(entry)
 
@@ -108,11 +107,15 @@ def _check_list(entry: ParticleList) -> None:
     unknown = [p for p in entry.pdg if abs(p) not in MASS_MEV]
     if unknown or not entry.pdg:
         raise _bad("particle list", list(entry.pdg), f"PDG numbers among +-{sorted(MASS_MEV)}")
-    if entry.max_count < 1 or not (np.isfinite(entry.weight) and entry.weight > 0):
-        raise _bad("particle list's maximum and weight", (entry.max_count, entry.weight), "at least 1 and above 0")
-    low, high = entry.kinetic_mev
+    if not 0 <= entry.min_count <= entry.max_count or entry.max_count < 1:
+        raise _bad("particle list's counts", (entry.min_count, entry.max_count), "0 <= minimum <= maximum, at least 1")
+    if not (np.isfinite(entry.weight) and entry.weight > 0):
+        raise _bad("particle list's weight", entry.weight, "a number above 0")
+    if entry.quantity not in ("momentum", "kinetic"):
+        raise _bad("particle list's quantity", entry.quantity, "momentum or kinetic")
+    low, high = entry.range_mev
     if not (np.isfinite(high) and 0 <= low <= high and high > 0):
-        raise _bad("kinetic energy range", (low, high), "0 <= low <= high in MeV, and high above 0")
+        raise _bad(f"{entry.quantity} range", (low, high), "0 <= low <= high in MeV, and high above 0")
 
 
 def _bad(what: str, value: object, expected: str) -> ConfigError:
@@ -125,7 +128,7 @@ def generate(settings: GeneratorSettings, rng: np.random.Generator) -> npt.NDArr
     vertex = settings.vertex
     half = HALF_BOX_MM - vertex.inset_mm
     n_vertices = 0
-    chosen = _draw_lists(vertex.lists, vertex.multiplicity, rng)
+    chosen = _draw_lists(vertex.lists, vertex.multiplicity, rng, use_minima=True)
     if chosen:
         start = (*rng.uniform(-half, half, 3), rng.uniform(*settings.time_window_ns))
         rows += [_particle(entry, n_vertices, start, rng, np.zeros(3)) for entry in chosen]
@@ -141,12 +144,15 @@ def generate(settings: GeneratorSettings, rng: np.random.Generator) -> npt.NDArr
     return np.array(rows, dtype=PRIMARY_DTYPE)
 
 
-def _draw_lists(lists: tuple[ParticleList, ...], multiplicity: tuple[int, int], rng: np.random.Generator) -> list[ParticleList]:
-    """One list per particle; a list that is full is drawn no more."""
-    weights = np.array([entry.weight for entry in lists])
-    counts = np.zeros(len(lists), dtype=int)
-    chosen = []
-    for _ in range(rng.integers(multiplicity[0], multiplicity[1] + 1)):
+def _draw_lists(
+    lists: tuple[ParticleList, ...], multiplicity: tuple[int, int], rng: np.random.Generator, use_minima: bool = False
+) -> list[ParticleList]:
+    """One list per particle: the minima first, then by weight; a list that is full is drawn no more."""
+    n_particles = int(rng.integers(multiplicity[0], multiplicity[1] + 1))
+    counts = np.array([entry.min_count if use_minima else 0 for entry in lists])
+    weights = np.array([entry.weight if n < entry.max_count else 0.0 for n, entry in zip(counts, lists, strict=True)])
+    chosen = [entry for n, entry in zip(counts, lists, strict=True) for _ in range(n)]
+    while len(chosen) < n_particles:
         edges = np.cumsum(weights)
         index = int(np.searchsorted(edges, rng.uniform(0.0, edges[-1]), side="right"))
         chosen.append(lists[index])
@@ -161,9 +167,9 @@ def _particle(
 ) -> tuple[float, ...]:
     """One row of `PRIMARY_DTYPE`. inward (3,): required sign of each direction component, 0 = free."""
     pdg = entry.pdg[rng.integers(len(entry.pdg))]
-    kinetic, mass = rng.uniform(*entry.kinetic_mev), MASS_MEV[abs(pdg)]
+    value, mass = rng.uniform(*entry.range_mev), MASS_MEV[abs(pdg)]
+    momentum = value if entry.quantity == "momentum" else np.sqrt(value * (value + 2 * mass))
     direction = rng.normal(size=3)
     # Mirroring a component is the same as drawing isotropic directions until all signs fit.
     direction = np.where(inward != 0, inward * np.abs(direction), direction) / np.linalg.norm(direction)
-    momentum = direction * np.sqrt(kinetic * (kinetic + 2 * mass))
-    return (pdg, vertex, *start, *momentum)
+    return (pdg, vertex, *start, *(direction * momentum))

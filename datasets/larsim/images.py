@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from .labels import Labels, LabelSettings, Shape, label_particles
+from .labels import Labels, LabelSettings, Shape, deposit_owners, label_particles
 from .touching import VoxelIndex, index_voxels, touching_particles
 from .truth import EventTruth
 from .voxels import ParticleVoxels, VoxelSettings, key_to_voxel, voxelise
@@ -43,9 +43,11 @@ class ImageSettings:
 
 def make_image(truth: EventTruth, settings: ImageSettings = ImageSettings()) -> Image:
     """Voxels, labels and clusters of one simulated event."""
-    voxels = voxelise(truth, settings.voxels)
+    owners = deposit_owners(truth.particles, settings.labels)
+    voxels = voxelise(truth, settings.voxels, owners)
     index = index_voxels(voxels)
-    labels = label_particles(truth.particles, voxels, index, touching_particles(voxels, index), settings.labels)
+    touching = touching_particles(voxels, index)
+    labels = label_particles(truth.particles, owners, voxels, index, touching, settings.labels)
     return assemble(truth.particles, voxels, index, labels)
 
 
@@ -53,12 +55,14 @@ def assemble(
     particles: npt.NDArray[np.void], voxels: ParticleVoxels, index: VoxelIndex, labels: Labels
 ) -> Image:
     """Give every voxel to one label and write the tables."""
-    owner, sums = _own_voxels(index, voxels, labels.root, labels.shape)
+    owner, sums = _own_voxels(index, voxels, labels.root, labels.shape, labels.stored)
+    seen = owner >= 0
+    owner, sums, key = owner[seen], sums[seen], index.key[seen]
     is_low_energy = labels.shape[owner] == Shape.LE_SCATTER
     cluster_id = np.where(is_low_energy, -1, labels.fragment[owner])
-    order = np.argsort((cluster_id + 1 << 30) + index.key, kind="stable")
+    order = np.argsort((cluster_id + 1 << 30) + key, kind="stable")
     point = np.empty((len(owner), 8), dtype=np.float32)
-    point[:, :3] = key_to_voxel(index.key)[order]
+    point[:, :3] = key_to_voxel(key)[order]
     point[:, 3:] = sums[order][:, (0, 0, 1, 2, 3)]
 
     heads, first = np.unique(cluster_id[order], return_index=True)
@@ -105,8 +109,8 @@ def _primaries(parent, fragments):
 
 
 @nb.njit(cache=True)
-def _own_voxels(index, voxels, root, shape):
-    """Owner (label head) of each of U voxels and (U, 4) energy MeV, earliest time ns, electrons, path cm."""
+def _own_voxels(index, voxels, root, shape, stored):
+    """Owner (label head, -1 for none) of each of U voxels and (U, 4) energy MeV, earliest time ns, electrons, path cm."""
     n = len(index.key)
     owner, sums = np.empty(n, np.int64), np.zeros((n, 4))
     for u in range(n):
@@ -114,6 +118,8 @@ def _own_voxels(index, voxels, root, shape):
         sums[u, 1] = np.inf
         for row in index.entry[index.starts[u] : index.starts[u + 1]]:
             head = root[voxels.particle[row]]
+            if not stored[head]:
+                continue
             rank, energy = _PRIORITY[shape[head]], voxels.energy[row]
             if rank < best_rank or (rank == best_rank and energy > best_energy):
                 best, best_rank, best_energy = head, rank, energy

@@ -58,16 +58,25 @@ def key_to_voxel(key: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.stack([key // (STRIDE * STRIDE) - 1, key // STRIDE % STRIDE - 1, key % STRIDE - 1], axis=1)
 
 
-def voxelise(truth: EventTruth, settings: VoxelSettings = VoxelSettings()) -> ParticleVoxels:
-    """Voxels of each particle above the threshold."""
+def voxelise(
+    truth: EventTruth,
+    settings: VoxelSettings = VoxelSettings(),
+    owners: npt.NDArray[np.int64] | None = None,
+) -> ParticleVoxels:
+    """Voxels of each particle above the threshold.
+
+    owners (P,): the particle that the deposits of each particle are counted for, -1 to drop them; None for itself.
+    """
     deposits = truth.deposits
+    if owners is None:
+        owners = np.arange(len(truth.particles))
     n_pieces = int(_count_pieces(deposits, settings.piece_mm))
     recombination = (
         settings.box_alpha,
         settings.box_beta / (settings.density_g_cm3 * settings.field_kv_per_cm),  # cm/MeV
         1e6 / settings.work_function_ev,
     )
-    runs = _runs(deposits, n_pieces, settings.piece_mm, *recombination)
+    runs = _runs(deposits, owners, n_pieces, settings.piece_mm, *recombination)
     order = np.argsort(runs[0], kind="stable")  # (particle, key) together; stable, so sums are the same everywhere
     return _collect(*(column[order] for column in runs), len(truth.particles), settings.threshold_mev)
 
@@ -86,13 +95,16 @@ def _count_pieces(deposits, piece_mm):
 
 
 @nb.njit(cache=True)
-def _runs(deposits, capacity, piece_mm, alpha, beta, quanta_per_mev):
+def _runs(deposits, owners, capacity, piece_mm, alpha, beta, quanta_per_mev):
     """Sums over consecutive pieces of one particle in one voxel: key with the particle in its high bits, and five sums."""
     key = np.empty(capacity, np.int64)
     energy, time, electrons, length = np.zeros(capacity), np.empty(capacity), np.zeros(capacity), np.zeros(capacity)
     n, last = 0, np.int64(-1)
     for i in range(len(deposits)):
         d = deposits[i]
+        owner = owners[d.particle]
+        if owner < 0:
+            continue
         path = _length(d)
         pieces = max(1, math.ceil(path / piece_mm))
         de = d.de / pieces
@@ -107,7 +119,7 @@ def _runs(deposits, capacity, piece_mm, alpha, beta, quanta_per_mev):
             iz = int(math.floor((d.z0 + f * (d.z1 - d.z0) + HALF_BOX_MM) / PITCH_MM))
             if min(ix, iy, iz) < 0 or max(ix, iy, iz) >= GRID:
                 continue
-            k = (np.int64(d.particle) << 30) | (((ix + 1) * STRIDE + iy + 1) * STRIDE + iz + 1)
+            k = (owner << 30) | (((ix + 1) * STRIDE + iy + 1) * STRIDE + iz + 1)
             if k != last:
                 key[n], time[n], last = k, d.t, k
                 n += 1
