@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
 from benchmark.records import RunRecord
 
+N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
 PER_CLASS = ("precision", "recall", "f1")
 
 
@@ -31,8 +33,34 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     return table
 
 
-def leaderboard_table(records: Iterable[RunRecord]) -> list[Table]:
-    """One table per task and dataset revision, best primary metric first."""
+@dataclass(frozen=True)
+class Leaderboard:
+    """One task and dataset revision: a title, column names, and a row of texts per run, best primary metric first."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str
+
+    def rich(self) -> Table:
+        """For the terminal."""
+        table = Table(title=self.title, caption=self.note or None, title_justify="left", caption_justify="left")
+        for i, name in enumerate(self.columns):
+            table.add_column(name, justify="left" if i < N_LABEL_COLUMNS else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a README."""
+        rule = ["---"] * N_LABEL_COLUMNS + ["---:"] * (len(self.columns) - N_LABEL_COLUMNS)
+        lines = [self.columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
+        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"**{self.title}**\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def leaderboards(records: Iterable[RunRecord]) -> list[Leaderboard]:
+    """One per task and dataset revision, in sorted order."""
     groups: dict[tuple[str, ...], list[RunRecord]] = {}
     for record in records:
         key = (record.task["name"], str(record.task["version"]), record.dataset["name"], record.dataset["revision"])
@@ -40,27 +68,29 @@ def leaderboard_table(records: Iterable[RunRecord]) -> list[Table]:
     return [_leaderboard(key, group) for key, group in sorted(groups.items())]
 
 
-def _leaderboard(key: tuple[str, ...], records: list[RunRecord]) -> Table:
+def _leaderboard(key: tuple[str, ...], records: list[RunRecord]) -> Leaderboard:
     task, version, dataset, revision = key
-    metric = records[0].task["primary_metric"]
-    classes = records[0].task["classes"]
-    table = Table(title=f"{task} (version {version}) on {dataset}, {revision}", title_justify="left")
-    for name in ("model", "preset", "mode", "labels", "draw", "seed"):
-        table.add_column(name)
-    table.add_column(f"{metric} [95%]", justify="right")
-    for name in (*(f"F1 {c}" for c in classes), "parameters", "wall s"):
-        table.add_column(name, justify="right")
-    for record in sorted(records, key=lambda r: (-_value(primary(r)), r.model, r.fingerprint)):
-        c = record.config
-        mark = "" if record.status == "finished" else f" ({record.status})"
-        dirty = "*" if record.environment.get("dirty") else ""
-        scores = [with_interval(primary(record)), *(_plain(score(record, "f1", x)) for x in classes)]
-        cost = [f"{record.resources.get('n_parameters', 0):,}", f"{record.resources.get('wall_s', 0):.0f}"]
-        labels = "all" if c["labels"] is None else str(c["labels"])
-        table.add_row(record.model + mark + dirty, c["preset"], c["mode"], labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
-    if any(r.environment.get("dirty") for r in records):
-        table.caption = "* made from a working tree with uncommitted changes"
-    return table
+    metric, classes = records[0].task["primary_metric"], records[0].task["classes"]
+    labels = ("model", "preset", "mode", "labels", "draw", "seed")
+    scores = (f"{metric} [95%]", *(f"F1 {c}" for c in classes))
+    ordered = sorted(records, key=lambda r: (-_value(primary(r)), r.model, r.fingerprint))
+    dirty = any(r.environment.get("dirty") for r in records)
+    return Leaderboard(
+        title=f"{task} (version {version}) on {dataset}, {revision}",
+        columns=(*labels, *scores, "parameters", "wall s"),
+        rows=tuple(_row(record, classes) for record in ordered),
+        note="* made from a working tree with uncommitted changes" if dirty else "",
+    )
+
+
+def _row(record: RunRecord, classes: list[str]) -> tuple[str, ...]:
+    c = record.config
+    mark = "" if record.status == "finished" else f" ({record.status})"
+    name = record.model + mark + ("*" if record.environment.get("dirty") else "")
+    labels = "all" if c["labels"] is None else str(c["labels"])
+    scores = (with_interval(primary(record)), *(_plain(score(record, "f1", x)) for x in classes))
+    cost = (f"{record.resources.get('n_parameters', 0):,}", f"{record.resources.get('wall_s', 0):.0f}")
+    return (name, c["preset"], c["mode"], labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
 
 
 def describe(record: RunRecord) -> str:

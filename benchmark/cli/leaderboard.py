@@ -17,6 +17,7 @@ from benchmark.cli import app
 def leaderboard(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default leaderboards/records.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
 ) -> None:
     """Show what has been run: one table per task and dataset revision, best first. Reads records only."""
@@ -25,7 +26,7 @@ def leaderboard(
     from benchmark import tasks
     from benchmark.errors import DataError
     from benchmark.records import read_records, records_dir
-    from benchmark.tables import leaderboard_table
+    from benchmark.tables import leaderboards
 
     wanted = tasks.task(task).name if task is not None else None
     root = records or records_dir()
@@ -40,8 +41,12 @@ def leaderboard(
     if as_json:
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return
+    tables = leaderboards(shown)
+    if markdown:
+        print("\n".join(table.markdown() for table in tables), end="")
+        return
     console = Console()
-    for table in leaderboard_table(shown):
-        console.print(table)
+    for table in tables:
+        console.print(table.rich())
     failed = sum(r.status == "failed" for r in found)
     console.print(f"{len(shown)} runs, {failed} failed runs left out, {len(problems)} unreadable records; from {root}")
