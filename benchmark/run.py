@@ -116,7 +116,7 @@ def _carry_out(
     training = _train(model, config, spec, data, blank.environment, folder, execution.resume, deadline, code, say)
     trained = time.monotonic()
     model.save(folder / "model.safetensors", {"fingerprint": blank.fingerprint})
-    result = evaluate(model, data.test, config.train.batch_size, generator("bootstrap", blank.fingerprint))
+    result = evaluate(model, data.test, config.train.batch_size, generator("bootstrap", config.task.name, data.dataset.revision))
     resources = {
         "n_parameters": model.n_parameters,
         "wall_s": round(time.monotonic() - started, 2),
