@@ -105,7 +105,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             f"{path} is {reason} ({path.stat().st_size} bytes). A whole PILArNet HDF5 file was expected. {_REMEDY}."
         ) from error
     with h5:
-        yield h5
+        try:
+            yield h5
+        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises where the file's own tables are damaged
+            raise DataError(f"{path} is damaged. A whole PILArNet HDF5 file was expected. {_REMEDY}.") from error
 
 
 def _schema(path: Path, h5: h5py.File, version: str | None) -> Schema:

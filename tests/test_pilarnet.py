@@ -456,3 +456,21 @@ def test_prepare_of_local_files_checks_and_packs_them(tmp_path):
     event = make_event(np.random.default_rng(17))
     root = write_folder(tmp_path, {"test": [event]})
     assert len(SPEC.prepare(Config(), root).events("test")) == 1
+
+
+def test_random_damage_is_one_sentence_or_harmless(tmp_path):
+    """Bytes changed anywhere in the file: either the checks find it, or the events still fit the schema."""
+    rng = np.random.default_rng(18)
+    path = write_file(tmp_path / "test" / "bad.h5", make_events(rng, 3))
+    content = path.read_bytes()
+    refused = 0
+    for trial in range(60):
+        damaged = bytearray(content)
+        damaged[int(rng.integers(0, len(content) if trial % 2 else 3000))] = int(rng.integers(0, 256))
+        path.write_bytes(damaged)
+        try:
+            open_pilarnet(tmp_path, INFO, cache=tmp_path / f"packs{trial}").events("test")
+        except DataError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 10 < refused < 60
