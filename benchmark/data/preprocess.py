@@ -127,17 +127,27 @@ def _target(event: Event, task: Task, keep: np.ndarray) -> np.ndarray:
         label = label[keep]
     if task.kind == "regression":
         return np.atleast_1d(label).astype(np.float32)
-    label = np.atleast_1d(label).astype(np.int64)
-    values = [v for v in range(task.n_outputs + len(task.drop_classes)) if v not in task.drop_classes][: task.n_outputs]
-    classes = np.searchsorted(values, label)
-    known = np.isin(label, values)
-    wrong = label[~known & (label != task.ignore_index)]
-    if len(wrong):
-        raise DataError(
-            f"Event {event.event_id} has the {task.label} label {wrong[0]}. The task {task.name} expects one of "
-            f"{values}. Choose another task, or repair the file."
-        )
-    return np.where(known, classes, task.ignore_index)
+    return _class_numbers(np.atleast_1d(label).astype(np.int64), event, task)
+
+
+def _class_numbers(label: np.ndarray, event: Event, task: Task) -> np.ndarray:
+    """Label values -> 0..C-1 in ascending order of those that are not dropped; the ignored value stays."""
+    n_values = task.n_outputs + len(task.drop_classes)
+    values = [v for v in range(n_values) if v not in task.drop_classes][: task.n_outputs]
+    table = np.full(n_values + 1, -1, dtype=np.int64)  # the last place is for values outside
+    table[values] = np.arange(len(values))
+    inside = (label >= 0) & (label < n_values)
+    classes: np.ndarray = table[np.where(inside, label, n_values)]
+    unknown = classes < 0
+    if unknown.any():
+        wrong = label[unknown & (label != task.ignore_index)]
+        if len(wrong):
+            raise DataError(
+                f"Event {event.event_id} has the {task.label} label {wrong[0]}. The task {task.name} expects one of "
+                f"{values}. Choose another task, or repair the file."
+            )
+        classes[unknown] = task.ignore_index
+    return classes
 
 
 def _label(event: Event, name: str) -> np.ndarray:
