@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import time
 from itertools import pairwise
 
@@ -129,13 +130,17 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_leftovers_of_killed_builds_are_removed(tmp_path):
-    old, young = tmp_path / ".p.1.partial", tmp_path / ".q.2.partial"
-    old.mkdir()
-    young.mkdir()
+    with subprocess.Popen(["true"]) as finished:
+        finished.wait()
+    here = packed._host()
+    running, gone = (tmp_path / f".q-1.{here}.{n}.partial" for n in (os.getpid(), finished.pid))
+    elsewhere, old = (tmp_path / f".q-1.{host}.{finished.pid}.partial" for host in ("another", "third"))
+    for path in (running, gone, elsewhere, old):
+        path.mkdir()
     long_ago = time.time() - 2 * packed.STALE_S
     os.utime(old, (long_ago, long_ago))
     build_pack(tmp_path / "p", COLUMNS, [make_chunk(np.random.default_rng(4), 2)], {})
-    assert not old.exists() and young.exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"p", running.name, elsewhere.name}
 
 
 def test_incomplete_or_outdated_pack_is_not_opened(pack, tmp_path):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -185,7 +186,7 @@ def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], so
     made from, kept in the manifest. Whatever the chunks raise passes through and leaves nothing behind; DataError when
     the folder cannot be written (a full disk).
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    temporary = folder.with_name(f".{folder.name}.{_host()}.{os.getpid()}.partial")
     try:
         _remove_stale(folder.parent)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -274,11 +275,28 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
 
 
 def _remove_stale(parent: Path) -> None:
+    """Remove what killed builds left: those of this machine whose process is gone, and any that are old."""
     if not parent.is_dir():
         return
     for path in sorted(parent.glob(".*.partial")):
-        if time.time() - path.stat().st_mtime > STALE_S:
+        *_, host, process, _ = path.name.split(".")
+        gone = host == _host() and process.isdigit() and not _is_running(int(process))
+        if gone or time.time() - path.stat().st_mtime > STALE_S:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _host() -> str:
+    return platform.node().replace(".", "-") or "unnamed"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _sha256(path: Path) -> str:
