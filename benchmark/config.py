@@ -34,7 +34,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"train.{name}={getattr(self, name)} is not possible. A number from 1 on was expected.")
+                raise ValueError(
+                    f"train.{name}={getattr(self, name)} is not possible. A number from 1 on was expected."
+                )
         if self.precision not in ("auto", "32", "bf16"):
             raise ValueError(f"precision={self.precision!r} is not known. One of auto, 32, bf16 was expected.")
 
@@ -102,7 +104,9 @@ def resolve(request: Request) -> RunConfig:
     _check_pair(spec, data_spec, task)
     for name in ("draw", "seed"):
         if getattr(request, name) < 0:
-            raise ConfigError(f"--{name} {getattr(request, name)} is negative. A whole number from 0 on was expected. Type --{name} 0.")
+            raise ConfigError(
+                f"--{name} {getattr(request, name)} is negative. A whole number from 0 on was expected. Type --{name} 0."
+            )
     pretrains = spec.pretrains and mode != "scratch"
     sections = _sections(spec, data_spec, preset, request.preset, mode, pretrains)
     _apply(sections, request.assignments)
@@ -142,7 +146,9 @@ def _sections(
     if preset_name == "tiny":
         train, pretrain = TrainConfig(steps=10, batch_size=2), PretrainConfig(steps=10, batch_size=2, events=50)
     train = override(train, _given(steps=preset.steps, batch_size=preset.batch_size), "train")
-    pretrain = override(pretrain, _given(steps=preset.pretrain_steps, batch_size=preset.pretrain_batch_size), "pretrain")
+    pretrain = override(
+        pretrain, _given(steps=preset.pretrain_steps, batch_size=preset.pretrain_batch_size), "pretrain"
+    )
     sections = {
         "model": model,
         "optim": override(OptimConfig(), preset.optim, "optim"),
@@ -179,7 +185,9 @@ def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
     if owners:
         choice = ", ".join(f"{o}.{key}" for o in owners)
         raise ConfigError(f"--set {key} means several settings. One of {choice} was expected. Name the section.")
-    raise unknown_name("setting", key, sorted({n for names in fields.values() for n in names}), "Correct the --set option.")
+    raise unknown_name(
+        "setting", key, sorted({n for names in fields.values() for n in names}), "Correct the --set option."
+    )
 
 
 def _preset(spec: ModelSpec, name: str) -> Preset:
@@ -209,7 +217,9 @@ def _checkpoint_sha256(checkpoint: str | None, pretrains: bool) -> str | None:
             f"model in mode fft, peft or frozen was expected. Leave --checkpoint out."
         )
     if not Path(checkpoint).is_file():
-        raise CheckpointError(f"There is no checkpoint {checkpoint}. A .safetensors file was expected. Correct --checkpoint.")
+        raise CheckpointError(
+            f"There is no checkpoint {checkpoint}. A .safetensors file was expected. Correct --checkpoint."
+        )
     return sha256_file(Path(checkpoint))
 
 

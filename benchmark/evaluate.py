@@ -54,4 +54,6 @@ def count(scores: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
 def _check(scores: np.ndarray, batch: PointBatch, task: Task) -> None:
     rows = batch.n_points if task.level == "point" else batch.n_events
     if scores.shape != (rows, task.n_outputs):
-        raise BenchmarkError(f"The model returned scores of shape {scores.shape}. {(rows, task.n_outputs)} was expected. Correct the model's `forward`.")
+        raise BenchmarkError(
+            f"The model returned scores of shape {scores.shape}. {(rows, task.n_outputs)} was expected. Correct the model's `forward`."
+        )

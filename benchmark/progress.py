@@ -38,7 +38,14 @@ def progress(title: str, total: int) -> Iterator[Bar]:
     if not console.is_terminal:
         yield _Lines(title, total)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     more = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))

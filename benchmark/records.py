@@ -37,7 +37,9 @@ class RunRecord:
     dataset: dict[str, Any]  # name, revision, simulated?, files with digests
     events: dict[str, Any]  # labelled, unlabelled, selection, test counts; excluded events by reason
     subset_sha256: str  # of the labelled events' ids
-    metrics: dict[str, Any] = field(default_factory=dict)  # overall, per_class: score -> {value, low, high}; support, confusion, n_events
+    metrics: dict[str, Any] = field(
+        default_factory=dict
+    )  # overall, per_class: score -> {value, low, high}; support, confusion, n_events
     per_event: dict[str, Any] = field(default_factory=dict)  # packed additive counts, for paired comparisons
     training: dict[str, Any] = field(default_factory=dict)  # steps, last loss, pre-training fingerprint ...
     resources: dict[str, Any] = field(default_factory=dict)  # parameters, wall_s, events per second, peak memory
@@ -77,7 +79,9 @@ def read_record(path: Path) -> RunRecord:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RecordError(f"The record {path} is damaged ({error}). A JSON record was expected. Delete it and run again.") from error
+        raise RecordError(
+            f"The record {path} is damaged ({error}). A JSON record was expected. Delete it and run again."
+        ) from error
     if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
         raise RecordError(f"{path} is not a run record. A JSON object with `schema` was expected. Move it elsewhere.")
     if values["schema"] > SCHEMA:
@@ -92,7 +96,9 @@ def read_record(path: Path) -> RunRecord:
     }
     if set(values) - known or required - set(values):
         wrong = sorted((set(values) - known) | (required - set(values)))
-        raise RecordError(f"The record {path} lacks or adds fields ({', '.join(wrong)}). Schema {SCHEMA} was expected. Delete it and run again.")
+        raise RecordError(
+            f"The record {path} lacks or adds fields ({', '.join(wrong)}). Schema {SCHEMA} was expected. Delete it and run again."
+        )
     return RunRecord(**values)
 
 

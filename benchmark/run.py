@@ -111,12 +111,17 @@ def _carry_out(
     torch.manual_seed(seed_from("weights", config.model, config.seed))
     model = spec.build(config.model_config, inputs_of(config, data.dataset), config.task)
     device = blank.environment["device"]
-    folder = execution.runs / f"{config.model}-{config.labels or 'all'}-d{config.draw}-s{config.seed}-{blank.fingerprint[:12]}"
+    folder = (
+        execution.runs
+        / f"{config.model}-{config.labels or 'all'}-d{config.draw}-s{config.seed}-{blank.fingerprint[:12]}"
+    )
     deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
     training = _train(model, config, spec, data, blank.environment, folder, execution.resume, deadline, code, say)
     trained = time.monotonic()
     model.save(folder / "model.safetensors", {"fingerprint": blank.fingerprint})
-    result = evaluate(model, data.test, config.train.batch_size, generator("bootstrap", config.task.name, data.dataset.revision))
+    result = evaluate(
+        model, data.test, config.train.batch_size, generator("bootstrap", config.task.name, data.dataset.revision)
+    )
     resources = {
         "n_parameters": model.n_parameters,
         "wall_s": round(time.monotonic() - started, 2),
@@ -191,7 +196,12 @@ def _blank(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=list(execution.command),
         config=config.as_dict(),
-        task={"name": task.name, "version": task.version, "classes": list(task.classes), "primary_metric": task.primary_metric},
+        task={
+            "name": task.name,
+            "version": task.version,
+            "classes": list(task.classes),
+            "primary_metric": task.primary_metric,
+        },
         dataset={"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))},
         events={
             "labelled": len(data.labelled),
@@ -215,7 +225,9 @@ def _announce(config: RunConfig, data: _Data, device: str, threads: int) -> str:
 def _check_model(spec: ModelSpec, config: RunConfig, device: str) -> None:
     reason = spec.skip(config.task, device)
     if reason:
-        raise BenchmarkError(f"{spec.name} cannot run here: {reason}. Another model or device was expected. Type `python -m benchmark list models`.")
+        raise BenchmarkError(
+            f"{spec.name} cannot run here: {reason}. Another model or device was expected. Type `python -m benchmark list models`."
+        )
 
 
 def _threads(asked: int | None) -> int:

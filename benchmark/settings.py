@@ -39,7 +39,9 @@ def parse_assignments(assignments: list[str]) -> dict[str, str]:
     for item in assignments:
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {item!r} has no value. `key=value` was expected. Type for example --set train.steps=100.")
+            raise ConfigError(
+                f"--set {item!r} has no value. `key=value` was expected. Type for example --set train.steps=100."
+            )
         result[key.strip()] = value.strip()
     return result
 
@@ -67,7 +69,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return adapter.validate_strings(value)
     except ValidationError as error:
         what = error.errors()[0]["msg"]
-        raise ConfigError(f"{where}={value!r} does not fit ({what}). {_expected(hint)} Correct the --set option.") from error
+        raise ConfigError(
+            f"{where}={value!r} does not fit ({what}). {_expected(hint)} Correct the --set option."
+        ) from error
 
 
 def _expected(hint: Any) -> str:

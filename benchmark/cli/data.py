@@ -56,7 +56,11 @@ def info(
     for split in getattr(dataset, "splits", spec.info.splits):
         source = dataset.events(split)
         points = source.n_points
-        counts[split] = {"events": len(source), "points": int(points.sum()), "mean points per event": round(float(points.mean()), 1)}
+        counts[split] = {
+            "events": len(source),
+            "points": int(points.sum()),
+            "mean points per event": round(float(points.mean()), 1),
+        }
         for task in spec.info.tasks:
             counts[split][f"usable for {task}"] = len(eligible(source, tasks.task(task), Preprocess()).indices)
     description = _describe(dataset, counts)
@@ -85,7 +89,14 @@ def simulate(
         if value not in valid:
             raise unknown_name(what, value, valid, f"Correct --{what}.")
     manifest = simulate_dataset(
-        out, events=events, val=val, test=test, seed=seed, version=schema, workers=workers, executor=executor  # type: ignore[arg-type]
+        out,
+        events=events,
+        val=val,
+        test=test,
+        seed=seed,
+        version=schema,
+        workers=workers,
+        executor=executor,  # type: ignore[arg-type]
     )
     _show({"simulated": str(out), **{k: v for k, v in manifest.items() if not isinstance(v, dict | list)}})
     print(f"Use it with: python -m benchmark run --model polarmae --labels 100 --dataset pilarnet-m --data {out}")
@@ -112,6 +123,10 @@ def _show(description: dict[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in description.items():
-        lines = [f"{k}: {v:,}" if isinstance(v, int) else f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
+        lines = (
+            [f"{k}: {v:,}" if isinstance(v, int) else f"{k}: {v}" for k, v in value.items()]
+            if isinstance(value, dict)
+            else [str(value)]
+        )
         table.add_row(name, "\n".join(lines))
     Console().print(table)

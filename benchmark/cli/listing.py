@@ -45,7 +45,8 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         from benchmark.tasks import TASKS
 
         return [
-            {"name": t.name, "level": t.level, "classes": ", ".join(t.classes), "summary": t.summary} for t in TASKS.values()
+            {"name": t.name, "level": t.level, "classes": ", ".join(t.classes), "summary": t.summary}
+            for t in TASKS.values()
         ]
     if kind == "backends":
         from benchmark.backends import backends

@@ -17,12 +17,16 @@ TRIVIAL = "majority"
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Option(help="Name of a model or baseline (see `list`), or path to a file that binds SPEC.")],
+    model: Annotated[
+        str, typer.Option(help="Name of a model or baseline (see `list`), or path to a file that binds SPEC.")
+    ],
     labels: Annotated[str, typer.Option(help="Labelled events: a whole number, or `all`.", metavar="N|all")] = "100",
     task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
     dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "lartpc-sim",
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
-    preset: Annotated[str, typer.Option(help="default (for CPUs), tiny (to try things), paper (as published).")] = "default",
+    preset: Annotated[
+        str, typer.Option(help="default (for CPUs), tiny (to try things), paper (as published).")
+    ] = "default",
     mode: Annotated[
         str | None,
         typer.Option(
@@ -35,12 +39,18 @@ def run(
     checkpoint: Annotated[str | None, typer.Option(help="Pre-trained weights (.safetensors) to start from.")] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one setting, e.g. --set train.steps=500 or --set depth=6. Repeatable.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set",
+            help="Change one setting, e.g. --set train.steps=500 or --set depth=6. Repeatable.",
+            metavar="KEY=VALUE",
+        ),
     ] = None,
     beside: Annotated[str, typer.Option(help="Baseline shown beside the model, or `none`.")] = TRIVIAL,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")] = None,
-    max_minutes: Annotated[float | None, typer.Option(help="Stop training after this time; the same command continues.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Stop training after this time; the same command continues.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run of the same configuration.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Run again although a record exists.")] = False,
     records: Annotated[Path | None, typer.Option(help="Where records go; default leaderboards/records.")] = None,
@@ -53,7 +63,14 @@ def run(
 
     request = Request(model, task, dataset, preset, labels, mode, draw, seed, checkpoint, tuple(set_ or ()))
     execution = Execution(
-        device, threads, data, records, max_minutes=max_minutes, resume=resume, force=force, command=("benchmark", *sys.argv[1:])
+        device,
+        threads,
+        data,
+        records,
+        max_minutes=max_minutes,
+        resume=resume,
+        force=force,
+        command=("benchmark", *sys.argv[1:]),
     )
     outcome = run_one(request, execution)
     other = None

@@ -95,7 +95,9 @@ class _Steps(IterableDataset):
 
     def __iter__(self) -> Iterator[PointBatch]:
         for step in range(self.start, self.train.steps):
-            yield training_batch(self.events, step, self.train.batch_size, self.seed, self.stage, rotated=self.train.rotate)
+            yield training_batch(
+                self.events, step, self.train.batch_size, self.seed, self.stage, rotated=self.train.rotate
+            )
 
 
 class _Watch(Callback):
@@ -149,4 +151,6 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")
-    warnings.filterwarnings("ignore", message=".*num_workers.*|.*IterableDataset.*|.*litlogger.*|.*isinstance.treespec.*")
+    warnings.filterwarnings(
+        "ignore", message=".*num_workers.*|.*IterableDataset.*|.*litlogger.*|.*isinstance.treespec.*"
+    )

@@ -35,7 +35,9 @@ def lr_factor(step: int, n_steps: int, optim: OptimConfig) -> float:
 class Training(lightning.LightningModule):
     """One stage (`pretrain` or `finetune`) of one model."""
 
-    def __init__(self, model: TorchModel, optim: OptimConfig, n_steps: int, seed: int, stage: str, frozen: bool) -> None:
+    def __init__(
+        self, model: TorchModel, optim: OptimConfig, n_steps: int, seed: int, stage: str, frozen: bool
+    ) -> None:
         super().__init__()
         self.model, self.optim, self.n_steps, self.seed, self.stage = model, optim, n_steps, seed, stage
         self.frozen = list(model.backbone()) if frozen else []
