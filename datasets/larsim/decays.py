@@ -70,9 +70,7 @@ def pi0_decay(c, row):
     f = c.pflt
     px, py, pz, mass = f[row, 4], f[row, 5], f[row, 6], f[row, 7]
     e = math.sqrt(px * px + py * py + pz * pz + mass * mass)
-    two_photons(
-        c, row, _PI0_DECAY, f[row, 0], f[row, 1], f[row, 2], f[row, 3], mass, px / e, py / e, pz / e
-    )
+    two_photons(c, row, _PI0_DECAY, f[row, 0], f[row, 1], f[row, 2], f[row, 3], mass, px / e, py / e, pz / e)
 
 
 @njit(cache=True)

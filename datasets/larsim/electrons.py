@@ -52,7 +52,8 @@ def _brems_shape(y, kinetic):
 
 
 @njit(cache=True)
-def _brems_energy(rng, kinetic):
+def brems_energy(rng, kinetic):
+    """Photon energy (MeV) above the cut for an electron of a kinetic energy above it."""
     low = k.GAMMA_CUT / kinetic
     bound = 1.02 * _brems_shape(low, kinetic)
     while True:
@@ -185,7 +186,7 @@ def track_electron(c, row):
         choice = uniform(rng) * total
         if choice < s_brems:
             if energy > k.GAMMA_CUT:
-                photon = _brems_energy(rng, energy)
+                photon = brems_energy(rng, energy)
                 cosine = radiation_cosine(rng, energy + k.M_E)
                 wx, wy, wz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(rng))
                 gx, gy, gz = photon * wx, photon * wy, photon * wz
@@ -200,9 +201,7 @@ def track_electron(c, row):
                 cosine = e * (energy + 2.0 * k.M_E) / (p * q)
                 phi = 2.0 * math.pi * uniform(rng)
                 wx, wy, wz = rotate(ux, uy, uz, min(1.0, cosine), phi)
-                add_particle(
-                    c, 11, row, _IONISATION, x, y, z, t, q * wx, q * wy, q * wz, k.M_E
-                )
+                add_particle(c, 11, row, _IONISATION, x, y, z, t, q * wx, q * wy, q * wz, k.M_E)
                 rx, ry, rz = p * ux - q * wx, p * uy - q * wy, p * uz - q * wz
                 r = math.sqrt(rx * rx + ry * ry + rz * rz)
                 if r > 0.0:

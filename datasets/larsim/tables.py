@@ -4,9 +4,9 @@
 share; `locate` and `lookup` interpolate it linearly in the logarithm of energy.
 
 Sources, kept thinned in `data/`: NIST ESTAR (electrons), PSTAR (protons), XCOM (photons), PDG muon
-table (radiative losses). Heavy particles above 0.5 GeV per proton mass follow the Bethe formula
-with the density effect (PDG review, "Passage of particles through matter", eqs. 34.5-34.7); below
-they follow PSTAR at the same velocity, which includes shell corrections. Knock-on cross-sections
+table (radiative losses). Heavy particles above 200 MeV per proton mass follow the Bethe formula
+with the density effect (PDG review, "Passage of particles through matter", eqs. 34.5-34.7), below
+5 MeV PSTAR at the same velocity, which includes shell corrections, with a blend in between. Knock-on cross-sections
 are the textbook ones (Bhabha, Moller, spin 0 and 1/2), integrated here above `DELTA_CUT`.
 """
 
@@ -133,7 +133,8 @@ def heavy_loss(kinetic: Floats, mass: float) -> Floats:
     proton = kinetic * k.M_P / mass  # same velocity
     low = _loglog(np.minimum(proton, 9.0e3), pstar["T_MeV"], pstar["stopping"]) * PER_MM
     low *= bethe_loss(kinetic, mass, k.DELTA_CUT) / bethe_loss(proton, k.M_P, 1e9)
-    weight = np.clip((np.log(proton) - math.log(200.0)) / math.log(2.5), 0.0, 1.0)
+    # shell corrections fade: PSTAR alone below 5 MeV per proton mass, Bethe alone above 200 MeV
+    weight = np.clip(np.log(proton / 5.0) / math.log(40.0), 0.0, 1.0)
     slow = proton < 3.0  # below, Bethe's ratio is meaningless
     pure = _loglog(np.maximum(proton, 1e-3), pstar["T_MeV"], pstar["stopping"]) * PER_MM
     high = bethe_loss(kinetic, mass, k.DELTA_CUT)

@@ -134,9 +134,7 @@ def _check(primaries: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
     return np.array([MASS_BY_PDG[int(p)] for p in primaries["pdg"]], dtype=np.float64)
 
 
-def _load(
-    state: State, primaries: npt.NDArray[np.void], masses: npt.NDArray[np.float64], seed: int
-) -> None:
+def _load(state: State, primaries: npt.NDArray[np.void], masses: npt.NDArray[np.float64], seed: int) -> None:
     """Put the primaries on an emptied stack, the first on top."""
     n = len(primaries)
     state.count[:] = (n, 0, n, 0)
