@@ -44,8 +44,15 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, whole or not at all. NaN and infinity are refused."""
-    atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write `value` as indented JSON with sorted keys, whole or not at all. RecordError for NaN and infinity."""
+    try:
+        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        raise RecordError(
+            f"{path} was not written: a value in it is NaN or infinite ({error}). Finite numbers were expected. Look "
+            f"for the cause in the run's logs, then repeat the command."
+        ) from error
+    atomic_write_text(path, text + "\n")
 
 
 def sha256_file(path: Path) -> str:

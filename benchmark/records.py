@@ -22,6 +22,7 @@ from benchmark.errors import RecordError
 from benchmark.io import atomic_write_json
 
 SCHEMA = 1
+STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RunRecord:
     """All that is known of one run."""
 
     fingerprint: str  # sha256 of what decides the result
-    status: str  # finished | stopped (by --max-minutes) | failed
+    status: str  # one of STATUSES
     created: str  # UTC, ISO 8601
     command: list[str]  # as typed
     config: dict[str, Any]  # RunConfig, fully resolved
@@ -37,9 +38,8 @@ class RunRecord:
     dataset: dict[str, Any]  # name, revision, simulated?, files with digests
     events: dict[str, Any]  # labelled, unlabelled, selection, test counts; excluded events by reason
     subset_sha256: str  # of the labelled events' ids
-    metrics: dict[str, Any] = field(
-        default_factory=dict
-    )  # overall, per_class: score -> {value, low, high}; support, confusion, n_events
+    # overall, per_class: score -> {value, low, high}; support, confusion, n_events
+    metrics: dict[str, Any] = field(default_factory=dict)
     per_event: dict[str, Any] = field(default_factory=dict)  # packed additive counts, for paired comparisons
     training: dict[str, Any] = field(default_factory=dict)  # steps, last loss, pre-training fingerprint ...
     resources: dict[str, Any] = field(default_factory=dict)  # parameters, wall_s, events per second, peak memory
@@ -58,19 +58,33 @@ def records_dir() -> Path:
     return Path(os.environ.get("PARTICLEBENCH_RECORDS", "leaderboards/records"))
 
 
-def record_path(root: Path, record: RunRecord) -> Path:
-    """`<root>/<task>/<dataset>/<model>-<labels>-d<draw>-s<seed>-<fingerprint>.json`."""
+def run_name(record: RunRecord) -> str:
+    """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
     c = record.config
     labels = "all" if c["labels"] is None else c["labels"]
-    name = f"{_safe(record.model)}-{labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
-    suffix = ".failed.json" if record.status == "failed" else ".json"
-    return root / _safe(record.task["name"]) / _safe(record.dataset["name"]) / f"{name}{suffix}"
+    return f"{_safe(record.model)}-{labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
+
+
+def record_path(root: Path, record: RunRecord) -> Path:
+    """`<root>/<task>/<dataset>/<run_name>.json`, with `.stopped` or `.failed` before `.json` for such a run.
+
+    So neither a failure nor a stop ever replaces the record of a finished run.
+    """
+    status = "" if record.status == "finished" else f".{record.status}"
+    return root / _safe(record.task["name"]) / _safe(record.dataset["name"]) / f"{run_name(record)}{status}.json"
 
 
 def write_record(root: Path, record: RunRecord) -> Path:
-    """Write one record atomically; returns its path. Raises RecordError."""
+    """Write one record atomically; returns its path. Raises RecordError.
+
+    A finished record takes the place of those of earlier, stopped or failed attempts at the same run.
+    """
     path = record_path(root, record)
     atomic_write_json(path, dataclasses.asdict(record))
+    if record.status == "finished":
+        for status in STATUSES:
+            if status != "finished":
+                path.with_name(f"{path.stem}.{status}.json").unlink(missing_ok=True)
     return path
 
 
@@ -97,9 +111,36 @@ def read_record(path: Path) -> RunRecord:
     if set(values) - known or required - set(values):
         wrong = sorted((set(values) - known) | (required - set(values)))
         raise RecordError(
-            f"The record {path} lacks or adds fields ({', '.join(wrong)}). Schema {SCHEMA} was expected. Delete it and run again."
+            f"The record {path} lacks or adds fields ({', '.join(wrong)}). Schema {SCHEMA} was expected. Delete it and "
+            f"run again."
         )
+    _check_values(path, values)
     return RunRecord(**values)
+
+
+def _check_values(path: Path, values: Mapping[str, Any]) -> None:
+    """What tables and searches rely on is there. Raises RecordError."""
+    wrong = [name for name in _NEEDED if not isinstance(values[name], dict) or _NEEDED[name] - set(values[name])]
+    wrong += [
+        name
+        for name in ("metrics", "per_event", "training", "resources", "environment")
+        if not isinstance(values.get(name, {}), dict)
+    ]
+    wrong += ["status"] if values["status"] not in STATUSES else []
+    wrong += ["fingerprint"] if not isinstance(values["fingerprint"], str) else []
+    if wrong:
+        raise RecordError(
+            f"The record {path} has an incomplete or wrong {wrong[0]}. A record of schema {SCHEMA} was expected. "
+            f"Delete it and run again."
+        )
+
+
+_NEEDED = {
+    "config": {"model", "preset", "mode", "labels", "draw", "seed"},
+    "task": {"name", "version", "classes", "primary_metric"},
+    "dataset": {"name", "revision"},
+    "events": {"labelled", "test"},
+}
 
 
 def read_records(root: Path) -> tuple[list[RunRecord], list[str]]:
@@ -134,9 +175,16 @@ def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any
 
 
 def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:
-    """Inverse of `pack_counts`: the (n_events, ...) int32 array."""
-    raw = zlib.decompress(base64.b64decode(packed["data"]))
-    return np.frombuffer(raw, dtype="<i4").reshape(packed["shape"])
+    """Inverse of `pack_counts`: the (n_events, ...) int32 array. Raises RecordError where the counts are damaged."""
+    try:
+        raw = zlib.decompress(base64.b64decode(packed["data"]))
+        counts: np.ndarray = np.frombuffer(raw, dtype="<i4").reshape(packed["shape"])
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise RecordError(
+            f"A record's counts per event are damaged ({type(error).__name__}: {error}). What `pack_counts` gives was "
+            f"expected. Delete the record and run again."
+        ) from error
+    return counts
 
 
 def _ids_sha256(event_ids: tuple[str, ...]) -> str:
