@@ -34,7 +34,7 @@ def evaluate(model: Model, events: EventSet, batch_size: int, rng: np.random.Gen
     with progress("scoring the test split", len(events)) as bar:
         for batch in events.in_order(batch_size):
             started = time.perf_counter()
-            scores = model.predict(batch.without_target())
+            scores = np.asarray(model.predict(batch.without_target()))
             spent += time.perf_counter() - started
             _check(scores, batch, task)
             rows = [place[i] for i in batch.event_ids]
@@ -55,5 +55,18 @@ def _check(scores: np.ndarray, batch: PointBatch, task: Task) -> None:
     rows = batch.n_points if task.level == "point" else batch.n_events
     if scores.shape != (rows, task.n_outputs):
         raise BenchmarkError(
-            f"The model returned scores of shape {scores.shape}. {(rows, task.n_outputs)} was expected. Correct the model's `forward`."
+            f"The model returned scores of shape {scores.shape}. {(rows, task.n_outputs)} was expected. "
+            f"Correct the model's `forward`."
+        )
+    wrong = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(wrong):
+        event = (
+            np.searchsorted(np.asarray(batch.offsets), wrong[0], side="right") - 1
+            if task.level == "point"
+            else wrong[0]
+        )
+        raise BenchmarkError(
+            f"The model returned scores that are not finite for {len(wrong)} of {rows} rows (first in event "
+            f"{batch.event_ids[int(event)]}). Finite scores were expected. Correct the model's `forward`, or lower the "
+            f"learning rate with --set optim.lr=1e-4."
         )

@@ -25,9 +25,10 @@ def pretrained(
     model: TorchModel, config: RunConfig, spec: ModelSpec, train: EventSet, dataset: Dataset, hardware: Hardware,
     code: str, resume: bool, deadline: float | None, say: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Load pre-trained weights into the model's backbone: the user's checkpoint, the cached ones, or newly made ones.
+    """Load pre-trained weights into the backbone: the user's checkpoint, the cached ones, or newly made ones.
 
-    Returns what the record says of them. Raises CheckpointError, and BenchmarkError when the time limit ends pre-training.
+    Returns what the record says of them. Raises CheckpointError, and BenchmarkError when the time limit ends
+    pre-training.
     """
     if config.checkpoint is not None:
         model.load_backbone(Path(config.checkpoint))
@@ -35,20 +36,29 @@ def pretrained(
     name = pretraining_fingerprint(config, dataset.revision, code, spec)
     folder = cache_dir() / "pretrained" / f"{config.model}-{name[:16]}"
     weights, report = folder / "weights.safetensors", folder / "training.json"
-    if not (weights.exists() and report.exists()):
-        _make(model, config, train, hardware, folder, name, resume, deadline, say)
+    found = _finished(weights, report)
+    if found is None:
+        found = _make(model, config, train, hardware, folder, name, resume, deadline, say)
     else:
         say(f"pre-trained weights found: {weights}")
         model.load_backbone(weights)
-    found = json.loads(report.read_text(encoding="utf-8"))
-    return {**found, "weights_sha256": sha256_file(weights)}
+    return found
+
+
+def _finished(weights: Path, report: Path) -> dict[str, Any] | None:
+    """Report of a finished pre-training whose weights are as they were written; None where it must be made again."""
+    try:
+        found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        return found if sha256_file(weights) == found["weights_sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _make(
     model: TorchModel, config: RunConfig, train: EventSet, hardware: Hardware, folder: Path, name: str, resume: bool,
     deadline: float | None, say: Callable[[str], None],
-) -> None:  # fmt: skip
-    from benchmark.training.fit import fit
+) -> dict[str, Any]:  # fmt: skip
+    from benchmark.training.fit import fit, forget_states
 
     assert config.pretrain is not None and config.pretrain_optim is not None  # guaranteed by the caller's mode
     events = train.first(config.pretrain.events, "pretraining", config.seed)
@@ -61,9 +71,13 @@ def _make(
     )  # fmt: skip
     if report.stopped:
         raise BenchmarkError(
-            f"--max-minutes ended pre-training at step {report.steps} of {report.n_steps}. More time was expected. Repeat "
-            f"the command: it continues from there."
+            f"--max-minutes ended pre-training at step {report.steps} of {report.n_steps}. More time was expected. "
+            f"Repeat the command: it continues from there."
         )
-    model.save(folder / "weights.safetensors", {"fingerprint": name, "stage": "pretrain"})
-    record = {"fingerprint": name, "wall_s": round(time.monotonic() - started, 2), **asdict(report)}
+    weights = folder / "weights.safetensors"
+    model.save(weights, {"fingerprint": name, "stage": "pretrain"})
+    wall = round(time.monotonic() - started, 2)
+    record = {"fingerprint": name, "wall_s": wall, **asdict(report), "weights_sha256": sha256_file(weights)}
     atomic_write_json(folder / "training.json", record)
+    forget_states(folder)
+    return record

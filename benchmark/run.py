@@ -19,7 +19,7 @@ from benchmark.environment import choose_device, choose_precision, describe, pea
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluate import Evaluation, evaluate
 from benchmark.pretrain import pretrained
-from benchmark.records import RunRecord, find_record, pack_counts, records_dir, write_record
+from benchmark.records import RunRecord, find_record, pack_counts, records_dir, run_name, write_record
 from benchmark.seeding import generator, seed_from
 
 
@@ -66,6 +66,8 @@ def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     """Carry out what was asked, unless it is recorded already. A failure is recorded too, then raised."""
     import torch
 
+    from benchmark.training.fit import forget_states
+
     started = time.monotonic()
     config = resolve(request)
     spec = registry.model_spec(request.model)
@@ -73,6 +75,7 @@ def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     _check_model(spec, config, device)
     precision = choose_precision(config.train.precision, device)
     threads = _threads(execution.threads)
+    _check_time(execution.max_minutes)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
@@ -88,10 +91,26 @@ def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     try:
         record = _carry_out(config, spec, data, blank, execution, started, code, say)
     except Exception as error:
-        write_record(root, replace(blank, status="failed", error=f"{type(error).__name__}: {error}"))
+        _record_failure(root, replace(blank, status="failed", error=f"{type(error).__name__}: {error}"), say)
         raise
     write_record(root, record)
+    if record.status == "finished":
+        forget_states(
+            run_folder(execution.runs, record)
+        )  # not earlier: a record that cannot be written costs no training
     return Outcome(record, fresh=True)
+
+
+def run_folder(runs: Path, record: RunRecord) -> Path:
+    """Where a run keeps its logs, its training states while it is unfinished, and its weights."""
+    return runs / run_name(record)
+
+
+def _record_failure(root: Path, record: RunRecord, say: Say) -> None:
+    try:
+        write_record(root, record)
+    except BenchmarkError as error:  # the failure itself is what the user must hear of
+        say(f"warning: {error}")
 
 
 def model_code(name: str) -> str:
@@ -104,19 +123,18 @@ def model_code(name: str) -> str:
 
 
 def _carry_out(
-    config: RunConfig, spec: ModelSpec, data: _Data, blank: RunRecord, execution: Execution, started: float, code: str, say: Say
+    config: RunConfig, spec: ModelSpec, data: _Data, blank: RunRecord, execution: Execution, started: float, code: str,
+    say: Say,
 ) -> RunRecord:  # fmt: skip
     import torch
 
     torch.manual_seed(seed_from("weights", config.model, config.seed))
     model = spec.build(config.model_config, inputs_of(config, data.dataset), config.task)
     device = blank.environment["device"]
-    folder = (
-        execution.runs
-        / f"{config.model}-{config.labels or 'all'}-d{config.draw}-s{config.seed}-{blank.fingerprint[:12]}"
-    )
+    folder = run_folder(execution.runs, blank)
+    resume = execution.resume and not execution.force
     deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
-    training = _train(model, config, spec, data, blank.environment, folder, execution.resume, deadline, code, say)
+    training = _train(model, config, spec, data, blank.environment, folder, resume, deadline, code, say)
     trained = time.monotonic()
     model.save(folder / "model.safetensors", {"fingerprint": blank.fingerprint})
     result = evaluate(
@@ -175,8 +193,8 @@ def _data(config: RunConfig, dataset: Dataset) -> _Data:
     both = set(train.event_ids) & set(test.event_ids)
     if both:
         raise DataError(
-            f"{len(both)} events are in both the training and the test split of {dataset.info.name} (first: {min(both)}). "
-            f"Disjoint splits were expected. Remove them from one of the two."
+            f"{len(both)} events are in both the training and the test split of {dataset.info.name} (first: "
+            f"{min(both)}). Disjoint splits were expected. Remove them from one of the two."
         )
     chosen = subset(train.event_ids, config.labels, config.draw)
     return _Data(dataset, train, train.chosen(chosen), test, chosen)
@@ -226,7 +244,15 @@ def _check_model(spec: ModelSpec, config: RunConfig, device: str) -> None:
     reason = spec.skip(config.task, device)
     if reason:
         raise BenchmarkError(
-            f"{spec.name} cannot run here: {reason}. Another model or device was expected. Type `python -m benchmark list models`."
+            f"{spec.name} cannot run here: {reason}. Another model or device was expected. "
+            f"Type `python -m benchmark list models`."
+        )
+
+
+def _check_time(max_minutes: float | None) -> None:
+    if max_minutes is not None and not max_minutes > 0:
+        raise ConfigError(
+            f"--max-minutes {max_minutes} is not possible. A number above 0 was expected. Type --max-minutes 5."
         )
 
 
