@@ -1,18 +1,21 @@
-"""Finds models, baselines and datasets by name: the file's name is the registry's name. Nothing is imported before asked for."""
+"""Finds models, baselines and datasets by name, which is that of their file. Nothing is imported before asked for."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import importlib.util
+import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
 from benchmark.contracts import DatasetSpec, ModelSpec
 from benchmark.errors import BenchmarkError, ConfigError, unknown_name
+from benchmark.io import sha256_file
 
+Spec = TypeVar("Spec", ModelSpec, DatasetSpec)
 MODEL_FOLDERS = ("models", "baselines")
 
 
@@ -84,22 +87,43 @@ def _import(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("benchmark"):
             raise
-        raise BenchmarkError(
-            f"{module.rpartition('.')[2]} needs the package {error.name!r}, which is not installed. Its extras were "
-            f"expected. Type `pip install {error.name}`, or `python -m benchmark doctor` for all that is missing."
-        ) from error
+        raise _missing_package(module.rpartition(".")[2], error) from error
+
+
+def _missing_package(what: str, error: ModuleNotFoundError) -> BenchmarkError:
+    return BenchmarkError(
+        f"{what} needs the package {error.name!r}, which is not installed. Its extras were expected. Type "
+        f"`pip install {error.name}`, or `python -m benchmark doctor` for all that is missing."
+    )
 
 
 def _import_path(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"particlebench_plugin_{path.stem}", path)
+    """The module of a file outside the suite, imported once; in `sys.modules`, where dataclasses look types up."""
+    name = f"particlebench_plugin_{path.stem}_{sha256_file(path)[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is not a Python file. A file that binds SPEC was expected. Check --model.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        raise ConfigError(
+            f"{path} is not valid Python ({error}). A file that binds SPEC was expected. Correct it."
+        ) from error
+    except ModuleNotFoundError as error:
+        del sys.modules[name]
+        raise _missing_package(path.name, error) from error
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
-def _spec_in(module: ModuleType, kind: type, path: Path) -> Any:
+def _spec_in(module: ModuleType, kind: type[Spec], path: Path) -> Spec:
     spec = getattr(module, "SPEC", None)
     if not isinstance(spec, kind):
         raise ConfigError(
