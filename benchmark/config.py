@@ -93,7 +93,10 @@ class Request:
 
 
 def resolve(request: Request) -> RunConfig:
-    """Fill in the preset's and the suite's defaults, then the user's own values. Raises ConfigError, UnknownNameError."""
+    """Fill in the preset's and the suite's defaults, then the user's own values.
+
+    Raises ConfigError, UnknownNameError, CheckpointError.
+    """
     task = tasks.task(request.task)
     labels = parse_labels(request.labels)
     spec = registry.model_spec(request.model)
@@ -102,20 +105,31 @@ def resolve(request: Request) -> RunConfig:
     dataset = request.dataset or DEFAULT_DATASET
     data_spec = registry.dataset_spec(dataset)
     _check_pair(spec, data_spec, task)
-    for name in ("draw", "seed"):
-        if getattr(request, name) < 0:
-            raise ConfigError(
-                f"--{name} {getattr(request, name)} is negative. A whole number from 0 on was expected. Type --{name} 0."
-            )
+    for name, number in (("draw", request.draw), ("seed", request.seed)):
+        if number < 0:
+            raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
     pretrains = spec.pretrains and mode != "scratch"
     sections = _sections(spec, data_spec, preset, request.preset, mode, pretrains)
     _apply(sections, request.assignments)
     return RunConfig(
         task=task, dataset=data_spec.info.name, model=spec.name, preset=request.preset, labels=labels, mode=mode,
-        draw=request.draw, seed=request.seed, checkpoint=request.checkpoint, checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains), data=sections["data"], preprocess=sections["preprocess"],
+        draw=request.draw, seed=request.seed, checkpoint=request.checkpoint,
+        checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains), data=sections["data"],
+        preprocess=sections["preprocess"],
         model_config=sections["model"], optim=sections["optim"], train=sections["train"],
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
     )  # fmt: skip
+
+
+def data_assignments(request: Request) -> tuple[str, ...]:
+    """Those of the user's assignments that change the data, and so concern every model that is compared on it."""
+    spec = registry.model_spec(request.model)
+    data_spec = registry.dataset_spec(request.dataset or DEFAULT_DATASET)
+    mode = _mode(spec, request.mode)
+    preset = _preset(spec, request.preset)
+    sections = _sections(spec, data_spec, preset, request.preset, mode, spec.pretrains and mode != "scratch")
+    located = {_locate(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()}
+    return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
 
 
 def pretraining_fingerprint(config: RunConfig, data_revision: str, code: str, spec: ModelSpec) -> str:
@@ -146,9 +160,8 @@ def _sections(
     if preset_name == "tiny":
         train, pretrain = TrainConfig(steps=10, batch_size=2), PretrainConfig(steps=10, batch_size=2, events=50)
     train = override(train, _given(steps=preset.steps, batch_size=preset.batch_size), "train")
-    pretrain = override(
-        pretrain, _given(steps=preset.pretrain_steps, batch_size=preset.pretrain_batch_size), "pretrain"
-    )
+    own = _given(steps=preset.pretrain_steps, batch_size=preset.pretrain_batch_size)
+    pretrain = override(pretrain, own, "pretrain")
     sections = {
         "model": model,
         "optim": override(OptimConfig(), preset.optim, "optim"),
@@ -172,7 +185,7 @@ def _apply(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:
 
 
 def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
-    """The section and field that `key` means: `section.field`, or a field's name alone where only one section has it."""
+    """Section and field that `key` means: `section.field`, or a field's name alone where only one section has it."""
     section, dot, name = key.partition(".")
     if dot:
         if section not in sections:
@@ -185,9 +198,8 @@ def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
     if owners:
         choice = ", ".join(f"{o}.{key}" for o in owners)
         raise ConfigError(f"--set {key} means several settings. One of {choice} was expected. Name the section.")
-    raise unknown_name(
-        "setting", key, sorted({n for names in fields.values() for n in names}), "Correct the --set option."
-    )
+    every = sorted({n for names in fields.values() for n in names})
+    raise unknown_name("setting", key, every, "Correct the --set option.")
 
 
 def _preset(spec: ModelSpec, name: str) -> Preset:
@@ -203,7 +215,8 @@ def _mode(spec: ModelSpec, mode: str | None) -> str:
         raise unknown_name("mode", mode, MODES, "Correct --mode.")
     if mode != "scratch" and not spec.pretrains:
         raise ConfigError(
-            f"--mode {mode} needs pre-training, which {spec.name} does not have. Only --mode scratch fits. Leave --mode out."
+            f"--mode {mode} needs pre-training, which {spec.name} does not have. Only --mode scratch fits. "
+            f"Leave --mode out."
         )
     return mode
 
@@ -213,8 +226,8 @@ def _checkpoint_sha256(checkpoint: str | None, pretrains: bool) -> str | None:
         return None
     if not pretrains:
         raise ConfigError(
-            f"--checkpoint {checkpoint} has no use here: this model and mode start from random weights. A self-supervised "
-            f"model in mode fft, peft or frozen was expected. Leave --checkpoint out."
+            f"--checkpoint {checkpoint} has no use here: this model and mode start from random weights. A "
+            f"self-supervised model in mode fft, peft or frozen was expected. Leave --checkpoint out."
         )
     if not Path(checkpoint).is_file():
         raise CheckpointError(

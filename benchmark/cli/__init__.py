@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from benchmark.errors import BenchmarkError
 
-_HELP = """One fair benchmark for models of particle images: the same labelled events, counted the same way, with error bars.
+_HELP = """One fair benchmark for models of particle images: same labelled events, same counting, error bars.
 
 \b
 Start here:
@@ -20,6 +21,11 @@ Start here:
   python -m benchmark leaderboard   everything that has been run so far
   python -m benchmark doctor        what this machine has, and what is missing
 """
+
+INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+# click's class of usage errors, wherever this version of typer keeps it
+_USAGE_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     name="benchmark",
@@ -63,12 +69,39 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        app([a for a in arguments if a != "--debug"], prog_name="python -m benchmark")
-    except BenchmarkError as error:
+        code = app([a for a in arguments if a != "--debug"], prog_name="python -m benchmark", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
         if debug:
             traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    if code == INTERRUPTED:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(130)
+    if code:
+        sys.exit(code)
+
+
+def _message(error: Exception) -> str | None:
+    """What a user is told of an error that is not the program's own; None for one that is."""
+    if isinstance(error, BenchmarkError):
+        return str(error)
+    if isinstance(error, _USAGE_ERROR):
+        usage: Any = error
+        context = getattr(usage, "ctx", None)
+        command = context.command_path if context is not None else "python -m benchmark"
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command: show what there is
+            usage.show()
+            sys.exit(usage.exit_code)
+        return f"{usage.format_message().rstrip('.')}. Type `{command} --help` for what is expected."
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = f" at {error.filename}" if error.filename else ""
+        return (
+            f"The disk refused{where}: {error.strerror}. A writable folder with free space was expected. Free some "
+            f"space or choose another folder, then repeat the command: it continues where it stopped."
+        )
+    return None

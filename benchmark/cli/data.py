@@ -46,7 +46,7 @@ def info(
     set_: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a dataset holds: revision, files with checksums, events, voxels, and how many events each task can use."""
+    """Show what a dataset holds: revision, checksums, events, voxels, and how many events each task can use."""
     from benchmark import registry, tasks
     from benchmark.data.preprocess import Preprocess, eligible
 

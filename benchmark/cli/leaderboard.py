@@ -32,7 +32,8 @@ def leaderboard(
     root = records or records_dir()
     if not root.is_dir():
         raise DataError(
-            f"There is no folder of records at {root}. Records of earlier runs were expected. Type `python -m benchmark run --model majority` first."
+            f"There is no folder of records at {root}. Records of earlier runs were expected. "
+            f"Type `python -m benchmark run --model majority` first."
         )
     found, problems = read_records(root)
     for problem in problems:

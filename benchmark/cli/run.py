@@ -30,8 +30,8 @@ def run(
     mode: Annotated[
         str | None,
         typer.Option(
-            help="fft (pre-trained, all weights trained), peft (backbone fixed), frozen (backbone fixed, linear read-out), "
-            "scratch (no pre-training). Default: fft for self-supervised models, scratch for others."
+            help="fft (pre-trained, all weights trained), peft (backbone fixed), frozen (backbone fixed, linear "
+            "read-out), scratch (no pre-training). Default: fft for self-supervised models, scratch for others."
         ),
     ] = None,
     draw: Annotated[int, typer.Option(help="Which subset of labelled events.")] = 0,
@@ -57,7 +57,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Train one model on a label budget, score it on the whole test split, record it, and show the table."""
-    from benchmark.config import Request
+    from benchmark.config import Request, data_assignments, resolve
     from benchmark.run import Execution
     from benchmark.run import run as run_one
 
@@ -72,11 +72,12 @@ def run(
         force=force,
         command=("benchmark", *sys.argv[1:]),
     )
+    plain = None
+    if beside not in ("none", model):
+        plain = Request(beside, task, dataset, labels=labels, draw=draw, assignments=data_assignments(request))
+        resolve(plain)  # a misspelt --beside is told before the run, not after it
     outcome = run_one(request, execution)
-    other = None
-    if beside != "none" and beside != model:
-        plain = Request(beside, task, dataset, labels=labels, draw=draw, assignments=_shared(request.assignments))
-        other = run_one(plain, dataclasses.replace(execution, force=False)).record
+    other = None if plain is None else run_one(plain, dataclasses.replace(execution, force=False)).record
     if as_json:
         print(json.dumps(dataclasses.asdict(outcome.record), indent=1, sort_keys=True))
         return
@@ -89,9 +90,7 @@ def run(
     if not outcome.fresh:
         console.print("This run is already recorded; --force runs it again.")
     console.print(run_table(outcome.record, other))
+    if outcome.record.status == "stopped":
+        steps = outcome.record.training
+        console.print(f"Stopped at step {steps['steps']} of {steps['n_steps']}: the same command continues from there.")
     console.print(f"record: {record_path(records or records_dir(), outcome.record)}", soft_wrap=True)
-
-
-def _shared(assignments: tuple[str, ...]) -> tuple[str, ...]:
-    """Settings that concern the data, and so the baseline beside the model too."""
-    return tuple(a for a in assignments if a.startswith(("preprocess.", "data.")))
