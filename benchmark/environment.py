@@ -38,14 +38,14 @@ def choose_device(asked: str) -> str:
         raise ConfigError(f"--device {asked!r} is not known. One of auto, cpu, cuda was expected. Type --device auto.")
     if asked == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            "--device cuda was asked for, but torch sees no CUDA device. A CUDA build of torch and a GPU were expected. "
-            "Type --device cpu, or `python -m benchmark doctor` for the reason."
+            "--device cuda was asked for, but torch sees no CUDA device. A CUDA build of torch and a GPU were "
+            "expected. Type --device cpu, or `python -m benchmark doctor` for the reason."
         )
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def choose_precision(asked: str, device: str) -> str:
-    """`32` or `bf16`. `auto` takes bf16 (mixed) where the matrix units are several times faster in it: GPUs, AMX CPUs."""
+    """`32` or `bf16`. `auto` takes bf16 (mixed) where matrix units are several times faster in it: GPUs, AMX CPUs."""
     if asked != "auto":
         return asked
     import torch

@@ -10,7 +10,7 @@ _VOXELS = {"shower": 1926651899, "track": 2038240940, "michel": 34083197, "delta
 
 
 def _root_inverse_frequency(*classes: str) -> tuple[float, ...]:
-    """sqrt(total / n_c), scaled to a frequency-weighted mean of 1: rare classes count, without drowning the common ones."""
+    """sqrt(total / n_c), scaled to a frequency-weighted mean of 1: rare classes count without drowning others."""
     counts = [_VOXELS[c] for c in classes]
     total = sum(counts)
     raw = [(total / n) ** 0.5 for n in counts]

@@ -1,4 +1,4 @@
-"""The contracts: all that an author of a model, baseline or dataset needs to read. `TorchModel` is imported on first use."""
+"""The contracts: all that an author of a model, baseline or dataset reads. `TorchModel` is imported on first use."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ class DatasetInfo:
 
 @runtime_checkable
 class EventSource(Protocol):
-    """Random access to the events of one split, in the order of their sorted ids. Nothing is loaded before asked for."""
+    """Random access to the events of one split, in the order of sorted ids. Nothing is loaded before asked for."""
 
     @property
     def event_ids(self) -> tuple[str, ...]:

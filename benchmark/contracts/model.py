@@ -13,8 +13,8 @@ import numpy as np
 from benchmark.contracts.data import Frame, PointBatch
 from benchmark.contracts.task import Task
 
-# fft: pre-trained, everything trained; peft: pre-trained backbone fixed, published head trained; frozen: backbone fixed,
-# linear read-out trained; scratch: no pre-training, everything trained.
+# fft: pre-trained, everything trained; peft: pre-trained backbone fixed, published head trained; frozen: backbone
+# fixed, linear read-out trained; scratch: no pre-training, everything trained.
 Mode = Literal["fft", "peft", "frozen", "scratch"]
 MODES: tuple[str, ...] = ("fft", "peft", "frozen", "scratch")
 
@@ -63,8 +63,8 @@ class Preset:
 class ModelSpec:
     """Everything the suite knows of a model without building it.
 
-    `build(config, inputs, task)` returns a `Model`. Presets always hold `default` and `tiny`; `paper` holds the published
-    hyper-parameters where there is a publication.
+    `build(config, inputs, task)` returns a `Model`. Presets always hold `default` and `tiny`; `paper` holds the
+    published hyper-parameters where there is a publication.
     """
 
     name: str

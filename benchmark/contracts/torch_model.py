@@ -19,8 +19,8 @@ from benchmark.errors import CheckpointError
 class TorchModel(nn.Module, Model):
     """A torch model. All randomness comes from torch's global generator, which the loop seeds anew at every step.
 
-    A subclass sets `self.task` (done by this constructor), implements `forward(batch) -> scores` with (N, n_outputs) for
-    a point task or (B, n_outputs) for an event task, and, for self-supervision, `pretrain_loss` and `backbone`.
+    A subclass sets `self.task` (done by this constructor), implements `forward(batch) -> scores` with (N, n_outputs)
+    for a point task or (B, n_outputs) for an event task, and, for self-supervision, `pretrain_loss` and `backbone`.
     """
 
     def __init__(self, task: Task) -> None:
@@ -33,14 +33,16 @@ class TorchModel(nn.Module, Model):
         """Scalar training loss of a labelled batch; the task's own unless a model has a published one."""
         from benchmark.losses import task_loss
 
-        return task_loss(self.task, scores, batch.target, self.class_weights)
+        weights = self.get_buffer("class_weights") if self.task.class_weights else None
+        target: Any = batch.target
+        return task_loss(self.task, scores, target, weights)
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar self-supervised loss of an unlabelled batch, and its named parts for the logs."""
         raise NotImplementedError(f"{type(self).__name__} has no self-supervised stage")
 
     def backbone(self) -> Iterable[nn.Module]:
-        """Modules whose weights pre-training gives. Modes `peft` and `frozen` keep them fixed and in evaluation mode."""
+        """Modules whose weights pre-training gives. Modes `peft` and `frozen` keep them fixed, in evaluation mode."""
         return ()
 
     def pretraining_only(self) -> Iterable[nn.Module]:
@@ -66,13 +68,17 @@ class TorchModel(nn.Module, Model):
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the state as safetensors with metadata, atomically."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         from benchmark.io import atomic_path
 
         state = {k: v.detach().cpu().contiguous().clone() for k, v in self.state_dict().items()}
         with atomic_path(path) as partial:
-            save_file(state, partial, metadata={"model": type(self).__name__, **metadata})
+            try:
+                save_file(state, partial, metadata={"model": type(self).__name__, **metadata})
+            except SafetensorError as error:  # how safetensors reports a full disk
+                raise OSError(str(error)) from error
 
     def load(self, path: Path) -> Mapping[str, str]:
         """Read a checkpoint of exactly this architecture."""
@@ -121,6 +127,6 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             return {k: stream.get_tensor(k) for k in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"The checkpoint {path} could not be read ({error}). A .safetensors file written by this suite was expected. "
-            f"Check the path given to --checkpoint."
+            f"The checkpoint {path} could not be read ({error}). A .safetensors file written by this suite was "
+            f"expected. Check the path given to --checkpoint."
         ) from error

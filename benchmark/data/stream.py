@@ -65,8 +65,8 @@ def event_set(dataset: Dataset, split: str, task: Task, config: Preprocess) -> E
     usable = eligible(source, task, config)
     if len(usable.indices) == 0:
         raise DataError(
-            f"No event of the {split} split of {dataset.info.name} passes the preprocessing ({usable.excluded}). At least "
-            f"one was expected. Loosen it, for example with --set preprocess.min_points=0."
+            f"No event of the {split} split of {dataset.info.name} passes the preprocessing ({usable.excluded}). At "
+            f"least one was expected. Loosen it, for example with --set preprocess.min_points=0."
         )
     return EventSet(source, task, config, dataset.info.frame, usable.indices, dict(usable.excluded))
 
