@@ -12,8 +12,10 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from benchmark.errors import BenchmarkError, DataError
+from benchmark.progress import progress
 
 T = TypeVar("T")
+_PIECE_BYTES = 1 << 24  # asked for at once; what a broken connection can lose
 _ENDPOINT = "https://huggingface.co"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
@@ -46,13 +48,31 @@ def list_files(repo: str, revision: str) -> tuple[str, list[RemoteFile]]:
     return _asked(f"Listing {repo} at {revision}", ask)
 
 
-def fetch(repo: str, commit: str, path: str, root: Path) -> Path:
-    """Download one file to `root / path`, going on from where a broken download stopped. Raises DataError."""
+def fetch(repo: str, commit: str, file: RemoteFile, target: Path) -> None:
+    """Download one file to `target`, going on behind the bytes that it already holds. Raises DataError.
+
+    Reads ranges: the hub's own download starts from the beginning in a new process.
+    """
     hub = _hub()
-    return _asked(
-        f"Fetching {path} of {repo}",
-        lambda: Path(hub.hf_hub_download(repo, path, repo_type="dataset", revision=commit, local_dir=root)),
-    )
+
+    def read_on() -> None:
+        have = target.stat().st_size if target.is_file() else 0
+        remote = hub.HfFileSystem().open(
+            f"datasets/{repo}/{file.path}", "rb", revision=commit, block_size=_PIECE_BYTES, cache_type="none"
+        )
+        title = f"downloading {file.path} (MB)"
+        with remote, target.open("ab") as stream, progress(title, file.size // 10**6) as bar:
+            while have < file.size:
+                remote.seek(have)
+                piece = remote.read(min(_PIECE_BYTES, file.size - have))
+                if not piece:
+                    raise ConnectionError("the answer ended early")
+                stream.write(piece)
+                stream.flush()
+                have += len(piece)
+                bar.update(have // 10**6)
+
+    _asked(f"Fetching {file.path} of {repo}", read_on)
 
 
 def _hub() -> ModuleType:

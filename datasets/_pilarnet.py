@@ -160,7 +160,11 @@ def _h5_files(root: Path) -> dict[str, list[Path]]:
     found = {s: sorted((root / s).glob("*.h5"), key=lambda p: f"{p.stem}:") for s in SPLITS if (root / s).is_dir()}
     if any(found.values()):
         return {split: paths for split, paths in found.items() if paths}
+    if sorted(root.glob("*.h5")):
+        remedy = f"Type --data {root.parent}" if root.name in SPLITS else f"Move them into {root / 'test'}, for example"
+        raise DataError(
+            f"{root} holds .h5 files itself. A folder with train, val or test folders of them was expected. {remedy}."
+        )
     where = "no .h5 file in " + " or ".join(found) if found else "none of the folders train, val, test"
-    remedy = f"Type --data {root.parent}" if sorted(root.glob("*.h5")) and root.name in SPLITS else "Check --data"
     example = root / "test" / "generic_v2_100_v2.h5"
-    raise DataError(f"{root} has {where}. PILArNet files such as {example} were expected. {remedy}.")
+    raise DataError(f"{root} has {where}. PILArNet files such as {example} were expected. Check --data.")

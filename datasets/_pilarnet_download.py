@@ -1,9 +1,13 @@
-"""Fetches PILArNet files from the Hugging Face hub: sizes shown first, resumable, every file checked by its hash."""
+"""Fetches PILArNet files from the Hugging Face hub: sizes shown first, resumable, every file checked by its hash.
+
+A final name holds checked content or does not exist; a download under way is `.<name>.<hash>.partial` beside it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,7 +29,7 @@ class Hub(Protocol):
 
     def list_files(self, repo: str, revision: str) -> tuple[str, list[RemoteFile]]: ...
 
-    def fetch(self, repo: str, commit: str, path: str, root: Path) -> Path: ...
+    def fetch(self, repo: str, commit: str, file: RemoteFile, target: Path) -> None: ...
 
 
 def download(
@@ -48,11 +52,16 @@ def download(
     missing = [f for f in wanted if not _is_complete(f, root, done)]
     _show(repo, revision, wanted, missing)
     _check_space(root, missing)
+    atomic_write_json(root / LEDGER, done)  # marks the folder as one of downloads before anything is in it
     for file in missing:
-        path = hub.fetch(repo, commit, file.path, root)
-        _check(path, file)
-        stat = path.stat()
-        done[file.path] = {"size": file.size, "mtime_ns": stat.st_mtime_ns, "hash": _hash(file), "commit": commit}
+        path = root / file.path
+        partial = path.with_name(f".{path.name}.{(_hash(file) or commit)[:12]}.partial")  # other content, other name
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        hub.fetch(repo, commit, file, partial)
+        _check(partial, file)
+        os.replace(partial, path)
+        mtime = path.stat().st_mtime_ns
+        done[file.path] = {"size": file.size, "mtime_ns": mtime, "hash": _hash(file), "commit": commit}
         atomic_write_json(root / LEDGER, done)
     return wanted
 
@@ -130,6 +139,6 @@ def _check(path: Path, file: RemoteFile) -> None:
     if not right or path.stat().st_size != file.size:
         path.unlink()
         raise DataError(
-            f"{path} arrived damaged ({file.size} bytes with another checksum were expected) and was deleted. "
-            f"The hub's content was expected. Repeat the command."
+            f"{file.path} arrived damaged and was deleted. {file.size} bytes with the checksum {_hash(file)} were "
+            f"expected. Repeat the command."
         )

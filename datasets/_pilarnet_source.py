@@ -76,4 +76,4 @@ def prepare(
 
 
 def _has_splits(root: Path) -> bool:
-    return any((root / split).is_dir() for split in SPLITS)
+    return any(any((root / split).glob("*.h5")) for split in SPLITS)
