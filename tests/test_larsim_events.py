@@ -54,7 +54,8 @@ def rows(image: Image) -> list[tuple[int, ...]]:
 
 def shapes(image: Image) -> dict[int, tuple[int, int]]:
     """Semantic type -> (clusters, points) of an image, low-energy row included."""
-    return {s: (int((image.cluster[:, 4] == s).sum()), int(image.cluster[image.cluster[:, 4] == s, 0].sum())) for s in range(5)}
+    of = [image.cluster[image.cluster[:, 4] == s, 0] for s in range(5)]
+    return {s: (len(sizes), int(sizes.sum())) for s, sizes in enumerate(of)}
 
 
 # ---- voxels
@@ -103,7 +104,7 @@ def test_primaries_are_showers_or_tracks():
     tree.add(11, Process.PRIMARY, voxels=line((10, 10, 10), 4))
     tree.add(-13, Process.PRIMARY, voxels=line((10, 20, 10), 5))
     tree.add(2212, Process.PRIMARY, voxels=line((10, 30, 10), 2))
-    assert rows(tree.atomic_image()) == [(0, -1, -1, -1, 4, -1), (4, 0, 0, 0, 0, 1), (5, 1, 1, 0, 1, 2), (2, 2, 2, 0, 1, 4)]
+    assert rows(tree.atomic_image())[1:] == [(4, 0, 0, 0, 0, 1), (5, 1, 1, 0, 1, 2), (2, 2, 2, 0, 1, 4)]
 
 
 def test_pair_electrons_join_their_photon():
@@ -191,13 +192,17 @@ def test_a_delta_ray_has_a_group_of_its_own_with_the_electrons_pid():
 
 
 def test_decay_electrons_of_muons_are_michels_and_own_their_photons():
-    """As in PILArNet-M-mini's first test event: Michel 18 voxels and its fragment share group and PID, not semantics."""
+    """As in PILArNet-M-mini's first test event: a Michel and its photon share group and PID, not the semantic type."""
     tree = Tree()
     muon = tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 20))
     michel = tree.add(11, Process.DECAY, muon, voxels=line((30, 10, 10), 18))
     photon = tree.add(22, Process.BREMS, michel)
     tree.add(11, Process.COMPTON, photon, voxels=line((60, 10, 10), 12))
-    assert rows(tree.atomic_image()) == [(0, -1, -1, -1, 4, -1), (20, 0, 0, 0, 1, 2), (18, 1, 1, 0, 2, 1), (12, 2, 1, 0, 0, 1)]
+    for image in (tree.atomic_image(), tree.image()):
+        assert [(r[0], r[1] == r[2], r[4], r[5]) for r in rows(image)] == [
+            (0, True, 4, -1), (20, True, 1, 2), (18, True, 2, 1), (12, False, 0, 1)
+        ]  # fmt: skip
+        assert image.cluster[3, 2] == image.cluster[2, 2]
 
 
 def test_touching_fragments_of_one_shower_merge_into_the_larger():
@@ -247,35 +252,113 @@ def test_fragment_ids_leave_gaps_for_particles_without_voxels():
     assert [r[1] for r in rows(tree.atomic_image())[1:]] == [1, 2]
 
 
+# ---- rules of LArSoft's Supera, where they differ
+
+
+def test_every_cluster_below_ten_voxels_is_low_energy():
+    tree = Tree()
+    tree.add(2212, Process.PRIMARY, voxels=line((10, 30, 10), 9))
+    tree.add(2212, Process.PRIMARY, voxels=line((10, 60, 10), 10))
+    tree.add(11, Process.PRIMARY, voxels=line((10, 90, 10), 9))
+    assert rows(tree.image()) == [(18, -1, -1, -1, 4, -1), (10, 1, 1, 0, 1, 4)]
+
+
+def test_ionisation_electrons_belong_to_the_electron_wherever_they_are():
+    tree = Tree()
+    electron = tree.add(11, Process.PRIMARY, voxels=line((10, 10, 10), 12))
+    first = tree.add(11, Process.IONISATION_ELECTRON, electron, voxels=[(50, 50, 50)])
+    tree.add(11, Process.IONISATION_ELECTRON, first, voxels=[(60, 50, 50)], mev=0.006)
+    tree.add(11, Process.IONISATION_ELECTRON, electron, voxels=[(60, 50, 50)], mev=0.006)
+    assert rows(tree.image())[1:] == [(14, 0, 0, 0, 0, 1)]  # 6 + 6 keV of one label pass the threshold of 10 keV
+
+
+def test_low_energy_electrons_join_ancestors_that_they_touch_and_nothing_else():
+    tree = Tree()
+    tree.add(13, Process.PRIMARY, voxels=line((10, 12, 10), 20), vertex=0)
+    electron = tree.add(11, Process.PRIMARY, voxels=line((10, 10, 10), 20), vertex=1)
+    photon = tree.add(22, Process.BREMS, electron)
+    tree.add(11, Process.COMPTON, photon, voxels=[(15, 11, 10)])  # touches both
+    far = tree.add(22, Process.BREMS, electron)
+    tree.add(11, Process.PHOTOELECTRIC, far, voxels=[(15, 13, 10)])  # touches the muon only
+    assert [(r[0], r[4]) for r in rows(tree.image())] == [(1, 4), (20, 1), (21, 0)]
+
+
+def test_delta_rays_need_ten_voxels_clear_of_the_track():
+    for n_clear, expected in ((9, [(29, 1)]), (10, [(20, 1), (10, 3)])):
+        tree = Tree()
+        muon = tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 20))
+        own = [(15, 11 + i, 10) for i in range(n_clear)]
+        tree.add(11, Process.DELTA_RAY, muon, voxels=[(14, 10, 10), (15, 10, 10), *own])
+        assert [(r[0], r[4]) for r in rows(tree.image())[1:]] == expected
+
+
+def test_a_pair_by_a_muon_counts_as_a_delta_ray():
+    tree = Tree()
+    muon = tree.add(13, Process.PRIMARY, voxels=line((10, 10, 10), 20))
+    tree.add(11, Process.PAIR_BY_CHARGED, muon, voxels=[(15, 11 + i, 10) for i in range(15)])
+    assert [(r[0], r[4], r[5]) for r in rows(tree.image())[1:]] == [(20, 1, 2), (15, 3, 1)]
+
+
+def test_nuclei_leave_nothing():
+    tree = Tree()
+    pion = tree.add(211, Process.PRIMARY, voxels=line((10, 10, 10), 20))
+    tree.add(1000020040, Process.HADRON_INELASTIC, pion, voxels=[(60, 60, 60)], mev=5.0)
+    assert rows(tree.image()) == [(0, -1, -1, -1, 4, -1), (20, 0, 0, 0, 1, 3)]
+
+
+def test_low_energy_scatters_are_kept_with_a_stored_parent_or_grandparent_only():
+    tree = Tree()
+    pion = tree.add(211, Process.PRIMARY, voxels=line((10, 10, 10), 20))
+    photon = tree.add(22, Process.HADRON_INELASTIC, pion)
+    tree.add(11, Process.COMPTON, photon, voxels=[(60, 60, 60)])
+    neutron = tree.add(2112, Process.HADRON_INELASTIC, pion)
+    capture = tree.add(22, Process.NEUTRON_CAPTURE, neutron)
+    tree.add(11, Process.COMPTON, capture, voxels=[(90, 60, 60)])
+    image = tree.image()
+    assert image.cluster[0, 0] == 1 and image.point[0, :3].tolist() == [60, 60, 60]
+
+
+def test_showers_of_a_neutral_pion_are_groups_of_their_own():
+    tree = Tree()
+    tree.add(111, Process.PRIMARY)
+    for y in (100, 200):
+        photon = tree.add(22, Process.PI0_DECAY, 0)
+        electron = tree.add(11, Process.CONVERSION, photon, voxels=line((10, y, 10), 20))
+        brems = tree.add(22, Process.BREMS, electron)
+        tree.add(11, Process.CONVERSION, brems, voxels=line((50, y, 10), 12))
+    assert [(r[0], r[2], r[5]) for r in rows(tree.image())[1:]] == [(20, 0, 0), (12, 0, 0), (20, 2, 0), (12, 2, 0)]
+
+
+# ---- stored tables
+
+
 def test_interactions_are_numbered_by_vertex_x():
     tree = Tree()
     for vertex, x in enumerate((50.0, -70.0, 20.0)):
-        tree.add(13, Process.PRIMARY, voxels=line((10, 10 * vertex + 5, 10), 5), vertex=vertex, start=(x, 1.0, 2.0))
-    image = tree.atomic_image()
+        tree.add(13, Process.PRIMARY, voxels=line((10, 10 * vertex + 5, 10), 15), vertex=vertex, start=(x, 1.0, 2.0))
+    image = tree.image()
     assert [r[3] for r in rows(image)[1:]] == [2, 0, 1]
     np.testing.assert_allclose(image.cluster_extra[:, 2], [-1, 50, -70, 20])
 
 
 def test_shared_voxels_take_the_highest_priority_and_the_summed_energy():
-    order = {Shape.TRACK: 0, Shape.MICHEL: 1, Shape.SHOWER: 2, Shape.DELTA: 3}
     tree = Tree()
     muon = tree.add(13, Process.PRIMARY, voxels=[(5, 10, 10), *line((10, 10, 10), 20)])
     tree.add(11, Process.DECAY, muon, voxels=[(5, 10, 10), (5, 30, 10), *line((10, 30, 10), 20)])
     tree.add(11, Process.PRIMARY, voxels=[(5, 30, 10), (5, 50, 10), *line((10, 50, 10), 20)])
     tree.add(11, Process.DELTA_RAY, muon, voxels=[(5, 50, 10), *line((10, 70, 10), 20)])
-    image = tree.atomic_image()
+    image = tree.image()
     semantic = np.repeat(image.cluster[:, 4], image.cluster[:, 0])
-    at_x5 = image.point[:, 0] == 5
-    got = {int(y): (Shape(s), round(float(e), 3)) for y, s, e in zip(image.point[at_x5, 1], semantic[at_x5], image.point[at_x5, 3])}
-    assert got == {10: (Shape.TRACK, 1.0), 30: (Shape.MICHEL, 1.0), 50: (Shape.SHOWER, 1.0)}
-    assert sorted(order, key=order.get) == [Shape.TRACK, Shape.MICHEL, Shape.SHOWER, Shape.DELTA]
+    shared = np.flatnonzero(image.point[:, 0] == 5)
+    assert {int(image.point[i, 1]): semantic[i] for i in shared} == {10: Shape.TRACK, 30: Shape.MICHEL, 50: Shape.SHOWER}
+    np.testing.assert_allclose(image.point[shared, 3:5], 1.0, rtol=1e-5)
     assert len(np.unique(image.point[:, :3], axis=0)) == len(image.point)
 
 
 def test_an_event_without_deposits_is_one_empty_low_energy_row():
     tree = Tree()
     tree.add(22, Process.PRIMARY)
-    image = tree.atomic_image()
+    image = tree.image()
     assert image.point.shape == (0, 8) and rows(image) == [(0, -1, -1, -1, 4, -1)]
     assert image.cluster_extra.tolist() == [[-1.0] * 5]
 
@@ -283,7 +366,7 @@ def test_an_event_without_deposits_is_one_empty_low_energy_row():
 def test_masses_are_those_of_pilarnet_m_and_momenta_in_gev():
     tree = Tree()
     for i, pdg in enumerate((11, -13, 2212)):
-        tree.add(pdg, Process.PRIMARY, voxels=line((10, 10 + 5 * i, 10), 5), momentum=905.0)
-    extra = tree.atomic_image().cluster_extra[1:]
+        tree.add(pdg, Process.PRIMARY, voxels=line((10, 10 + 5 * i, 10), 15), momentum=905.0)
+    extra = tree.image().cluster_extra[1:]
     np.testing.assert_array_equal(extra[:, 0], np.float32([0.51199800, 105.65799713, 938.27197266]))
     np.testing.assert_allclose(extra[:, 1], 0.905, rtol=1e-6)

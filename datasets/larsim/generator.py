@@ -6,7 +6,7 @@ momenta uniform in a range, isotropic directions; rain starts anywhere in a box 
 inward. The settings used for PILArNet-M are not published. Of the public ones, the vertex of `run_larsoft_sim_mpvmpr_3d.fcl`
 (DeepLearnPhysics/Supera) agrees with the published events (times start at 0, electrons and muons up to 1.7 GeV/c, protons below
 0.7 GeV/c), and is the default here. The rain is chosen, within the range of the public settings, to match the published mean
-numbers of voxels per class: its multiplicity is that of `gen_mpvmpr.fcl`, its weights are ours.
+numbers of voxels per class: its multiplicity is that of `gen_mpvmpr.fcl`, its weights and its electrons and photons of up to 1 GeV are ours.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RainSettings:
     margin_mm: float = 450.0
     inward: bool = True  # every component of the direction points to the centre of the starting box
     lists: tuple[ParticleList, ...] = (
-        ParticleList((-13, 13), 0, 30, 5.0, (50.0, 2000.0)),
+        ParticleList((-13, 13), 0, 30, 6.0, (50.0, 2000.0)),
         ParticleList((11, -11, 22), 0, 30, 3.0, (0.0, 1000.0), "kinetic"),
         ParticleList((2212,), 0, 30, 1.0, (50.0, 700.0)),
     )
@@ -85,7 +85,7 @@ def check_settings(settings: GeneratorSettings) -> None:
         raise ConfigError("The generator is set to zero particles per event. At least one is needed. Raise a multiplicity.")
     if not 0 <= settings.vertex.inset_mm < HALF_BOX_MM:
         raise _bad("vertex inset", settings.vertex.inset_mm, f"0 to below {HALF_BOX_MM:g} mm")
-    if any(r.margin_mm <= -HALF_BOX_MM or r.margin_mm > 10 * HALF_BOX_MM for r in settings.rain):
+    if not all(-HALF_BOX_MM < r.margin_mm <= 10 * HALF_BOX_MM for r in settings.rain):
         raise _bad("rain margin", [r.margin_mm for r in settings.rain], f"above -{HALF_BOX_MM:g} and at most {10 * HALF_BOX_MM:g} mm")
     low, high = settings.time_window_ns
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
