@@ -23,7 +23,7 @@ class PointNetConfig:
     """Widths and parts."""
 
     local: tuple[int, ...] = (64, 64)  # shared network before the feature transform
-    wide: tuple[int, ...] = (64, 128, 512)  # shared network before the maximum
+    wide: tuple[int, ...] = (64, 128, 256)  # shared network before the maximum
     head: tuple[int, ...] = (256, 128)  # network on [local, global] features
     input_transform: bool = True  # T-Net that turns the coordinates
     feature_transform: bool = True  # T-Net that turns the local features
