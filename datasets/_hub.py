@@ -90,11 +90,11 @@ def _asked(what: str, call: Callable[[], T]) -> T:
     host = urlsplit(os.environ.get("HF_ENDPOINT", _ENDPOINT)).hostname or ""
     if not any(os.environ.get(p) for p in _PROXIES) and not _resolves(host):  # at once, not after a minute of retries
         raise _unreachable(what, host, "its name does not resolve")
-    from huggingface_hub import errors
+    from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError  # here in all versions
 
     try:
         return call()
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise DataError(
             f"{what} failed: there is no such repository or revision on {host}. A public data set was expected. "
             f"Check the revision."
