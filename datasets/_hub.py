@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from benchmark.errors import BenchmarkError, DataError
@@ -67,12 +67,22 @@ def fetch(repo: str, commit: str, file: RemoteFile, target: Path) -> None:
                 piece = remote.read(min(_PIECE_BYTES, file.size - have))
                 if not piece:
                     raise ConnectionError("the answer ended early")
-                stream.write(piece)
-                stream.flush()
+                _append(stream, piece, target)
                 have += len(piece)
                 bar.update(have // 10**6)
 
     _asked(f"Fetching {file.path} of {repo}", read_on)
+
+
+def _append(stream: BinaryIO, piece: bytes, target: Path) -> None:
+    try:
+        stream.write(piece)
+        stream.flush()
+    except OSError as error:
+        raise DataError(
+            f"{target} could not be written: {error.strerror or error}. A writable folder with free space was expected; "
+            f"what has been fetched is kept. Free some space, then repeat the command."
+        ) from error
 
 
 def _hub() -> ModuleType:
@@ -99,6 +109,8 @@ def _asked(what: str, call: Callable[[], T]) -> T:
             f"{what} failed: there is no such repository or revision on {host}. A public data set was expected. "
             f"Check the revision."
         ) from error
+    except BenchmarkError:
+        raise
     except Exception as error:  # the hub's client lets the errors of whichever HTTP library it uses pass
         first_line = str(error).partition("\n")[0]
         raise _unreachable(what, host, f"{type(error).__name__}: {first_line}") from error

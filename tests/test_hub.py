@@ -168,3 +168,13 @@ def test_broken_download_goes_on_where_it_stopped(server, tmp_path):
     assert (tmp_path / "here/val/generic_v2_2_v2.h5").read_bytes() == content
     assert server.ranges[0] == "bytes=10000-14999"  # not from the beginning
     assert not partial.exists()
+
+
+def test_full_disk_is_not_called_a_network_error(tmp_path):
+    from benchmark.datasets import _hub
+    from benchmark.errors import DataError
+
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with Path("/dev/full").open("ab") as stream, pytest.raises(DataError, match="could not be written: No space left"):
+        _hub._append(stream, b"1" * 100000, tmp_path / "f")
