@@ -42,6 +42,11 @@ def test_minimum_ionising_muons_lose_two_mev_per_cm():
     assert row["model_mev_cm"] == pytest.approx(row["table_mev_cm"], rel=0.02)
 
 
+def test_fast_muons_lose_what_the_pdg_table_says():
+    for row in v.fast_muon_loss():
+        assert row["model_mev_cm"] == pytest.approx(row["table_mev_cm"], rel=0.03), row
+
+
 def test_loss_against_residual_range_follows_the_reference_table():
     rows = v.loss_against_residual_range()
     assert {row["particle"] for row in rows} == {"muon", "pion", "proton"}

@@ -121,6 +121,26 @@ def minimum_ionising_loss(n: int = 1500, seed: int = 2) -> dict[str, float]:
     return {"model_mev_cm": model, "table_mev_cm": reference}
 
 
+def fast_muon_loss(energies_mev: tuple[float, ...] = (1000, 5000, 20000), n: int = 1500) -> list[dict[str, float]]:
+    """Mean energy (MeV/cm) that fast muons give away over the box, beside the PDG total with radiation."""
+    table = read_table("muon_pdg")
+    length_cm = 0.2 * HALF_BOX_MM
+    rows = []
+    for i, energy in enumerate(energies_mev):
+        parts, deposits = simulate_event(gun(13, float(energy), n, -HALF_BOX_MM + 0.01), 90 + i)
+        given = (parts["parent"] >= 0) & (parts["parent"] < n)
+        p2 = sum(parts["p" + a][given] ** 2 for a in "xyz")
+        mass = parts["mass"][given]
+        rest = np.where(parts["process"][given] == Process.DELTA_RAY, mass, 0.0)  # that electron was there before
+        total = float((np.sqrt(p2 + mass**2) - rest).sum()) + float(
+            deposits["de"][deposits["particle"] < n].sum(dtype=float)
+        )
+        middle = energy - 1.2 * length_cm  # half way
+        reference = _interpolate(middle, table["T_MeV"], table["total"]) * k.DENSITY
+        rows.append({"T_mev": float(energy), "model_mev_cm": total / n / length_cm, "table_mev_cm": reference})
+    return rows
+
+
 def recombination(loss_mev_cm: Floats) -> Floats:
     """Share of the charge that survives at 0.5 kV/cm: modified box model (ICARUS/ArgoNeuT parameters)."""
     xi = 0.212 * np.maximum(loss_mev_cm, 1e-3) / (k.DENSITY * 0.5)
@@ -140,7 +160,7 @@ def loss_against_residual_range(n: int = 60, seed: int = 3) -> list[dict[str, An
     """
     pieces = {
         "muon": _pieces(13, 220.0, n, seed),
-        "pion": _pieces(211, 220.0, n, seed),
+        "pion": _pieces(211, 220.0, 4 * n, seed),
         "proton": _pieces(2212, 420.0, n, seed),
     }
     rows = []

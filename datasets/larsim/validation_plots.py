@@ -58,7 +58,7 @@ def _ranges(path: Path) -> dict[str, Any]:
         )
         axis.legend()
     _save(figure, path)
-    return {"integrated": integrated, "tracked": tracked, "minimum_ionising": mip}
+    return {"integrated": integrated, "tracked": tracked, "minimum_ionising": mip, "fast_muons": v.fast_muon_loss()}
 
 
 def _loss(path: Path) -> dict[str, Any]:
