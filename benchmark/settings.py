@@ -64,8 +64,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return adapter.validate_python(value)
         if value.lower() == "none" and type(None) in typing.get_args(hint):
             return None
-        if typing.get_origin(hint) in (tuple, list):
-            return adapter.validate_strings([v.strip() for v in value.strip("()[]").split(",") if v.strip()])
+        if any(typing.get_origin(h) in (tuple, list) for h in (hint, *typing.get_args(hint))):
+            return adapter.validate_python([v.strip() for v in value.strip("()[]").split(",") if v.strip()])
         return adapter.validate_strings(value)
     except ValidationError as error:
         what = error.errors()[0]["msg"]
