@@ -1,0 +1,184 @@
+"""From what the user typed to a resolved configuration, and its names."""
+
+import dataclasses
+import json
+
+import pytest
+
+from benchmark import registry
+from benchmark.config import Request, data_assignments, fingerprint, pretraining_fingerprint, resolve
+from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, UnknownNameError
+
+
+def request(model="polarmae", *assignments, **values):
+    return Request(model, dataset="pilarnet-m", assignments=assignments, **values)
+
+
+def test_a_preset_wins_over_defaults_and_the_user_over_the_preset():
+    spec = registry.model_spec("pointnet")
+    plain, tiny = resolve(request("pointnet")), resolve(request("pointnet", preset="tiny"))
+    assert plain.model_config == spec.config()
+    assert tiny.model_config.wide == spec.presets["tiny"].model["wide"] != spec.config().wide
+    assert tiny.optim.lr == spec.presets["tiny"].optim["lr"]
+    chosen = resolve(request("pointnet", "model.wide=4,8", "optim.lr=0.5", "train.steps=3", preset="tiny"))
+    assert (chosen.model_config.wide, chosen.optim.lr, chosen.train.steps) == ((4, 8), 0.5, 3)
+    assert chosen.model_config.head == tiny.model_config.head
+
+
+def test_the_rule_of_training_is_the_same_for_every_model():
+    rules = {name: resolve(request(name)).train for name in registry.model_names()}
+    assert len(set(rules.values())) == 1
+
+
+def test_a_short_key_works_where_only_one_section_has_it():
+    assert resolve(request("pointnet", "min_points=3")).preprocess.min_points == 3
+
+
+def test_an_ambiguous_short_key_names_the_choices():
+    with pytest.raises(ConfigError, match=r"--set steps means several settings\. One of train\.steps, pretrain\.steps"):
+        resolve(request("polarmae", "steps=3"))
+    assert resolve(request("pointnet", "steps=3")).train.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("assignment", "hint"),
+    [
+        ("modle.depth=3", "Did you mean 'model'?"),
+        ("train.stepz=3", "Did you mean 'steps'?"),
+        ("min_point=3", "Did you mean 'min_points'?"),
+    ],
+)
+def test_misspelt_settings_get_the_close_name(assignment, hint):
+    with pytest.raises(UnknownNameError) as error:
+        resolve(request("pointnet", assignment))
+    assert hint in str(error.value)
+    assert "Expected one of" in str(error.value)
+
+
+def test_settings_of_a_stage_that_does_not_happen_are_refused():
+    with pytest.raises(UnknownNameError, match="no section of settings 'pretrain'"):
+        resolve(request("pointnet", "pretrain.steps=3"))
+    with pytest.raises(UnknownNameError, match="no section of settings 'pretrain'"):
+        resolve(request("polarmae", "pretrain.steps=3", mode="scratch"))
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ({"model": "polarmea"}, "There is no model 'polarmea'. Did you mean 'polarmae'?"),
+        ({"model": "pointnet", "preset": "tinny"}, "Did you mean 'tiny'?"),
+        ({"model": "pointnet", "task": "lartpc-segmentatoin"}, "Did you mean 'lartpc-segmentation'?"),
+        ({"model": "pointnet", "dataset": "pilarnet"}, "Did you mean 'pilarnet-m'?"),
+        ({"model": "polarmae", "mode": "ftt"}, "Did you mean 'fft'?"),
+    ],
+)
+def test_misspelt_names_get_the_close_one(values, hint):
+    with pytest.raises(UnknownNameError) as error:
+        resolve(Request(**{"dataset": "pilarnet-m", **values}))
+    assert hint in str(error.value)
+    assert "Expected one of" in str(error.value)
+
+
+def test_underscores_and_hyphens_are_the_same():
+    config = resolve(Request("pointnet", task="lartpc_segmentation", dataset="pilarnet_m"))
+    assert (config.task.name, config.dataset) == ("lartpc-segmentation", "pilarnet-m")
+
+
+def test_modes():
+    assert resolve(request("polarmae")).mode == "fft"
+    assert resolve(request("pointnet")).mode == "scratch"
+    assert resolve(request("polarmae", mode="scratch")).pretrain is None
+    assert resolve(request("polarmae", mode="frozen")).pretrain is not None
+    with pytest.raises(
+        ConfigError, match=r"--mode fft needs pre-training, which pointnet does not have.*Leave --mode out"
+    ):
+        resolve(request("pointnet", mode="fft"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"labels": "0"}, "--labels '0'"),
+        ({"labels": "-5"}, "--labels '-5'"),
+        ({"draw": -1}, "--draw -1 is negative"),
+        ({"seed": -2}, "--seed -2 is negative"),
+        ({"assignments": ("train.steps=0",)}, "train.steps=0 is not possible"),
+        ({"assignments": ("train.batch_size=-1",)}, "train.batch_size=-1 is not possible"),
+        ({"assignments": ("precision=16",)}, "precision='16' is not known"),
+        ({"assignments": ("min_points=-1",)}, "min_points=-1 is out of range"),
+        ({"assignments": ("train.steps",)}, "has no value"),
+    ],
+)
+def test_values_out_of_range_are_refused(values, message):
+    with pytest.raises(BenchmarkError) as error:
+        resolve(Request("pointnet", **{"dataset": "pilarnet-m", **values}))
+    assert message in str(error.value)
+    assert "expected" in str(error.value)
+
+
+def test_a_checkpoint_must_exist_and_be_of_use(tmp_path):
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint .*expected"):
+        resolve(request("polarmae", checkpoint=str(tmp_path / "none.safetensors")))
+    (tmp_path / "weights").write_bytes(b"x")
+    assert resolve(request("polarmae", checkpoint=str(tmp_path / "weights"))).checkpoint_sha256
+    for values in ({"model": "pointnet"}, {"mode": "scratch"}):
+        with pytest.raises(ConfigError, match="has no use here"):
+            resolve(request(**{"model": "polarmae", **values}, checkpoint=str(tmp_path / "weights")))
+
+
+def test_a_configuration_is_frozen_and_plain_json():
+    config = resolve(request("polarmae", preset="tiny"))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 3
+    plain = json.loads(json.dumps(config.as_dict()))
+    assert plain["train"]["steps"] == config.train.steps
+    assert plain["task"]["classes"] == list(config.task.classes)
+
+
+def test_whatever_changes_a_result_changes_its_fingerprint():
+    def name(config, revision="v2", code="c", device="cpu", precision="32"):
+        return fingerprint(config, revision, code, device, precision)
+
+    base = resolve(request("pointnet", preset="tiny"))
+    others = [
+        {"labels": "7"},
+        {"draw": 1},
+        {"seed": 1},
+        {"preset": "default"},
+        {"task": "lartpc-segmentation-5"},
+        *({"assignments": (a,)} for a in ("train.steps=3", "optim.lr=0.1", "head=3", "min_points=0", "revision=v1")),
+    ]
+    names = [name(resolve(Request("pointnet", **{"dataset": "pilarnet-m", "preset": "tiny", **o}))) for o in others]
+    names += [name(base, revision="v1"), name(base, code="d"), name(base, device="cuda"), name(base, precision="bf16")]
+    assert len({name(base), *names}) == len(names) + 1
+    assert name(base) == name(resolve(request("pointnet", preset="tiny")))
+
+
+def test_a_moved_checkpoint_is_the_same_run(tmp_path):
+    names = set()
+    for path in (tmp_path / "a", tmp_path / "b"):
+        path.write_bytes(b"x")
+        names.add(fingerprint(resolve(request("polarmae", checkpoint=str(path))), "v2", "c", "cpu", "32"))
+    assert len(names) == 1
+
+
+def test_budgets_draws_and_modes_share_one_pre_training_and_its_settings_do_not():
+    spec = registry.model_spec("polarmae")
+
+    def name(*assignments, **values):
+        return pretraining_fingerprint(resolve(request("polarmae", *assignments, **values)), "v2", "c", spec)
+
+    same = [name(), name(labels="7"), name(draw=3), name(mode="frozen"), name(mode="peft"), name("train.steps=7")]
+    assert len(set(same)) == 1
+    others = [name("pretrain.steps=7"), name("pretrain.events=7"), name("pretrain_optim.lr=7"), name(seed=1)]
+    others += [name("min_points=7"), name(preset="tiny"), name(task="lartpc-segmentation-5")]
+    assert len({same[0], *others}) == len(others) + 1
+
+
+def test_settings_of_the_data_are_handed_on_to_the_model_beside():
+    typed = ("min_points=0", "model.head=3", "preprocess.energy_min_mev=0.2", "data.files=1", "train.steps=3")
+    assert data_assignments(request("pointnet", *typed)) == (
+        "preprocess.min_points=0",
+        "preprocess.energy_min_mev=0.2",
+        "data.files=1",
+    )

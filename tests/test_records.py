@@ -1,0 +1,188 @@
+"""Records: whole or not at all, never lost, never misread."""
+
+import dataclasses
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+from benchmark import io, records
+from benchmark.errors import RecordError
+from benchmark.records import RunRecord, find_record, read_record, read_records, record_path, write_record
+
+
+def make_record(**changes):
+    values = {
+        "fingerprint": "a1b2c3d4e5f6" + "0" * 52,
+        "status": "finished",
+        "created": "2026-01-01T00:00:00+00:00",
+        "command": ["benchmark", "run"],
+        "config": {"model": "pointnet", "preset": "tiny", "mode": "scratch", "labels": 10, "draw": 0, "seed": 0},
+        "task": {"name": "lartpc-segmentation", "version": 1, "classes": ["a"], "primary_metric": "macro_f1"},
+        "dataset": {"name": "pilarnet-m", "revision": "v2"},
+        "events": {"labelled": 10, "test": 3},
+        "subset_sha256": "ab" * 32,
+        "metrics": {"overall": {"macro_f1": {"value": 0.5, "low": None, "high": 0.6}}},
+    }
+    return RunRecord(**{**values, **changes})
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    record = make_record()
+    path = write_record(tmp_path, record)
+    assert read_record(path) == record
+    assert path == record_path(tmp_path, record)
+    assert path.parent == tmp_path / "lartpc-segmentation" / "pilarnet-m"
+    assert path.name == "pointnet-10-d0-s0-a1b2c3d4e5f6.json"
+    assert record.model == "pointnet"
+
+
+def test_names_from_outside_cannot_leave_the_folder(tmp_path):
+    record = make_record(config={**make_record().config, "model": "../../evil model", "labels": None})
+    assert write_record(tmp_path, record).parent == tmp_path / "lartpc-segmentation" / "pilarnet-m"
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
+def test_a_full_disk_leaves_the_earlier_record_and_nothing_half_written(tmp_path, monkeypatch, failing):
+    earlier = make_record()
+    path = write_record(tmp_path, earlier)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(io.os, failing, full)
+    with pytest.raises(
+        RecordError, match=r"could not be written: No space left on device\. .*expected.*repeat"
+    ) as error:
+        write_record(tmp_path, dataclasses.replace(earlier, created="later"))
+    monkeypatch.undo()
+    assert str(path) in str(error.value)
+    assert read_record(path) == earlier
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+
+    def on_a_full_disk(path, text, encoding):
+        with open("/dev/full", "w", encoding=encoding) as stream:
+            stream.write(text)
+
+    monkeypatch.setattr(io.Path, "write_text", on_a_full_disk)
+    with pytest.raises(RecordError, match="No space left on device"):
+        write_record(tmp_path, make_record())
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="could not be written.*writable folder"):
+        write_record(tmp_path / "file", make_record())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_json_cannot_hold_is_refused_and_the_earlier_record_stays(tmp_path, value):
+    path = write_record(tmp_path, make_record())
+    with pytest.raises(RecordError, match="NaN or infinite.*expected"):
+        write_record(tmp_path, make_record(metrics={"overall": {"macro_f1": {"value": value}}}))
+    assert read_record(path) == make_record()
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    path = write_record(tmp_path, make_record(schema=records.SCHEMA + 1))
+    with pytest.raises(RecordError, match=r"has schema 2\. At most 1 was expected\. Update particlebench"):
+        read_record(path)
+
+
+DAMAGE = {
+    "truncated": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "binary": lambda text: "\x00\x01",
+    "another kind of JSON": lambda text: "[1, 2]",
+    "no schema": lambda text: text.replace('"schema"', '"scheme"'),
+    "a missing field": lambda text: text.replace('"status"', '"statue"'),
+    "a wrong type": lambda text: json.dumps({**json.loads(text), "config": [1]}),
+    "a wrong status": lambda text: text.replace('"finished"', '"perhaps"'),
+    "a missing setting": lambda text: text.replace('"preset"', '"presets"'),
+    "metrics of a wrong type": lambda text: json.dumps({**json.loads(text), "metrics": 3}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_record_is_reported_and_neither_deleted_nor_in_the_way_of_others(tmp_path, damage):
+    good = write_record(tmp_path, make_record())
+    bad = write_record(tmp_path, make_record(fingerprint="f" * 64))
+    bad.write_text(DAMAGE[damage](bad.read_text()))
+    with pytest.raises(RecordError, match=r"expected\. (Delete|Move)") as error:
+        read_record(bad)
+    assert str(bad) in str(error.value)
+    found, problems = read_records(tmp_path)
+    assert found == [read_record(good)]
+    assert problems == [str(error.value)]
+    assert bad.exists()
+
+
+def test_a_record_in_another_encoding_is_reported(tmp_path):
+    path = write_record(tmp_path, make_record())
+    path.write_bytes(b"\xff\xfe" + path.read_bytes())
+    assert len(read_records(tmp_path)[1]) == 1
+
+
+def test_records_are_read_in_the_same_order_everywhere(tmp_path):
+    for fingerprint in ("c" * 64, "a" * 64, "b" * 64):
+        write_record(tmp_path, make_record(fingerprint=fingerprint))
+    assert [r.fingerprint[0] for r in read_records(tmp_path)[0]] == ["a", "b", "c"]
+
+
+def test_only_a_finished_run_of_the_whole_fingerprint_counts_as_recorded(tmp_path):
+    record = make_record()
+    assert find_record(tmp_path, record.fingerprint) is None
+    for status in ("stopped", "failed"):
+        write_record(tmp_path, dataclasses.replace(record, status=status))
+        assert find_record(tmp_path, record.fingerprint) is None
+    write_record(tmp_path, record)
+    assert find_record(tmp_path, record.fingerprint) == record
+    assert find_record(tmp_path, record.fingerprint[:-1] + "1") is None
+
+
+def test_a_stop_or_failure_never_replaces_a_finished_run(tmp_path):
+    record = make_record()
+    write_record(tmp_path, record)
+    for status in ("stopped", "failed"):
+        write_record(tmp_path, dataclasses.replace(record, status=status))
+    assert find_record(tmp_path, record.fingerprint) == record
+
+
+def test_a_finished_run_takes_the_place_of_its_earlier_attempts_only(tmp_path):
+    record, other = make_record(), make_record(fingerprint="e" * 64)
+    for status in ("stopped", "failed"):
+        write_record(tmp_path, dataclasses.replace(record, status=status))
+        write_record(tmp_path, dataclasses.replace(other, status=status))
+    write_record(tmp_path, record)
+    found = read_records(tmp_path)[0]
+    assert sorted((r.fingerprint[0], r.status) for r in found) == [("a", "finished"), ("e", "failed"), ("e", "stopped")]
+
+
+def test_counts_survive_packing():
+    counts = np.random.default_rng(0).integers(0, 2**31 - 1, (7, 4, 4))
+    packed = records.pack_counts(counts, tuple("abcdefg"))
+    unpacked = records.unpack_counts(json.loads(json.dumps(packed)))
+    np.testing.assert_array_equal(unpacked, counts)
+    assert records.pack_counts(counts, tuple("abcdefh"))["event_ids_sha256"] != packed["event_ids_sha256"]
+
+
+@pytest.mark.parametrize("change", [{"data": "AAAA"}, {"data": "%"}, {"shape": [8, 4, 4]}, {"data": None}])
+def test_damaged_counts_are_reported(change):
+    packed = records.pack_counts(np.ones((7, 4, 4), int), tuple("abcdefg"))
+    with pytest.raises(RecordError, match="counts per event are damaged"):
+        records.unpack_counts({**packed, **change})
+
+
+def test_the_users_records_folder_can_be_chosen(monkeypatch, tmp_path):
+    monkeypatch.delenv("PARTICLEBENCH_RECORDS", raising=False)
+    assert str(records.records_dir()) == "leaderboards/records"
+    monkeypatch.setenv("PARTICLEBENCH_RECORDS", str(tmp_path))
+    assert records.records_dir() == tmp_path

@@ -1,0 +1,163 @@
+"""The registry: names are files, nothing is imported early, and a file of one's own works like any other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark import registry
+from benchmark.contracts import DatasetSpec, ModelSpec
+from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PLUGIN = '''
+"""A model outside the suite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.contracts import ModelSpec, Preset
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings."""
+
+    width: int | None = 3
+    extra: Any = None
+
+
+SPEC = ModelSpec(name="mine", summary="", config=Config, build=lambda *a: None, presets={"default": Preset(), "tiny": Preset()})
+'''
+
+
+def public(folder):
+    return sorted(p.stem for p in (ROOT / folder).glob("*.py") if not p.name.startswith("_"))
+
+
+def test_names_are_files():
+    for folder in registry.MODEL_FOLDERS:
+        assert registry.model_names(folder) == public(folder)
+    assert registry.model_names() == sorted(public("models") + public("baselines"))
+    assert [registry.canonical(n) for n in registry.dataset_names()] == public("datasets")
+
+
+def test_no_name_stands_for_two_models():
+    assert len(set(registry.model_names())) == len(registry.model_names())
+
+
+@pytest.mark.parametrize("name", registry.model_names())
+def test_every_model_names_itself_like_its_file(name):
+    spec = registry.model_spec(name)
+    assert isinstance(spec, ModelSpec)
+    assert spec.name == name
+    assert spec.summary
+    assert {"default", "tiny"} <= set(spec.presets)
+
+
+@pytest.mark.parametrize("name", registry.dataset_names())
+def test_every_dataset_names_itself_like_its_file(name):
+    spec = registry.dataset_spec(name)
+    assert isinstance(spec, DatasetSpec)
+    assert spec.info.name == name
+    assert spec.info.tasks
+    assert spec.info.licence
+
+
+@pytest.mark.parametrize("name", registry.model_names())
+def test_the_summary_of_a_file_is_read_without_importing_it(name):
+    assert registry.summary(registry.model_file(name))
+
+
+def test_private_pieces_are_no_models():
+    with pytest.raises(UnknownNameError):
+        registry.model_spec("_vit")
+
+
+def test_misspelt_names_get_the_close_one():
+    with pytest.raises(UnknownNameError, match="Did you mean 'polarmae'"):
+        registry.model_spec("polar-mae")
+    with pytest.raises(UnknownNameError, match="Did you mean 'pilarnet-m'"):
+        registry.dataset_spec("pilarnetm")
+
+
+def loaded_after(code):
+    """Names of the modules that a fresh interpreter has loaded after running `code`."""
+    script = f"import json, sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_light_parts_import_neither_torch_nor_compilers():
+    light = (
+        "benchmark.registry benchmark.cli benchmark.records benchmark.tables benchmark.config benchmark.tasks".split()
+    )
+    loaded = loaded_after("import " + ", ".join(light) + "\nfrom benchmark import registry\nregistry.model_names()")
+    assert not loaded & {"torch", "lightning", "numba", "scipy", "h5py", "huggingface_hub", "submitit"}
+
+
+def test_asking_for_one_model_imports_no_other():
+    loaded = loaded_after("from benchmark import registry\nregistry.model_spec('majority')")
+    assert "benchmark.baselines.majority" in loaded
+    assert "benchmark.models.polarmae" not in loaded
+    assert "torch" not in loaded
+
+
+def test_a_file_outside_the_suite_is_a_model(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    spec = registry.model_spec(str(path))
+    assert spec.name == "mine"
+    assert spec.config().width == 3
+    assert registry.model_spec(str(path)) is spec
+    path.write_text(PLUGIN.replace("= 3", "= 4"))
+    assert registry.model_spec(str(path)).config().width == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "There is no file"),
+        ("x = 1\n", "does not bind SPEC to a ModelSpec"),
+        ("SPEC = 'pointnet'\n", "does not bind SPEC to a ModelSpec"),
+        ("def f(:\n", "is not valid Python"),
+        ("import surely_not_installed\n", "needs the package 'surely_not_installed'"),
+    ],
+)
+def test_a_file_that_is_no_model_is_told_in_one_sentence(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BenchmarkError) as error:
+        registry.model_spec(str(path))
+    assert message in str(error.value)
+    assert "expected" in str(error.value)
+
+
+def test_a_public_file_without_spec_says_how_files_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_import", lambda name: sys)
+    with pytest.raises(ConfigError, match="does not bind SPEC to a DatasetSpec.*CONTRIBUTING"):
+        registry.dataset_spec("pilarnet-m")
+
+
+def test_a_missing_package_is_named_with_what_to_type(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'spconv'", name="spconv")
+
+    monkeypatch.setattr(registry.importlib, "import_module", missing)
+    with pytest.raises(BenchmarkError, match="needs the package 'spconv'.*pip install spconv"):
+        registry._import("benchmark.models.polarmae")
+
+
+def test_a_fault_of_the_suites_own_is_not_called_a_missing_package(monkeypatch):
+    def broken(name):
+        raise ModuleNotFoundError("No module named 'benchmark.nonsense'", name="benchmark.nonsense")
+
+    monkeypatch.setattr(registry.importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError):
+        registry._import("benchmark.models.polarmae")
