@@ -72,7 +72,7 @@ def test_more_labels_than_events_are_refused():
 
 @pytest.mark.parametrize("text", ["0", "-5", "1e9", "ten", "1.5", "", "10%", "0.1"])
 def test_what_is_no_budget_is_refused(text):
-    with pytest.raises(ConfigError, match="is not a label budget.*was expected.*Type") as error:
+    with pytest.raises(ConfigError, match=r"is not a label budget.*was expected.*Type") as error:
         parse_labels(text)
     assert repr(text) in str(error.value)
     assert isinstance(error.value, BenchmarkError)

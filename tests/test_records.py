@@ -79,14 +79,14 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path, monkeypatch
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="could not be written.*writable folder"):
+    with pytest.raises(RecordError, match=r"could not be written.*writable folder"):
         write_record(tmp_path / "file", make_record())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_json_cannot_hold_is_refused_and_the_earlier_record_stays(tmp_path, value):
     path = write_record(tmp_path, make_record())
-    with pytest.raises(RecordError, match="NaN or infinite.*expected"):
+    with pytest.raises(RecordError, match=r"NaN or infinite.*expected"):
         write_record(tmp_path, make_record(metrics={"overall": {"macro_f1": {"value": value}}}))
     assert read_record(path) == make_record()
 

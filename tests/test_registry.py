@@ -32,7 +32,8 @@ class Config:
     extra: Any = None
 
 
-SPEC = ModelSpec(name="mine", summary="", config=Config, build=lambda *a: None, presets={"default": Preset(), "tiny": Preset()})
+PRESETS = {"default": Preset(), "tiny": Preset()}
+SPEC = ModelSpec(name="mine", summary="", config=Config, build=lambda *a: None, presets=PRESETS)
 '''
 
 
@@ -97,7 +98,7 @@ def test_the_light_parts_import_neither_torch_nor_compilers():
     light = (
         "benchmark.registry benchmark.cli benchmark.records benchmark.tables benchmark.config benchmark.tasks".split()
     )
-    loaded = loaded_after("import " + ", ".join(light) + "\nfrom benchmark import registry\nregistry.model_names()")
+    loaded = loaded_after(f"import {light}\nfrom benchmark import registry\nregistry.model_names()")
     assert not loaded & {"torch", "lightning", "numba", "scipy", "h5py", "huggingface_hub", "submitit"}
 
 
@@ -141,7 +142,7 @@ def test_a_file_that_is_no_model_is_told_in_one_sentence(tmp_path, text, message
 
 def test_a_public_file_without_spec_says_how_files_are_made(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_import", lambda name: sys)
-    with pytest.raises(ConfigError, match="does not bind SPEC to a DatasetSpec.*CONTRIBUTING"):
+    with pytest.raises(ConfigError, match=r"does not bind SPEC to a DatasetSpec.*CONTRIBUTING"):
         registry.dataset_spec("pilarnet-m")
 
 
@@ -150,7 +151,7 @@ def test_a_missing_package_is_named_with_what_to_type(monkeypatch):
         raise ModuleNotFoundError("No module named 'spconv'", name="spconv")
 
     monkeypatch.setattr(registry.importlib, "import_module", missing)
-    with pytest.raises(BenchmarkError, match="needs the package 'spconv'.*pip install spconv"):
+    with pytest.raises(BenchmarkError, match=r"needs the package 'spconv'.*pip install spconv"):
         registry._import("benchmark.models.polarmae")
 
 
