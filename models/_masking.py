@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models._point_embedding import MiniPointNet, Norm
+from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._tokens import Tokens
 from benchmark.models._vit import Transformer
 
@@ -58,10 +58,10 @@ def _take(points: Tensor, index: Tensor) -> Tensor:
 class EnergyInfill(nn.Module):
     """Energies of a hidden group's points from their positions and the decoder's view of the group (section 3.4)."""
 
-    def __init__(self, width: int, n_slots: int, widths: tuple[int, int, int], norm: Norm, channel: int) -> None:
+    def __init__(self, width: int, n_slots: int, widths: tuple[int, int, int], channel: int) -> None:
         super().__init__()
         self.channel = channel  # of a member's inputs, that holds the log energy
-        self.shape = MiniPointNet(3, widths, width, norm, n_slots)
+        self.shape = MiniPointNet(3, widths, width, n_slots)
         self.energy = nn.Linear(2 * width, n_slots)
 
     def forward(self, decoded: Tensor, target: Tokens) -> Tensor:

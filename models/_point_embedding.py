@@ -7,14 +7,10 @@ time and no part in norms or maxima.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-Norm = Literal["batch", "layer"]
-
 
 MOMENTUM = 0.1  # of running statistics
 
@@ -43,16 +39,12 @@ class RowBatchNorm(nn.Module):
             return functional.batch_norm(
                 rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        with torch.no_grad():
-            variance, mean = torch.var_mean(rows, 0, correction=0)
+        mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        normalised = functional.batch_norm(rows, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+        with torch.no_grad():  # with momentum 1, torch has stored the mean and the unbiased variance of these rows
             self.running_mean.lerp_(mean, MOMENTUM)
-            self.running_var.lerp_(variance, MOMENTUM)
-        return functional.batch_norm(rows, None, None, self.weight, self.bias, training=True, eps=self.eps)
-
-
-def row_norm(kind: Norm, width: int) -> nn.Module:
-    """A norm of rows (M, width): over the rows of the batch, as published, or of each row by itself."""
-    return RowBatchNorm(width) if kind == "batch" else nn.LayerNorm(width)
+            self.running_var.lerp_(variance * (1 - 1 / len(rows)), MOMENTUM)
+        return normalised
 
 
 def max_per_token(rows: Tensor, sizes: Tensor) -> Tensor:
@@ -77,22 +69,22 @@ class MiniPointNet(nn.Module):
 
     code: Tensor
 
-    def __init__(self, n_in: int, widths: tuple[int, int, int], n_out: int, norm: Norm, n_slots: int = 0) -> None:
+    def __init__(self, n_in: int, widths: tuple[int, int, int], n_out: int, n_slots: int = 0) -> None:
         super().__init__()
         first, second, third = widths
-        self.first = nn.Sequential(nn.Linear(n_in, first, bias=False), row_norm(norm, first), nn.ReLU())
+        self.first = nn.Sequential(nn.Linear(n_in, first, bias=False), RowBatchNorm(first), nn.ReLU())
         self.lift = nn.Linear(first, second)
         self.order = nn.Sequential(nn.Linear(second, second), nn.ReLU()) if n_slots else None
         if n_slots:
             self.register_buffer("code", order_code(n_slots, second), persistent=False)
         self.mix = nn.Linear(2 * second, third, bias=False)  # acts on [maximum of the group, point]
-        self.second = nn.Sequential(row_norm(norm, third), nn.ReLU(), nn.Linear(third, n_out))
+        self.second = nn.Sequential(RowBatchNorm(third), nn.ReLU(), nn.Linear(third, n_out))
 
     def forward(self, inputs: Tensor, token: Tensor, slot: Tensor, sizes: Tensor) -> Tensor:
         """inputs (M, n_in), token and slot (M,), sizes (T,) -> (T, n_out)."""
         local = self.lift(self.first(inputs))  # (M, second)
         if self.order is not None:
-            local = local + self.order(self.code)[slot]
+            local = local + self.order(self.code).float()[slot]
         pooled = max_per_token(local, sizes)  # (T, second)
         mixed = joined_linear(self.mix, pooled, token, local)
         return max_per_token(self.second(mixed), sizes)
@@ -101,5 +93,6 @@ class MiniPointNet(nn.Module):
 def joined_linear(layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
     """`layer` applied to [shared[owner], rows] for rows (M, C), without repeating the shared part's product M times."""
     n_shared = shared.shape[1]
-    from_shared = functional.linear(shared, layer.weight[:, :n_shared], layer.bias)
+    # Single precision: the gradient of a shared row sums over thousands of rows, and stalls in half precision.
+    from_shared = functional.linear(shared, layer.weight[:, :n_shared], layer.bias).float()
     return from_shared[owner] + functional.linear(rows, layer.weight[:, n_shared:])

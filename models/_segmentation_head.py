@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models._point_embedding import Norm, joined_linear, max_per_token, row_norm
+from benchmark.models._point_embedding import RowBatchNorm, joined_linear, max_per_token
 from benchmark.models._tokens import Interpolation
 
 
@@ -22,21 +22,19 @@ def interpolate(features: Tensor, to_points: Interpolation) -> Tensor:
 class SegmentationHead(nn.Module):
     """Scores of points from interpolated token features, the points' own inputs, and the event's maximum and mean."""
 
-    def __init__(
-        self, width: int, n_own: int, hidden: tuple[int, int], n_outputs: int, norm: Norm, dropout: float
-    ) -> None:
+    def __init__(self, width: int, n_own: int, hidden: tuple[int, int], n_outputs: int, dropout: float) -> None:
         super().__init__()
         self.n_own = n_own
         self.enter = nn.Linear(n_own + width, width, bias=False)  # acts on [own inputs, token features]
         self.lift = nn.Sequential(
-            row_norm(norm, width), nn.ReLU(),
-            nn.Linear(width, width, bias=False), row_norm(norm, width), nn.ReLU(),
+            RowBatchNorm(width), nn.ReLU(),
+            nn.Linear(width, width, bias=False), RowBatchNorm(width), nn.ReLU(),
         )  # fmt: skip
         first, second = hidden
         self.join = nn.Linear(3 * width, first, bias=False)  # acts on [maximum, mean, point]
         self.score = nn.Sequential(
-            row_norm(norm, first), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(first, second, bias=False), row_norm(norm, second), nn.ReLU(),
+            RowBatchNorm(first), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(first, second, bias=False), RowBatchNorm(second), nn.ReLU(),
             nn.Linear(second, n_outputs),
         )  # fmt: skip
 

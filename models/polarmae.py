@@ -17,7 +17,7 @@ from torch.nn import functional
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task, TorchModel
 from benchmark.losses import focal_loss
 from benchmark.models._masking import EnergyInfill, MaskedDecoder, random_mask
-from benchmark.models._point_embedding import MiniPointNet, Norm
+from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._segmentation_head import LinearHead, SegmentationHead
 from benchmark.models._tokens import Tokens, group_points, interpolate_points
 from benchmark.models._vit import PositionEmbedding, Transformer
@@ -40,10 +40,9 @@ class PolarMAEConfig:
     mlp_ratio: float = 4.0  # hidden over outer width of a block's perceptron
     embed_widths: tuple[int, int, int] = (64, 128, 128)  # hidden widths of the mini-PointNet
     position_hidden: int = 128  # hidden width of the position embedding
-    position_waves: int = 8  # sines and cosines of the centre per coordinate; 0 as published
+    position_waves: int = 0  # sines and cosines of the centre per coordinate; 0 as published
     attention_dropout: float = 0.0  # dropout of attention weights
     drop_path: float = 0.0  # stochastic depth of the last block, per event
-    norm: Norm = "layer"  # norm of points in mini-PointNet and head: "batch" as published, "layer" per point
     # Pre-training
     mask_ratio: float = 0.6  # share of an event's tokens that is hidden
     decoder_depth: int = 2  # decoder blocks
@@ -77,19 +76,19 @@ class PolarMAE(TorchModel):
         self.config = config
         self.columns = inputs.columns
         c, n_channels = config, 3 + inputs.n_features
-        self.embed = MiniPointNet(n_channels, c.embed_widths, c.width, c.norm)
+        self.embed = MiniPointNet(n_channels, c.embed_widths, c.width)
         shortest_wave = 4 * c.group_radius * inputs.frame.scale
         self.position = PositionEmbedding(c.position_hidden, c.width, c.position_waves, shortest_wave)
         self.encoder = Transformer(c.width, c.depth, c.heads, c.mlp_ratio, c.attention_dropout, c.drop_path)
         decoder = Transformer(c.width, c.decoder_depth, c.heads, c.mlp_ratio, c.attention_dropout, c.drop_path)
         energy = inputs.columns.index("log_energy") if c.energy_weight > 0 and "log_energy" in inputs.columns else None
-        infill = None if energy is None else EnergyInfill(c.width, c.group_points, c.embed_widths, c.norm, 3 + energy)
+        infill = None if energy is None else EnergyInfill(c.width, c.group_points, c.embed_widths, 3 + energy)
         self.decoder = MaskedDecoder(c.width, decoder, c.group_points, n_channels, infill)
         n_own = 3 + (3 + inputs.n_features if c.point_features else 0)
         self.head: nn.Module = (
             LinearHead(c.width, task.n_outputs)
             if c.head == "linear"
-            else SegmentationHead(c.width, n_own, c.head_widths, task.n_outputs, c.norm, c.head_dropout)
+            else SegmentationHead(c.width, n_own, c.head_widths, task.n_outputs, c.head_dropout)
         )
 
     def backbone(self) -> Iterable[nn.Module]:
@@ -157,7 +156,7 @@ def build(config: PolarMAEConfig, inputs: Inputs, task: Task) -> PolarMAE:
 
 _PAPER: dict[str, Any] = {
     "width": 384, "depth": 12, "heads": 6, "decoder_depth": 4, "embed_widths": (128, 256, 512), "position_waves": 0,
-    "attention_dropout": 0.05, "drop_path": 0.25, "norm": "batch", "fetch_layers": (3, 7, 11),
+    "attention_dropout": 0.05, "drop_path": 0.25, "fetch_layers": (3, 7, 11),
     "head_widths": (512, 256), "head_dropout": 0.5, "point_features": False, "inverse_frequency_loss": True,
 }  # fmt: skip
 _PAPER_OPTIM: dict[str, Any] = {

@@ -69,7 +69,7 @@ def unit_cases(shared_dir):
     return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
-VARIANTS = [{}, {"norm": "batch"}, {"head": "linear"}, {"position_waves": 0, "point_features": False}]
+VARIANTS = [{}, {"head": "linear"}, {"position_waves": 4, "point_features": False}]
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
@@ -116,9 +116,8 @@ def test_evaluation_is_deterministic_and_training_follows_its_seed(batch):
     assert losses[0] == losses[1] != losses[2]
 
 
-@pytest.mark.parametrize("changes", [{}, {"norm": "batch"}])
-def test_gradient_reaches_every_parameter(batch, changes):
-    net = model(**changes).train()
+def test_gradient_reaches_every_parameter(batch):
+    net = model().train()
     unused = {id(p) for m in net.pretraining_only() for p in m.parameters()}
     loss = net.loss(batch, net(batch))
     loss.backward()
@@ -223,7 +222,7 @@ def test_joined_linear_equals_concatenation():
 @pytest.mark.parametrize("n_slots", [0, 8])
 def test_mini_pointnet_equals_its_layers_written_out(n_slots):
     torch.manual_seed(0)
-    net = MiniPointNet(4, (8, 16, 12), 6, "batch", n_slots).eval()
+    net = MiniPointNet(4, (8, 16, 12), 6, n_slots).eval()
     sizes = torch.tensor([3, 1, 5])
     token = torch.repeat_interleave(torch.arange(3), sizes)
     slot = torch.cat([torch.arange(n) for n in sizes])
@@ -248,7 +247,7 @@ def test_paper_preset_has_the_published_size():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"width": 31}, {"mask_ratio": 1.0}, {"fetch_layers": (2,)}, {"fetch_layers": ()}, {"norm": "none"}]
+    "changes", [{"width": 31}, {"mask_ratio": 1.0}, {"fetch_layers": (2,)}, {"fetch_layers": ()}, {"head": "none"}]
 )
 def test_impossible_settings_are_refused(changes):
     from benchmark.errors import ConfigError
