@@ -80,8 +80,8 @@ def _append(stream: BinaryIO, piece: bytes, target: Path) -> None:
         stream.flush()
     except OSError as error:
         raise DataError(
-            f"{target} could not be written: {error.strerror or error}. A writable folder with free space was expected; "
-            f"what has been fetched is kept. Free some space, then repeat the command."
+            f"{target} could not be written: {error.strerror or error}. A writable folder with free space was "
+            f"expected; what has been fetched is kept. Free some space, then repeat the command."
         ) from error
 
 
@@ -100,11 +100,12 @@ def _asked(what: str, call: Callable[[], T]) -> T:
     host = urlsplit(os.environ.get("HF_ENDPOINT", _ENDPOINT)).hostname or ""
     if not any(os.environ.get(p) for p in _PROXIES) and not _resolves(host):  # at once, not after a minute of retries
         raise _unreachable(what, host, "its name does not resolve")
-    from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError  # here in all versions
+    from huggingface_hub import utils
 
+    not_found = (utils.RepositoryNotFoundError, utils.RevisionNotFoundError)  # type: ignore[attr-defined]
     try:
         return call()
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+    except not_found as error:
         raise DataError(
             f"{what} failed: there is no such repository or revision on {host}. A public data set was expected. "
             f"Check the revision."
