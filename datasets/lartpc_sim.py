@@ -1,4 +1,4 @@
-"""Liquid-argon events simulated here, in PILArNet-M's schema: the default data, made on first use in less than a minute.
+"""Liquid-argon events simulated here, in PILArNet-M's schema: the default data, made on first use within a minute.
 
 A fast Monte Carlo of our own (`benchmark.datasets.larsim`; what it models, and how it compares with PILArNet-M, is in
 docs/lartpc_sim.md). It is no substitute for PILArNet-M, which comes from Geant4.
@@ -58,7 +58,7 @@ def _open(config: Config, root: Path | None) -> PilarnetDataset:
     if root is not None:
         return _read(root)
     plan = _plan(config)
-    folder = cache_dir() / INFO.name / plan.revision()
+    folder = cache_dir() / "datasets" / INFO.name / plan.revision()
     if not (folder / MANIFEST).is_file():
         _log.warning("%s %d events are made once and kept in %s.", NOTICE, plan.n_events, folder)
         simulate_plan(plan, folder, workers=config.workers or None)

@@ -78,6 +78,6 @@ def _data() -> dict[str, str]:
 
     found = {}
     for name in registry.dataset_names():
-        folders = sorted(p for p in cache_dir().glob(f"datasets/{name}*") if p.is_dir())
+        folders = sorted(p for p in (cache_dir() / "datasets" / name).glob("*") if p.is_dir())
         found[name] = ", ".join(str(f) for f in folders) or f"not here yet: python -m benchmark data prepare {name}"
     return found
