@@ -350,7 +350,11 @@ def test_shared_voxels_take_the_highest_priority_and_the_summed_energy():
     image = tree.image()
     semantic = np.repeat(image.cluster[:, 4], image.cluster[:, 0])
     shared = np.flatnonzero(image.point[:, 0] == 5)
-    assert {int(image.point[i, 1]): semantic[i] for i in shared} == {10: Shape.TRACK, 30: Shape.MICHEL, 50: Shape.SHOWER}
+    assert {int(image.point[i, 1]): semantic[i] for i in shared} == {
+        10: Shape.TRACK,
+        30: Shape.MICHEL,
+        50: Shape.SHOWER,
+    }
     np.testing.assert_allclose(image.point[shared, 3:5], 1.0, rtol=1e-5)
     assert len(np.unique(image.point[:, :3], axis=0)) == len(image.point)
 

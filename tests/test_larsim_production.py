@@ -26,7 +26,8 @@ from benchmark.registry import dataset_spec
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def primaries(settings=GeneratorSettings(), n=300):
+def primaries(settings=None, n=300):
+    settings = settings or GeneratorSettings()
     rng = np.random.default_rng(1)
     return [generate(settings, rng) for _ in range(n)]
 
@@ -145,11 +146,15 @@ def test_files_have_the_layout_of_pilarnet_m(simulated):
             assert cluster[0, 1:].tolist() == [-1, -1, -1, 4, -1] and extra[0].tolist() == [-1.0] * 5
             assert (np.diff(cluster[1:, 1]) > 0).all() and (cluster[1:, 0] > 0).all()
             assert len(np.unique(point[:, :3], axis=0)) == len(point)
-            assert (point[:, :3] == np.floor(point[:, :3])).all() and point[:, :3].min() >= 0 and point[:, :3].max() < 768
+            assert (
+                (point[:, :3] == np.floor(point[:, :3])).all() and point[:, :3].min() >= 0 and point[:, :3].max() < 768
+            )
             assert (point[:, 3] >= 0.0099).all() and (point[:, 3] == point[:, 4]).all()
         assert json.loads(h5.attrs["simulation"])["seed"] == 7
     assert manifest["revision"].startswith("sim-") and set(manifest["files"]) == {
-        f"{s}/generic_v2_{n}_v2{end}" for s, n in (("train", 4), ("val", 1), ("test", 1)) for end in (".h5", "_points.npy")
+        f"{s}/generic_v2_{n}_v2{end}"
+        for s, n in (("train", 4), ("val", 1), ("test", 1))
+        for end in (".h5", "_points.npy")
     }
     assert not (out / ".work").exists()
 
@@ -173,7 +178,9 @@ def test_event_k_is_the_same_for_any_number_of_workers_and_events(simulated, tmp
 
 def test_splits_and_seeds_are_independent(simulated):
     settings = SimulationSettings()
-    images = [shards.simulate_image(settings, seed, split, 0) for seed, split in ((7, "train"), (7, "val"), (8, "train"))]
+    images = [
+        shards.simulate_image(settings, seed, split, 0) for seed, split in ((7, "train"), (7, "val"), (8, "train"))
+    ]
     assert len({image.point.tobytes() for image in images}) == 3
 
 

@@ -50,7 +50,7 @@ def _in_processes(plan: Plan, shards: Sequence[Shard], work: Path, workers: int)
         yield from (f.result() for f in as_completed([pool.submit(make_shard, plan, s, work) for s in shards]))
     except BrokenProcessPool as error:
         raise BenchmarkError(
-            f"A worker process of the simulation died (killed, or out of memory) with {workers} workers. All workers were "
+            f"A worker process of the simulation died (killed, or out of memory) with {workers} workers. All were "
             f"expected to finish. Repeat the command with fewer --workers: finished events are kept."
         ) from error
     finally:
@@ -77,7 +77,7 @@ def _on_cluster(
         import submitit
     except ImportError as error:
         raise BenchmarkError(
-            "The executor submitit needs the package 'submitit', which is not installed. The extra `cluster` was expected. "
+            "The executor submitit needs the package 'submitit', which is missing. The extra `cluster` was expected. "
             "Type `pip install 'particlebench[cluster]'`, or use --executor local."
         ) from error
     settings = {"timeout_min": 240, "cpus_per_task": 1, **parameters}
@@ -88,7 +88,9 @@ def _on_cluster(
     yield from _wait(list(running), list(shards), work)
 
 
-def _wait(running: list[Any], shards: list[Shard], work: Path, sleep: Callable[[float], None] = time.sleep) -> Iterator[int]:
+def _wait(
+    running: list[Any], shards: list[Shard], work: Path, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[int]:
     """Finished shards appear as files, so progress is shown long before a job ends."""
     pending = set(shards)
     while pending:

@@ -15,7 +15,7 @@ PRIMARY, TRACKLIKE, PHOTON, PHOTOELECTRON, COMPTON, CONVERSION, IONISATION, KNOC
 
 
 class Forest(NamedTuple):
-    """Labels as lists of particles; the arrays change while labels merge. A label is a particle that is its own root."""
+    """Labels as lists of particles; the arrays change as labels merge. A label is a particle that is its own root."""
 
     root: npt.NDArray[np.int64]
     next: npt.NDArray[np.int64]  # next member of the same label, -1 at the end
@@ -104,7 +104,7 @@ def touches(forest, graph, label, other):
 @nb.njit(cache=True)
 def is_shower_like(shape):
     """Shapes that electromagnetic showers descend from."""
-    return shape == SHOWER or shape == MICHEL or shape == DELTA
+    return shape in (SHOWER, MICHEL, DELTA)
 
 
 @nb.njit(cache=True)

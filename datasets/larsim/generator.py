@@ -1,12 +1,13 @@
 """Primary particles of one event: a multi-particle vertex (MPV) and single-particle rain (MPR).
 
-The algorithm is that of the generators that made PILArNet-M (MultiPartVertex and MultiPartRain of sbncode; Panda paper,
-appendix B.1): a uniform multiplicity, particles drawn from weighted lists of which each has a minimum and a maximum,
-momenta uniform in a range, isotropic directions; rain starts anywhere in a box that reaches beyond the image and flies
-inward. The settings used for PILArNet-M are not published. Of the public ones, the vertex of `run_larsoft_sim_mpvmpr_3d.fcl`
-(DeepLearnPhysics/Supera) agrees with the published events (times start at 0, electrons and muons up to 1.7 GeV/c, protons below
-0.7 GeV/c), and is the default here. The rain is chosen, within the range of the public settings, to match the published mean
-numbers of voxels per class: its multiplicity is that of `gen_mpvmpr.fcl`, its weights and its electrons and photons of up to 1 GeV are ours.
+The algorithm is that of the generators that made PILArNet-M (MultiPartVertex and MultiPartRain of sbncode; Panda
+paper, appendix B.1): a uniform multiplicity, particles drawn from weighted lists of which each has a minimum and a
+maximum, momenta uniform in a range, isotropic directions; rain starts anywhere in a box that reaches beyond the image
+and flies inward. The settings used for PILArNet-M are not published. Of the public ones, the vertex of
+`run_larsoft_sim_mpvmpr_3d.fcl` (DeepLearnPhysics/Supera) agrees with the published events (times start at 0,
+electrons and muons up to 1.7 GeV/c, protons below 0.7 GeV/c), and is the default here. The rain is chosen, within the
+range of the public settings, to match the published mean numbers of voxels per class: its multiplicity is that of
+`gen_mpvmpr.fcl`, its weights and its electrons and photons of up to 1 GeV are ours.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from benchmark.errors import ConfigError
 
 from .truth import HALF_BOX_MM, PRIMARY_DTYPE
 
-MASS_MEV = {11: 0.51099895, 13: 105.6583755, 22: 0.0, 111: 134.9768, 211: 139.57039, 321: 493.677, 2212: 938.27208816, 2112: 939.56542}
+MASS_MEV = {
+    11: 0.51099895,
+    13: 105.6583755,
+    22: 0.0,
+    111: 134.9768,
+    211: 139.57039,
+    321: 493.677,
+    2212: 938.27208816,
+    2112: 939.56542,
+}
 """Masses of the particles that can be generated, by |PDG number| (PDG 2024)."""
 
 
@@ -55,7 +65,10 @@ class VertexSettings:
 class RainSettings:
     """Single particles, each its own interaction."""
 
-    multiplicity: tuple[int, int] = (2, 4)  # particles per event, uniform, ends included; about one in four misses the box
+    multiplicity: tuple[int, int] = (
+        2,
+        4,
+    )  # particles per event, uniform, ends included; about one in four misses the box
     # The starting box reaches so far beyond the image box (negative: inside it). The original starts within a volume of
     # about 2.6 x 3.5 x 3.7 m, out of which the 2.3 m cube is cut at random around the energy that was deposited.
     margin_mm: float = 450.0
@@ -82,11 +95,17 @@ def check_settings(settings: GeneratorSettings) -> None:
     for shower in showers:
         _check_multiplicity(shower)
     if settings.vertex.multiplicity[1] + sum(r.multiplicity[1] for r in settings.rain) == 0:
-        raise ConfigError("The generator is set to zero particles per event. At least one is needed. Raise a multiplicity.")
+        raise ConfigError(
+            "The generator is set to zero particles per event. At least one is needed. Raise a multiplicity."
+        )
     if not 0 <= settings.vertex.inset_mm < HALF_BOX_MM:
         raise _bad("vertex inset", settings.vertex.inset_mm, f"0 to below {HALF_BOX_MM:g} mm")
     if not all(-HALF_BOX_MM < r.margin_mm <= 10 * HALF_BOX_MM for r in settings.rain):
-        raise _bad("rain margin", [r.margin_mm for r in settings.rain], f"above -{HALF_BOX_MM:g} and at most {10 * HALF_BOX_MM:g} mm")
+        raise _bad(
+            "rain margin",
+            [r.margin_mm for r in settings.rain],
+            f"above -{HALF_BOX_MM:g} and at most {10 * HALF_BOX_MM:g} mm",
+        )
     low, high = settings.time_window_ns
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
         raise _bad("time window", (low, high), "a finite range in ns, low end first")
@@ -120,11 +139,13 @@ def _check_list(entry: ParticleList) -> None:
 
 
 def _bad(what: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"The {what} of the event generator is {value}. Expected {expected}. Correct the simulation's settings.")
+    return ConfigError(
+        f"The {what} of the event generator is {value}. Expected {expected}. Correct the simulation's settings."
+    )
 
 
 def generate(settings: GeneratorSettings, rng: np.random.Generator) -> npt.NDArray[np.void]:
-    """Primaries of one event, (P,) `PRIMARY_DTYPE`: the vertex first, then the rain. P may be 0 if the settings allow it."""
+    """Primaries of one event, (P,) `PRIMARY_DTYPE`: the vertex first, then the rain. P may be 0."""
     rows: list[tuple[float, ...]] = []
     vertex = settings.vertex
     half = HALF_BOX_MM - vertex.inset_mm
@@ -164,7 +185,11 @@ def _draw_lists(
 
 
 def _particle(
-    entry: ParticleList, vertex: int, start: tuple[float, ...], rng: np.random.Generator, inward: npt.NDArray[np.float64]
+    entry: ParticleList,
+    vertex: int,
+    start: tuple[float, ...],
+    rng: np.random.Generator,
+    inward: npt.NDArray[np.float64],
 ) -> tuple[float, ...]:
     """One row of `PRIMARY_DTYPE`. inward (3,): required sign of each direction component, 0 = free."""
     pdg = entry.pdg[rng.integers(len(entry.pdg))]

@@ -1,12 +1,13 @@
 """One labelled event in PILArNet-M's arrays: `point`, `cluster`, `cluster_extra`.
 
-A voxel that several labels share has their summed energy and belongs to the one of highest semantic priority (Supera's rule 7:
-track, Michel, shower, delta, low-energy scatter), among equals to the one that left most energy there.
+A voxel that several labels share has their summed energy and belongs to the one of highest semantic priority
+(Supera's rule 7: track, Michel, shower, delta, low-energy scatter), among equals to the one that left most energy
+there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numba as nb
@@ -37,8 +38,8 @@ class Image(NamedTuple):
 class ImageSettings:
     """Everything between the simulated truth and the stored event."""
 
-    voxels: VoxelSettings = VoxelSettings()
-    labels: LabelSettings = LabelSettings()
+    voxels: VoxelSettings = field(default_factory=VoxelSettings)
+    labels: LabelSettings = field(default_factory=LabelSettings)
 
 
 def make_image(truth: EventTruth, settings: ImageSettings = ImageSettings()) -> Image:
@@ -51,9 +52,7 @@ def make_image(truth: EventTruth, settings: ImageSettings = ImageSettings()) -> 
     return assemble(truth.particles, voxels, index, labels)
 
 
-def assemble(
-    particles: npt.NDArray[np.void], voxels: ParticleVoxels, index: VoxelIndex, labels: Labels
-) -> Image:
+def assemble(particles: npt.NDArray[np.void], voxels: ParticleVoxels, index: VoxelIndex, labels: Labels) -> Image:
     """Give every voxel to one label and write the tables."""
     owner, sums = _own_voxels(index, voxels, labels.root, labels.shape, labels.stored)
     seen = owner >= 0
@@ -91,9 +90,7 @@ def _cluster_rows(
     return rows.reshape(-1, 5), np.column_stack([mass, momentum, vertices]).reshape(-1, 5)
 
 
-def _primary_vertices(
-    particles: npt.NDArray[np.void], fragments: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def _primary_vertices(particles: npt.NDArray[np.void], fragments: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """(F, 3) mm: where the primary ancestor of each fragment started."""
     top = _primaries(particles["parent"].astype(np.int64), fragments)
     return np.column_stack([particles[axis][top] for axis in "xyz"]).astype(np.float64)
@@ -110,7 +107,7 @@ def _primaries(parent, fragments):
 
 @nb.njit(cache=True)
 def _own_voxels(index, voxels, root, shape, stored):
-    """Owner (label head, -1 for none) of each of U voxels and (U, 4) energy MeV, earliest time ns, electrons, path cm."""
+    """Owner (label head, -1: none) of each of U voxels; (U, 4) energy MeV, earliest time ns, electrons, path cm."""
     n = len(index.key)
     owner, sums = np.empty(n, np.int64), np.zeros((n, 4))
     for u in range(n):

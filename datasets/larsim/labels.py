@@ -1,9 +1,9 @@
 """Labels by Supera's rules: from particles and their voxels to clusters with a semantic type, a fragment and a group.
 
-Every particle starts as a label of its own, with a shape (semantic type) from how it was made and how many voxels it has.
-Labels are then merged: pair-produced electrons into their photon, small electrons into what they touch, touching pieces of one
-shower, small delta rays into their parent. Two sets of rules are known and differ in details: `larsoft` made PILArNet-M,
-`atomic` is its successor. What remains of shape low-energy scatter (LE) is the isolated blips.
+Every particle starts as a label of its own, with a shape (semantic type) from how it was made and how many voxels it
+has. Labels are then merged: pair-produced electrons into their photon, small electrons into what they touch, touching
+pieces of one shower, small delta rays into their parent. Two sets of rules are known and differ in details: `larsoft`
+made PILArNet-M, `atomic` is its successor. What remains of shape low-energy scatter (LE) is the isolated blips.
 """
 
 from __future__ import annotations

@@ -22,8 +22,10 @@ SPLITS = ("train", "val", "test")
 BYTES_PER_EVENT = 200_000  # a v2 event takes 140 kB on average; the margin is for busy events
 MAX_EVENTS = 10_000_000
 FORMAT = 1  # of plans, shards and manifests
-# Files of this folder that do not decide what an event looks like.
-_ONLY_ORGANISATION = ("production.py", "plan.py", "shards.py", "executors.py", "writer.py", "statistics.py", "figures.py")
+_ONLY_ORGANISATION = (  # files of this folder that do not decide what an event looks like
+    "production.py", "plan.py", "shards.py", "executors.py", "writer.py", "statistics.py", "figures.py",
+    "validation.py", "validation_plots.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def _check_images(settings: ImageSettings) -> None:
     }  # fmt: skip
     for name, value in values.items():
         if not 0 < value < float("inf"):
-            raise ConfigError(f"The {name} is {value}. A number above 0 was expected. Correct the simulation's settings.")
+            raise ConfigError(
+                f"The {name} is {value}. A number above 0 was expected. Correct the simulation's settings."
+            )
     if not 0 <= voxels.threshold_mev < float("inf"):
         raise ConfigError(
             f"The energy threshold of a voxel is {voxels.threshold_mev} MeV. At least 0 was expected. "

@@ -1,8 +1,8 @@
 """Simulated data sets: many events in parallel, resumable, in PILArNet-M's files.
 
-Work happens in `<out>/.work`: the plan, then one file per finished shard. When all shards of all splits are there, the HDF5
-files are written, then the manifest `simulation.json`, and `.work` goes. So an output folder with a manifest is whole, and
-one without can be resumed by the same command.
+Work happens in `<out>/.work`: the plan, then one file per finished shard. When all shards of all splits are there,
+the HDF5 files are written, then the manifest `simulation.json`, and `.work` goes. So an output folder with a manifest
+is whole, and one without can be resumed by the same command.
 """
 
 from __future__ import annotations
@@ -71,14 +71,20 @@ def simulate_dataset(
     """
     sizes = split_sizes(events, val, test)
     return simulate_plan(
-        Plan(sizes, seed, version, settings or SimulationSettings()), out, workers=workers, executor=executor, cluster=cluster
+        Plan(sizes, seed, version, settings or SimulationSettings()),
+        out,
+        workers=workers,
+        executor=executor,
+        cluster=cluster,
     )
 
 
 def split_sizes(events: int, val: int | None = None, test: int | None = None) -> dict[str, int]:
     """Events per split; what validation and test leave is for training. Raises ConfigError when nothing is left."""
     if events < 1:
-        raise ConfigError(f"{events} events were asked for. At least 1 was expected. Give another number with --events.")
+        raise ConfigError(
+            f"{events} events were asked for. At least 1 was expected. Give another number with --events."
+        )
     n_val = round(0.05 * events) if val is None else val
     n_test = round(0.1 * events) if test is None else test
     if min(n_val, n_test) < 0 or n_val + n_test >= events:
@@ -100,11 +106,13 @@ def simulate_plan(
     """Make the data set of `plan` in the folder `out` and return its manifest.
 
     workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit.
-    An interrupted simulation of the same plan is continued. Raises BenchmarkError, one sentence, for settings that make no
-    sense, a folder that holds anything else, a full disk, an interruption.
+    An interrupted simulation of the same plan is continued. Raises BenchmarkError, one sentence, for settings that
+    make no sense, a folder that holds anything else, a full disk, an interruption.
     """
     if workers is not None and workers < 1:
-        raise ConfigError(f"{workers} workers were asked for. At least 1 was expected. Give another number with --workers.")
+        raise ConfigError(
+            f"{workers} workers were asked for. At least 1 was expected. Give another number with --workers."
+        )
     check_plan(plan, out)
     check_folder(plan, out)
     work = out / ".work"
@@ -122,7 +130,13 @@ def simulate_plan(
                 f"The simulation into {out} was interrupted. Finished events are kept there, and no unfinished file. "
                 f"Repeat the same command to continue, or delete the folder."
             ) from error
-        manifest = {**plan.describe(), "revision": plan.revision(), "files": files, "notice": NOTICE, "versions": _versions()}
+        manifest = {
+            **plan.describe(),
+            "revision": plan.revision(),
+            "files": files,
+            "notice": NOTICE,
+            "versions": _versions(),
+        }
         atomic_write_json(out / MANIFEST, manifest)
     shutil.rmtree(work, ignore_errors=True)
     return manifest
@@ -138,7 +152,9 @@ def read_manifest(out: Path) -> dict[str, Any]:
             f"Type `python -m benchmark data simulate --events 1000 --out FOLDER` to make one."
         ) from error
     if not isinstance(manifest, dict):
-        raise DataError(f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. Delete the folder.")
+        raise DataError(
+            f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. Delete the folder."
+        )
     return manifest
 
 
@@ -155,12 +171,12 @@ def check_folder(plan: Plan, out: Path) -> None:
         differing = _differences(json.loads(begun.read_text(encoding="utf-8")), plan.describe())
         if differing:
             raise ConfigError(
-                f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same settings were "
+                f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same were "
                 f"expected to continue it. Repeat its command, choose another --out, or delete the folder."
             )
     elif out.is_dir() and any(p.name != ".work" for p in out.iterdir()):
         raise ConfigError(
-            f"{out} exists and is not empty. A new folder was expected, so that nothing is overwritten. Choose another --out."
+            f"{out} is not empty. A new folder was expected, so that nothing is overwritten. Choose another --out."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def simulate_image(settings: SimulationSettings, seed: int, split: str, event: i
             if len(image.point):
                 return image
     raise ConfigError(
-        f"{_MAX_ATTEMPTS} simulated events in a row left no voxel in the detector. Settings that give visible particles "
+        f"{_MAX_ATTEMPTS} simulated events in a row left no voxel in the detector. Settings with visible particles "
         f"were expected. Raise the generator's energies or multiplicities."
     )
 
@@ -79,7 +80,7 @@ def read_shard(shard: Shard, work: Path) -> Iterator[Image]:
     with np.load(shard.path(work), allow_pickle=False) as data:
         counts = np.concatenate([np.zeros((1, 2), dtype=np.int64), np.cumsum(data["counts"], axis=0)])
         point, cluster, extra = data["point"], data["cluster"], data["cluster_extra"]
-    for (p0, c0), (p1, c1) in zip(counts[:-1], counts[1:], strict=True):
+    for (p0, c0), (p1, c1) in pairwise(counts):
         yield Image(point[p0:p1], cluster[c0:c1], extra[c0:c1])
 
 

@@ -1,7 +1,7 @@
 """Statistics of a file of events beside those of PILArNet-M.
 
-`python -m benchmark.datasets.larsim.statistics FILE.h5` prints the comparison; any file of the schema will do, so real events
-can be measured by the same code. The published numbers carry their source.
+`python -m benchmark.datasets.larsim.statistics FILE.h5` prints the comparison; any file of the schema will do, so
+real events can be measured by the same code. The published numbers carry their source.
 """
 
 from __future__ import annotations

@@ -6,9 +6,30 @@ import numba as nb
 import numpy as np
 
 from .forest import (
-    COMPTON, CONVERSION, DECAY, DELTA, IONISATION, KNOCK_ON, LE, MICHEL, NEUTRON, OTHER, PHOTOELECTRON, PHOTON, PRIMARY,
-    SHOWER, TRACK, TRACKLIKE, find, is_shower_like, merge, merge_conversions, merge_into_shower_parent,
-    merge_small_deltas, merge_touching_showers, size_of,
+    COMPTON,
+    CONVERSION,
+    DECAY,
+    DELTA,
+    IONISATION,
+    KNOCK_ON,
+    LE,
+    MICHEL,
+    NEUTRON,
+    OTHER,
+    PHOTOELECTRON,
+    PHOTON,
+    PRIMARY,
+    SHOWER,
+    TRACK,
+    TRACKLIKE,
+    find,
+    is_shower_like,
+    merge,
+    merge_conversions,
+    merge_into_shower_parent,
+    merge_small_deltas,
+    merge_touching_showers,
+    size_of,
 )  # fmt: skip
 from .truth import Process
 
@@ -111,7 +132,7 @@ def _best_touched(forest, graph, label):
 
 @nb.njit(cache=True)
 def fragment_ids(forest, parent):
-    """(P,) ids in the order of output: labels that are no LE scatter, each followed by its ancestors; LE scatters last."""
+    """(P,) ids in the order of output: labels that are no LE scatter, each before its ancestors; LE scatters last."""
     fragment = np.full(len(parent), -1)
     n = 0
     for low_energy in (False, True):

@@ -1,9 +1,9 @@
 """Rules of LArSoft's Supera (SuperaMCParticleCluster): the labels of PILArNet-M.
 
-They differ from SuperaAtomic's in that ionisation electrons always belong to the electron that knocked them out, small
-electrons join only ancestors that they touch, nuclei leave nothing, delta rays need 10 voxels clear of the track, and in the
-end every cluster of fewer than 10 voxels, a track included, is a low-energy scatter. The published events show it: none of
-their clusters has fewer than 10 voxels.
+They differ from SuperaAtomic's in that ionisation electrons always belong to the electron that knocked them out,
+small electrons join only ancestors that they touch, nuclei leave nothing, delta rays need 10 voxels clear of the
+track, and in the end every cluster of fewer than 10 voxels, a track included, is a low-energy scatter. The published
+events show it: none of their clusters has fewer than 10 voxels.
 """
 
 from __future__ import annotations
@@ -12,9 +12,31 @@ import numba as nb
 import numpy as np
 
 from .forest import (
-    COMPTON, CONVERSION, DECAY, DELTA, IONISATION, KNOCK_ON, LE, MICHEL, NEUTRON, OTHER, PHOTOELECTRON, PHOTON, PRIMARY,
-    SHOWER, TRACK, TRACKLIKE, find, is_shower_like, merge, merge_conversions, merge_into_shower_parent,
-    merge_small_deltas, merge_touching_showers, size_of, touches,
+    COMPTON,
+    CONVERSION,
+    DECAY,
+    DELTA,
+    IONISATION,
+    KNOCK_ON,
+    LE,
+    MICHEL,
+    NEUTRON,
+    OTHER,
+    PHOTOELECTRON,
+    PHOTON,
+    PRIMARY,
+    SHOWER,
+    TRACK,
+    TRACKLIKE,
+    find,
+    is_shower_like,
+    merge,
+    merge_conversions,
+    merge_into_shower_parent,
+    merge_small_deltas,
+    merge_touching_showers,
+    size_of,
+    touches,
 )  # fmt: skip
 from .truth import Process
 
@@ -46,7 +68,7 @@ def kinds(pdg, parent, process):
 
 @nb.njit(cache=True)
 def owners(pdg, parent, process):
-    """(P,) the particle that each one's deposits belong to from the start; -1 for nuclei, whose deposits are dropped."""
+    """(P,) the particle that the deposits of each belong to from the start; -1 for nuclei, whose deposits are lost."""
     owner = np.empty(len(pdg), np.int64)
     for i in range(len(pdg)):
         if pdg[i] > 1_000_000:
@@ -71,16 +93,20 @@ def shapes(kind, pdg, parent, sizes, compton_size):
             shape[i] = DELTA
         elif kind[i] == DECAY and parent[i] >= 0 and abs(pdg[parent[i]]) == 13:
             shape[i] = MICHEL
-        elif kind[i] == PRIMARY or kind[i] == PHOTON or kind[i] == CONVERSION or kind[i] == DECAY:
-            shape[i] = SHOWER
-        elif (kind[i] == COMPTON or kind[i] == OTHER) and sizes[i] > compton_size:
+        elif (
+            kind[i] == PRIMARY
+            or kind[i] == PHOTON
+            or kind[i] == CONVERSION
+            or kind[i] == DECAY
+            or ((kind[i] == COMPTON or kind[i] == OTHER) and sizes[i] > compton_size)
+        ):
             shape[i] = SHOWER
     return shape
 
 
 @nb.njit(cache=True)
 def merge_all(forest, graph, kind, parent, delta_size, compton_size):
-    """All merging, in Supera's order; what stays small becomes a low-energy scatter. Returns (P,) sizes of the labels."""
+    """All merging, in Supera's order. Returns (P,) voxels of the labels, 0 for what is part of another."""
     _merge_le_into_ancestors(forest, graph, parent)
     merge_conversions(forest, kind == CONVERSION, parent)
     merge_into_shower_parent(forest, graph, parent)
@@ -100,7 +126,7 @@ def _merge_le_into_ancestors(forest, graph, parent):
     while merged:
         merged = False
         for i in range(len(parent)):
-            if forest.root[i] != i or forest.shape[i] != LE or graph.starts[i] == graph.starts[i + 1] and forest.next[i] < 0:
+            if forest.root[i] != i or forest.shape[i] != LE:
                 continue
             a = parent[i]
             while a >= 0:
@@ -113,7 +139,7 @@ def _merge_le_into_ancestors(forest, graph, parent):
 
 @nb.njit(cache=True)
 def heads_of_groups(shape, kind, parent):
-    """(P,) the particle that heads the group of each: for photons and electrons the furthest electromagnetic ancestor."""
+    """(P,) the head of the group of each: for showers the furthest electromagnetic ancestor, else itself."""
     head = np.empty(len(parent), np.int64)
     for i in range(len(parent)):
         head[i] = i

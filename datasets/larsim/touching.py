@@ -1,8 +1,8 @@
 """Which particles touch: a graph over the particles of an event with an edge where two of their voxels are the same or
 neighbours (Chebyshev distance 1, Supera's TouchDistance).
 
-The graph is made once. Merging particles afterwards only joins nodes, because a merged label touches whatever one of its
-members touches.
+The graph is made once. Merging particles afterwards only joins nodes, because a merged label touches whatever one of
+its members touches.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Energy deposits to voxels of each particle, on the grid of PILArNet-M: 768^3 voxels of 3 mm.
 
-Supera's rule: a deposit is cut into pieces of at most 0.3 mm, the energy of a piece belongs to the voxel that holds its
-midpoint, and voxels in which one particle left less than a threshold are dropped before particles are added up.
-Ionisation electrons follow the modified box model of recombination (ArgoNeuT, JINST 8 P08005): R = ln(alpha + x) / x with
-x = beta (dE/dx) / (rho E).
+Supera's rule: a deposit is cut into pieces of at most 0.3 mm, the energy of a piece belongs to the voxel that holds
+its midpoint, and voxels in which one particle left less than a threshold are dropped before particles are added up.
+Ionisation electrons follow the modified box model of recombination (ArgoNeuT, JINST 8 P08005): R = ln(alpha + x) / x
+with x = beta (dE/dx) / (rho E).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class VoxelSettings:
 
 
 class ParticleVoxels(NamedTuple):
-    """Voxels of every particle, sorted by particle and then by key; K rows. Particle p owns offsets[p]:offsets[p + 1]."""
+    """Voxels of every particle, K rows sorted by particle, then key. Particle p owns offsets[p]:offsets[p + 1]."""
 
     particle: npt.NDArray[np.int32]  # (K,)
     key: npt.NDArray[np.int64]  # (K,) see `voxel_key`
@@ -96,7 +96,7 @@ def _count_pieces(deposits, piece_mm):
 
 @nb.njit(cache=True)
 def _runs(deposits, owners, capacity, piece_mm, alpha, beta, quanta_per_mev):
-    """Sums over consecutive pieces of one particle in one voxel: key with the particle in its high bits, and five sums."""
+    """Sums over consecutive pieces of one particle in one voxel: key, the particle in its high bits, and sums."""
     key = np.empty(capacity, np.int64)
     energy, time, electrons, length = np.zeros(capacity), np.empty(capacity), np.zeros(capacity), np.zeros(capacity)
     n, last = 0, np.int64(-1)
@@ -114,9 +114,9 @@ def _runs(deposits, owners, capacity, piece_mm, alpha, beta, quanta_per_mev):
         n_e = de * quanta_per_mev * math.log(alpha + x) / x if x > 0.1 else de * quanta_per_mev * 0.9
         for j in range(pieces):
             f = (j + 0.5) / pieces
-            ix = int(math.floor((d.x0 + f * (d.x1 - d.x0) + HALF_BOX_MM) / PITCH_MM))
-            iy = int(math.floor((d.y0 + f * (d.y1 - d.y0) + HALF_BOX_MM) / PITCH_MM))
-            iz = int(math.floor((d.z0 + f * (d.z1 - d.z0) + HALF_BOX_MM) / PITCH_MM))
+            ix = math.floor((d.x0 + f * (d.x1 - d.x0) + HALF_BOX_MM) / PITCH_MM)
+            iy = math.floor((d.y0 + f * (d.y1 - d.y0) + HALF_BOX_MM) / PITCH_MM)
+            iz = math.floor((d.z0 + f * (d.z1 - d.z0) + HALF_BOX_MM) / PITCH_MM)
             if min(ix, iy, iz) < 0 or max(ix, iy, iz) >= GRID:
                 continue
             k = (owner << 30) | (((ix + 1) * STRIDE + iy + 1) * STRIDE + iz + 1)

@@ -1,7 +1,8 @@
 """Files in the schema of PILArNet-M v2 (or v1), as the published ones are laid out.
 
 `<root>/<split>/generic_v2_<events>_<version>.h5` holds the datasets `point`, `cluster` and (v2) `cluster_extra`, one
-variable-length row of flattened numbers per event; `<the same>_points.npy` beside it holds the number of points per event.
+variable-length row of flattened numbers per event; `<the same>_points.npy` beside it holds the number of points per
+event.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def write_events(
 ) -> None:
     """Write exactly `n_events` images and the side file; each appears whole or not at all, the HDF5 file last.
 
-    attributes: JSON-able, stored in the file's HDF5 attributes. Raises RecordError when the disk is full or not writable.
+    attributes: JSON-able, stored in the file's HDF5 attributes. Raises RecordError when the disk is full or read-only.
     """
     counts = np.zeros(n_events, dtype=np.int64)
     with atomic_path(path) as partial:
