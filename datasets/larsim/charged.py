@@ -123,6 +123,50 @@ def _kind(pdg):
 
 
 @njit(cache=True)
+def _emit_delta(c, row, mass, spin_half, x, y, z, t, ux, uy, uz, energy):
+    """A knock-on electron; returns its energy."""
+    e = _delta_energy(c.rng, energy, mass, spin_half)
+    if e > 0.0:
+        p = math.sqrt(energy * (energy + 2.0 * mass))
+        pe = math.sqrt(e * (e + 2.0 * k.M_E))
+        cosine = e * (energy + mass + k.M_E) / (p * pe)
+        emit_electron(c, row, _DELTA_RAY, x, y, z, t, ux, uy, uz, cosine, e)
+    return e
+
+
+@njit(cache=True)
+def _interact(c, row, kind, choice, s_delta, s_brems, s_pair, s_inel, s_el, x, y, z, t, ux, uy, uz, energy):
+    """The discrete process that `choice` picks; returns energy (-1 when the particle ends) and direction."""
+    pdg, mass = c.pint[row, 0], c.pflt[row, 7]
+    if choice < s_delta:
+        spin_half = kind == k.MU or kind == k.P
+        return energy - _emit_delta(c, row, mass, spin_half, x, y, z, t, ux, uy, uz, energy), ux, uy, uz
+    choice -= s_delta
+    if choice < s_brems:
+        return energy - _muon_brems(c, row, x, y, z, t, ux, uy, uz, energy), ux, uy, uz
+    choice -= s_brems
+    if choice < s_pair:
+        return energy - _muon_pair(c, row, x, y, z, t, ux, uy, uz, energy), ux, uy, uz
+    choice -= s_pair
+    if choice < s_inel:
+        hadron_inelastic(c, row, pdg, x, y, z, t, ux, uy, uz, energy)
+        return -1.0, ux, uy, uz
+    p = math.sqrt(energy * (energy + 2.0 * mass))
+    if choice < s_inel + s_el:
+        cosine, recoil = elastic_cosine(c.rng, p)
+        recoil = min(recoil, 0.5 * energy)
+        add_deposit(c, row, x, y, z, x, y, z, recoil, t)
+        vx, vy, vz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(c.rng))
+        return energy - recoil, vx, vy, vz
+    b = p / (energy + mass)
+    if kind == k.PI:
+        pion_decay(c, row, pdg, x, y, z, t, b * ux, b * uy, b * uz)
+    else:
+        kaon_decay(c, row, pdg, x, y, z, t, b * ux, b * uy, b * uz)
+    return -1.0, ux, uy, uz
+
+
+@njit(cache=True)
 def track_heavy(c, row):
     """Transport the mu, pi, K or p of a row until it stops, interacts, decays or leaves."""
     f = c.pflt
@@ -138,7 +182,6 @@ def track_heavy(c, row):
     energy = math.sqrt(p * p + mass * mass) - mass
     tab = c.tab
     rng = c.rng
-    spin_half = kind == k.MU or kind == k.P
     lifetime = k.TAU_PI if kind == k.PI else k.TAU_K
     decays = kind == k.PI or kind == k.K
     while True:
@@ -193,35 +236,10 @@ def track_heavy(c, row):
         if not interacts:
             continue
         choice = uniform(rng) * total
-        if choice < s_delta:
-            e = _delta_energy(rng, energy, mass, spin_half)
-            if e > 0.0:
-                p = math.sqrt(energy * (energy + 2.0 * mass))
-                pe = math.sqrt(e * (e + 2.0 * k.M_E))
-                cosine = e * (energy + mass + k.M_E) / (p * pe)
-                emit_electron(c, row, _DELTA_RAY, x, y, z, t, ux, uy, uz, cosine, e)
-                energy -= e
-        elif choice < s_delta + s_brems:
-            energy -= _muon_brems(c, row, x, y, z, t, ux, uy, uz, energy)
-        elif choice < s_delta + s_brems + s_pair:
-            energy -= _muon_pair(c, row, x, y, z, t, ux, uy, uz, energy)
-        elif choice < s_delta + s_brems + s_pair + s_inel:
-            hadron_inelastic(c, row, pdg, x, y, z, t, ux, uy, uz, energy)
-            return
-        elif choice < s_delta + s_brems + s_pair + s_inel + s_el:
-            p = math.sqrt(energy * (energy + 2.0 * mass))
-            cosine, recoil = elastic_cosine(rng, p)
-            recoil = min(recoil, 0.5 * energy)
-            add_deposit(c, row, x, y, z, x, y, z, recoil, t)
-            energy -= recoil
-            ux, uy, uz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(rng))
-        else:
-            p = math.sqrt(energy * (energy + 2.0 * mass))
-            b = p / (energy + mass)
-            if kind == k.PI:
-                pion_decay(c, row, pdg, x, y, z, t, b * ux, b * uy, b * uz)
-            else:
-                kaon_decay(c, row, pdg, x, y, z, t, b * ux, b * uy, b * uz)
+        energy, ux, uy, uz = _interact(
+            c, row, kind, choice, s_delta, s_brems, s_pair, s_inel, s_el, x, y, z, t, ux, uy, uz, energy
+        )
+        if energy < 0.0:
             return
         if energy <= 2e-3:
             if inside(x, y, z):

@@ -115,6 +115,37 @@ def _annihilate_in_flight(c, row, x, y, z, t, ux, uy, uz, kinetic):
 
 
 @njit(cache=True)
+def _radiate(c, row, x, y, z, t, ux, uy, uz, energy):
+    """A bremsstrahlung photon; returns its energy (0 when the electron has become too slow)."""
+    if energy <= k.GAMMA_CUT:
+        return 0.0
+    photon = brems_energy(c.rng, energy)
+    cosine = radiation_cosine(c.rng, energy + k.M_E)
+    wx, wy, wz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(c.rng))
+    add_particle(c, 22, row, _BREMS, x, y, z, t, photon * wx, photon * wy, photon * wz, 0.0)
+    return photon
+
+
+@njit(cache=True)
+def _knock_on(c, row, pdg, x, y, z, t, ux, uy, uz, energy):
+    """Moller or Bhabha scattering; returns the energy and direction that are left."""
+    rng = c.rng
+    if energy * (0.5 if pdg == 11 else 1.0) <= k.DELTA_CUT:
+        return energy, ux, uy, uz
+    e = _moller_energy(rng, energy) if pdg == 11 else _bhabha_energy(rng, energy)
+    p = math.sqrt(energy * (energy + 2.0 * k.M_E))
+    q = math.sqrt(e * (e + 2.0 * k.M_E))
+    cosine = e * (energy + 2.0 * k.M_E) / (p * q)
+    wx, wy, wz = rotate(ux, uy, uz, min(1.0, cosine), 2.0 * math.pi * uniform(rng))
+    add_particle(c, 11, row, _IONISATION, x, y, z, t, q * wx, q * wy, q * wz, k.M_E)
+    rx, ry, rz = p * ux - q * wx, p * uy - q * wy, p * uz - q * wz
+    r = math.sqrt(rx * rx + ry * ry + rz * rz)
+    if r <= 0.0:
+        return energy - e, ux, uy, uz
+    return energy - e, rx / r, ry / r, rz / r
+
+
+@njit(cache=True)
 def _stop(c, row, pdg, x, y, z, t):
     if pdg == -11 and inside(x, y, z):
         two_photons(c, row, _ANNIHILATION, x, y, z, t, 2.0 * k.M_E, 0.0, 0.0, 0.0)
@@ -185,28 +216,9 @@ def track_electron(c, row):
             continue
         choice = uniform(rng) * total
         if choice < s_brems:
-            if energy > k.GAMMA_CUT:
-                photon = brems_energy(rng, energy)
-                cosine = radiation_cosine(rng, energy + k.M_E)
-                wx, wy, wz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(rng))
-                gx, gy, gz = photon * wx, photon * wy, photon * wz
-                add_particle(c, 22, row, _BREMS, x, y, z, t, gx, gy, gz, 0.0)
-                energy -= photon
+            energy -= _radiate(c, row, x, y, z, t, ux, uy, uz, energy)
         elif choice < s_brems + s_delta:
-            low = k.DELTA_CUT / energy
-            if low < (0.5 if pdg == 11 else 1.0):
-                e = _moller_energy(rng, energy) if pdg == 11 else _bhabha_energy(rng, energy)
-                p = math.sqrt(energy * (energy + 2.0 * k.M_E))
-                q = math.sqrt(e * (e + 2.0 * k.M_E))
-                cosine = e * (energy + 2.0 * k.M_E) / (p * q)
-                phi = 2.0 * math.pi * uniform(rng)
-                wx, wy, wz = rotate(ux, uy, uz, min(1.0, cosine), phi)
-                add_particle(c, 11, row, _IONISATION, x, y, z, t, q * wx, q * wy, q * wz, k.M_E)
-                rx, ry, rz = p * ux - q * wx, p * uy - q * wy, p * uz - q * wz
-                r = math.sqrt(rx * rx + ry * ry + rz * rz)
-                if r > 0.0:
-                    ux, uy, uz = rx / r, ry / r, rz / r
-                energy -= e
+            energy, ux, uy, uz = _knock_on(c, row, pdg, x, y, z, t, ux, uy, uz, energy)
         else:
             _annihilate_in_flight(c, row, x, y, z, t, ux, uy, uz, energy)
             return
