@@ -90,6 +90,10 @@ def write_record(root: Path, record: RunRecord) -> Path:
 
 def read_record(path: Path) -> RunRecord:
     """Read one record. Raises RecordError for a damaged file, missing or unknown fields, or a newer schema."""
+    if not path.is_file():
+        raise RecordError(
+            f"There is no record {path}. A JSON record was expected. `run` prints the path of each record."
+        )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -136,7 +140,7 @@ def _check_values(path: Path, values: Mapping[str, Any]) -> None:
 
 
 _NEEDED = {
-    "config": {"model", "preset", "mode", "labels", "draw", "seed"},
+    "config": {"model", "preset", "mode", "labels", "draw", "seed", "preprocess", "model_config", "train"},
     "task": {"name", "version", "classes", "primary_metric"},
     "dataset": {"name", "revision"},
     "events": {"labelled", "test"},

@@ -95,9 +95,8 @@ def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
         raise
     write_record(root, record)
     if record.status == "finished":
-        forget_states(
-            run_folder(execution.runs, record)
-        )  # not earlier: a record that cannot be written costs no training
+        # not earlier: a record that cannot be written must cost no training
+        forget_states(run_folder(execution.runs, record))
     return Outcome(record, fresh=True)
 
 

@@ -19,7 +19,10 @@ def make_record(**changes):
         "status": "finished",
         "created": "2026-01-01T00:00:00+00:00",
         "command": ["benchmark", "run"],
-        "config": {"model": "pointnet", "preset": "tiny", "mode": "scratch", "labels": 10, "draw": 0, "seed": 0},
+        "config": {
+            **dict(model="pointnet", preset="tiny", mode="scratch", labels=10, draw=0, seed=0),
+            **dict(preprocess={}, model_config={}, train={}),
+        },
         "task": {"name": "lartpc-segmentation", "version": 1, "classes": ["a"], "primary_metric": "macro_f1"},
         "dataset": {"name": "pilarnet-m", "revision": "v2"},
         "events": {"labelled": 10, "test": 3},
@@ -89,6 +92,11 @@ def test_what_json_cannot_hold_is_refused_and_the_earlier_record_stays(tmp_path,
     with pytest.raises(RecordError, match=r"NaN or infinite.*expected"):
         write_record(tmp_path, make_record(metrics={"overall": {"macro_f1": {"value": value}}}))
     assert read_record(path) == make_record()
+
+
+def test_a_record_that_is_not_there_is_not_called_damaged(tmp_path):
+    with pytest.raises(RecordError, match=r"There is no record .*none\.json"):
+        read_record(tmp_path / "none.json")
 
 
 def test_a_newer_schema_is_refused(tmp_path):

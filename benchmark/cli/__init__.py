@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _HELP = """One fair benchmark for models of particle images: same labelled events, same counting, error bars.
 
@@ -84,6 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
     if code:
         sys.exit(code)
+
+
+def console() -> Console:
+    """Where tables go. Output that is no terminal has no width of its own: wide enough then to cut nothing."""
+    from rich.console import Console
+
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console() if narrow else Console(width=200)
 
 
 def _message(error: Exception) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import data_app
+from benchmark.cli import console, data_app
 
 if TYPE_CHECKING:
     from benchmark.contracts import Dataset, DatasetSpec
@@ -116,7 +116,6 @@ def _describe(dataset: Dataset, counts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(description: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False)
@@ -129,4 +128,4 @@ def _show(description: dict[str, Any]) -> None:
             else [str(value)]
         )
         table.add_row(name, "\n".join(lines))
-    Console().print(table)
+    console().print(table)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli import app
+from benchmark.cli import app, console
 
 
 @app.command()
@@ -20,17 +20,16 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if as_json:
         print(json.dumps(report, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    screen = console()
     for title, entries in report.items():
         table = Table(title=title, show_header=False, title_justify="left")
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in entries.items():
             table.add_row(name, str(value))
-        console.print(table)
+        screen.print(table)
 
 
 def _report() -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app
+from benchmark.cli import app, console
 
 
 @app.command()
@@ -21,8 +21,6 @@ def leaderboard(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
 ) -> None:
     """Show what has been run: one table per task and dataset revision, best first. Reads records only."""
-    from rich.console import Console
-
     from benchmark import tasks
     from benchmark.errors import DataError
     from benchmark.records import read_records, records_dir
@@ -46,8 +44,8 @@ def leaderboard(
     if markdown:
         print("\n".join(table.markdown() for table in tables), end="")
         return
-    console = Console()
+    screen = console()
     for table in tables:
-        console.print(table.rich())
+        screen.print(table.rich())
     failed = sum(r.status == "failed" for r in found)
-    console.print(f"{len(shown)} runs, {failed} failed runs left out, {len(problems)} unreadable records; from {root}")
+    screen.print(f"{len(shown)} runs, {failed} failed runs left out, {len(problems)} unreadable records; from {root}")

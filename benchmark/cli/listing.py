@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli import app
+from benchmark.cli import app, console
 
 KINDS = ("models", "baselines", "datasets", "tasks", "backends")
 
@@ -27,17 +27,16 @@ def list_(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    screen = console()
     for name, entries in rows.items():
         table = Table(title=name, title_justify="left", expand=False)
         for column in entries[0]:
             table.add_column(column, overflow="fold")
         for entry in entries:
             table.add_row(*(str(v) for v in entry.values()))
-        console.print(table)
+        screen.print(table)
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app
+from benchmark.cli import app, console
 
 TRIVIAL = "majority"
 
@@ -81,16 +81,14 @@ def run(
     if as_json:
         print(json.dumps(dataclasses.asdict(outcome.record), indent=1, sort_keys=True))
         return
-    from rich.console import Console
-
     from benchmark.records import record_path, records_dir
     from benchmark.tables import run_table
 
-    console = Console()
+    screen = console()
     if not outcome.fresh:
-        console.print("This run is already recorded; --force runs it again.")
-    console.print(run_table(outcome.record, other))
+        screen.print("This run is already recorded; --force runs it again.")
+    screen.print(run_table(outcome.record, other))
     if outcome.record.status == "stopped":
         steps = outcome.record.training
-        console.print(f"Stopped at step {steps['steps']} of {steps['n_steps']}: the same command continues from there.")
-    console.print(f"record: {record_path(records or records_dir(), outcome.record)}", soft_wrap=True)
+        screen.print(f"Stopped at step {steps['steps']} of {steps['n_steps']}: the same command continues from there.")
+    screen.print(f"record: {record_path(records or records_dir(), outcome.record)}", soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app
+from benchmark.cli import app, console
 
 
 @app.command()
@@ -24,8 +24,6 @@ def transfer(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Score a recorded run on another dataset, e.g. a model trained on simulated events on real ones."""
-    from rich.console import Console
-
     from benchmark.records import read_record
     from benchmark.run import Execution
     from benchmark.tables import run_table
@@ -36,4 +34,4 @@ def transfer(
     if as_json:
         print(json.dumps(dataclasses.asdict(scored), indent=1, sort_keys=True))
         return
-    Console().print(run_table(scored))
+    console().print(run_table(scored))
