@@ -16,7 +16,9 @@ PER_CLASS = ("precision", "recall", "f1")
 
 def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     """Per-class precision, recall and F1 of one run with 95% intervals, and another run's F1 beside it."""
-    title = f"{describe(record)}\n{record.task['name']}: {record.events['test']} test events of {record.dataset['name']}"
+    title = (
+        f"{describe(record)}\n{record.task['name']}: {record.events['test']} test events of {record.dataset['name']}"
+    )
     table = Table(title=title, caption="95% intervals: bootstrap over test events", title_justify="left")
     table.add_column("class")
     for name in PER_CLASS:
@@ -103,13 +105,16 @@ def describe(record: RunRecord) -> str:
 def score(record: RunRecord, name: str, row: str) -> Mapping[str, Any] | None:
     """A score of one class, or of `macro`: {value, low, high}."""
     if row == "macro":
-        return record.metrics.get("overall", {}).get(f"macro_{name}")
-    return record.metrics.get("per_class", {}).get(row, {}).get(name)
+        overall: Mapping[str, Mapping[str, Any]] = record.metrics.get("overall", {})
+        return overall.get(f"macro_{name}")
+    per_class: Mapping[str, Mapping[str, Mapping[str, Any]]] = record.metrics.get("per_class", {})
+    return per_class.get(row, {}).get(name)
 
 
 def primary(record: RunRecord) -> Mapping[str, Any] | None:
     """The score that the task ranks by."""
-    return record.metrics.get("overall", {}).get(record.task["primary_metric"])
+    overall: Mapping[str, Mapping[str, Any]] = record.metrics.get("overall", {})
+    return overall.get(record.task["primary_metric"])
 
 
 def with_interval(entry: Mapping[str, Any] | None, separator: str = " ") -> str:

@@ -23,7 +23,9 @@ from benchmark.settings import override
 WEIGHTS = "model.safetensors"
 
 
-def transfer(record: RunRecord, dataset: str, split: str, execution: Execution, weights: Path | None = None) -> RunRecord:
+def transfer(
+    record: RunRecord, dataset: str, split: str, execution: Execution, weights: Path | None = None
+) -> RunRecord:
     """Predict a split of another dataset with the weights of a recorded run; write and return a record of its own.
 
     Task, preprocessing and model are those of the run. `weights` defaults to where the run left them. Raises
