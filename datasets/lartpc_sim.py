@@ -1,4 +1,4 @@
-"""Liquid-argon events simulated here, in PILArNet-M's schema: the default data, made on first use within a minute.
+"""Liquid-argon events simulated here, in PILArNet-M's schema: the default data, made on first use in about a minute.
 
 A fast Monte Carlo of our own (`benchmark.datasets.larsim`; what it models, and how it compares with PILArNet-M, is in
 docs/lartpc_sim.md). It is no substitute for PILArNet-M, which comes from Geant4.

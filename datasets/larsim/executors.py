@@ -14,7 +14,7 @@ from typing import Any, Literal
 from benchmark.errors import BenchmarkError, ConfigError
 
 from .plan import Plan
-from .shards import Shard, make_shard
+from .shards import Shard, compile_images, compile_transport, make_shard
 
 Executor = Literal["local", "submitit"]
 _POLL_S = 0.5
@@ -47,6 +47,9 @@ def _in_processes(plan: Plan, shards: Sequence[Shard], work: Path, workers: int)
     # Spawned, not forked: the parent may already run threads of torch or HDF5.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
     try:
+        # On a new machine both parts compile at once; afterwards every worker finds them in numba's cache.
+        for compiled in [pool.submit(compile_transport), pool.submit(compile_images)]:
+            compiled.result()
         yield from (f.result() for f in as_completed([pool.submit(make_shard, plan, s, work) for s in shards]))
     except BrokenProcessPool as error:
         raise BenchmarkError(

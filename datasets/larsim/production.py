@@ -220,7 +220,7 @@ def _make_shards(plan: Plan, work: Path, workers: int, executor: Executor, clust
     missing = [s for s in shards if not is_finished(s, work)]
     done = plan.n_events - sum(s.count for s in missing)
     with progress("simulating liquid-argon events", plan.n_events) as bar:
-        bar.update(done, "(the first event compiles)" if not done else "(continued)")
+        bar.update(done, "(the first run on a machine compiles first)" if not done else "(continued)")
         for count in run_shards(plan, missing, work, workers, executor, cluster):
             done += count
             bar.update(done)

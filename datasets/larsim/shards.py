@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmark.errors import ConfigError
 from benchmark.io import atomic_path
@@ -17,6 +18,7 @@ from benchmark.seeding import generator, seed_from
 from .generator import generate
 from .images import Image, make_image
 from .plan import Plan, SimulationSettings
+from .truth import DEPOSIT_DTYPE, PARTICLE_DTYPE, PRIMARY_DTYPE, EventTruth
 
 SHARD_EVENTS = 25
 _MAX_ATTEMPTS = 1000
@@ -32,6 +34,29 @@ class Shard(NamedTuple):
     def path(self, work: Path) -> Path:
         """Where its events are kept until the file of the split is written."""
         return work / f"{self.split}-{self.first:08d}.npz"
+
+
+def compile_transport() -> None:
+    """Compile the transport, or load it from numba's cache."""
+    from .transport import simulate_event
+
+    simulate_event(_one_proton(), 1)
+
+
+def compile_images() -> None:
+    """Compile voxels and labels, or load them from numba's cache."""
+    proton = _one_proton()
+    particles = np.zeros(1, PARTICLE_DTYPE)
+    for name in proton.dtype.names or ():
+        particles[name] = proton[name]
+    particles["parent"] = -1
+    make_image(EventTruth(particles, np.zeros(1, DEPOSIT_DTYPE)))
+
+
+def _one_proton() -> npt.NDArray[np.void]:
+    primary = np.zeros(1, PRIMARY_DTYPE)
+    primary["pdg"], primary["px"] = 2212, 100.0
+    return primary
 
 
 def shards_of(plan: Plan) -> list[Shard]:

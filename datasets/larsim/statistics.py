@@ -56,7 +56,7 @@ PUBLISHED = {
     "neighbours of a shower voxel": Published(6.8, 1.6, _REAL + ", nearly all of one dense 334 MeV shower"),
     "neighbours of a low-energy voxel": Published(1.2, 1.6, _REAL),
     "C-NMS groups per event": Published(200.0, 1.5, "masked tokens per batch of 32 in PoLAr-MAE's logs"),
-    "best overlap factor": Published(0.73, 1.1, "PoLAr-MAE, section on C-NMS"),
+    "balanced overlap factor": Published(0.73, 1.05, "PoLAr-MAE's choice; see `balanced_overlap`"),
 }
 
 
@@ -84,7 +84,6 @@ class Statistics:
         near = np.sum(self.neighbours, axis=0)
         median = [float(np.median(np.concatenate(e))) if e else np.nan for e in self.energy]
         muons = np.array(self.muons).reshape(-1, 3)
-        cost = np.mean(self.overlap, axis=0).sum(axis=1) if self.overlap else np.full(len(OVERLAPS), np.nan)
         result = {
             "voxels per event": total / n,
             **{f"{name} fraction": voxels[i] / total for i, name in enumerate(CLASSES)},
@@ -99,9 +98,16 @@ class Statistics:
             "neighbours of a shower voxel": near[0, 0] / max(near[0, 1], 1),
             "neighbours of a low-energy voxel": near[4, 0] / max(near[4, 1], 1),
             "C-NMS groups per event": float(np.mean(self.cnms_groups)) if self.cnms_groups else np.nan,
-            "best overlap factor": OVERLAPS[int(np.nanargmin(cost))] if self.overlap else np.nan,
+            "balanced overlap factor": self.balanced_overlap(),
         }
         return {name: float(value) for name, value in result.items()}
+
+    def balanced_overlap(self) -> float:
+        """The overlap factor at which as many points are in no group as in several, between those of `OVERLAPS`."""
+        if not self.overlap:
+            return float("nan")
+        missed, repeated = np.mean(self.overlap, axis=0).T
+        return float(np.interp(0.0, missed - repeated, OVERLAPS))
 
 
 def measure(path: Path, max_events: int | None = None, grouping: bool = True) -> Statistics:
