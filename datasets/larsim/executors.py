@@ -99,7 +99,7 @@ def _wait(
     while pending:
         done = {s for s in pending if s.path(work).is_file()}
         pending -= done
-        yield from (s.count for s in sorted(done))
+        yield from (s.n_events for s in sorted(done))
         if pending and all(job.done() for job in running):
             for job in running:
                 _raise_failure(job)

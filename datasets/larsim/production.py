@@ -218,7 +218,7 @@ def _remove_partial_files(out: Path) -> None:
 def _make_shards(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:
     shards = shards_of(plan)
     missing = [s for s in shards if not is_finished(s, work)]
-    done = plan.n_events - sum(s.count for s in missing)
+    done = plan.n_events - sum(s.n_events for s in missing)
     with progress("simulating liquid-argon events", plan.n_events) as bar:
         bar.update(done, "(the first run on a machine compiles first)" if not done else "(continued)")
         for count in run_shards(plan, missing, work, workers, executor, cluster):

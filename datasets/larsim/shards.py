@@ -25,11 +25,11 @@ _MAX_ATTEMPTS = 1000
 
 
 class Shard(NamedTuple):
-    """Events first..first + count - 1 of a split."""
+    """Events first..first + n_events - 1 of a split."""
 
     split: str
     first: int
-    count: int
+    n_events: int
 
     def path(self, work: Path) -> Path:
         """Where its events are kept until the file of the split is written."""
@@ -91,13 +91,13 @@ def simulate_image(settings: SimulationSettings, seed: int, split: str, event: i
 def make_shard(plan: Plan, shard: Shard, work: Path) -> int:
     """Simulate a shard and store it, whole or not at all. Returns the number of its events."""
     images = [
-        simulate_image(plan.settings, plan.seed, shard.split, k) for k in range(shard.first, shard.first + shard.count)
+        simulate_image(plan.settings, plan.seed, shard.split, k) for k in range(shard.first, shard.first + shard.n_events)
     ]
     columns = {name: np.concatenate([getattr(i, name) for i in images]) for name in Image._fields}
     counts = np.array([[len(i.point), len(i.cluster)] for i in images])
     with atomic_path(shard.path(work)) as partial, partial.open("wb") as stream:
         np.savez(stream, counts=counts, **columns)
-    return shard.count
+    return shard.n_events
 
 
 def read_shard(shard: Shard, work: Path) -> Iterator[Image]:
@@ -113,6 +113,6 @@ def is_finished(shard: Shard, work: Path) -> bool:
     """Is a whole shard stored?"""
     try:
         with np.load(shard.path(work), allow_pickle=False) as data:
-            return len(data["counts"]) == shard.count
+            return len(data["counts"]) == shard.n_events
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False
