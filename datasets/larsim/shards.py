@@ -91,7 +91,8 @@ def simulate_image(settings: SimulationSettings, seed: int, split: str, event: i
 def make_shard(plan: Plan, shard: Shard, work: Path) -> int:
     """Simulate a shard and store it, whole or not at all. Returns the number of its events."""
     images = [
-        simulate_image(plan.settings, plan.seed, shard.split, k) for k in range(shard.first, shard.first + shard.n_events)
+        simulate_image(plan.settings, plan.seed, shard.split, k)
+        for k in range(shard.first, shard.first + shard.n_events)
     ]
     columns = {name: np.concatenate([getattr(i, name) for i in images]) for name in Image._fields}
     counts = np.array([[len(i.point), len(i.cluster)] for i in images])
