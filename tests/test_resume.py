@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ STEPS = ("train.steps=9", "train.checkpoint_every=2", "pretrain.steps=9", "pretr
 # the run of this file in a process of its own, which waits for ever at the end of step `stop` of one stage
 SCRIPT = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 import torch
@@ -261,3 +263,11 @@ def test_a_full_disk_in_mid_training_is_one_sentence_and_the_last_state_stays(da
     assert "error: The disk refused at state: No space left on device." in capsys.readouterr().err
     (state,) = tmp_path.glob("runs/pointnet*/step=00000004.ckpt")
     assert state.stat().st_mtime >= started - 1
+
+
+def test_a_forced_run_starts_over(data, tmp_path):
+    asked = request("pointnet", "train.steps=9")
+    execute(data, tmp_path, asked, max_minutes=1e-9)
+    assert execute(data, tmp_path, asked, force=True).record.training["resumed_at"] == 0
+    execute(data, tmp_path, replace(asked, seed=1), max_minutes=1e-9)
+    assert execute(data, tmp_path, replace(asked, seed=1), resume=False).record.training["resumed_at"] == 0
