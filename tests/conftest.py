@@ -7,10 +7,14 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 
 from pathlib import Path  # noqa: E402
 
+import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from pilarnet_files import make_events, write_folder  # noqa: E402
 
+import benchmark.compiled  # noqa: E402, F401  (machine code is shared with the user's cache: compiling takes a minute)
+
+os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR  # and with the processes that tests start
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.compiled import njit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +25,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     No fast-math: contraction or reordering would change which points lie exactly on a sphere. The interpreter lock is
     released, so that events can be grouped in threads.
     """
-    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, fastmath=False)(function)
+    compiled: Callable[P, R] = njit(cache=True, nogil=True, fastmath=False)(function)
     return compiled
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from benchmark.compiled import njit
 
 from . import constants as k
 from .decays import kaon_decay, muon_at_rest, pion_decay

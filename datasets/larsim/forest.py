@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.compiled import njit
 
 SHOWER, TRACK, MICHEL, DELTA, LE = 0, 1, 2, 3, 4  # semantic types of PILArNet-M
 
@@ -33,7 +34,7 @@ class Graph(NamedTuple):
     stamp: npt.NDArray[np.int64]  # (U,) scratch: who was the last to count this voxel
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def find(forest, i):
     """The label that particle i belongs to."""
     top = i
@@ -44,7 +45,7 @@ def find(forest, i):
     return top
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def merge(forest, dest, label):
     """Everything of `label` becomes part of `dest`."""
     forest.root[label] = dest
@@ -52,7 +53,7 @@ def merge(forest, dest, label):
     forest.tail[dest] = forest.tail[label]
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def size_of(forest, graph, label):
     """Distinct voxels of a label."""
     count, member = 0, label
@@ -67,7 +68,7 @@ def size_of(forest, graph, label):
     return count
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _clear(forest, graph, label):
     member = label
     while member >= 0:
@@ -76,7 +77,7 @@ def _clear(forest, graph, label):
         member = forest.next[member]
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _next_touched(forest, graph, label, after):
     """The first label above `after` that this one touches, or -1."""
     best, member = -1, label
@@ -89,7 +90,7 @@ def _next_touched(forest, graph, label, after):
     return best
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def touches(forest, graph, label, other):
     """Do two labels touch?"""
     member = label
@@ -101,13 +102,13 @@ def touches(forest, graph, label, other):
     return False
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def is_shower_like(shape):
     """Shapes that electromagnetic showers descend from."""
     return shape in (SHOWER, MICHEL, DELTA)
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def merge_conversions(forest, is_conversion, parent):
     """An electron or positron of a pair belongs to its nearest ancestor that is still a label."""
     for i in range(len(parent)):
@@ -120,7 +121,7 @@ def merge_conversions(forest, is_conversion, parent):
             merge(forest, ancestor, i)
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def merge_into_shower_parent(forest, graph, parent):
     """A shower that touches the shower, Michel or delta ray it comes from joins it."""
     merged = True
@@ -135,7 +136,7 @@ def merge_into_shower_parent(forest, graph, parent):
                 merged = True
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def merge_touching_showers(forest, graph, parent):
     """Touching showers of one family become one label, named after the larger."""
     merged = True
@@ -155,7 +156,7 @@ def merge_touching_showers(forest, graph, parent):
                 other = _next_touched(forest, graph, i, other)
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _same_family(forest, parent, a, b):
     """Do a and b share themselves or an ancestor that is a shower-like label, with no track on the way?"""
     x = a
@@ -170,7 +171,7 @@ def _same_family(forest, parent, a, b):
     return False
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def merge_small_deltas(forest, graph, parent, delta_size):
     """A delta ray of which fewer than `delta_size` voxels stand clear of its parent is part of the parent."""
     for i in range(len(parent)):

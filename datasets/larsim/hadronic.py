@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from benchmark.compiled import njit
 
 from . import constants as k
 from .kinematics import boost, two_body_momentum

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.compiled import njit
 
 from .labels import Labels, LabelSettings, Shape, deposit_owners, label_particles
 from .touching import VoxelIndex, index_voxels, touching_particles
@@ -96,7 +97,7 @@ def _primary_vertices(particles: npt.NDArray[np.void], fragments: npt.NDArray[np
     return np.column_stack([particles[axis][top] for axis in "xyz"]).astype(np.float64)
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _primaries(parent, fragments):
     top = fragments.copy()
     for i in range(len(top)):
@@ -105,7 +106,7 @@ def _primaries(parent, fragments):
     return top
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _own_voxels(index, voxels, root, shape, stored):
     """Owner (label head, -1: none) of each of U voxels; (U, 4) energy MeV, earliest time ns, electrons, path cm."""
     n = len(index.key)

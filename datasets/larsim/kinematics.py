@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from benchmark.compiled import njit
 
 from .rng import isotropic, uniform
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from benchmark.compiled import njit
 
 from . import constants as k
 from .hadronic import elastic_cosine, emit_neutron, nucleon_inelastic

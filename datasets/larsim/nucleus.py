@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from benchmark.compiled import njit
 
 from . import constants as k
 from .kinematics import boost, three_body

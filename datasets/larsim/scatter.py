@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from benchmark.compiled import njit
 
 from .constants import CHI_C2_PER_MM, FINE_STRUCTURE, SCREENING, XI_PER_MM, Z_AR
 from .rng import gauss, poisson, uniform

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from benchmark.compiled import njit
 
 from .constants import C_LIGHT, N_COLUMNS, N_GRID
 from .truth import HALF_BOX_MM

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.compiled import njit
 from benchmark.errors import DataError
 from benchmark.ops.cnms import suppress
 from benchmark.ops.neighbours import ball_query
@@ -179,7 +179,7 @@ def _add_grouping(s: Statistics, coords: npt.NDArray[np.float32]) -> None:
     s.overlap.append(np.array(costs))
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _neighbour_counts(keys, steps):
     near = np.zeros(len(keys), np.int64)
     for step in steps:

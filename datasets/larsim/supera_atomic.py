@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from benchmark.compiled import njit
 
 from .forest import (
     COMPTON,
@@ -43,7 +44,7 @@ _TYPES[Process.DECAY] = DECAY
 _MERGE_RANK = np.array([0, 3, 1, 2, 9])  # an LE scatter that touches several labels joins shower, Michel, delta, track
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def kinds(pdg, parent, process):
     """(P,) how each particle was made; neutrons and nuclei before anything else."""
     kind = np.empty(len(pdg), np.int64)
@@ -61,7 +62,7 @@ def kinds(pdg, parent, process):
     return kind
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def shapes(kind, pdg, parent, sizes, delta_size, compton_size):
     """(P,) first shapes. Only electrons, positrons and photons reach the types that depend on size."""
     shape = np.empty(len(pdg), np.int64)
@@ -83,7 +84,7 @@ def shapes(kind, pdg, parent, sizes, delta_size, compton_size):
     return shape
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def merge_all(forest, graph, kind, parent, delta_size, compton_size):
     """All merging, in SuperaAtomic's order."""
     merge_conversions(forest, kind == CONVERSION, parent)
@@ -102,7 +103,7 @@ def merge_all(forest, graph, kind, parent, delta_size, compton_size):
         find(forest, i)
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _merge_touching_le(forest, graph, kind):
     """An LE scatter that touches a label joins it; of several the best rank, then the first. Repeated: it may relay."""
     merged = True
@@ -117,7 +118,7 @@ def _merge_touching_le(forest, graph, kind):
                 merged = True
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _best_touched(forest, graph, label):
     best, best_rank, member = -1, 9, label
     while member >= 0:
@@ -130,7 +131,7 @@ def _best_touched(forest, graph, label):
     return best
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def fragment_ids(forest, parent):
     """(P,) ids in the order of output: labels that are no LE scatter, each before its ancestors; LE scatters last."""
     fragment = np.full(len(parent), -1)
@@ -148,7 +149,7 @@ def fragment_ids(forest, parent):
     return fragment
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def groups(shape, parent, fragment):
     """(P,) group heads: a shower's is its furthest ancestor without a track between; LE scatters are passed over."""
     group = np.full(len(parent), -1)

@@ -8,8 +8,9 @@ cluster rows agree: none that is known has fewer than 11 voxels.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from benchmark.compiled import njit
 
 from .forest import (
     COMPTON,
@@ -50,7 +51,7 @@ _TYPES[[Process.DELTA_RAY, Process.PAIR_BY_CHARGED]] = KNOCK_ON
 _TYPES[[Process.DECAY, Process.MU_CAPTURE]] = DECAY
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def kinds(pdg, parent, process):
     """(P,) how each particle was made. Photons count as such even where they are primary."""
     kind = np.empty(len(pdg), np.int64)
@@ -66,7 +67,7 @@ def kinds(pdg, parent, process):
     return kind
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def owners(pdg, parent, process):
     """(P,) the particle that the deposits of each belong to from the start; -1 for nuclei, whose deposits are lost."""
     owner = np.empty(len(pdg), np.int64)
@@ -82,7 +83,7 @@ def owners(pdg, parent, process):
     return owner
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def shapes(kind, pdg, parent, sizes, compton_size):
     """(P,) first shapes."""
     shape = np.full(len(pdg), LE)
@@ -104,7 +105,7 @@ def shapes(kind, pdg, parent, sizes, compton_size):
     return shape
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def merge_all(forest, graph, kind, parent, delta_size, compton_size):
     """All merging, in Supera's order. Returns (P,) voxels of the labels, 0 for what is part of another."""
     _merge_le_into_ancestors(forest, graph, parent)
@@ -120,7 +121,7 @@ def merge_all(forest, graph, kind, parent, delta_size, compton_size):
     return size
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _merge_le_into_ancestors(forest, graph, parent):
     merged = True
     while merged:
@@ -137,7 +138,7 @@ def _merge_le_into_ancestors(forest, graph, parent):
                 a = parent[a]
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def heads_of_groups(shape, kind, parent):
     """(P,) the head of the group of each: for showers the furthest electromagnetic ancestor, else itself."""
     head = np.empty(len(parent), np.int64)
@@ -155,7 +156,7 @@ def heads_of_groups(shape, kind, parent):
     return head
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def finish(forest, size, kind, parent, compton_size):
     """(P,) fragment ids, group heads, and whether the label is stored at all; shapes of small labels become LE.
 

@@ -18,8 +18,9 @@ from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy.integrate import trapezoid
+
+from benchmark.compiled import njit
 
 from . import constants as k
 from .hadron_data import fill_hadrons, fill_neutron

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.compiled import njit
 
 from .voxels import STRIDE, ParticleVoxels
 
@@ -61,7 +62,7 @@ def touching_particles(voxels: ParticleVoxels, index: VoxelIndex) -> Touching:
     return Touching(starts.astype(np.int64), both % max(n_particles, 1))
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _index(key, entry):
     n = 0
     unique, starts = np.empty(len(key), np.int64), np.empty(len(key) + 1, np.int64)
@@ -76,7 +77,7 @@ def _index(key, entry):
     return unique[:n].copy(), starts[: n + 1].copy(), entry, voxel
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _pairs(key, starts, entry, particle, n_particles):
     """Pairs p < q as p * P + q, with repetitions."""
     out = np.empty(max(1024, 4 * len(entry)), np.int64)

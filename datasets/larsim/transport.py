@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from benchmark.compiled import njit
 from benchmark.errors import BenchmarkError
 
 from . import constants as k

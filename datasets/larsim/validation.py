@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy.optimize import curve_fit
 from scipy.stats import gamma as gamma_distribution
+
+from benchmark.compiled import njit
 
 from . import constants as k
 from .electrons import brems_energy

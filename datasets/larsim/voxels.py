@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from benchmark.compiled import njit
 
 from .truth import HALF_BOX_MM, EventTruth
 
@@ -81,12 +82,12 @@ def voxelise(
     return _collect(*(column[order] for column in runs), len(truth.particles), settings.threshold_mev)
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _length(d):
     return math.sqrt((d.x1 - d.x0) ** 2 + (d.y1 - d.y0) ** 2 + (d.z1 - d.z0) ** 2)
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _count_pieces(deposits, piece_mm):
     total = 0
     for i in range(len(deposits)):
@@ -94,7 +95,7 @@ def _count_pieces(deposits, piece_mm):
     return total
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _runs(deposits, owners, capacity, piece_mm, alpha, beta, quanta_per_mev):
     """Sums over consecutive pieces of one particle in one voxel: key, the particle in its high bits, and sums."""
     key = np.empty(capacity, np.int64)
@@ -130,7 +131,7 @@ def _runs(deposits, owners, capacity, piece_mm, alpha, beta, quanta_per_mev):
     return key[:n], energy[:n], time[:n], electrons[:n], length[:n]
 
 
-@nb.njit(cache=True)
+@njit(cache=True)
 def _collect(key, energy, time, electrons, length, n_particles, threshold):
     """Add up runs of equal key (sorted), apply the threshold, and index by particle."""
     n = 0

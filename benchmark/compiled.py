@@ -1,0 +1,29 @@
+"""Where numba keeps machine code: in the suite's cache, a folder for each state of the sources.
+
+numba's own cache notices a change of the file that a function is in, but not of the functions that it calls from other
+files; after an update old code could answer. Here any change of a compiled package starts a new folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numba
+from numba import njit
+
+from benchmark.io import sha256_text
+from benchmark.paths import cache_dir
+
+_ROOT = Path(__file__).resolve().parent
+_PACKAGES = (_ROOT / "ops", _ROOT / "datasets" / "larsim", _ROOT.parent / "datasets" / "larsim")
+
+
+def _sources_sha256() -> str:
+    files = [path for package in _PACKAGES for path in sorted(package.glob("*.py"))]
+    return sha256_text("".join(path.read_text(encoding="utf-8") for path in files))
+
+
+if not numba.config.CACHE_DIR:  # a user's NUMBA_CACHE_DIR stays
+    numba.config.CACHE_DIR = str(cache_dir() / "compiled" / _sources_sha256()[:16])
+
+__all__ = ["njit"]
