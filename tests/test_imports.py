@@ -13,6 +13,7 @@ PLUGINS = ("models", "baselines", "datasets", "cuda")
 RANKS = [
     {"errors", "paths", "seeding", "progress"},
     {"io"},
+    {"compiled"},
     {"contracts"},
     {"ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records"},
@@ -25,7 +26,7 @@ RANKS = [
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-FOR_PLUGINS = {"contracts", "ops", "errors", "io", "paths", "progress", "seeding"}
+FOR_PLUGINS = {"contracts", "ops", "compiled", "errors", "io", "paths", "progress", "seeding"}
 SHARED_WITH = {"models": FOR_PLUGINS, "baselines": FOR_PLUGINS, "cuda": FOR_PLUGINS, "datasets": FOR_PLUGINS | {"data"}}
 THIRD_PARTY = {
     "models": {"torch", "numpy"},
