@@ -7,6 +7,7 @@ files; after an update old code could answer. Here any change of a compiled pack
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba import njit
@@ -23,7 +24,8 @@ def _sources_sha256() -> str:
     return sha256_text("".join(path.read_text(encoding="utf-8") for path in files))
 
 
-if not numba.config.CACHE_DIR:  # a user's NUMBA_CACHE_DIR stays
-    numba.config.CACHE_DIR = str(cache_dir() / "compiled" / _sources_sha256()[:16])
+_config: Any = numba.config  # its attributes are made when numba is imported
+if not _config.CACHE_DIR:  # a user's NUMBA_CACHE_DIR stays
+    _config.CACHE_DIR = str(cache_dir() / "compiled" / _sources_sha256()[:16])
 
 __all__ = ["njit"]
