@@ -66,7 +66,7 @@ class EnergyInfill(nn.Module):
 
     def forward(self, decoded: Tensor, target: Tokens) -> Tensor:
         """Mean squared error over all points of the hidden tokens, decoder outputs (H, D)."""
-        shape = self.shape(target.inputs[:, :3], target.token, target.slot, target.sizes)
+        shape, _ = self.shape(target.inputs[:, :3], target.token, target.slot, target.sizes)
         by_slot = self.energy(torch.cat([shape.to(decoded.dtype), decoded], dim=1))  # (H, K)
         return functional.mse_loss(by_slot[target.token, target.slot].float(), target.inputs[:, self.channel])
 

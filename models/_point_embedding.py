@@ -80,14 +80,14 @@ class MiniPointNet(nn.Module):
         self.mix = nn.Linear(2 * second, third, bias=False)  # acts on [maximum of the group, point]
         self.second = nn.Sequential(RowBatchNorm(third), nn.ReLU(), nn.Linear(third, n_out))
 
-    def forward(self, inputs: Tensor, token: Tensor, slot: Tensor, sizes: Tensor) -> Tensor:
-        """inputs (M, n_in), token and slot (M,), sizes (T,) -> (T, n_out)."""
+    def forward(self, inputs: Tensor, token: Tensor, slot: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """inputs (M, n_in), token and slot (M,), sizes (T,) -> (T, n_out), maxima of the (M, n_out) also returned."""
         local = self.lift(self.first(inputs))  # (M, second)
         if self.order is not None:
             local = local + self.order(self.code).float()[slot]
         pooled = max_per_token(local, sizes)  # (T, second)
-        mixed = joined_linear(self.mix, pooled, token, local)
-        return max_per_token(self.second(mixed), sizes)
+        members = self.second(joined_linear(self.mix, pooled, token, local))  # (M, n_out)
+        return max_per_token(members, sizes), members
 
 
 def joined_linear(layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class Tokens:
     centres: Tensor  # (T, 3) normalised coordinates
     sizes: Tensor  # (T,) int64 members of each token, sum M
     token: Tensor  # (M,) int64 token of each member
+    point: Tensor  # (M,) int64 row of each member in the batch
     slot: Tensor  # (M,) int64 position of a member in its token, in the order of sampling
     inputs: Tensor  # (M, 3 + F): offset from the centre over the group's radius, then features
     max_size: int  # members that a token can have at most, K
@@ -48,6 +49,7 @@ class Tokens:
             centres=self.centres[chosen],
             sizes=self.sizes[chosen],
             token=renumbered[self.token[member]],
+            point=self.point[member],
             slot=self.slot[member],
             inputs=self.inputs[member],
             max_size=self.max_size,
@@ -95,6 +97,7 @@ def group_points(batch: PointBatch, columns: tuple[str, ...], config: GroupingCo
         centres=batch.normalised_coords[centre],
         sizes=size,
         token=token,
+        point=rows,
         slot=slot,
         inputs=torch.cat([offset, *features], dim=1),
         max_size=config.n_points,

@@ -22,6 +22,7 @@ from benchmark.models._segmentation_head import LinearHead, SegmentationHead
 from benchmark.models._tokens import Tokens, group_points, interpolate_points
 from benchmark.models._vit import PositionEmbedding, Transformer
 from benchmark.ops.grouping import GroupingConfig
+from benchmark.ops.segments import segment_mean
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class PolarMAEConfig:
     head_widths: tuple[int, int] = (128, 64)  # hidden widths of the segmentation head
     head_dropout: float = 0.1  # dropout in the segmentation head
     point_features: bool = True  # the head also sees a point's own features and its offset to the nearest centre
+    member_features: bool = (
+        True  # the head also sees a point's vectors inside the mini-PointNet, averaged over its groups
+    )
     inverse_frequency_loss: bool = False  # published class weights (total / count), not the task's milder ones
 
     def __post_init__(self) -> None:
@@ -84,7 +88,7 @@ class PolarMAE(TorchModel):
         energy = inputs.columns.index("log_energy") if c.energy_weight > 0 and "log_energy" in inputs.columns else None
         infill = None if energy is None else EnergyInfill(c.width, c.group_points, c.embed_widths, 3 + energy)
         self.decoder = MaskedDecoder(c.width, decoder, c.group_points, n_channels, infill)
-        n_own = 3 + (3 + inputs.n_features if c.point_features else 0)
+        n_own = 3 + (3 + inputs.n_features if c.point_features else 0) + (c.width if c.member_features else 0)
         self.head: nn.Module = (
             LinearHead(c.width, task.n_outputs)
             if c.head == "linear"
@@ -105,16 +109,16 @@ class PolarMAE(TorchModel):
         grouping = GroupingConfig(c.group_radius, c.overlap, c.group_points, c.max_tokens, "spread")
         return group_points(batch, self.columns, grouping)
 
-    def encode(self, tokens: Tokens) -> list[Tensor]:
-        """Outputs (T, D) of every encoder block."""
-        embedded = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
-        outputs: list[Tensor] = self.encoder(embedded, self.position(tokens.centres), tokens.lengths, tokens.event)
-        return outputs
+    def encode(self, tokens: Tokens) -> tuple[list[Tensor], Tensor]:
+        """Outputs (T, D) of every encoder block, and the vectors (M, D) of the tokens' members inside the embedding."""
+        embedded, members = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
+        outputs = self.encoder(embedded, self.position(tokens.centres), tokens.lengths, tokens.event)
+        return outputs, members
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, n_outputs) scores of points."""
         tokens = self.tokens(batch)
-        layers = self.encode(tokens)
+        layers, members = self.encode(tokens)
         normalised = [functional.layer_norm(layers[i], (self.config.width,)) for i in self.config.fetch_layers]
         features = torch.stack(normalised).mean(0)
         to_points = interpolate_points(batch, tokens, self.config.upsample_neighbours)
@@ -123,6 +127,8 @@ class PolarMAE(TorchModel):
         if self.config.point_features:
             nearest = tokens.centres[to_points.tokens[:, 0]]
             own += [(batch.normalised_coords - nearest) / (self.config.group_radius * batch.frame.scale), batch.feats]
+        if self.config.member_features:
+            own.append(segment_mean(members.float(), tokens.point, batch.n_points))
         scores: Tensor = self.head(features, lengths, to_points, torch.cat(own, dim=1), batch.event_index)
         return scores
 
@@ -140,7 +146,7 @@ class PolarMAE(TorchModel):
         """Chamfer distance and energy error of hidden tokens, given the visible ones."""
         tokens = self.tokens(batch)
         hidden = random_mask(tokens.lengths, self.config.mask_ratio, tokens.centres.device)
-        visible = self.encode(tokens.select(~hidden))[-1]
+        visible = self.encode(tokens.select(~hidden))[0][-1]
         decoded = self.decoder(visible, hidden, self.position(tokens.centres), tokens)
         parts = self.decoder.losses(decoded, tokens.select(hidden))
         total = self.config.chamfer_weight * parts["chamfer"]
@@ -157,7 +163,8 @@ def build(config: PolarMAEConfig, inputs: Inputs, task: Task) -> PolarMAE:
 _PAPER: dict[str, Any] = {
     "width": 384, "depth": 12, "heads": 6, "decoder_depth": 4, "embed_widths": (128, 256, 512), "position_waves": 0,
     "attention_dropout": 0.05, "drop_path": 0.25, "fetch_layers": (3, 7, 11),
-    "head_widths": (512, 256), "head_dropout": 0.5, "point_features": False, "inverse_frequency_loss": True,
+    "head_widths": (512, 256), "head_dropout": 0.5, "point_features": False, "member_features": False,
+    "inverse_frequency_loss": True,
 }  # fmt: skip
 _PAPER_OPTIM: dict[str, Any] = {
     "lr": 1e-4, "weight_decay": 0.05, "clip_norm": 3.0, "schedule": "cosine", "final_lr_fraction": 0.086,
@@ -173,7 +180,7 @@ SPEC = ModelSpec(
     config=PolarMAEConfig,
     build=build,
     presets={
-        "default": Preset(optim={"lr": 1e-3}, pretrain_optim={"lr": 1e-3}),
+        "default": Preset(optim={"lr": 3e-3}, pretrain_optim={"lr": 1e-3}),
         "tiny": Preset(model=_TINY, optim={"lr": 2e-3}, pretrain_optim={"lr": 2e-3}),
         "paper": Preset(
             model=_PAPER,

@@ -69,7 +69,7 @@ def unit_cases(shared_dir):
     return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
-VARIANTS = [{}, {"head": "linear"}, {"position_waves": 4, "point_features": False}]
+VARIANTS = [{}, {"head": "linear"}, {"position_waves": 4, "point_features": False, "member_features": False}]
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
@@ -168,7 +168,7 @@ def test_pretrained_backbone_is_carried_into_fine_tuning(batch, tmp_path):
         head = {k: v.clone() for k, v in net.head.state_dict().items()}
         net.load_backbone(path)
         tokens = net.tokens(batch)
-        for mine, given in zip(net.eval().encode(tokens), pretrained.eval().encode(tokens), strict=True):
+        for mine, given in zip(net.eval().encode(tokens)[0], pretrained.eval().encode(tokens)[0], strict=True):
             assert torch.equal(mine, given)
         assert all(torch.equal(v, head[k]) for k, v in net.head.state_dict().items())
 
@@ -179,7 +179,7 @@ def test_hidden_tokens_do_not_reach_the_encoder(batch):
     hidden = random_mask(tokens.lengths, 0.6, torch.device("cpu"))
     visible = tokens.select(~hidden)
     changed = replace(tokens, inputs=torch.where(hidden[tokens.token, None], tokens.inputs + 1, tokens.inputs))
-    assert torch.equal(net.encode(visible)[-1], net.encode(changed.select(~hidden))[-1])
+    assert torch.equal(net.encode(visible)[0][-1], net.encode(changed.select(~hidden))[0][-1])
     assert visible.lengths == tuple(n - n_masked(n, 0.6) for n in tokens.lengths)
     assert torch.equal(torch.bincount(visible.token, minlength=len(visible)), visible.sizes)
 
@@ -227,7 +227,8 @@ def test_mini_pointnet_equals_its_layers_written_out(n_slots):
     token = torch.repeat_interleave(torch.arange(3), sizes)
     slot = torch.cat([torch.arange(n) for n in sizes])
     inputs = torch.randn(9, 4)
-    found = net(inputs, token, slot, sizes)
+    found, members = net(inputs, token, slot, sizes)
+    assert torch.equal(max_per_token(members, sizes), found)
     for group in range(3):
         local = net.lift(net.first(inputs[token == group]))
         if n_slots:
