@@ -132,14 +132,17 @@ def data_assignments(request: Request) -> tuple[str, ...]:
     return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
 
 
-def pretraining_fingerprint(config: RunConfig, data_revision: str, code: str, spec: ModelSpec) -> str:
-    """Names one pre-training: its own settings, the data and the model's code; labels, draw and mode do not matter."""
+def pretraining_fingerprint(
+    config: RunConfig, data_revision: str, code: str, spec: ModelSpec, device: str, precision: str
+) -> str:
+    """Names one pre-training: its own settings, data, code, kind of device; labels, draw and mode do not matter."""
     by_mode = {name for overrides in spec.mode_overrides.values() for name in overrides}
     model = {k: v for k, v in as_dict(config.model_config).items() if k not in by_mode}
     parts = {
         "data": [config.dataset, data_revision, as_dict(config.preprocess), config.task.drop_classes],
         "model": [config.model, model, code],
         "pretrain": [as_dict(config.pretrain), as_dict(config.pretrain_optim), config.seed],
+        "hardware": [device, precision],
     }
     return sha256_text(json.dumps(parts, sort_keys=True))
 

@@ -33,7 +33,7 @@ def pretrained(
     if config.checkpoint is not None:
         model.load_backbone(Path(config.checkpoint))
         return {"checkpoint_sha256": config.checkpoint_sha256}
-    name = pretraining_fingerprint(config, dataset.revision, code, spec)
+    name = pretraining_fingerprint(config, dataset.revision, code, spec, hardware.device, hardware.precision)
     folder = cache_dir() / "pretrained" / f"{config.model}-{name[:16]}"
     weights, report = folder / "weights.safetensors", folder / "training.json"
     found = _finished(weights, report)

@@ -93,7 +93,7 @@ class PilarnetDataset:
                 f"{self.root / split} was expected. Choose another folder with --data, or prepare that split."
             )
         files = self._found[split]
-        return PackedSource([(path.stem, self._pack(path, schema)) for path, schema in files.items()])
+        return PackedSource([(f"{split}/{path.stem}", self._pack(path, schema)) for path, schema in files.items()])
 
     def _pack(self, path: Path, schema: Schema) -> Pack:
         name = path.relative_to(self.root).as_posix()

@@ -39,14 +39,11 @@ class Config:
     val: int = 200  # validation events
     test: int = 400  # test events
     seed: int = 1  # other seeds give independent events; so do the splits of one seed
-    workers: int = 0  # processes; 0 for one per core
 
     def __post_init__(self) -> None:
         for name in ("train", "val", "test"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is out of range. At least 1 event was expected.")
-        if self.workers < 0:
-            raise ValueError(f"workers={self.workers} is out of range. 0 (one per core) or more was expected.")
 
 
 def _plan(config: Config) -> Plan:
@@ -61,7 +58,7 @@ def _open(config: Config, root: Path | None) -> PilarnetDataset:
     folder = cache_dir() / "datasets" / INFO.name / plan.revision()
     if not (folder / MANIFEST).is_file():
         _log.warning("%s %d events are made once and kept in %s.", NOTICE, plan.n_events, folder)
-        simulate_plan(plan, folder, workers=config.workers or None)
+        simulate_plan(plan, folder)
     return _read(folder)
 
 
@@ -70,7 +67,7 @@ def _prepare(config: Config, root: Path | None) -> PilarnetDataset:
     if root is None or _is_made(root, _plan(config)):
         return _open(config, root)
     _log.warning("%s", NOTICE)
-    simulate_plan(_plan(config), root, workers=config.workers or None)
+    simulate_plan(_plan(config), root)
     return _read(root)
 
 

@@ -293,7 +293,7 @@ def test_submitit_makes_the_same_events(simulated, tmp_path, monkeypatch):
 
 def test_lartpc_sim_is_made_once_and_opened_again(caplog):
     spec = dataset_spec("lartpc-sim")
-    config = spec.config(train=3, val=1, test=2, seed=11, workers=1)
+    config = spec.config(train=3, val=1, test=2, seed=11)
     with caplog.at_level("WARNING", logger="particlebench"):
         first = spec.open(config, None)
     assert "no substitute for PILArNet-M" in caplog.text and first.revision.startswith("sim-")

@@ -121,9 +121,17 @@ def test_ids_follow_file_order_whatever_the_names(tmp_path):
         write_file(tmp_path / "test" / f"{name}.h5", [event])
     source = open_pilarnet(tmp_path, INFO).events("test")
     assert list(source.event_ids) == sorted(source.event_ids)
-    by_stem = {i.partition(":")[0]: source[k] for k, i in enumerate(source.event_ids)}
+    by_stem = {i.removeprefix("test/").partition(":")[0]: source[k] for k, i in enumerate(source.event_ids)}
     for name, event in zip(("a", "a-b", "a1", "b"), events, strict=True):
         np.testing.assert_array_equal(by_stem[name].energy, event.point[:, 3])
+
+
+def test_files_of_the_same_name_in_two_splits_have_different_ids(tmp_path):
+    events = make_events(np.random.default_rng(4), 2)
+    for split in ("train", "test"):
+        write_file(tmp_path / split / "generic_v2_2_v2.h5", events)
+    dataset = open_pilarnet(tmp_path, INFO)
+    assert not set(dataset.events("train").event_ids) & set(dataset.events("test").event_ids)
 
 
 # --- damage inside an event: (what to change, what the message must say) ---
