@@ -48,9 +48,14 @@ class Majority(Model):
         try:
             frequencies = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"The checkpoint {path} could not be read ({error}). A .npy of `majority` was expected. Check the path.") from error
+            raise CheckpointError(
+                f"The checkpoint {path} could not be read ({error}). A file of `majority` was expected. Check the path."
+            ) from error
         if frequencies.shape != self.frequencies.shape:
-            raise CheckpointError(f"The checkpoint {path} holds {frequencies.shape} frequencies. {self.frequencies.shape} were expected. Check --task.")
+            raise CheckpointError(
+                f"The checkpoint {path} holds {frequencies.shape} frequencies. {self.frequencies.shape} were expected. "
+                f"Check --task."
+            )
         self.frequencies = frequencies
         return {}
 

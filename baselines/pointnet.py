@@ -8,6 +8,7 @@ and widths 64-64 | 64-128-1024 | 512-256-128.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ class PointNetConfig:
 def shared(widths: tuple[int, ...]) -> nn.Sequential:
     """Linear, batch norm and ReLU per row; at evaluation every row stands alone."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(widths, widths[1:], strict=False):
+    for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -43,7 +44,7 @@ def shared(widths: tuple[int, ...]) -> nn.Sequential:
 def per_event(widths: tuple[int, ...], norm: str) -> nn.Sequential:
     """The same for rows that are events, with the chosen norm."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(widths, widths[1:], strict=False):
+    for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out) if norm == "batch" else nn.LayerNorm(n_out), nn.ReLU()]
     return nn.Sequential(*layers)
 

@@ -166,7 +166,8 @@ def test_budgets_draws_and_modes_share_one_pre_training_and_its_settings_do_not(
     spec = registry.model_spec("polarmae")
 
     def name(*assignments, **values):
-        return pretraining_fingerprint(resolve(request("polarmae", *assignments, **values)), "v2", "c", spec, "cpu", "32")
+        config = resolve(request("polarmae", *assignments, **values))
+        return pretraining_fingerprint(config, "v2", "c", spec, "cpu", "32")
 
     same = [name(), name(labels="7"), name(draw=3), name(mode="frozen"), name(mode="peft"), name("train.steps=7")]
     assert len(set(same)) == 1

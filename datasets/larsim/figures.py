@@ -79,6 +79,7 @@ def _classes(plt: Any, path: Path, found: st.Statistics) -> None:
     )
     axes.set(xticks=at, yscale="log", ylabel="voxels per event")
     axes.set_xticklabels(st.CLASSES)
+    axes.set_ylim(10, 12_000)  # room for the legend
     axes.legend(frameon=False)
     _save(plt, figure, path)
 
