@@ -135,8 +135,14 @@ class PolarMAE(TorchModel):
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
         """Focal loss, gamma 2, with the task's class weights or the published inverse frequencies."""
         weights = self.class_weights
-        if not self.config.inverse_frequency_loss or weights is None or self.task.kind != "classification":
-            return super().loss(batch, scores)
+        if (
+            not self.config.inverse_frequency_loss
+            or weights is None
+            or batch.target is None
+            or self.task.kind != "classification"
+        ):
+            usual: Tensor = super().loss(batch, scores)
+            return usual
         squared = weights.square()  # the task's weights are roots of inverse frequencies, times a constant
         inverse = squared * squared.reciprocal().sum()
         loss: Tensor = focal_loss(scores, batch.target, inverse, 2.0, self.task.ignore_index)
