@@ -28,7 +28,7 @@ class TrainConfig:
     steps: int = 300  # optimiser steps
     batch_size: int = 8  # events per step
     rotate: bool = True  # one uniform random rotation per event and step, the only augmentation
-    precision: str = "auto"  # auto | 32 | bf16; auto is bf16 on GPUs and on CPUs with AMX, else 32
+    precision: str = "auto"  # auto | 32 | bf16; auto is bf16 on GPUs, 32 on CPUs
     checkpoint_every: int = 50  # steps between the states that an interrupted run resumes from
 
     def __post_init__(self) -> None:

@@ -48,13 +48,11 @@ def test_devices(monkeypatch):
     assert environment.choose_device("cpu") == "cpu"
 
 
-def test_precision_follows_the_matrix_units_unless_asked_for(monkeypatch):
+def test_precision_follows_the_device_unless_asked_for():
     assert environment.choose_precision("32", "cuda") == "32"
     assert environment.choose_precision("bf16", "cpu") == "bf16"
     assert environment.choose_precision("auto", "cuda") == "bf16"
-    for has_amx, precision in ((True, "bf16"), (False, "32")):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_amx: has, raising=False)
-        assert environment.choose_precision("auto", "cpu") == precision
+    assert environment.choose_precision("auto", "cpu") == "32"
 
 
 def test_the_description_of_the_machine_is_complete_and_plain():

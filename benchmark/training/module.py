@@ -20,12 +20,12 @@ def lr_factor(step: int, n_steps: int, optim: OptimConfig) -> float:
     Warm-up runs from `final_lr_fraction` to 1; the cosine ends at `final_lr_fraction` (PoLAr-MAE, Table 6).
     """
     floor = optim.final_lr_fraction
-    warmup = max(1, round(optim.warmup_fraction * n_steps))
+    warmup = round(optim.warmup_fraction * n_steps)
     if optim.schedule == "cyclical":
-        phase = abs((step / warmup) % 2 - 1)  # 1 at the start of a cycle, 0 at its peak
+        phase = abs((step / max(1, warmup)) % 2 - 1)  # 1 at the start of a cycle, 0 at its peak
         return floor + (1 - floor) * (1 - phase)
     if step < warmup:
-        return floor + (1 - floor) * (step + 1) / warmup
+        return floor + (1 - floor) * step / max(1, warmup - 1)
     if optim.schedule == "constant":
         return 1.0
     progress = min(1.0, (step - warmup) / max(1, n_steps - warmup))
