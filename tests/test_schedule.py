@@ -22,7 +22,7 @@ def test_the_rate_starts_low_peaks_after_warm_up_and_ends_low():
     factors = [lr_factor(step, 100, PAPER) for step in range(101)]
     assert factors[0] == pytest.approx(0.086)
     assert factors[9:11] == pytest.approx([1.0, 1.0])
-    assert max(factors) <= 1.0
+    assert max(factors) == pytest.approx(1.0)
     assert factors[-1] == pytest.approx(0.086)
     assert np.all(np.diff(factors[10:]) <= 0)
 
