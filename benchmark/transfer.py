@@ -12,6 +12,8 @@ from benchmark import registry, tasks
 from benchmark.contracts import Inputs
 from benchmark.data.preprocess import Preprocess
 from benchmark.data.stream import event_set
+from benchmark.displays import MAX_EVENTS, draw_predictions
+from benchmark.environment import describe, usable_cores
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.evaluate import evaluate
 from benchmark.io import sha256_text
@@ -24,12 +26,14 @@ WEIGHTS = "model.safetensors"
 
 
 def transfer(
-    record: RunRecord, dataset: str, split: str, execution: Execution, weights: Path | None = None
-) -> RunRecord:
+    record: RunRecord, dataset: str, split: str, execution: Execution, weights: Path | None = None,
+    figure: Path | None = None,
+) -> RunRecord:  # fmt: skip
     """Predict a split of another dataset with the weights of a recorded run; write and return a record of its own.
 
-    Task, preprocessing and model are those of the run. `weights` defaults to where the run left them. Raises
-    CheckpointError where they are missing or of another model.
+    Task, preprocessing and model are those of the run. `weights` defaults to where the run left them. `figure`: PNG of
+    the first events with truth, prediction and errors. Raises CheckpointError where the weights are missing or
+    of another model.
     """
     if record.status == "failed":
         raise ConfigError("The record is of a failed run. A finished run was expected. Run it again first.")
@@ -46,6 +50,9 @@ def transfer(
     model.load(weights or _weights(execution.runs, record))
     batch_size = config["train"]["batch_size"]
     result = evaluate(model, events, batch_size, generator("bootstrap", task.name, there.revision))
+    if figure is not None:
+        first = events.batch(range(min(MAX_EVENTS, len(events))))
+        draw_predictions(first, model.predict(first.without_target()), task, figure)
     scored = replace(
         record,
         fingerprint=sha256_text(f"{record.fingerprint}\x1f{there.info.name}\x1f{there.revision}\x1f{split}"),
@@ -55,8 +62,14 @@ def transfer(
         events={**record.events, "test": len(events), "excluded": {split: events.excluded}},
         metrics=result.metrics,
         per_event=pack_counts(result.counts, events.event_ids),
-        training={**record.training, "trained_on": record.dataset, "run": record.fingerprint},
+        training={
+            **record.training,
+            "run": record.fingerprint,
+            "trained_on": record.dataset,
+            "trained_in": record.environment,
+        },
         resources={**record.resources, "wall_s": round(time.monotonic() - started, 2)},
+        environment=describe("cpu", "32", usable_cores()),
     )
     write_record(execution.records or records_dir(), scored)
     return scored

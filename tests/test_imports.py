@@ -18,7 +18,7 @@ RANKS = [
     {"ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records"},
     {"config", "tables"},
-    {"training", "evaluate"},
+    {"training", "evaluate", "displays"},
     {"pretrain"},
     {"run"},
     {"transfer"},

@@ -21,6 +21,9 @@ def transfer(
     split: Annotated[str, typer.Option(help="Split to score: train, val or test.")] = "test",
     weights: Annotated[Path | None, typer.Option(help="Weights of the run; default where it left them.")] = None,
     records: Annotated[Path | None, typer.Option(help="Where the new record goes.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="PNG to draw: truth, prediction, errors of the first events.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Score a recorded run on another dataset, e.g. a model trained on simulated events on real ones."""
@@ -30,7 +33,7 @@ def transfer(
     from benchmark.transfer import transfer as carry_out
 
     execution = Execution(data=data, records=records, command=("benchmark", *sys.argv[1:]))
-    scored = carry_out(read_record(record), dataset, split, execution, weights)
+    scored = carry_out(read_record(record), dataset, split, execution, weights, figure)
     if as_json:
         print(json.dumps(dataclasses.asdict(scored), indent=1, sort_keys=True))
         return
