@@ -6,6 +6,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?= --model polarmae --labels 100
+# where torch comes from, e.g. TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu" for a small CPU build
+TORCH_FROM ?=
 
 .PHONY: run test lint clean
 
@@ -25,7 +27,7 @@ $(VENV)/bin/python:
 
 # torch comes first, from the pin alone: whatever follows then leaves it as it is
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH_FROM) torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $@
 
