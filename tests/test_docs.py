@@ -175,3 +175,11 @@ def test_what_messages_tell_the_user_to_type_exists(typed):
             parse([*(word for word in typed if word != "--help"), "--help"])
     else:
         parse(typed)
+
+
+def test_the_readmes_table_is_made_from_the_committed_records(capsys):
+    main(["leaderboard", "--records", str(ROOT / "leaderboards/records"), "--markdown"])
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- result: .*? -->\n(.*?)<!-- end of result -->", readme, re.DOTALL)
+    assert shown is not None
+    assert shown.group(1).strip() == capsys.readouterr().out.strip()

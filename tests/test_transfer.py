@@ -1,15 +1,18 @@
 """A recorded run can be scored on other events, and a model that has only seen simulated ones works on real ones."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from synthetic import execute, make_data, request
 
 from benchmark.errors import CheckpointError, ConfigError
-from benchmark.records import read_records, unpack_counts
+from benchmark.records import read_record, read_records, unpack_counts
 from benchmark.run import Execution
 from benchmark.transfer import transfer
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,26 @@ def test_missing_weights_and_failed_runs_are_told(ran, tmp_path):
         transfer(outcome.record, "pilarnet-m", "test", Execution(data=data, runs=tmp_path))
     with pytest.raises(ConfigError, match="failed run"):
         transfer(dataclasses.replace(outcome.record, status="failed"), "pilarnet-m", "test", below(root, data))
+
+
+RECORD = ROOT / "leaderboards/records/lartpc-segmentation/lartpc-sim/polarmae-all-d0-s0-9c3fb81d8a1a.json"
+WEIGHTS = ROOT / "leaderboards/weights/polarmae-all-d0-s0-9c3fb81d8a1a.safetensors"
+
+
+def test_a_model_that_saw_only_simulated_events_segments_real_ones(shared_dir, tmp_path):
+    """The weights in the project were trained on `lartpc-sim` alone; the two real PILArNet-M events are Geant4's."""
+    record = read_record(RECORD)
+    assert record.dataset["name"] == "lartpc-sim"
+    for schema in ("h5_v1", "h5_v2"):
+        execution = Execution(data=shared_dir / "reference/lartpc/real_events" / schema, records=tmp_path)
+        scored = transfer(record, "pilarnet-m", "test", execution, weights=WEIGHTS)
+        assert scored.events["test"] == 2
+        for name in ("track", "shower"):
+            assert scored.metrics["per_class"][name]["f1"]["value"] >= 0.90
+
+
+def test_the_weights_in_the_project_are_those_of_their_record():
+    from benchmark.contracts.torch_model import read_safetensors
+
+    _, metadata = read_safetensors(WEIGHTS)
+    assert metadata["fingerprint"] == read_record(RECORD).fingerprint
