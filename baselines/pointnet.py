@@ -61,10 +61,10 @@ class TNet(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, index: Tensor, n_events: int) -> Tensor:
-        """(B, k, k) from x (N, k)."""
-        pooled = segment_max(self.points(x), index, n_events)
-        matrix = self.out(self.event(pooled)).view(n_events, self.k, self.k)
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, k, k) from x (N, k), whose rows belong to B events of the given lengths (B,)."""
+        pooled = segment_max(self.points(x), lengths)
+        matrix = self.out(self.event(pooled)).view(len(lengths), self.k, self.k)
         return matrix + torch.eye(self.k, dtype=matrix.dtype, device=matrix.device)
 
 
@@ -88,19 +88,19 @@ class PointNet(TorchModel):
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, C) scores of a point task, (B, C) of an event task."""
-        index, n_events = batch.event_index, batch.n_events
+        lengths = batch.lengths
         xyz = batch.normalised_coords
         if self.input_net is not None:
-            xyz = turn(xyz, self.input_net(xyz, index, n_events), index)
+            xyz = turn(xyz, self.input_net(xyz, lengths), lengths)
         local = self.local(torch.cat([xyz, batch.feats], dim=1))
         self._penalty = None
         if self.feature_net is not None:
-            matrix = self.feature_net(local, index, n_events)
-            local = turn(local, matrix, index)
+            matrix = self.feature_net(local, lengths)
+            local = turn(local, matrix, lengths)
             self._penalty = orthogonality(matrix)
-        pooled = segment_max(self.wide(local), index, n_events)
+        pooled = segment_max(self.wide(local), lengths)
         if self.task.level == "point":
-            return self._read_out(torch.cat([local, pooled[index]], dim=1))
+            return self._read_out(torch.cat([local, pooled[batch.event_index]], dim=1))
         return self._read_out(pooled)
 
     def _read_out(self, features: Tensor) -> Tensor:
@@ -115,10 +115,9 @@ class PointNet(TorchModel):
         return loss
 
 
-def turn(x: Tensor, matrix: Tensor, index: Tensor) -> Tensor:
+def turn(x: Tensor, matrix: Tensor, lengths: Tensor) -> Tensor:
     """(N, k) rows of x times the matrix (B, k, k) of their own event."""
-    counts = torch.bincount(index, minlength=len(matrix)).tolist()
-    return torch.cat([part @ m for part, m in zip(x.split(counts), matrix, strict=True)])
+    return torch.cat([part @ m for part, m in zip(x.split(lengths.tolist()), matrix, strict=True)])
 
 
 def orthogonality(matrix: Tensor) -> Tensor:

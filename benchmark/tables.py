@@ -48,7 +48,7 @@ class Leaderboard:
         """For the terminal."""
         table = Table(title=self.title, caption=self.note or None, title_justify="left", caption_justify="left")
         for i, name in enumerate(self.columns):
-            table.add_column(name, justify="left" if i < N_LABEL_COLUMNS else "right")
+            table.add_column(name, justify="left" if i < N_LABEL_COLUMNS else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -79,7 +79,7 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord]) -> Leaderboard:
     dirty = any(r.environment.get("dirty") for r in records)
     return Leaderboard(
         title=f"{task} (version {version}) on {dataset}, {revision}",
-        columns=(*labels, *scores, "parameters", "wall s"),
+        columns=(*labels, *scores, "steps", "parameters", "wall s"),
         rows=tuple(_row(record, classes) for record in ordered),
         note="* made from a working tree with uncommitted changes" if dirty else "",
     )
@@ -91,7 +91,11 @@ def _row(record: RunRecord, classes: list[str]) -> tuple[str, ...]:
     name = record.model + mark + ("*" if record.environment.get("dirty") else "")
     labels = "all" if c["labels"] is None else str(c["labels"])
     scores = (with_interval(primary(record)), *(_plain(score(record, "f1", x)) for x in classes))
-    cost = (f"{record.resources.get('n_parameters', 0):,}", f"{record.resources.get('wall_s', 0):.0f}")
+    cost = (
+        str(record.training.get("steps", "-")),
+        f"{record.resources.get('n_parameters', 0):,}",
+        f"{record.resources.get('wall_s', 0):.0f}",
+    )
     return (name, c["preset"], c["mode"], labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
 
 
