@@ -54,8 +54,11 @@ class RunRecord:
 
 
 def records_dir() -> Path:
-    """Where records go: $PARTICLEBENCH_RECORDS, else leaderboards/records under the current folder."""
-    return Path(os.environ.get("PARTICLEBENCH_RECORDS", "leaderboards/records"))
+    """Where records go: $PARTICLEBENCH_RECORDS, else runs/records under the current folder.
+
+    The project's own, reviewed records lie in leaderboards/records and are read only where they are asked for.
+    """
+    return Path(os.environ.get("PARTICLEBENCH_RECORDS", "runs/records"))
 
 
 def run_name(record: RunRecord) -> str:

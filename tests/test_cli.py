@@ -216,7 +216,7 @@ def test_run_shows_a_table_beside_the_baseline_and_records_both(cli, data, tmp_p
     for part in ("shower", "track", "michel", "delta", "macro", "precision", "recall", "F1", "majority", "record:"):
         assert part in out
     assert "6 labelled of" in err
-    records = sorted(tmp_path.glob("leaderboards/records/lartpc-segmentation/pilarnet-m/*.json"))
+    records = sorted(tmp_path.glob("runs/records/lartpc-segmentation/pilarnet-m/*.json"))
     assert [p.name.split("-")[0] for p in records] == ["majority", "pointnet"]
     beside = json.loads(records[0].read_text())
     assert beside["config"]["preprocess"]["min_points"] == 0  # counted on the same events

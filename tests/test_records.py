@@ -191,6 +191,6 @@ def test_damaged_counts_are_reported(change):
 
 def test_the_users_records_folder_can_be_chosen(monkeypatch, tmp_path):
     monkeypatch.delenv("PARTICLEBENCH_RECORDS", raising=False)
-    assert str(records.records_dir()) == "leaderboards/records"
+    assert str(records.records_dir()) == "runs/records"
     monkeypatch.setenv("PARTICLEBENCH_RECORDS", str(tmp_path))
     assert records.records_dir() == tmp_path

@@ -15,7 +15,7 @@ from benchmark.cli import app, console
 
 @app.command()
 def leaderboard(
-    records: Annotated[Path | None, typer.Option(help="Folder of records; default leaderboards/records.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,

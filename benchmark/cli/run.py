@@ -53,7 +53,7 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run of the same configuration.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Run again although a record exists.")] = False,
-    records: Annotated[Path | None, typer.Option(help="Where records go; default leaderboards/records.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Where records go; default runs/records.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Train one model on a label budget, score it on the whole test split, record it, and show the table."""
