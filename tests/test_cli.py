@@ -145,7 +145,7 @@ def test_a_damaged_event_is_one_sentence(cli, tmp_path, damage):
         write_file(folder / split / f"{split}.h5", events)
     for command in (["data", "info", "pilarnet-m", "--data", folder], ["run", "--model", "majority", *on(folder)]):
         assert_one_sentence(cli(*command), "event 2", message)
-    assert not list((tmp_path / "leaderboards").rglob("*.json"))
+    assert not list((tmp_path / "runs").rglob("*.json"))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_full_disk_while_writing_a_record_is_one_sentence_and_nothing_is_lost(
     assert_one_sentence(cli(*typed), "could not be written: No space left on device", "repeat the command")
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    assert not [p for p in (tmp_path / "leaderboards").rglob("*") if p.is_file()]
+    assert not [p for p in (tmp_path / "runs" / "records").rglob("*") if p.is_file()]
     code, out, _ = cli(*typed, "--json")
     assert code == 0
     assert json.loads(out)["training"]["resumed_at"] == 3  # the trained weights were still there
@@ -331,7 +331,7 @@ def test_data_info(cli, data):
 def test_leaderboard_reads_records_alone_and_goes_on_past_a_damaged_one(cli, data, tmp_path):
     for draw in ("0", "1"):
         assert cli("run", "--model", "majority", "--draw", draw, *on(data))[0] == 0
-    folder = tmp_path / "leaderboards" / "records" / "lartpc-segmentation" / "pilarnet-m"
+    folder = tmp_path / "runs" / "records" / "lartpc-segmentation" / "pilarnet-m"
     (folder / "damaged.json").write_text("{")
     code, out, err = cli("leaderboard")
     assert code == 0
