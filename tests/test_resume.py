@@ -110,8 +110,9 @@ def test_ctrl_c_ends_the_command_line_with_one_line_and_loses_nothing(data, tmp_
     typed += [part for s in ("train.steps=9", "train.checkpoint_every=2", "min_points=0") for part in ("--set", s)]
     script += f"\nfrom benchmark.cli import main\nmain({typed!r})"
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # in the background it is ignored
+    )  # fmt: skip
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
