@@ -17,7 +17,7 @@ from benchmark.contracts import Dataset, Inputs, Model, ModelSpec
 from benchmark.data.stream import EventSet, event_set
 from benchmark.environment import choose_device, choose_precision, describe, peak_memory_bytes, usable_cores
 from benchmark.errors import BenchmarkError, ConfigError, DataError
-from benchmark.evaluate import Evaluation, evaluate
+from benchmark.evaluate import evaluate
 from benchmark.pretrain import pretrained
 from benchmark.records import RunRecord, find_record, pack_counts, records_dir, run_name, write_record
 from benchmark.seeding import generator, seed_from
@@ -259,6 +259,3 @@ def _threads(asked: int | None) -> int:
     if asked is not None and asked < 1:
         raise ConfigError(f"--threads {asked} is not possible. A number from 1 on was expected. Leave --threads out.")
     return asked or usable_cores()
-
-
-__all__ = ["Evaluation", "Execution", "Outcome", "inputs_of", "run"]
