@@ -67,7 +67,7 @@ def _make(
     report = fit(
         model, events, config.pretrain, config.pretrain_optim, stage="pretrain", seed=config.seed, hardware=hardware,
         folder=folder, title=f"pre-training {config.model}", resume=resume,
-        max_minutes=None if deadline is None else max(0.0, deadline - time.monotonic()) / 60,
+        deadline=deadline,
     )  # fmt: skip
     if report.stopped:
         raise BenchmarkError(

@@ -52,6 +52,12 @@ class RunRecord:
         """Registry name of the model."""
         return str(self.config["model"])
 
+    @property
+    def labels(self) -> str:
+        """The label budget as typed: a number of events, or `all`."""
+        labels = self.config["labels"]
+        return "all" if labels is None else str(labels)
+
 
 def records_dir() -> Path:
     """Where records go: $PARTICLEBENCH_RECORDS, else runs/records under the current folder.
@@ -64,8 +70,7 @@ def records_dir() -> Path:
 def run_name(record: RunRecord) -> str:
     """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
     c = record.config
-    labels = "all" if c["labels"] is None else c["labels"]
-    return f"{_safe(record.model)}-{labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
+    return f"{_safe(record.model)}-{record.labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
 
 
 def record_path(root: Path, record: RunRecord) -> Path:

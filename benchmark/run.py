@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark import registry
 from benchmark.budget import Subset, subset
 from benchmark.config import Request, RunConfig, fingerprint, resolve
-from benchmark.contracts import Dataset, Inputs, Model, ModelSpec
+from benchmark.contracts import Dataset, Inputs, Model, ModelSpec, Task
 from benchmark.data.stream import EventSet, event_set
 from benchmark.environment import choose_device, choose_precision, describe, peak_memory_bytes, usable_cores
 from benchmark.errors import BenchmarkError, ConfigError, DataError
@@ -21,6 +21,11 @@ from benchmark.evaluate import evaluate
 from benchmark.pretrain import pretrained
 from benchmark.records import RunRecord, find_record, pack_counts, records_dir, run_name, write_record
 from benchmark.seeding import generator, seed_from
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WEIGHTS = "model.safetensors"  # of a run, in its folder
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,6 @@ def _stderr(text: str) -> None:
 
 def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     """Carry out what was asked, unless it is recorded already. A failure is recorded too, then raised."""
-    import torch
-
     from benchmark.training.fit import forget_states
 
     started = time.monotonic()
@@ -74,10 +77,8 @@ def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     device = choose_device(execution.device)
     _check_model(spec, config, device)
     precision = choose_precision(config.train.precision, device)
-    threads = _threads(execution.threads)
     _check_time(execution.max_minutes)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    threads = set_up_torch(execution.threads)
     dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
     code = model_code(request.model)
     name = fingerprint(config, dataset.revision, code, device, precision)
@@ -135,10 +136,8 @@ def _carry_out(
     deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
     training = _train(model, config, spec, data, blank.environment, folder, resume, deadline, code, say)
     trained = time.monotonic()
-    model.save(folder / "model.safetensors", {"fingerprint": blank.fingerprint})
-    result = evaluate(
-        model, data.test, config.train.batch_size, generator("bootstrap", config.task.name, data.dataset.revision)
-    )
+    model.save(folder / WEIGHTS, {"fingerprint": blank.fingerprint})
+    result = evaluate(model, data.test, config.train.batch_size, bootstrap_rng(config.task, data.dataset))
     resources = {
         "n_parameters": model.n_parameters,
         "wall_s": round(time.monotonic() - started, 2),
@@ -176,9 +175,24 @@ def _train(
     report = fit(
         model, data.labelled, config.train, config.optim, stage="finetune", seed=config.seed, hardware=hardware,
         folder=folder, title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume,
-        max_minutes=None if deadline is None else max(0.0, deadline - time.monotonic()) / 60,
+        deadline=deadline,
     )  # fmt: skip
     return {**asdict(report), "pretraining": pretraining}
+
+
+def now() -> str:
+    """The time as records give it: UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """What a record says of the events that were scored."""
+    return {"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))}
+
+
+def bootstrap_rng(task: Task, dataset: Dataset) -> np.random.Generator:
+    """The resampling of events behind the intervals: the same for every model, so that equal counts have equal ones."""
+    return generator("bootstrap", task.name, dataset.revision)
 
 
 def inputs_of(config: RunConfig, dataset: Dataset) -> Inputs:
@@ -210,7 +224,7 @@ def _blank(
     return RunRecord(
         fingerprint=name,
         status="failed",
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=now(),
         command=list(execution.command),
         config=config.as_dict(),
         task={
@@ -219,7 +233,7 @@ def _blank(
             "classes": list(task.classes),
             "primary_metric": task.primary_metric,
         },
-        dataset={"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))},
+        dataset=describe_dataset(dataset),
         events={
             "labelled": len(data.labelled),
             "unlabelled": unlabelled,
@@ -255,7 +269,13 @@ def _check_time(max_minutes: float | None) -> None:
         )
 
 
-def _threads(asked: int | None) -> int:
+def set_up_torch(asked: int | None) -> int:
+    """Fix torch's CPU threads (None: every usable core) and its deterministic algorithms; returns the threads."""
+    import torch
+
     if asked is not None and asked < 1:
         raise ConfigError(f"--threads {asked} is not possible. A number from 1 on was expected. Leave --threads out.")
-    return asked or usable_cores()
+    threads = asked or usable_cores()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return threads

@@ -89,21 +89,20 @@ def _row(record: RunRecord, classes: list[str]) -> tuple[str, ...]:
     c = record.config
     mark = "" if record.status == "finished" else f" ({record.status})"
     name = record.model + mark + ("*" if record.environment.get("dirty") else "")
-    labels = "all" if c["labels"] is None else str(c["labels"])
     scores = (with_interval(primary(record)), *(_plain(score(record, "f1", x)) for x in classes))
     cost = (
         str(record.training.get("steps", "-")),
         f"{record.resources.get('n_parameters', 0):,}",
         f"{record.resources.get('wall_s', 0):.0f}",
     )
-    return (name, c["preset"], c["mode"], labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
+    return (name, c["preset"], c["mode"], record.labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
 
 
 def describe(record: RunRecord) -> str:
     """Model, preset, mode and budget of a record, for titles."""
     c = record.config
-    labels = "all" if c["labels"] is None else c["labels"]
-    return f"{record.model} ({c['preset']}, {c['mode']}), {labels} labelled events, draw {c['draw']}, seed {c['seed']}"
+    budget = f"{record.labels} labelled events, draw {c['draw']}, seed {c['seed']}"
+    return f"{record.model} ({c['preset']}, {c['mode']}), {budget}"
 
 
 def score(record: RunRecord, name: str, row: str) -> Mapping[str, Any] | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmark import registry, tasks
@@ -13,16 +11,13 @@ from benchmark.contracts import Inputs
 from benchmark.data.preprocess import Preprocess
 from benchmark.data.stream import event_set
 from benchmark.displays import MAX_EVENTS, draw_predictions
-from benchmark.environment import describe, usable_cores
+from benchmark.environment import describe
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.evaluate import evaluate
 from benchmark.io import sha256_text
-from benchmark.records import RunRecord, pack_counts, records_dir, run_name, write_record
-from benchmark.run import Execution
-from benchmark.seeding import generator
+from benchmark.records import RunRecord, pack_counts, records_dir, write_record
+from benchmark.run import WEIGHTS, Execution, bootstrap_rng, describe_dataset, now, run_folder, set_up_torch
 from benchmark.settings import override
-
-WEIGHTS = "model.safetensors"
 
 
 def transfer(
@@ -38,6 +33,7 @@ def transfer(
     if record.status == "failed":
         raise ConfigError("The record is of a failed run. A finished run was expected. Run it again first.")
     started = time.monotonic()
+    threads = set_up_torch(execution.threads)
     data_spec = registry.dataset_spec(dataset)
     there = data_spec.open(data_spec.config(), execution.data)
     config = record.config
@@ -48,17 +44,16 @@ def transfer(
     model_config = override(spec.config(), config["model_config"], "model")
     model = spec.build(model_config, Inputs(tuple(preprocess.columns), there.info.frame), task)
     model.load(weights or _weights(execution.runs, record))
-    batch_size = config["train"]["batch_size"]
-    result = evaluate(model, events, batch_size, generator("bootstrap", task.name, there.revision))
+    result = evaluate(model, events, config["train"]["batch_size"], bootstrap_rng(task, there))
     if figure is not None:
         first = events.batch(range(min(MAX_EVENTS, len(events))))
         draw_predictions(first, model.predict(first.without_target()), task, figure)
     scored = replace(
         record,
         fingerprint=sha256_text(f"{record.fingerprint}\x1f{there.info.name}\x1f{there.revision}\x1f{split}"),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=list(execution.command) or sys.argv,
-        dataset={"name": there.info.name, "revision": there.revision, "files": dict(sorted(there.files.items()))},
+        created=now(),
+        command=list(execution.command),
+        dataset=describe_dataset(there),
         events={**record.events, "test": len(events), "excluded": {split: events.excluded}},
         metrics=result.metrics,
         per_event=pack_counts(result.counts, events.event_ids),
@@ -69,14 +64,14 @@ def transfer(
             "trained_in": record.environment,
         },
         resources={**record.resources, "wall_s": round(time.monotonic() - started, 2)},
-        environment=describe("cpu", "32", usable_cores()),
+        environment=describe("cpu", "32", threads),
     )
     write_record(execution.records or records_dir(), scored)
     return scored
 
 
 def _weights(runs: Path, record: RunRecord) -> Path:
-    path = runs / run_name(record) / WEIGHTS
+    path = run_folder(runs, record) / WEIGHTS
     if not path.is_file():
         raise CheckpointError(
             f"The run's weights are not at {path}. The folder `runs` of the run itself was expected. Give them with "

@@ -10,7 +10,7 @@ import torch
 from benchmark import environment
 from benchmark.backends import backends
 from benchmark.errors import ConfigError
-from benchmark.run import _threads
+from benchmark.run import set_up_torch
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -33,7 +33,7 @@ def test_usable_cores_respect_affinity_and_the_users_limit(monkeypatch, asked, c
 @pytest.mark.parametrize("threads", [0, -1])
 def test_a_number_of_threads_below_one_is_refused(threads):
     with pytest.raises(ConfigError, match=f"--threads {threads} is not possible.*expected"):
-        _threads(threads)
+        set_up_torch(threads)
 
 
 def test_devices(monkeypatch):

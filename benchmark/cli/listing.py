@@ -70,7 +70,8 @@ def _model(name: str) -> dict[str, Any]:
     try:
         spec = registry.model_spec(name)
     except BenchmarkError as error:
-        return {"name": name, "presets": "", "tasks": "", "pre-trains": "", "summary": "", "here": str(error)}
+        summary = registry.summary(registry.model_file(name))
+        return {"name": name, "presets": "", "tasks": "", "pre-trains": "", "summary": summary, "here": str(error)}
     fitting = [t for t in TASKS.values() if t.data in spec.data and t.level in spec.levels and t.kind in spec.kinds]
     reasons = [r for r in (_missing(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
     return {

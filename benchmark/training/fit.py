@@ -57,13 +57,13 @@ class Hardware:
 def fit(
     model: TorchModel, events: EventSet, train: TrainConfig, optim: OptimConfig, *, stage: str, seed: int,
     hardware: Hardware, folder: Path, title: str, frozen: bool = False, resume: bool = True,
-    max_minutes: float | None = None,
+    deadline: float | None = None,
 ) -> FitReport:  # fmt: skip
     """Train `model` in place for `train.steps` steps. Training states and logs go to `folder`.
 
     With `resume`, continues from the last state in `folder` and ends with the weights of an uninterrupted run; without,
-    states found there are deleted. At least one step is made, however short `max_minutes`. Raises BenchmarkError where
-    the loss is no longer a number.
+    states found there are deleted. `deadline`, of `time.monotonic()`, ends training early, but not before one
+    step. Raises BenchmarkError where the loss is no longer a number.
     """
     _quiet()
     if not resume:
@@ -72,7 +72,6 @@ def fit(
     start = 0 if state is None else _step_of(state)
     module = Training(model, optim, train.steps, seed, stage, frozen)
     watch = _Watch(train.steps, title)
-    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     states = _States(folder, train.checkpoint_every, train.steps, deadline)
     trainer = lightning.Trainer(
         accelerator="gpu" if hardware.device == "cuda" else "cpu", devices=1, max_epochs=1, max_steps=train.steps,
