@@ -1,4 +1,4 @@
-"""The contracts: all that an author of a model, baseline or dataset reads. `TorchModel` is imported on first use."""
+"""The contracts: all that an author of a model, baseline or dataset reads. What needs torch is imported on first use."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from benchmark.contracts.task import Task
 
 __all__ = [
     "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Inputs", "Mode", "Model",
-    "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Task", "TorchModel", "concatenate",
+    "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Task", "TokenFeatures", "TokenModel",
+    "TorchModel", "concatenate",
 ]  # fmt: skip
 
 
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from benchmark.contracts.torch_model import TorchModel
 
         return TorchModel
+    if name in ("TokenModel", "TokenFeatures", "Reconstruction"):
+        from benchmark.contracts import token_model
+
+        return getattr(token_model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
