@@ -1,4 +1,4 @@
-"""`TokenModel`: a torch model that cuts an event into tokens. What probes and studies ask of it, whatever its design."""
+"""`TokenModel`: a torch model that cuts an event into tokens. What probes and studies ask of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.contracts.torch_model import TorchModel
 
 @dataclass(frozen=True)
 class TokenFeatures:
-    """The T tokens of a batch, event after event, and the M points in them. A point may be in several tokens or none."""
+    """The T tokens of a batch, event after event, and their M points. A point may be in several tokens or in none."""
 
     lengths: tuple[int, ...]  # tokens of each event, sum T
     centres: Tensor  # (T, 3) float32, in the unit of `PointBatch.coords`
