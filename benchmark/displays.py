@@ -21,7 +21,7 @@ def draw_predictions(batch: PointBatch, scores: np.ndarray, task: Task, path: Pa
 
     scores (N, C) as the model gave them. Raises BenchmarkError without matplotlib.
     """
-    plt = _pyplot()
+    plt = pyplot()
     n_events = min(batch.n_events, MAX_EVENTS)
     figure, axes = plt.subplots(n_events, 3, figsize=(11, 3.6 * n_events), layout="constrained", squeeze=False)
     for row, event in zip(axes, range(n_events), strict=True):
@@ -49,7 +49,8 @@ def _classes(axis: Any, x: np.ndarray, z: np.ndarray, labels: np.ndarray, classe
         axis.scatter(z[chosen], x[chosen], s=3, color=COLOURS[number % len(COLOURS)], linewidths=0, label=name)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib.pyplot that draws into files. Raises BenchmarkError without matplotlib."""
     try:
         import matplotlib
     except ModuleNotFoundError as error:

@@ -22,6 +22,7 @@ RANKS = [
     {"pretrain"},
     {"run"},
     {"transfer"},
+    {"studies"},
     {"cli"},
     {"__main__"},
 ]
