@@ -45,7 +45,20 @@ LARTPC_SEGMENTATION_5 = Task(
     reference="SPINE and Panda (arXiv:2512.01324) protocol",
 )
 
-TASKS: dict[str, Task] = {t.name: t for t in (LARTPC_SEGMENTATION, LARTPC_SEGMENTATION_5)}
+LARTPC_TOKEN_PROBE = Task(
+    name="lartpc-token-probe",
+    version=1,
+    summary="Which classes each token of a frozen encoder holds, read from its features by a linear SVM",
+    data="points",
+    level="token",
+    kind="classification",
+    label="semantic",
+    classes=("shower", "track", "michel", "delta"),
+    drop_classes=(4,),
+    reference="PoLAr-MAE, arXiv:2502.02558, table 1",
+)
+
+TASKS: dict[str, Task] = {t.name: t for t in (LARTPC_SEGMENTATION, LARTPC_SEGMENTATION_5, LARTPC_TOKEN_PROBE)}
 
 
 def task(name: str) -> Task:

@@ -25,7 +25,7 @@ INFO = DatasetInfo(
     citation="particlebench, fast liquid-argon simulation (docs/lartpc_sim.md)",
     frame=FRAME,
     energy_unit="MeV",
-    tasks=("lartpc-segmentation", "lartpc-segmentation-5"),
+    tasks=("lartpc-segmentation", "lartpc-segmentation-5", "lartpc-token-probe"),
     labels=LABELS,
 )
 _log = logging.getLogger("particlebench")

@@ -21,7 +21,7 @@ INFO = DatasetInfo(
     citation=CITATION,
     frame=FRAME,
     energy_unit="MeV",
-    tasks=("lartpc-segmentation", "lartpc-segmentation-5"),
+    tasks=("lartpc-segmentation", "lartpc-segmentation-5", "lartpc-token-probe"),
     labels=LABELS,
 )
 REPOSITORY = Repository("DeepLearnPhysics/PILArNet-M", default_revision="v2")

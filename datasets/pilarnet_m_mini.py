@@ -20,7 +20,7 @@ INFO = DatasetInfo(
     citation=CITATION,
     frame=FRAME,
     energy_unit="MeV",
-    tasks=("lartpc-segmentation", "lartpc-segmentation-5"),
+    tasks=("lartpc-segmentation", "lartpc-segmentation-5", "lartpc-token-probe"),
     labels=LABELS,
 )
 REPOSITORY = Repository("DeepLearnPhysics/PILArNet-M-mini", "d7a0d1e3e5d6640808db71dcda34bc31991d9b3b")

@@ -17,7 +17,7 @@ class Task:
     version: int
     summary: str
     data: Literal["points", "volumes"]  # kind of input
-    level: Literal["point", "event", "volume"]
+    level: Literal["point", "token", "event", "volume"]  # token: which classes its points have, read by a probe
     kind: Literal["classification", "regression"]
     label: str  # name of the label in `Event.labels`
     classes: tuple[str, ...] = ()
@@ -27,6 +27,11 @@ class Task:
     ignore_index: int = -1
     weight_column: str | None = None  # points counted with this weight, e.g. "energy"
     reference: str = ""
+
+    @property
+    def is_labelled_by_point(self) -> bool:
+        """Whether the label is one per point, not one per event."""
+        return self.level in ("point", "token")
 
     @property
     def n_outputs(self) -> int:

@@ -105,7 +105,7 @@ def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> Po
 def _keep(event: Event, task: Task, config: Preprocess) -> np.ndarray:
     """(N,) bool: above the energy threshold and not of a dropped class, wherever in the event that class stands."""
     keep: np.ndarray = event.energy > np.float32(config.energy_min_mev)
-    if task.level == "point" and task.drop_classes:
+    if task.is_labelled_by_point and task.drop_classes:
         label = _label(event, task.label)
         for dropped in task.drop_classes:
             keep &= label != dropped
@@ -123,7 +123,7 @@ def _coords(coords: np.ndarray, config: Preprocess, frame: Frame) -> np.ndarray:
 
 def _target(event: Event, task: Task, keep: np.ndarray) -> np.ndarray:
     label = _label(event, task.label)
-    if task.level == "point":
+    if task.is_labelled_by_point:
         label = label[keep]
     if task.kind == "regression":
         return np.atleast_1d(label).astype(np.float32)
