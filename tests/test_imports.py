@@ -13,7 +13,7 @@ PLUGINS = ("models", "baselines", "datasets", "cuda")
 RANKS = [
     {"errors", "paths", "seeding", "progress"},
     {"io"},
-    {"compiled"},
+    {"compiled", "weights"},
     {"contracts"},
     {"ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records"},

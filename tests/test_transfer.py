@@ -71,7 +71,7 @@ def test_a_model_that_saw_only_simulated_events_segments_real_ones(shared_dir, t
 
 
 def test_the_weights_in_the_project_are_those_of_their_record():
-    from benchmark.contracts.torch_model import read_safetensors
+    from benchmark.weights import read_safetensors
 
     _, metadata = read_safetensors(WEIGHTS)
     assert metadata["fingerprint"] == read_record(RECORD).fingerprint

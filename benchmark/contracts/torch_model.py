@@ -14,6 +14,7 @@ from benchmark.contracts.data import PointBatch
 from benchmark.contracts.model import Model
 from benchmark.contracts.task import Task
 from benchmark.errors import CheckpointError
+from benchmark.weights import read_safetensors, write_safetensors
 
 
 class TorchModel(nn.Module, Model):
@@ -68,17 +69,7 @@ class TorchModel(nn.Module, Model):
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the state as safetensors with metadata, atomically."""
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
-        from benchmark.io import atomic_path
-
-        state = {k: v.detach().cpu().contiguous().clone() for k, v in self.state_dict().items()}
-        with atomic_path(path) as partial:
-            try:
-                save_file(state, partial, metadata={"model": type(self).__name__, **metadata})
-            except SafetensorError as error:  # how safetensors reports a full disk
-                raise OSError(str(error)) from error
+        write_safetensors(path, self.state_dict(), {"model": type(self).__name__, **metadata})
 
     def load(self, path: Path) -> Mapping[str, str]:
         """Read a checkpoint of exactly this architecture."""
@@ -116,17 +107,3 @@ class TorchModel(nn.Module, Model):
             f"The checkpoint {path} {what}. A checkpoint of {type(self).__name__} with the same configuration was "
             f"expected. Give the checkpoint's own --model, --preset and --set values."
         )
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """Tensors and metadata of a safetensors file. Raises CheckpointError for anything else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            return {k: stream.get_tensor(k) for k in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"The checkpoint {path} could not be read ({error}). A .safetensors file written by this suite was "
-            f"expected. Check the path given to --checkpoint."
-        ) from error

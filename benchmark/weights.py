@@ -1,0 +1,72 @@
+"""Files of weights: safetensors with metadata, written whole or not at all, and checked when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import CheckpointError
+from benchmark.io import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKSUM = "tensors_sha256"  # key of the metadata
+
+
+def write_safetensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata, with the tensors' checksum among it, atomically. Raises RecordError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+    with atomic_path(path) as partial:
+        try:
+            save_file(plain, partial, metadata={**metadata, CHECKSUM: tensors_sha256(plain)})
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise OSError(str(error)) from error
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """Tensors and metadata. Raises CheckpointError for another kind of file, a wrong checksum or values not finite."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            state = {k: stream.get_tensor(k) for k in stream.keys()}  # noqa: SIM118
+            metadata: Mapping[str, str] = stream.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The checkpoint {path} could not be read ({error}). A .safetensors file written by this suite was "
+            f"expected. Check the path given to --checkpoint."
+        ) from error
+    if CHECKSUM in metadata and metadata[CHECKSUM] != tensors_sha256(state):
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged: the checksum of its tensors is not {metadata[CHECKSUM][:16]}... The "
+            f"file as it was written was expected. Fetch or make it again."
+        )
+    check_finite(path, state)
+    return state, metadata
+
+
+def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError where a tensor holds NaN or infinity: no prediction comes of such weights."""
+    wrong = [k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    if wrong:
+        raise CheckpointError(
+            f"The checkpoint {path} holds values that are not finite in {len(wrong)} tensors (first: {wrong[0]}). "
+            f"Finite weights were expected. Train or fetch it again."
+        )
+
+
+def tensors_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
