@@ -5,7 +5,6 @@ A final name holds checked content or does not exist; a download under way is `.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,18 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from benchmark import hub as the_hub
 from benchmark.errors import DataError
-from benchmark.io import atomic_write_json, sha256_file
-
-from . import _hub
-from ._hub import RemoteFile
+from benchmark.hub import RemoteFile, check_content
+from benchmark.io import atomic_write_json
 
 LEDGER = "downloads.json"  # in the download folder: what was fetched and checked
 _SPARE_BYTES = 1 << 30  # left free on the disk
 
 
 class Hub(Protocol):
-    """What is asked of a hub; the module `_hub`, or a fake in tests."""
+    """What is asked of a hub; the module `benchmark.hub`, or a fake in tests."""
 
     def list_files(self, repo: str, revision: str) -> tuple[str, list[RemoteFile]]: ...
 
@@ -33,7 +31,7 @@ class Hub(Protocol):
 
 
 def download(
-    repo: str, revision: str, splits: Sequence[str], n_files: int, root: Path, hub: Hub = _hub
+    repo: str, revision: str, splits: Sequence[str], n_files: int, root: Path, hub: Hub = the_hub
 ) -> list[RemoteFile]:
     """Fetch the first `n_files` (0: all) HDF5 files of each split, with their side files, into `root`.
 
@@ -58,7 +56,7 @@ def download(
         partial = path.with_name(f".{path.name}.{(_hash(file) or commit)[:12]}.partial")  # other content, other name
         partial.parent.mkdir(parents=True, exist_ok=True)
         hub.fetch(repo, commit, file, partial)
-        _check(partial, file)
+        check_content(partial, file)
         os.replace(partial, path)
         mtime = path.stat().st_mtime_ns
         done[file.path] = {"size": file.size, "mtime_ns": mtime, "hash": _hash(file), "commit": commit}
@@ -127,18 +125,3 @@ def _is_complete(file: RemoteFile, root: Path, done: dict[str, Any]) -> bool:
 
 def _hash(file: RemoteFile) -> str | None:
     return file.sha256 or file.git_sha1
-
-
-def _check(path: Path, file: RemoteFile) -> None:
-    if file.sha256 is not None:
-        right = sha256_file(path) == file.sha256
-    else:
-        content = path.read_bytes()
-        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-        right = file.git_sha1 is None or git == file.git_sha1
-    if not right or path.stat().st_size != file.size:
-        path.unlink()
-        raise DataError(
-            f"{file.path} arrived damaged and was deleted. {file.size} bytes with the checksum {_hash(file)} were "
-            f"expected. Repeat the command."
-        )

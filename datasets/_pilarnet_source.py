@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark import hub as the_hub
 from benchmark.contracts import DatasetInfo
 from benchmark.errors import DataError
 from benchmark.paths import cache_dir
 
-from . import _hub
 from ._pilarnet import SPLITS, PilarnetDataset, open_pilarnet
 from ._pilarnet_download import LEDGER, Hub, download
 
@@ -59,7 +59,7 @@ def prepare(
     version: str | None,
     splits: Sequence[str],
     n_files: int,
-    hub: Hub = _hub,
+    hub: Hub = the_hub,
 ) -> PilarnetDataset:
     """Download what is missing, check every event, pack it. Raises DataError.
 

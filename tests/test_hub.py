@@ -118,7 +118,7 @@ def prepare(server, folder, revision="auto"):
     """`data prepare` in a process of its own: the client reads its address when it is imported."""
     code = (
         "import sys; from pathlib import Path; from benchmark.datasets.pilarnet_m import SPEC, Config; "
-        "from benchmark.errors import BenchmarkError; import benchmark.datasets._hub as h; h._PIECE_BYTES = 5000\n"
+        "from benchmark.errors import BenchmarkError; import benchmark.hub as h; h._PIECE_BYTES = 5000\n"
         "import functools, huggingface_hub.hf_file_system as f\n"
         "f.http_backoff = functools.partial(f.http_backoff, max_retries=1, base_wait_time=0.01)\n"  # no long waits
         "try: print(len(SPEC.prepare(Config(revision=sys.argv[2], split='val'), Path(sys.argv[1])).events('val')))\n"
@@ -171,10 +171,10 @@ def test_broken_download_goes_on_where_it_stopped(server, tmp_path):
 
 
 def test_full_disk_is_not_called_a_network_error(tmp_path):
-    from benchmark.datasets import _hub
+    from benchmark import hub
     from benchmark.errors import DataError
 
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     with Path("/dev/full").open("ab") as stream, pytest.raises(DataError, match="could not be written: No space left"):
-        _hub._append(stream, b"1" * 100000, tmp_path / "f")
+        hub._append(stream, b"1" * 100000, tmp_path / "f")

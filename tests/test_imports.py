@@ -13,7 +13,7 @@ PLUGINS = ("models", "baselines", "datasets", "cuda")
 RANKS = [
     {"errors", "paths", "seeding", "progress"},
     {"io"},
-    {"compiled", "weights"},
+    {"compiled", "weights", "hub"},
     {"contracts"},
     {"ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records"},
@@ -28,11 +28,16 @@ RANKS = [
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 FOR_PLUGINS = {"contracts", "ops", "compiled", "errors", "io", "paths", "progress", "seeding"}
-SHARED_WITH = {"models": FOR_PLUGINS, "baselines": FOR_PLUGINS, "cuda": FOR_PLUGINS, "datasets": FOR_PLUGINS | {"data"}}
+SHARED_WITH = {
+    "models": FOR_PLUGINS,
+    "baselines": FOR_PLUGINS,
+    "cuda": FOR_PLUGINS,
+    "datasets": FOR_PLUGINS | {"data", "hub"},
+}
 THIRD_PARTY = {
     "models": {"torch", "numpy"},
     "baselines": {"torch", "numpy", "scipy", "sklearn"},
-    "datasets": {"numpy", "scipy", "h5py", "numba", "huggingface_hub", "submitit", "matplotlib"},
+    "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib"},
     "cuda": {"torch", "triton", "numpy"},
 }
 OPTIONAL = {"huggingface_hub", "submitit"}

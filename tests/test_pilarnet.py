@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from pilarnet_files import RawEvent, make_event, make_events, write_file, write_folder
 
+from benchmark import hub
 from benchmark.contracts import Dataset, EventSource
-from benchmark.datasets import _hub, _pilarnet_h5
-from benchmark.datasets._hub import RemoteFile
+from benchmark.datasets import _pilarnet_h5
 from benchmark.datasets._pilarnet import open_pilarnet
 from benchmark.datasets._pilarnet_download import choose, download
 from benchmark.datasets._pilarnet_source import prepare
 from benchmark.datasets.pilarnet_m import INFO, REPOSITORY, SPEC, Config
 from benchmark.errors import DataError
+from benchmark.hub import RemoteFile
 from benchmark.registry import dataset_spec
 
 LABELS = ("fragment", "group", "interaction", "semantic", "pid")
@@ -437,7 +438,7 @@ def test_offline_is_one_sentence(tmp_path, monkeypatch):
     pytest.importorskip("huggingface_hub")
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(_hub, "_resolves", lambda host: False)
+    monkeypatch.setattr(hub, "_resolves", lambda host: False)
     with pytest.raises(DataError) as error:
         SPEC.prepare(Config(split="val", files=1), tmp_path / "here")
     assert "cannot be reached" in sentence(error)

@@ -1,0 +1,198 @@
+"""The one file that talks to the Hugging Face hub: what a repository holds, fetching a file of it, and adding one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from benchmark.errors import BenchmarkError, DataError
+from benchmark.io import sha256_file
+from benchmark.progress import progress
+
+T = TypeVar("T")
+Kind = Literal["dataset", "model"]  # of a repository
+_PIECE_BYTES = 1 << 24  # asked for at once; what a broken connection can lose
+_ENDPOINT = "https://huggingface.co"
+_PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+_WHAT = {"dataset": "data set", "model": "model repository"}
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repository, without its content."""
+
+    path: str  # below the repository's root, with /
+    size: int  # bytes
+    sha256: str | None  # of a large (LFS) file
+    git_sha1: str | None  # of a small file: of "blob <size>\\0" and the content
+
+
+@dataclass(frozen=True)
+class RemoteName:
+    """`owner/name[@revision][:file]`, as a user types it."""
+
+    repo: str
+    revision: str
+    file: str | None
+
+
+def parse_name(text: str) -> RemoteName:
+    """The parts of `owner/name[@revision][:file]`; the revision is `main` where none is given. Raises DataError."""
+    part = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+    found = re.fullmatch(rf"({part}/{part})(?:@({part}(?:/{part})*))?(?::({part}(?:/{part})*))?", text)
+    if found is None:
+        raise DataError(
+            f"{text!r} is not the name of a repository. owner/name, owner/name@revision or owner/name:file was "
+            f"expected. Type for example owner/name:weights.safetensors."
+        )
+    return RemoteName(found[1], found[2] or "main", found[3])
+
+
+def list_files(repo: str, revision: str, kind: Kind = "dataset") -> tuple[str, list[RemoteFile]]:
+    """The commit that `revision` (branch, tag or commit) names now, and its files sorted by path. Raises DataError."""
+    hub = _hub()
+
+    def ask() -> tuple[str, list[RemoteFile]]:
+        api = hub.HfApi()
+        commit = api.repo_info(repo, repo_type=kind, revision=revision).sha
+        tree = api.list_repo_tree(repo, repo_type=kind, revision=commit, recursive=True)
+        files = [
+            RemoteFile(f.path, f.size, f.lfs.sha256 if f.lfs else None, None if f.lfs else f.blob_id)
+            for f in tree
+            if hasattr(f, "size")  # folders have none
+        ]
+        return commit, sorted(files, key=lambda f: f.path)
+
+    return _asked(f"Listing {repo} at {revision}", ask, kind)
+
+
+def fetch(repo: str, commit: str, file: RemoteFile, target: Path, kind: Kind = "dataset") -> None:
+    """Download one file to `target`, going on behind the bytes that it already holds. Raises DataError.
+
+    Reads ranges: the hub's own download starts from the beginning in a new process.
+    """
+    hub = _hub()
+    prefix = "datasets/" if kind == "dataset" else ""
+
+    def read_on() -> None:
+        have = target.stat().st_size if target.is_file() else 0
+        remote = hub.HfFileSystem().open(
+            f"{prefix}{repo}/{file.path}", "rb", revision=commit, block_size=_PIECE_BYTES, cache_type="none"
+        )
+        title = f"downloading {file.path} (MB)"
+        with remote, target.open("ab") as stream, progress(title, file.size // 10**6) as bar:
+            while have < file.size:
+                remote.seek(have)
+                piece = remote.read(min(_PIECE_BYTES, file.size - have))
+                if not piece:
+                    raise ConnectionError("the answer ended early")
+                _append(stream, piece, target)
+                have += len(piece)
+                bar.update(have // 10**6)
+
+    _asked(f"Fetching {file.path} of {repo}", read_on, kind)
+
+
+def check_content(path: Path, file: RemoteFile) -> None:
+    """Delete a fetched file that is not the one the hub told of. Raises DataError then."""
+    if file.sha256 is not None:
+        right = sha256_file(path) == file.sha256
+    else:
+        content = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        right = file.git_sha1 is None or git == file.git_sha1
+    if not right or path.stat().st_size != file.size:
+        path.unlink()
+        raise DataError(
+            f"{file.path} arrived damaged and was deleted. {file.size} bytes with the checksum "
+            f"{file.sha256 or file.git_sha1} were expected. Repeat the command."
+        )
+
+
+def upload(path: Path, repo: str, name: str) -> str:
+    """Add a file to a model repository under `name`, making the repository first; returns the commit's address.
+
+    The token is the hub's own: HF_TOKEN, or what `hf auth login` stored. Raises DataError.
+    """
+    hub = _hub()
+
+    def send() -> str:
+        api = hub.HfApi()
+        api.create_repo(repo, repo_type="model", exist_ok=True)
+        done = api.upload_file(
+            path_or_fileobj=path, path_in_repo=name, repo_id=repo, repo_type="model", commit_message=f"Add {name}"
+        )
+        return str(done.commit_url)
+
+    return _asked(f"Uploading {path} to {repo}", send, "model")
+
+
+def _append(stream: BinaryIO, piece: bytes, target: Path) -> None:
+    try:
+        stream.write(piece)
+        stream.flush()
+    except OSError as error:
+        raise DataError(
+            f"{target} could not be written: {error.strerror or error}. A writable folder with free space was "
+            f"expected; what has been fetched is kept. Free some space, then repeat the command."
+        ) from error
+
+
+def _hub() -> ModuleType:
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        raise BenchmarkError(
+            "Downloads and uploads need the package huggingface_hub, which is not installed. The extra `hub` was "
+            'expected. Type `pip install "particlebench[hub]"`.'
+        ) from error
+    return huggingface_hub
+
+
+def _asked(what: str, call: Callable[[], T], kind: Kind) -> T:
+    host = urlsplit(os.environ.get("HF_ENDPOINT", _ENDPOINT)).hostname or ""
+    if not any(os.environ.get(p) for p in _PROXIES) and not _resolves(host):  # at once, not after a minute of retries
+        raise _unreachable(what, host, "its name does not resolve")
+    from huggingface_hub import utils
+
+    not_found = (utils.RepositoryNotFoundError, utils.RevisionNotFoundError)  # type: ignore[attr-defined]
+    try:
+        return call()
+    except not_found as error:
+        raise DataError(
+            f"{what} failed: there is no such repository or revision on {host}. A public {_WHAT[kind]}, or one that "
+            f"your token opens, was expected. Check the name and the revision."
+        ) from error
+    except BenchmarkError:
+        raise
+    except Exception as error:  # the hub's client lets the errors of whichever HTTP library it uses pass
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+            raise DataError(
+                f"{what} failed: {host} refused the access. A token with the right to it was expected. Type "
+                f"`hf auth login`, or set HF_TOKEN, then repeat the command."
+            ) from error
+        first_line = str(error).partition("\n")[0]
+        raise _unreachable(what, host, f"{type(error).__name__}: {first_line}") from error
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _unreachable(what: str, host: str, why: str) -> DataError:
+    return DataError(
+        f"{what} failed: {host} cannot be reached ({why}). A network connection was expected; what has been fetched is "
+        f"kept. Repeat the command when online, or use local files."
+    )
