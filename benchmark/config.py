@@ -12,6 +12,7 @@ from typing import Any
 from benchmark import registry, tasks
 from benchmark.budget import parse_labels
 from benchmark.contracts import MODES, DatasetSpec, ModelSpec, OptimConfig, Preset, Task
+from benchmark.data.augment import ROTATIONS
 from benchmark.data.preprocess import Preprocess
 from benchmark.errors import CheckpointError, ConfigError, unknown_name
 from benchmark.io import sha256_file, sha256_text
@@ -19,6 +20,7 @@ from benchmark.settings import as_dict, override, parse_assignments
 
 DEFAULT_TASK = "lartpc-segmentation"
 DEFAULT_DATASET = "lartpc-sim"
+PRESET_ALIASES = {"small": "default"}  # another name -> the one in records
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class TrainConfig:
 
     steps: int = 300  # optimiser steps
     batch_size: int = 8  # events per step
-    rotate: bool = True  # one uniform random rotation per event and step, the only augmentation
+    rotation: str = "event"  # event: a uniform one per event and step | batch: one Euler draw for all | none
     precision: str = "auto"  # auto | 32 | bf16; auto is bf16 on GPUs, 32 on CPUs
     checkpoint_every: int = 50  # steps between the states that an interrupted run resumes from
 
@@ -37,6 +39,8 @@ class TrainConfig:
                 raise ValueError(
                     f"train.{name}={getattr(self, name)} is not possible. A number from 1 on was expected."
                 )
+        if self.rotation not in ROTATIONS:
+            raise ValueError(f"rotation={self.rotation!r} is not known. One of {', '.join(ROTATIONS)} was expected.")
         if self.precision not in ("auto", "32", "bf16"):
             raise ValueError(f"precision={self.precision!r} is not known. One of auto, 32, bf16 was expected.")
 
@@ -100,7 +104,8 @@ def resolve(request: Request) -> RunConfig:
     task = tasks.task(request.task)
     labels = parse_labels(request.labels)
     spec = registry.model_spec(request.model)
-    preset = _preset(spec, request.preset)
+    preset_name = preset_called(request.preset)
+    preset = _preset(spec, preset_name)
     mode = _mode(spec, request.mode)
     dataset = request.dataset or DEFAULT_DATASET
     data_spec = registry.dataset_spec(dataset)
@@ -109,10 +114,10 @@ def resolve(request: Request) -> RunConfig:
         if number < 0:
             raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
     pretrains = spec.pretrains and mode != "scratch"
-    sections = _sections(spec, data_spec, preset, request.preset, mode, pretrains)
+    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains)
     _apply(sections, request.assignments)
     return RunConfig(
-        task=task, dataset=data_spec.info.name, model=spec.name, preset=request.preset, labels=labels, mode=mode,
+        task=task, dataset=data_spec.info.name, model=spec.name, preset=preset_name, labels=labels, mode=mode,
         draw=request.draw, seed=request.seed, checkpoint=request.checkpoint,
         checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains), data=sections["data"],
         preprocess=sections["preprocess"],
@@ -126,8 +131,10 @@ def data_assignments(request: Request) -> tuple[str, ...]:
     spec = registry.model_spec(request.model)
     data_spec = registry.dataset_spec(request.dataset or DEFAULT_DATASET)
     mode = _mode(spec, request.mode)
-    preset = _preset(spec, request.preset)
-    sections = _sections(spec, data_spec, preset, request.preset, mode, spec.pretrains and mode != "scratch")
+    preset_name = preset_called(request.preset)
+    sections = _sections(
+        spec, data_spec, _preset(spec, preset_name), preset_name, mode, spec.pretrains and mode != "scratch"
+    )
     located = {_locate(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()}
     return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
 
@@ -162,9 +169,9 @@ def _sections(
     train, pretrain = TrainConfig(), PretrainConfig()
     if preset_name == "tiny":
         train, pretrain = TrainConfig(steps=10, batch_size=2), PretrainConfig(steps=10, batch_size=2, events=50)
-    train = override(train, _given(steps=preset.steps, batch_size=preset.batch_size), "train")
+    train = override(train, {**_given(steps=preset.steps, batch_size=preset.batch_size), **preset.train}, "train")
     own = _given(steps=preset.pretrain_steps, batch_size=preset.pretrain_batch_size)
-    pretrain = override(pretrain, own, "pretrain")
+    pretrain = override(pretrain, {**own, **preset.pretrain}, "pretrain")
     sections = {
         "model": model,
         "optim": override(OptimConfig(), preset.optim, "optim"),
@@ -203,6 +210,11 @@ def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
         raise ConfigError(f"--set {key} means several settings. One of {choice} was expected. Name the section.")
     every = sorted({n for names in fields.values() for n in names})
     raise unknown_name("setting", key, every, "Correct the --set option.")
+
+
+def preset_called(name: str) -> str:
+    """The name that records use of a preset: `small` is `default`."""
+    return PRESET_ALIASES.get(name, name)
 
 
 def _preset(spec: ModelSpec, name: str) -> Preset:

@@ -105,6 +105,8 @@ def test_modes():
         ({"assignments": ("train.steps=0",)}, "train.steps=0 is not possible"),
         ({"assignments": ("train.batch_size=-1",)}, "train.batch_size=-1 is not possible"),
         ({"assignments": ("precision=16",)}, "precision='16' is not known"),
+        ({"assignments": ("train.rotation=all",)}, "rotation='all' is not known"),
+        ({"assignments": ("optim.decay=some",)}, "optim.decay='some' does not fit"),
         ({"assignments": ("min_points=-1",)}, "min_points=-1 is out of range"),
         ({"assignments": ("train.steps",)}, "has no value"),
     ],
@@ -183,3 +185,10 @@ def test_settings_of_the_data_are_handed_on_to_the_model_beside():
         "preprocess.energy_min_mev=0.2",
         "data.files=1",
     )
+
+
+def test_small_is_another_name_for_the_default_preset():
+    small = resolve(request("polarmae", preset="small"))
+    assert small == resolve(request("polarmae"))
+    assert small.preset == "default"
+    assert data_assignments(request("pointnet", "min_points=0", preset="small")) == ("preprocess.min_points=0",)

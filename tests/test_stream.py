@@ -9,6 +9,7 @@ from synthetic import N_TEST, N_TRAIN, execute, make_data, request
 
 from benchmark.budget import subset
 from benchmark.config import resolve
+from benchmark.data.augment import euler_rotation
 from benchmark.data.stream import event_set, training_batch
 from benchmark.registry import dataset_spec
 
@@ -26,8 +27,8 @@ def sets(data):
     return tuple(event_set(dataset, split, config.task, config.preprocess) for split in ("train", "test"))
 
 
-def batch(events, step, size=4, seed=0, stage="finetune", rotated=False):
-    return training_batch(events, step, size, seed, stage, rotated=rotated)
+def batch(events, step, size=4, seed=0, stage="finetune", rotation="none", share=(0, 1)):
+    return training_batch(events, step, size, seed, stage, rotation=rotation, share=share)
 
 
 def test_training_shows_every_event_equally_often(sets):
@@ -51,7 +52,7 @@ def test_a_batch_larger_than_the_budget_repeats_its_events(sets):
 
 def test_every_step_turns_its_events_anew_and_keeps_their_shapes(sets):
     one = sets[0].chosen(subset(sets[0].event_ids, 1, 0))
-    plain, first, second, again = batch(one, 0, 1), *(batch(one, step, 1, rotated=True) for step in (0, 1, 0))
+    plain, first, second, again = batch(one, 0, 1), *(batch(one, step, 1, rotation="event") for step in (0, 1, 0))
     assert not np.allclose(first.coords, second.coords)
     np.testing.assert_array_equal(first.coords, again.coords)
     np.testing.assert_array_equal(first.target, plain.target)
@@ -100,3 +101,37 @@ def test_every_step_of_every_stage_draws_its_own_random_numbers(data, tmp_path, 
     monkeypatch.setattr(Training, "training_step", watched)
     execute(data, tmp_path, request("polarmae"))
     assert len(seeds) == len(set(seeds)) == 3 + 4
+
+
+def test_the_shares_of_a_batch_are_the_batch_itself(sets):
+    """Training on several devices: every event of the global batch once, turned as on a single one."""
+    for rotation in ("event", "batch", "none"):
+        whole = batch(sets[0], 2, size=5, rotation=rotation)
+        shares = [batch(sets[0], 2, size=5, rotation=rotation, share=(rank, 2)) for rank in range(2)]
+        assert [s.event_ids for s in shares] == [whole.event_ids[0::2], whole.event_ids[1::2]]
+        for event_id in whole.event_ids:
+            (owner,) = (s for s in shares if event_id in s.event_ids)
+            np.testing.assert_array_equal(coords_of(owner, event_id), coords_of(whole, event_id))
+
+
+def coords_of(points, event_id):
+    k = points.event_ids.index(event_id)
+    return points.coords[points.offsets[k] : points.offsets[k + 1]]
+
+
+def test_one_rotation_per_batch_turns_all_its_events_alike(sets):
+    plain, turned = batch(sets[0], 0, 3), batch(sets[0], 0, 3, rotation="batch")
+    centre = np.asarray(plain.frame.centre)
+    matrix, *_ = np.linalg.lstsq(plain.coords - centre, turned.coords - centre, rcond=None)
+    np.testing.assert_allclose((plain.coords - centre) @ matrix + centre, turned.coords, atol=0.01)
+    each = batch(sets[0], 0, 3, rotation="event")
+    assert not np.allclose(each.coords, turned.coords, atol=1.0)
+
+
+def test_euler_rotations_equal_the_references(shared_dir):
+    golden = np.load(shared_dir / "reference/polarmae/golden/public_batch.npz")
+    matrix = euler_rotation(golden["rot_angles"])
+    np.testing.assert_allclose(matrix, golden["rot_matrix"], atol=1e-6)
+    n = golden["lengths"][0]
+    turned = golden["points_norm"][0, :n, :3] @ matrix.T
+    np.testing.assert_allclose(turned, golden["points_norm_rotated_ev0"][:n, :3], atol=1e-6)

@@ -76,12 +76,19 @@ def _model(name: str) -> dict[str, Any]:
     reasons = [r for r in (_missing(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
     return {
         "name": name,
-        "presets": ", ".join(spec.presets),
+        "presets": ", ".join(_called(name) for name in spec.presets),
         "tasks": ", ".join(t.name for t in fitting),
         "pre-trains": "yes" if spec.pretrains else "no",
         "summary": spec.summary,
         "here": reasons[0] if reasons else "ready",
     }
+
+
+def _called(preset: str) -> str:
+    from benchmark.config import PRESET_ALIASES
+
+    others = [alias for alias, name in PRESET_ALIASES.items() if name == preset]
+    return f"{preset} (or {', '.join(others)})" if others else preset
 
 
 def _dataset(name: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def run(
     dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "lartpc-sim",
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[
-        str, typer.Option(help="default (for CPUs), tiny (to try things), paper (as published).")
+        str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")
     ] = "default",
     mode: Annotated[
         str | None,

@@ -44,6 +44,7 @@ class OptimConfig:
     final_lr_fraction: float = 0.05  # learning rate at the last step over the peak one
     clip_norm: float = 3.0  # gradient clipping by global norm; 0 turns it off
     backbone_lr_scale: float = 1.0  # learning rate of pre-trained weights over that of new ones (mode fft)
+    decay: Literal["weights", "everything"] = "weights"  # decays matrices only, or biases and norms too
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Preset:
     model: Mapping[str, Any] = field(default_factory=dict)
     optim: Mapping[str, Any] = field(default_factory=dict)
     pretrain_optim: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)  # only published recipes may change the common rule
+    pretrain: Mapping[str, Any] = field(default_factory=dict)  # steps, batch_size, events ... of pre-training
     steps: int | None = None  # only `paper` presets may differ from the benchmark's rule
     batch_size: int | None = None
     pretrain_steps: int | None = None

@@ -1,10 +1,12 @@
-"""Augmentation: one uniformly random rotation per event about the detector's centre, and nothing else."""
+"""Augmentation: random rotations about the detector's centre, and nothing else."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from benchmark.contracts import PointBatch
+
+ROTATIONS = ("event", "batch", "none")  # a uniform one for each event | one Euler draw for the batch | no rotation
 
 
 def random_rotations(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -23,12 +25,30 @@ def random_rotations(n: int, rng: np.random.Generator) -> np.ndarray:
     return np.moveaxis(np.array(rows), -1, 0)
 
 
-def rotate(batch: PointBatch, rng: np.random.Generator) -> PointBatch:
-    """A copy of a numpy batch with each event turned by a rotation of its own about the frame's centre."""
+def euler_rotation(angles: np.ndarray) -> np.ndarray:
+    """(3, 3) float64 rotation Rx(a) Ry(b) Rz(c) of three angles in radians, which acts on column vectors."""
+    (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
+    about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
+    about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
+    about_z = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
+    matrix: np.ndarray = about_x @ about_y @ about_z
+    return matrix
+
+
+def rotations(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, 3, 3) rotations of a batch of n events: `event` or `batch` of ROTATIONS.
+
+    `batch` is the published code's: one triple of angles, uniform in [-pi, pi), shared by all events.
+    """
+    if kind == "batch":
+        return np.repeat(euler_rotation(rng.uniform(-np.pi, np.pi, 3))[None], n, axis=0)
+    return random_rotations(n, rng)
+
+
+def rotate(batch: PointBatch, matrices: np.ndarray) -> PointBatch:
+    """A copy of a numpy batch with each event turned about the frame's centre by its own of the matrices (B, 3, 3)."""
     centre = np.asarray(batch.frame.centre)
     turned = np.empty_like(batch.coords, dtype=np.float32)
-    for matrix, begin, end in zip(
-        random_rotations(batch.n_events, rng), batch.offsets[:-1], batch.offsets[1:], strict=True
-    ):
+    for matrix, begin, end in zip(matrices, batch.offsets[:-1], batch.offsets[1:], strict=True):
         turned[begin:end] = (batch.coords[begin:end] - centre) @ matrix.T + centre  # (n, 3)
     return batch.with_coords(turned)

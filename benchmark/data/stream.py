@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.budget import Subset
 from benchmark.contracts import Dataset, EventSource, Frame, PointBatch, Task, concatenate
-from benchmark.data.augment import rotate
+from benchmark.data.augment import rotate, rotations
 from benchmark.data.preprocess import Preprocess, eligible, preprocess
 from benchmark.errors import DataError
 from benchmark.seeding import generator
@@ -71,16 +71,23 @@ def event_set(dataset: Dataset, split: str, task: Task, config: Preprocess) -> E
     return EventSet(source, task, config, dataset.info.frame, usable.indices, dict(usable.excluded))
 
 
-def training_batch(events: EventSet, step: int, batch_size: int, seed: int, stage: str, *, rotated: bool) -> PointBatch:
+def training_batch(
+    events: EventSet, step: int, batch_size: int, seed: int, stage: str, *, rotation: str,
+    share: tuple[int, int] = (0, 1),
+) -> PointBatch:  # fmt: skip
     """The batch of one training step: a function of its arguments alone, so that a resumed run sees the same batches.
 
-    Events come from consecutive random permutations of the set, so each is seen equally often.
+    Events come from consecutive random permutations of the set, so each is seen equally often. `rotation` is one of
+    `augment.ROTATIONS`. `share` (r, n): events r, r + n, ... of the batch, turned as they are in the whole one.
     """
     n_events = len(events)
     first = step * batch_size
     positions = [_position(n_events, i, seed, stage) for i in range(first, first + batch_size)]
-    batch = events.batch(positions)
-    return rotate(batch, generator("rotation", stage, seed, step)) if rotated else batch
+    own = slice(share[0], None, share[1])
+    batch = events.batch(positions[own])
+    if rotation == "none":
+        return batch
+    return rotate(batch, rotations(rotation, batch_size, generator("rotation", stage, seed, step))[own])
 
 
 def _position(n_events: int, place: int, seed: int, stage: str) -> int:

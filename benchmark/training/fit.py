@@ -123,7 +123,7 @@ class _Steps(IterableDataset):
     def __iter__(self) -> Iterator[PointBatch]:
         for step in range(self.start, self.train.steps):
             yield training_batch(
-                self.events, step, self.train.batch_size, self.seed, self.stage, rotated=self.train.rotate
+                self.events, step, self.train.batch_size, self.seed, self.stage, rotation=self.train.rotation
             )
 
 

@@ -60,7 +60,7 @@ class Training(lightning.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """AdamW with decay on weight matrices only, a smaller rate for pre-trained weights, and a schedule per step."""
+        """AdamW, a smaller rate for pre-trained weights where asked for, and a schedule per step."""
         o = self.optim
         optimiser = torch.optim.AdamW(self._groups(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(step, self.n_steps, o))
@@ -71,7 +71,8 @@ class Training(lightning.LightningModule):
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.model.parameters():
             if parameter.requires_grad:
-                groups.setdefault((id(parameter) in backbone, parameter.ndim > 1), []).append(parameter)
+                decays = self.optim.decay == "everything" or parameter.ndim > 1
+                groups.setdefault((id(parameter) in backbone, decays), []).append(parameter)
         return [
             {
                 "params": parameters,
