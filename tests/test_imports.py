@@ -12,12 +12,13 @@ PLUGINS = ("models", "baselines", "datasets", "cuda")
 # Each part may import itself and parts of lower ranks. A new part is given its place here.
 RANKS = [
     {"errors", "paths", "seeding", "progress"},
+    {"processes"},
     {"io"},
     {"compiled", "weights", "hub"},
     {"contracts"},
     {"ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records"},
-    {"config", "tables"},
+    {"config", "tables", "checkpoints"},
     {"training", "evaluate", "displays"},
     {"pretrain"},
     {"run"},

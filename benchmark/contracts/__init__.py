@@ -5,12 +5,13 @@ from typing import Any
 from benchmark.contracts.data import Event, Frame, PointBatch, concatenate
 from benchmark.contracts.dataset import Dataset, DatasetInfo, DatasetSpec, EventSource
 from benchmark.contracts.model import MODES, Inputs, Mode, Model, ModelSpec, OptimConfig, Preset
+from benchmark.contracts.released import Imported, Released
 from benchmark.contracts.task import Task
 
 __all__ = [
-    "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Inputs", "Mode", "Model",
-    "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Task", "TokenFeatures", "TokenModel",
-    "TorchModel", "concatenate",
+    "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Imported", "Inputs", "Mode",
+    "Model", "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Released", "Task", "TokenFeatures",
+    "TokenModel", "TorchModel", "concatenate",
 ]  # fmt: skip
 
 

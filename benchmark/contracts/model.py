@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmark.contracts.data import Frame, PointBatch
+from benchmark.contracts.released import Imported, Released
 from benchmark.contracts.task import Task
 
 # fft: pre-trained, everything trained; peft: pre-trained backbone fixed, published head trained; frozen: backbone
@@ -82,6 +83,11 @@ class ModelSpec:
     mode_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # e.g. frozen -> a linear read-out
     reference: str = ""  # paper, section and table
     extras: tuple[str, ...] = ()  # optional packages needed, as import names
+    # fields of `config` that decide what the backbone's weights mean, beyond their shapes: a run that starts from a
+    # checkpoint must have the same
+    backbone_config: tuple[str, ...] = ()
+    # reads the checkpoints that the publication's own code wrote; raises CheckpointError for what it does not know
+    import_released: Callable[[Released], Imported] | None = None
     skip: Callable[[Task, str], str | None] = lambda task, device: None  # why it cannot do this task on this device
 
 

@@ -1,0 +1,124 @@
+"""Opens the checkpoints that Lightning writes, safely: tensors and plain data only, nothing in them is executed.
+
+`torch.load(weights_only=True)` rebuilds tensors and containers and refuses every other class or function that a file
+names; none is allowed in addition. Checkpoints of the published PoLAr-MAE code name three, all of them torch's or
+Python's own: OrderedDict, the rebuilding of a tensor, and its storage.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.contracts.released import Released
+from benchmark.errors import CheckpointError
+from benchmark.weights import check_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NEEDED = ("state_dict", "hyper_parameters")
+KNOWN = {
+    *NEEDED, "epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks", "optimizer_states",
+    "lr_schedulers", "hparams_name", "hparams_type", "datamodule_hparams_name", "datamodule_hparams_type",
+    "datamodule_hyper_parameters", "MixedPrecision",
+}  # fmt: skip
+_MAX_DEPTH = 32  # of nested settings
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def read_lightning(path: Path) -> Released:
+    """The tensors and settings of a Lightning checkpoint. Raises CheckpointError for whatever else the file is."""
+    content = _load(path)
+    if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
+        raise _error(path, f"holds a {type(content).__name__}, not a dictionary")
+    missing, unknown = [k for k in NEEDED if k not in content], sorted(set(content) - KNOWN)
+    if missing:
+        raise _error(path, f"has no {missing[0]!r}")
+    if unknown:
+        raise _error(path, f"has the unknown entry {unknown[0]!r}")
+    settings, data = content["hyper_parameters"], content.get("datamodule_hyper_parameters", {})
+    for what, values in (("hyper_parameters", settings), ("datamodule_hyper_parameters", data)):
+        if not isinstance(values, dict):
+            raise _error(path, f"has {what} that are a {type(values).__name__}, not a dictionary")
+        _check_plain(path, values, what, 0)
+    state = content["state_dict"]
+    _check_tensors(path, state)
+    check_finite(path, state)
+    return Released(state, settings, data)
+
+
+def _load(path: Path) -> Any:
+    import torch
+
+    if not path.is_file():
+        raise CheckpointError(f"There is no file {path}. A Lightning checkpoint (.ckpt) was expected. Check the path.")
+    _check_archive(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named:
+            raise CheckpointError(
+                f"{path} was not loaded: besides tensors it names {named[1]}, which could run code. Tensors and plain "
+                f"values were expected. Take the checkpoint from its authors, or save it again without that object."
+            ) from error
+        raise _error(path, "cannot be decoded") from error
+    except Exception as error:  # damaged archives end in errors of many kinds
+        raise _error(path, f"is damaged ({type(error).__name__})") from error
+
+
+def _check_archive(path: Path) -> None:
+    """A checkpoint is a zip archive without compression, so what it unpacks to is never larger than the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise _error(path, f"is truncated or no checkpoint ({path.stat().st_size} bytes)") from error
+    if packed:
+        raise _error(path, "is a compressed archive")
+
+
+def _check_plain(path: Path, value: Any, where: str, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise _error(path, f"nests {where[:60]} too deeply")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise _error(path, f"has an entry in {where} whose name is a {type(name).__name__}")
+            _check_plain(path, inner, f"{where}.{name}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_plain(path, inner, where, depth + 1)
+    elif not isinstance(value, _PLAIN):
+        raise _error(path, f"has a {type(value).__name__} in {where}")
+
+
+def _check_tensors(path: Path, state: Any) -> None:
+    import torch
+
+    if not isinstance(state, dict) or not state:
+        raise _error(path, "has an empty or wrong state_dict")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise _error(path, f"has a {type(tensor).__name__} under {name!r} in its state_dict")
+        if tensor.layout != torch.strided or not _is_stored(tensor):
+            raise _error(path, f"has the tensor {name} of shape {tuple(tensor.shape)} without its values")
+
+
+def _is_stored(tensor: Tensor) -> bool:
+    """Whether every element has a place of its own; strides can make terabytes of a single number."""
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _error(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} {what}. A checkpoint as Lightning writes it was expected. Fetch it again, or check the path."
+    )

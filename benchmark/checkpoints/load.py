@@ -1,0 +1,251 @@
+"""Reads any checkpoint into the same shape, builds its model, and fills models with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark import registry, tasks
+from benchmark.checkpoints.lightning import read_lightning
+from benchmark.checkpoints.manifest import Manifest, describes_itself, from_metadata
+from benchmark.contracts import Inputs, ModelSpec
+from benchmark.data.preprocess import Preprocess
+from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
+from benchmark.io import sha256_file
+from benchmark.settings import as_dict, override
+from benchmark.weights import read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from benchmark.contracts.torch_model import TorchModel
+
+RELEASED_SUFFIX = ".ckpt"
+_SPARE_ELEMENTS = 100_000_000  # that a model may have beyond its checkpoint (the other stage's part)
+_SPARE_TENSORS = 10_000
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory."""
+
+    path: Path
+    manifest: Manifest
+    state: Mapping[str, Tensor]  # under our names; a released checkpoint has been converted
+
+    def build(self) -> TorchModel:
+        """The model with these weights. What only pre-training needs, or only prediction, may be left random."""
+        spec = registry.model_spec(self.manifest.model)
+        _blueprint(self.path, spec, self.manifest, self.state)  # refuses sizes that the file does not hold
+        model: TorchModel = _torch_model(spec, self.manifest)
+        fill(model, self)
+        return model
+
+    def save(self, path: Path) -> None:
+        """Write it as safetensors with its manifest, atomically."""
+        write_safetensors(path, self.state, self.manifest.metadata())
+
+
+def open_checkpoint(path: Path, model: str | None = None) -> Checkpoint:
+    """A checkpoint of ours, or a released one (.ckpt), which needs its `model` named. Raises CheckpointError."""
+    if path.suffix == RELEASED_SUFFIX:
+        return _open_released(path, model)
+    state, metadata = read_safetensors(path)
+    manifest = from_metadata(path, metadata)
+    if model is not None and registry.canonical(model) != registry.canonical(manifest.model):
+        raise CheckpointError(
+            f"{path} is a checkpoint of {manifest.model}. One of {model} was expected. Type --model {manifest.model}."
+        )
+    return Checkpoint(path, manifest, state)
+
+
+def fill(model: TorchModel, checkpoint: Checkpoint) -> None:
+    """Load all that the checkpoint's stage has: nothing else may be missing, unknown or misshaped."""
+    own = model.state_dict(keep_vars=True)
+    backbone, decoder = (_names(own, modules) for modules in (model.backbone(), model.pretraining_only()))
+    needed = backbone | decoder if checkpoint.manifest.stage == "pretrain" else set(own) - decoder
+    _check(checkpoint, {k: tuple(v.shape) for k, v in own.items()}, needed)
+    model.load_state_dict(dict(checkpoint.state), strict=False)
+
+
+def load_backbone(
+    model: TorchModel, path: Path, spec: ModelSpec, model_config: Any, preprocess: Preprocess
+) -> dict[str, Any]:
+    """Load only the backbone's weights for a run; returns what its record says of them.
+
+    The checkpoint may be of any stage, ours or released. Raises CheckpointError where its backbone or its feature
+    columns are not those of the run, and says what to type.
+    """
+    if path.suffix != RELEASED_SUFFIX:
+        state, metadata = read_safetensors(path)
+        if not describes_itself(metadata):  # weights without a description: names and shapes decide
+            model.load_backbone(path)
+            return {}
+        checkpoint = Checkpoint(path, from_metadata(path, metadata), state)
+    else:
+        checkpoint = open_checkpoint(path, spec.name)
+    _check_pair(checkpoint, spec, model_config, preprocess)
+    own = model.state_dict(keep_vars=True)
+    wanted = _names(own, model.backbone())
+    found = replace(checkpoint, state={k: v for k, v in checkpoint.state.items() if k in wanted})
+    _check(found, {k: tuple(own[k].shape) for k in wanted}, wanted)
+    model.load_state_dict(dict(found.state), strict=False)
+    return {"stage": checkpoint.manifest.stage, "origin": dict(checkpoint.manifest.origin)}
+
+
+def _open_released(path: Path, model: str | None) -> Checkpoint:
+    if model is None:
+        raise CheckpointError(
+            f"{path} does not name its model in a way that may be looked up. The model's name was expected. Type "
+            f"--model polarmae, for example."
+        )
+    spec = registry.model_spec(model)
+    if spec.import_released is None:
+        raise CheckpointError(
+            f"{spec.name} cannot read released checkpoints such as {path}. A .safetensors file of ours was expected. "
+            f"Choose another --model, or another file."
+        )
+    released = read_lightning(path)
+    try:
+        imported = spec.import_released(released)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    settings = as_dict(override(Preprocess(), imported.preprocess, "preprocess"))
+    manifest = Manifest(
+        model=spec.name,
+        stage=imported.stage,
+        task=imported.task,
+        task_version=tasks.task(imported.task).version,
+        model_config=as_dict(imported.model_config),
+        preprocess=settings,
+        frame=asdict(imported.frame),
+        batch_size=imported.batch_size,
+        origin={"released": path.name, "sha256": sha256_file(path)},
+        training=imported.training,
+    )
+    shapes = _blueprint(path, spec, manifest, released.state)
+    try:
+        state = imported.convert(shapes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(path, manifest, state)
+
+
+def _torch_model(spec: ModelSpec, manifest: Manifest) -> Any:
+    from benchmark.contracts.torch_model import TorchModel
+
+    config = override(spec.config(), manifest.model_config, "model")
+    inputs = Inputs(tuple(manifest.the_preprocess().columns), manifest.the_frame())
+    model = spec.build(config, inputs, manifest.the_task())
+    if not isinstance(model, TorchModel):
+        raise CheckpointError(
+            f"{spec.name} is not a torch model. A checkpoint of a torch model was expected. Score it with `python -m "
+            f"benchmark transfer RECORD`."
+        )
+    return model
+
+
+def _blueprint(path: Path, spec: ModelSpec, manifest: Manifest, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's state dict without storage, so that a file cannot ask for more memory than it has itself."""
+    import torch
+
+    limit = sum(t.numel() for t in held.values()) + _SPARE_ELEMENTS
+    try:
+        with _no_more_than(limit, len(held) + _SPARE_TENSORS), torch.device("meta"):
+            state: dict[str, Tensor] = _torch_model(spec, manifest).state_dict()
+    except _TooLargeError as error:
+        raise CheckpointError(
+            f"{path} describes a model far larger than the file. The sizes of its own tensors were expected. Fetch the "
+            f"checkpoint again."
+        ) from error
+    except BenchmarkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return state
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+@contextmanager
+def _no_more_than(n_elements: int, n_tensors: int) -> Iterator[None]:
+    """Stop the building of modules that register more parameters than this. Not for several threads at once."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    left = [n_elements, n_tensors]
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        left[0] -= 0 if parameter is None else parameter.numel()
+        left[1] -= 1
+        if min(left) < 0:
+            raise _TooLargeError
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _names(own: Mapping[str, Any], modules: Any) -> set[str]:
+    """Those of a state dict's names that belong to some of the model's modules."""
+    ids = {id(t) for m in modules for t in (*m.parameters(), *m.buffers())}
+    return {k for k, v in own.items() if id(v) in ids}
+
+
+def _check(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], needed: set[str]) -> None:
+    state = checkpoint.state
+    missing, unknown = sorted(needed - set(state)), sorted(set(state) - set(shapes))
+    misshaped = [
+        f"{k} is {tuple(v.shape)}, not {shapes[k]}"
+        for k, v in sorted(state.items())
+        if k in shapes and tuple(v.shape) != shapes[k]
+    ]
+    for bad, what in ((missing, "lacks"), (unknown, "holds unknown"), (misshaped, "has misshaped")):
+        if bad:
+            raise CheckpointError(
+                f"The checkpoint {checkpoint.path} {what} {len(bad)} tensors (first: {bad[0]}). Those of a "
+                f"{checkpoint.manifest.model} with the checkpoint's configuration were expected. Type `python -m "
+                f"benchmark checkpoint info {checkpoint.path}`."
+            )
+
+
+def _check_pair(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, preprocess: Preprocess) -> None:
+    """The run's model computes with these weights what the checkpoint's did. Raises CheckpointError."""
+    manifest = checkpoint.manifest
+    if registry.canonical(manifest.model) != registry.canonical(spec.name):
+        raise CheckpointError(
+            f"{checkpoint.path} is a checkpoint of {manifest.model}. One of {spec.name} was expected. Type --model "
+            f"{manifest.model}."
+        )
+    theirs = {f"preprocess.{k}": v for k, v in manifest.preprocess.items() if k in ("columns", "log_eps_mev")}
+    ours = {f"preprocess.{k}": v for k, v in as_dict(preprocess).items()}
+    theirs |= {f"model.{k}": v for k, v in manifest.model_config.items() if k in spec.backbone_config}
+    ours |= {f"model.{k}": v for k, v in as_dict(model_config).items()}
+    different = [k for k, v in theirs.items() if ours.get(k) != v]
+    if not different:
+        return
+    values = ", ".join(f"{k}={_text(theirs[k])} and not {_text(ours.get(k))}" for k in different[:3])
+    more = f" and {len(different) - 3} more settings" if len(different) > 3 else ""
+    raise CheckpointError(
+        f"{checkpoint.path} was made with {values}{more}. The run's own model was expected. Type "
+        f"{_closest(spec, theirs)}."
+    )
+
+
+def _closest(spec: ModelSpec, theirs: Mapping[str, Any]) -> str:
+    """The preset and the --set options that give these settings, with as few of the latter as possible."""
+    options = {}
+    for name, preset in spec.presets.items():
+        given = {f"model.{k}": v for k, v in as_dict(override(spec.config(), preset.model, "model")).items()}
+        given |= {f"preprocess.{k}": v for k, v in as_dict(Preprocess()).items()}
+        options[name] = [f"--set {k}={_text(v)}" for k, v in theirs.items() if given.get(k) != v]
+    best = min(options, key=lambda name: len(options[name]))
+    return " ".join([f"--preset {best}", *options[best]])
+
+
+def _text(value: Any) -> str:
+    return ",".join(str(v) for v in value) if isinstance(value, list) else str(value)

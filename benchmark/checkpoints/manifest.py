@@ -1,0 +1,108 @@
+"""What a checkpoint of ours says of itself, in the metadata of its safetensors file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from benchmark import tasks
+from benchmark.contracts import Frame, Task
+from benchmark.data.preprocess import Preprocess
+from benchmark.environment import versions
+from benchmark.errors import BenchmarkError, CheckpointError
+from benchmark.settings import as_dict, override
+
+FORMAT = "particlebench checkpoint"
+FORMAT_VERSION = 1
+STAGES = ("pretrain", "finetune")
+_MAX_BATCH = 1_000_000
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that is needed to build the model and to feed it; texts in the file, JSON where they are nested."""
+
+    model: str  # registry name
+    stage: str  # pretrain: its head is untrained or absent; finetune: it predicts
+    task: str
+    task_version: int
+    model_config: Mapping[str, Any]
+    preprocess: Mapping[str, Any]  # fields of `Preprocess`; `columns` are the model's feature columns
+    frame: Mapping[str, Any]  # fields of `Frame`: how the model normalises coordinates
+    batch_size: int  # events per batch when it is scored
+    origin: Mapping[str, Any]  # fingerprint of the run, or name and sha256 of the released file
+    training: Mapping[str, Any] = field(default_factory=dict)  # preset, mode, labels, draw, seed, dataset: where known
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def metadata(self) -> dict[str, str]:
+        """As safetensors keeps it: names and texts."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        texts = {k: v if isinstance(v, str) else json.dumps(as_dict(v), sort_keys=True) for k, v in values.items()}
+        return {"format": FORMAT, "format_version": str(FORMAT_VERSION), **texts}
+
+    def the_task(self) -> Task:
+        """The task of the head. Raises CheckpointError for one whose counting has changed since."""
+        task = tasks.task(self.task)
+        if task.version != self.task_version:
+            raise CheckpointError(
+                f"The checkpoint's task {self.task} has version {self.task_version}. Version {task.version} was "
+                f"expected. Use the release of particlebench that wrote it ({self.versions.get('particlebench')})."
+            )
+        return task
+
+    def the_frame(self) -> Frame:
+        """The detector's frame."""
+        values = dict(self.frame)
+        return Frame(tuple(values["centre"]), values["scale"], tuple(values["extent"]), values["unit"])
+
+    def the_preprocess(self) -> Preprocess:
+        """Cuts and feature columns."""
+        return override(Preprocess(), self.preprocess, "preprocess")
+
+
+def describes_itself(metadata: Mapping[str, str]) -> bool:
+    """Whether a safetensors file has a manifest; weights of earlier versions have none."""
+    return metadata.get("format") == FORMAT
+
+
+def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
+    """The manifest of a file. Raises CheckpointError where it is absent, of a newer format, or damaged."""
+    if not describes_itself(metadata):
+        raise CheckpointError(
+            f"{path} does not say which model it is of. A checkpoint with its configuration in it was expected. Score "
+            f"older weights with `python -m benchmark transfer RECORD --weights {path}`."
+        )
+    version = metadata.get("format_version", "")
+    if version != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f"{path} has the checkpoint format {version!r}. Format {FORMAT_VERSION} was expected. Update particlebench."
+        )
+    try:
+        values = {f.name: _value(f.type, metadata[f.name]) for f in fields(Manifest)}
+        manifest = Manifest(**values)
+        if manifest.stage not in STAGES:
+            raise ValueError(f"{manifest.stage[:40]!r} is no stage")
+        manifest.the_preprocess()
+        manifest.the_frame()
+    except (KeyError, ValueError, TypeError, BenchmarkError) as error:
+        raise CheckpointError(
+            f"{path} has a damaged description ({type(error).__name__}: {error}). The one that was written was "
+            f"expected. Fetch or make the checkpoint again."
+        ) from error
+    return manifest
+
+
+def _value(kind: Any, text: str) -> Any:
+    """A field from its text; `kind` is the annotation as written."""
+    if kind == "str":
+        return text
+    value = json.loads(text)
+    fits = (
+        1 <= value <= _MAX_BATCH if kind == "int" and type(value) is int else isinstance(value, dict) and kind != "int"
+    )
+    if not fits:
+        raise ValueError(f"{text[:40]} does not fit")
+    return value
