@@ -22,12 +22,14 @@ def n_masked(n_tokens: int, ratio: float) -> int:
     return int(ratio * n_tokens + 1e-9)
 
 
-def random_mask(lengths: Sequence[int], ratio: float, device: torch.device) -> Tensor:
-    """(T,) bool, True for hidden tokens: `n_masked` of each event, uniformly, from torch's global generator."""
+def random_mask(
+    lengths: Sequence[int], ratio: float, device: torch.device, generator: torch.Generator | None = None
+) -> Tensor:
+    """(T,) bool, True for hidden tokens: `n_masked` of each event, uniformly; without a generator from torch's own."""
     parts = []
     for length in lengths:
         mask = torch.zeros(length, dtype=torch.bool)
-        mask[torch.randperm(length)[: n_masked(length, ratio)]] = True
+        mask[torch.randperm(length, generator=generator)[: n_masked(length, ratio)]] = True
         parts.append(mask)
     return torch.cat(parts).to(device)
 
@@ -58,44 +60,59 @@ def _take(points: Tensor, index: Tensor) -> Tensor:
 class EnergyInfill(nn.Module):
     """Energies of a hidden group's points from their positions and the decoder's view of the group (section 3.4)."""
 
-    def __init__(self, width: int, n_slots: int, widths: tuple[int, int, int], channel: int) -> None:
+    def __init__(self, shape: MiniPointNet, width: int, channel: int) -> None:
         super().__init__()
         self.channel = channel  # of a member's inputs, that holds the log energy
-        self.shape = MiniPointNet(3, widths, width, n_slots)
-        self.energy = nn.Linear(2 * width, n_slots)
+        self.shape = shape  # of a group from its points' positions, (H, D)
+        self.energy = nn.Linear(2 * width, shape.n_slots)
+
+    def by_slot(self, decoded: Tensor, target: Tokens) -> Tensor:
+        """(H, K) log energies of the slots of the hidden tokens `target`, decoder outputs (H, D)."""
+        shape, _ = self.shape(target.inputs[:, :3], target.token, target.slot, target.sizes)
+        energies: Tensor = self.energy(torch.cat([shape.to(decoded.dtype), decoded], dim=1))
+        return energies
 
     def forward(self, decoded: Tensor, target: Tokens) -> Tensor:
         """Mean squared error over all points of the hidden tokens, decoder outputs (H, D)."""
-        shape, _ = self.shape(target.inputs[:, :3], target.token, target.slot, target.sizes)
-        by_slot = self.energy(torch.cat([shape.to(decoded.dtype), decoded], dim=1))  # (H, K)
-        return functional.mse_loss(by_slot[target.token, target.slot].float(), target.inputs[:, self.channel])
+        found = self.by_slot(decoded, target)[target.token, target.slot]
+        return functional.mse_loss(found.float(), target.inputs[:, self.channel])
 
 
 class MaskedDecoder(nn.Module):
     """Everything that only pre-training uses: mask token, decoder, reconstruction and energy heads."""
 
     def __init__(
-        self, width: int, transformer: Transformer, n_slots: int, n_channels: int, infill: EnergyInfill | None
-    ) -> None:
+        self, width: int, transformer: Transformer, norm: nn.Module, n_slots: int, n_channels: int,
+        infill: EnergyInfill | None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.n_slots, self.n_channels = n_slots, n_channels
         self.mask_token = nn.Parameter(torch.empty(width))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         self.transformer = transformer
-        self.norm = nn.LayerNorm(width)
+        self.norm = norm
         self.points = nn.Linear(width, n_slots * n_channels)
         self.infill = infill
 
-    def forward(self, visible: Tensor, hidden: Tensor, positions: Tensor, tokens: Tokens) -> Tensor:
+    def forward(
+        self, visible: Tensor, hidden: Tensor, positions: Tensor, tokens: Tokens, always_drop: bool = False
+    ) -> Tensor:
         """Decoder outputs of the hidden tokens, (H, D).
 
         visible (V, D) encoder outputs of the tokens not in `hidden` (T,); positions (T, D) of all.
         """
         filled = self.mask_token.to(visible.dtype).expand(len(hidden), -1).clone()
         filled[~hidden] = visible
-        decoded = self.transformer(filled, positions, tokens.lengths, tokens.event)[-1]
+        return self.normed(self.transformer(filled, positions, tokens.lengths, tokens.event, always_drop)[-1], hidden)
+
+    def normed(self, decoded: Tensor, hidden: Tensor) -> Tensor:
+        """The final norm, of the hidden tokens alone: it acts on each by itself."""
         outputs: Tensor = self.norm(decoded[hidden])
         return outputs
+
+    def reconstruct(self, decoded: Tensor) -> Tensor:
+        """(H, K, C) predicted members of the hidden tokens, decoder outputs (H, D)."""
+        return self.points(decoded).float().view(len(decoded), self.n_slots, self.n_channels)
 
     def losses(self, decoded: Tensor, target: Tokens) -> dict[str, Tensor]:
         """Reconstruction losses of the hidden tokens `target` from their decoder outputs (H, D)."""
@@ -103,8 +120,7 @@ class MaskedDecoder(nn.Module):
         if len(target) == 0:
             return {"chamfer": zero, "energy": zero} if self.infill else {"chamfer": zero}
         true, mask = target.padded_members()
-        predicted = self.points(decoded).float().view(len(target), self.n_slots, self.n_channels)
-        losses = {"chamfer": chamfer_per_group(predicted, true, mask).mean()}
+        losses = {"chamfer": chamfer_per_group(self.reconstruct(decoded), true, mask).mean()}
         if self.infill is not None:
             losses["energy"] = self.infill(decoded, target)
         return losses

@@ -7,6 +7,7 @@ time and no part in norms or maxima.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,22 +64,26 @@ def order_code(n_slots: int, width: int) -> Tensor:
 class MiniPointNet(nn.Module):
     """Two shared perceptrons with a maximum after each; the first maximum is joined to every point in between.
 
-    With `n_slots`, the order in which a group's points were sampled is added to their features before the first
-    maximum: the variant behind the energy decoder, whose outputs belong to slots.
+    `ordered` adds the order in which a group's points were sampled, a slot of `n_slots` each, to their features before
+    the first maximum: the variant behind the energy decoder, whose outputs belong to slots.
     """
 
+    batch_norm: ClassVar[type[RowBatchNorm]] = RowBatchNorm
     code: Tensor
 
-    def __init__(self, n_in: int, widths: tuple[int, int, int], n_out: int, n_slots: int = 0) -> None:
+    def __init__(
+        self, n_in: int, widths: tuple[int, int, int], n_out: int, n_slots: int, ordered: bool = False
+    ) -> None:
         super().__init__()
         first, second, third = widths
-        self.first = nn.Sequential(nn.Linear(n_in, first, bias=False), RowBatchNorm(first), nn.ReLU())
+        self.n_slots = n_slots
+        self.first = nn.Sequential(nn.Linear(n_in, first, bias=False), self.batch_norm(first), nn.ReLU())
         self.lift = nn.Linear(first, second)
-        self.order = nn.Sequential(nn.Linear(second, second), nn.ReLU()) if n_slots else None
-        if n_slots:
+        self.order = nn.Sequential(nn.Linear(second, second), nn.ReLU()) if ordered else None
+        if ordered:
             self.register_buffer("code", order_code(n_slots, second), persistent=False)
         self.mix = nn.Linear(2 * second, third, bias=False)  # acts on [maximum of the group, point]
-        self.second = nn.Sequential(RowBatchNorm(third), nn.ReLU(), nn.Linear(third, n_out))
+        self.second = nn.Sequential(self.batch_norm(third), nn.ReLU(), nn.Linear(third, n_out))
 
     def forward(self, inputs: Tensor, token: Tensor, slot: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """inputs (M, n_in), token and slot (M,), sizes (T,) -> (T, n_out), maxima of the (M, n_out) also returned."""

@@ -22,19 +22,22 @@ def interpolate(features: Tensor, to_points: Interpolation) -> Tensor:
 class SegmentationHead(nn.Module):
     """Scores of points from interpolated token features, the points' own inputs, and the event's maximum and mean."""
 
-    def __init__(self, width: int, n_own: int, hidden: tuple[int, int], n_outputs: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, n_own: int, hidden: tuple[int, int], n_outputs: int, dropout: float,
+        batch_norm: type[RowBatchNorm] = RowBatchNorm,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.n_own = n_own
         self.enter = nn.Linear(n_own + width, width, bias=False)  # acts on [own inputs, token features]
         self.lift = nn.Sequential(
-            RowBatchNorm(width), nn.ReLU(),
-            nn.Linear(width, width, bias=False), RowBatchNorm(width), nn.ReLU(),
+            batch_norm(width), nn.ReLU(),
+            nn.Linear(width, width, bias=False), batch_norm(width), nn.ReLU(),
         )  # fmt: skip
         first, second = hidden
         self.join = nn.Linear(3 * width, first, bias=False)  # acts on [maximum, mean, point]
         self.score = nn.Sequential(
-            RowBatchNorm(first), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(first, second, bias=False), RowBatchNorm(second), nn.ReLU(),
+            batch_norm(first), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(first, second, bias=False), batch_norm(second), nn.ReLU(),
             nn.Linear(second, n_outputs),
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ class Tokens:
     lengths: tuple[int, ...]  # tokens of each event, sum T
     event: Tensor  # (T,) int64 event of each token
     centres: Tensor  # (T, 3) normalised coordinates
+    centre: Tensor  # (T,) int64 row of each centre in the batch
     sizes: Tensor  # (T,) int64 members of each token, sum M
     token: Tensor  # (M,) int64 token of each member
     point: Tensor  # (M,) int64 row of each member in the batch
@@ -47,6 +48,7 @@ class Tokens:
             lengths=tuple(lengths.tolist()),
             event=self.event[chosen],
             centres=self.centres[chosen],
+            centre=self.centre[chosen],
             sizes=self.sizes[chosen],
             token=renumbered[self.token[member]],
             point=self.point[member],
@@ -70,13 +72,23 @@ class Interpolation(NamedTuple):
     weights: Tensor  # (N, k), they sum to 1
 
 
-def group_points(batch: PointBatch, columns: tuple[str, ...], config: GroupingConfig) -> Tokens:
-    """Group every event of a batch; `columns` name the features that go with a point into its token."""
-    coords, offsets = _as_numpy(batch.coords), _as_numpy(batch.offsets)
+def group_points(
+    batch: PointBatch, columns: tuple[str, ...], config: GroupingConfig, as_published: bool = False
+) -> Tokens:
+    """Group every event of a batch; `columns` name the features that go with a point into its token.
+
+    `config` is in the unit of the batch's coordinates, where lattice ties are exact, and an event's points are taken
+    in their canonical order. `as_published` takes them as stored, and everything in normalised coordinates, whose
+    rounding then decides the ties.
+    """
+    used = batch.normalised_coords if as_published else batch.coords
+    coords, offsets = _as_numpy(used), _as_numpy(batch.offsets)
     feats = _as_numpy(batch.feats)
     centres, members, sizes, slots, lengths = [], [], [], [], []
     for begin, end in pairwise(offsets):
-        order = begin + canonical_order(coords[begin:end], feats[begin:end])
+        order = np.arange(begin, end)
+        if not as_published:
+            order = begin + canonical_order(coords[begin:end], feats[begin:end])
         groups = group_event(coords[order], config)
         centres.append(order[groups.centres])
         members.append(order[groups.indices[groups.mask]])
@@ -88,13 +100,14 @@ def group_points(batch: PointBatch, columns: tuple[str, ...], config: GroupingCo
         torch.from_numpy(np.concatenate(p)).to(device) for p in (members, centres, sizes, slots)
     )
     token = torch.repeat_interleave(torch.arange(len(size), device=device), size)
-    offset = (batch.coords[rows] - batch.coords[centre[token]]) / config.radius
+    offset = (used[rows] - used[centre[token]]) / config.radius
     features = [batch.column(name)[rows, None] for name in columns]
     event = torch.repeat_interleave(torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device))
     return Tokens(
         lengths=tuple(lengths),
         event=event,
         centres=batch.normalised_coords[centre],
+        centre=centre,
         sizes=size,
         token=token,
         point=rows,
@@ -104,10 +117,11 @@ def group_points(batch: PointBatch, columns: tuple[str, ...], config: GroupingCo
     )
 
 
-def interpolate_points(batch: PointBatch, tokens: Tokens, k: int) -> Interpolation:
+def interpolate_points(batch: PointBatch, tokens: Tokens, k: int, missing_at: float = float("inf")) -> Interpolation:
     """The `k` token centres nearest to each point, weighted by inverse squared distance (PointNet++, section 3.4).
 
-    An event with fewer tokens uses those it has. Distances are in normalised coordinates.
+    An event with fewer tokens uses those it has: a missing one is its first token, at the squared distance
+    `missing_at`. Distances are in normalised coordinates.
     """
     points, centres = _as_numpy(batch.normalised_coords), _as_numpy(tokens.centres)
     indices = np.empty((len(points), k), dtype=np.int64)
@@ -116,7 +130,7 @@ def interpolate_points(batch: PointBatch, tokens: Tokens, k: int) -> Interpolati
     for (begin, end), length in zip(pairwise(offsets), tokens.lengths, strict=True):
         found, distance = k_nearest(points[begin:end], centres[first : first + length], k)
         indices[begin:end] = np.maximum(found, 0) + first
-        squared[begin:end] = distance
+        squared[begin:end] = np.where(found < 0, missing_at, distance)
         first += length
     return Interpolation(*(torch.from_numpy(a).to(batch.coords.device) for a in (indices, inverse_weights(squared))))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 LONGEST_WAVE = 2.0  # normalised units: the diameter of the unit ball that holds the detector
+PADDED_SHARE = 1.25  # events are attended to together while the longest has at most so many times the shortest's tokens
 
 
 class PositionEmbedding(nn.Module):
@@ -53,17 +55,31 @@ def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dr
 
 
 def attend_padded(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
-    """The same as `attend`, over all events at once."""
+    """The same as `attend`, over events of similar length at once, so that little of the work is padding."""
     n_tokens = torch.tensor(lengths, device=query.device)
     present = torch.arange(max(lengths), device=query.device) < n_tokens[:, None]  # (B, longest)
+    dense = query.new_zeros(3, *present.shape, *query.shape[1:])
+    for i, rows in enumerate((query, key, value)):
+        dense[i, present] = rows
+    mixed = query.new_empty(dense.shape[1:])
+    for bucket in similar_lengths(lengths):
+        longest = max(lengths[i] for i in bucket)
+        index = torch.tensor(bucket, device=query.device)
+        q, k, v = dense[:, index, :longest].transpose(2, 3)
+        found = _attention(q, k, v, dropout, present[index, None, None, :longest])
+        mixed[index, :longest] = found.transpose(1, 2)
+    return mixed[present]
 
-    def pad(rows: Tensor) -> Tensor:
-        dense = rows.new_zeros(*present.shape, *rows.shape[1:])
-        dense[present] = rows
-        return dense.transpose(1, 2)
 
-    mixed = _attention(pad(query), pad(key), pad(value), dropout, present[:, None, None, :])
-    return mixed.transpose(1, 2)[present]
+def similar_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices of `lengths` in buckets, longest first, each with lengths within a factor PADDED_SHARE."""
+    buckets: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if buckets and lengths[buckets[-1][0]] <= PADDED_SHARE * lengths[i]:
+            buckets[-1].append(i)
+        else:
+            buckets.append([i])
+    return buckets
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, mask: Tensor | None = None) -> Tensor:
@@ -73,28 +89,40 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, mask: 
 class Block(nn.Module):
     """Pre-norm attention and perceptron, each with stochastic depth per event."""
 
+    norm: ClassVar[type[nn.Module]] = nn.LayerNorm
+
     def __init__(self, width: int, n_heads: int, mlp_ratio: float, attention_dropout: float, drop_path: float) -> None:
         super().__init__()
         hidden = int(width * mlp_ratio)
         self.n_heads = n_heads
         self.attention_dropout = attention_dropout
         self.drop_path = drop_path
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = self.norm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = self.norm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, tokens: Tensor, lengths: Sequence[int], event: Tensor) -> Tensor:
-        """tokens (T, D) of events with `lengths`, `event` (T,) -> (T, D)."""
-        tokens = tokens + self._dropped(self._attention(self.norm1(tokens), lengths), len(lengths), event)
+    def forward(self, tokens: Tensor, lengths: Sequence[int], event: Tensor, always_drop: bool = False) -> Tensor:
+        """tokens (T, D) of events with `lengths`, `event` (T,) -> (T, D).
+
+        `always_drop` keeps the dropout of attention on in evaluation.
+        """
+        dropout = self.attention_dropout if self.training or always_drop else 0.0
+        query, key, value = self._heads(tokens)
+        attended = self.project(attend(query, key, value, lengths, dropout).flatten(1))
+        tokens = tokens + self._dropped(attended, len(lengths), event)
         return tokens + self._dropped(self.mlp(self.norm2(tokens)), len(lengths), event)
 
-    def _attention(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
-        query, key, value = self.qkv(tokens).unflatten(1, (3, self.n_heads, -1)).unbind(1)
-        dropout = self.attention_dropout if self.training else 0.0
-        projected: Tensor = self.project(attend(query, key, value, lengths, dropout).flatten(1))
-        return projected
+    def attention(self, tokens: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+        """Attention weights (heads, n, n) inside each event, given the block's inputs (T, D); rows sum to 1."""
+        query, key, _ = (rows.split(list(lengths)) for rows in self._heads(tokens))
+        scale = query[0].shape[2] ** -0.5
+        return [(torch.einsum("qhd,khd->hqk", q, k) * scale).softmax(2) for q, k in zip(query, key, strict=True)]
+
+    def _heads(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each (T, heads, d)."""
+        return self.qkv(self.norm1(tokens)).unflatten(1, (3, self.n_heads, -1)).unbind(1)
 
     def _dropped(self, branch: Tensor, n_events: int, event: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:
@@ -107,18 +135,21 @@ class Transformer(nn.Module):
     """`depth` blocks; returns the output of every one. Stochastic depth rises linearly to `drop_path`."""
 
     def __init__(
-        self, width: int, depth: int, n_heads: int, mlp_ratio: float, attention_dropout: float, drop_path: float
-    ) -> None:
+        self, width: int, depth: int, n_heads: int, mlp_ratio: float, attention_dropout: float, drop_path: float,
+        block: type[Block] = Block,
+    ) -> None:  # fmt: skip
         super().__init__()
         rates = torch.linspace(0, drop_path, depth).tolist()
-        self.blocks = nn.ModuleList(Block(width, n_heads, mlp_ratio, attention_dropout, rate) for rate in rates)
+        self.blocks = nn.ModuleList(block(width, n_heads, mlp_ratio, attention_dropout, rate) for rate in rates)
         self.apply(_initialise)
 
-    def forward(self, tokens: Tensor, positions: Tensor, lengths: Sequence[int], event: Tensor) -> list[Tensor]:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, lengths: Sequence[int], event: Tensor, always_drop: bool = False
+    ) -> list[Tensor]:
         """tokens and positions (T, D) -> the (T, D) output of each block, before the next addition of positions."""
         outputs = []
         for block in self.blocks:
-            tokens = block(tokens + positions, lengths, event)
+            tokens = block(tokens + positions, lengths, event, always_drop)
             outputs.append(tokens)
         return outputs
 

@@ -13,7 +13,8 @@ from benchmark.models._masking import chamfer_per_group, n_masked, random_mask
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm, joined_linear, max_per_token
 from benchmark.models._tokens import group_points, interpolate_points, inverse_weights
 from benchmark.models._vit import attend, attend_padded
-from benchmark.models.polarmae import SPEC, PolarMAE, PolarMAEConfig
+from benchmark.models._masked_autoencoder import MaskedAutoencoder
+from benchmark.models.polarmae import SPEC, PolarMAEConfig
 from benchmark.ops.grouping import GroupingConfig
 from benchmark.settings import override
 from benchmark.tasks import LARTPC_SEGMENTATION
@@ -44,13 +45,13 @@ def event(seed: int, n_points: int = 250) -> PointBatch:
     )
 
 
-def model(seed: int = 0, **changes) -> PolarMAE:
+def model(seed: int = 0, **changes) -> MaskedAutoencoder:
     torch.manual_seed(seed)
     config = override(PolarMAEConfig(), {**SPEC.presets["tiny"].model, **changes}, "model")
     return SPEC.build(config, INPUTS, LARTPC_SEGMENTATION)
 
 
-def scores(net: PolarMAE, *events: PointBatch) -> list[np.ndarray]:
+def scores(net: MaskedAutoencoder, *events: PointBatch) -> list[np.ndarray]:
     batch = concatenate(events)
     return np.split(net.predict(batch), batch.offsets[1:-1])
 
@@ -219,10 +220,10 @@ def test_joined_linear_equals_concatenation():
     )
 
 
-@pytest.mark.parametrize("n_slots", [0, 8])
-def test_mini_pointnet_equals_its_layers_written_out(n_slots):
+@pytest.mark.parametrize("ordered", [False, True])
+def test_mini_pointnet_equals_its_layers_written_out(ordered):
     torch.manual_seed(0)
-    net = MiniPointNet(4, (8, 16, 12), 6, n_slots).eval()
+    net = MiniPointNet(4, (8, 16, 12), 6, 8, ordered).eval()
     sizes = torch.tensor([3, 1, 5])
     token = torch.repeat_interleave(torch.arange(3), sizes)
     slot = torch.cat([torch.arange(n) for n in sizes])
@@ -231,7 +232,7 @@ def test_mini_pointnet_equals_its_layers_written_out(n_slots):
     assert torch.equal(max_per_token(members, sizes), found)
     for group in range(3):
         local = net.lift(net.first(inputs[token == group]))
-        if n_slots:
+        if ordered:
             local = local + net.order(net.code[: sizes[group]])
         joined = torch.cat([local.amax(0).expand(len(local), -1), local], 1)
         assert torch.allclose(found[group], net.second(net.mix(joined)).amax(0), atol=1e-6)

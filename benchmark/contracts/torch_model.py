@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ class TorchModel(nn.Module, Model):
     A subclass sets `self.task` (done by this constructor), implements `forward(batch) -> scores` with (N, n_outputs)
     for a point task or (B, n_outputs) for an event task, and, for self-supervision, `pretrain_loss` and `backbone`.
     """
+
+    # In modes `peft` and `frozen`; False keeps a fixed backbone's dropout and running statistics as in training.
+    keeps_frozen_backbone_in_evaluation: ClassVar[bool] = True
 
     def __init__(self, task: Task) -> None:
         super().__init__()

@@ -1,0 +1,154 @@
+"""What the published implementation computes differently from its paper, for released checkpoints and their numbers.
+
+Facts of DeepLearnPhysics/PoLAr-MAE at 2fd3b80. Each class below replaces one piece of the clean model; the names and
+shapes of parameters are the same. Padding itself still does not exist here: what empty slots do to a result is added
+as the constants that they contribute. Initialisation needs nothing of its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.contracts import Inputs, PointBatch, Task
+from benchmark.models._masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderConfig
+from benchmark.models._masking import MaskedDecoder
+from benchmark.models._point_embedding import MOMENTUM, MiniPointNet, RowBatchNorm, joined_linear, max_per_token
+from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
+from benchmark.models._vit import Block
+from benchmark.ops.grouping import GroupingConfig
+
+MAX_NEIGHBOURS = 256  # of a candidate in C-NMS, and of a ball before it is thinned: the first by index
+
+
+class BatchScalarNorm(nn.Module):
+    """One mean and one deviation over all tokens and channels of the batch, where the paper has LayerNorm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(T, D) tokens of all events, only those that take part."""
+        return scalar_normalised(tokens) * self.weight + self.bias
+
+
+def scalar_normalised(tokens: Tensor) -> Tensor:
+    """(T, D) minus the mean of all its numbers, over their standard deviation."""
+    tiny = 1e-4 if tokens.dtype == torch.float16 else 1e-13
+    centred = tokens - tokens.mean()
+    return centred / ((centred.square().mean() + tiny).sqrt() + tiny)
+
+
+class PlainBatchNorm(RowBatchNorm):
+    """A single row in training has no exception: it is normalised with itself, and becomes the bias."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(M, C) -> (M, C), in single precision."""
+        if not self.training or len(rows) != 1:
+            return super().forward(rows)
+        with torch.no_grad():
+            self.running_mean.lerp_(rows[0].float(), MOMENTUM)
+            self.running_var.mul_(1 - MOMENTUM)
+        return rows.float() * 0 * self.weight + self.bias
+
+
+class PaddedMiniPointNet(MiniPointNet):
+    """Empty slots enter both maxima. After a masked batch norm such a slot holds the norm's bias, in every group."""
+
+    batch_norm = PlainBatchNorm
+
+    def forward(self, inputs: Tensor, token: Tensor, slot: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """As in the clean one, and always in single precision."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            codes = None if self.order is None else self.order(self.code)
+            local = self.lift(self.first(inputs.float()))  # (M, second)
+            if codes is not None:
+                local = local + codes[slot]
+            pooled = torch.maximum(max_per_token(local, sizes), self._empty_from(codes)[sizes])
+            members = self.second(joined_linear(self.mix, pooled, token, local))
+            empty = self.second[2](functional.relu(self.second[0].bias))  # (n_out,)
+            padded = (sizes < self.n_slots)[:, None]
+            largest = max_per_token(members, sizes)
+            return torch.where(padded, torch.maximum(largest, empty), largest), members
+
+    def _empty_from(self, codes: Tensor | None) -> Tensor:
+        """(K + 1, second): row n is the maximum over the slots n, ..., K - 1 where they are empty."""
+        empty = self.lift(functional.relu(self.first[1].bias))
+        slots = empty.expand(self.n_slots, -1) if codes is None else empty + codes
+        from_slot = slots.flip(0).cummax(0).values.flip(0)
+        return torch.cat([from_slot, from_slot.new_full((1, from_slot.shape[1]), -torch.inf)])
+
+
+class TokenDropBlock(Block):
+    """Norms over the whole batch, and stochastic depth that drops tokens, not events."""
+
+    norm = BatchScalarNorm
+
+    def _dropped(self, branch: Tensor, n_events: int, event: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        kept = torch.rand(len(branch), 1, device=branch.device) >= self.drop_path
+        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)
+
+
+class WholeNormDecoder(MaskedDecoder):
+    """The final norm's statistics are those of all tokens, hidden and visible."""
+
+    def normed(self, decoded: Tensor, hidden: Tensor) -> Tensor:
+        """(T, D) decoder outputs -> (H, D) of the hidden tokens."""
+        outputs: Tensor = self.norm(decoded)[hidden]
+        return outputs
+
+
+class ReferenceAutoencoder(MaskedAutoencoder):
+    """The published implementation's numbers: an event's scores depend on the rest of its batch."""
+
+    mini_pointnet = PaddedMiniPointNet
+    block = TokenDropBlock
+    decoder_type = WholeNormDecoder
+    batch_norm = PlainBatchNorm
+    # Only where the published configurations ask for fused attention, which drops always: pre-training and its probe.
+    # Set `attention_dropout` to 0 for deterministic features.
+    drops_in_evaluation = True
+    keeps_frozen_backbone_in_evaluation = False
+
+    def __init__(self, config: MaskedAutoencoderConfig, inputs: Inputs, task: Task, energy_weight: float = 0.0) -> None:
+        super().__init__(config, inputs, task, energy_weight)
+        self._grown_to: int | None = None  # the context length after the first batch that exceeds the configured one
+
+    def tokens(self, batch: PointBatch) -> Tokens:
+        """Groups in the stored order of points; the first batch with too many groups raises the limit to its own."""
+        c = self.config
+        radius = c.group_radius * batch.frame.scale
+        caps = {"max_candidate_neighbours": MAX_NEIGHBOURS, "max_ball": MAX_NEIGHBOURS}
+        grouping = GroupingConfig(radius, c.overlap, c.group_points, self._grown_to, "first", **caps)
+        tokens = group_points(batch, self.columns, grouping, as_published=True)
+        if self._grown_to is None and max(tokens.lengths) > c.max_tokens:
+            self._grown_to = max(tokens.lengths)
+        return tokens
+
+    def encode_visible(self, tokens: Tokens, hidden: Tensor) -> Tensor:
+        """All tokens are embedded, so the hidden ones enter the embedding's norms, and the visible ones encoded."""
+        embedded, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
+        seen = tokens.select(~hidden)
+        positions = self.position(seen.centres)
+        layers = self.encoder(embedded[~hidden], positions, seen.lengths, seen.event, self.drops_in_evaluation)
+        last: Tensor = layers[-1]
+        return last
+
+    def normalised(self, layer: Tensor) -> Tensor:
+        """One block's outputs (T, D) over the deviation of all of them."""
+        return scalar_normalised(layer)
+
+    def interpolation(self, batch: PointBatch, tokens: Tokens) -> Interpolation:
+        """Missing neighbours are the event's first token at no distance, so they outweigh those there are."""
+        return interpolate_points(batch, tokens, self.config.upsample_neighbours, missing_at=0.0)
+
+
+def build(config: MaskedAutoencoderConfig, inputs: Inputs, task: Task, energy_weight: float) -> MaskedAutoencoder:
+    """A model with random weights, of the configured behaviour."""
+    made = ReferenceAutoencoder if config.behaviour == "reference" else MaskedAutoencoder
+    return made(config, inputs, task, energy_weight)
