@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmark import registry, tasks
 from benchmark.budget import parse_labels
@@ -20,6 +20,7 @@ from benchmark.settings import as_dict, override, parse_assignments
 
 DEFAULT_TASK = "lartpc-segmentation"
 DEFAULT_DATASET = "lartpc-sim"
+PROBE_MODES = ("frozen", "scratch")  # of tasks at the level of tokens
 PRESET_ALIASES = {"small": "default"}  # another name -> the one in records
 
 
@@ -54,6 +55,21 @@ class PretrainConfig(TrainConfig):
 
 
 @dataclass(frozen=True)
+class ProbeConfig:
+    """A linear probe of frozen tokens; what each protocol does is said in `benchmark.probe`."""
+
+    c: float = 0.005  # of the linear SVM: a smaller one regularises more
+    components: int = 128  # principal components of the features, at most
+    max_tokens: int = 15_000  # training tokens at most; and scored ones, under `published`
+    protocol: Literal["clean", "published"] = "clean"
+
+    def __post_init__(self) -> None:
+        for name in ("c", "components", "max_tokens"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"probe.{name}={getattr(self, name)} is not possible. More than 0 was expected.")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """What is run. Equal configurations on equal data and code have equal fingerprints."""
 
@@ -74,6 +90,7 @@ class RunConfig:
     pretrain_optim: OptimConfig | None = None
     checkpoint: str | None = None  # path of pre-trained weights given by the user, instead of pre-training
     checkpoint_sha256: str | None = None
+    probe: ProbeConfig | None = None  # only of tasks at the level of tokens, which train nothing else
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -106,23 +123,25 @@ def resolve(request: Request) -> RunConfig:
     spec = registry.model_spec(request.model)
     preset_name = preset_called(request.preset)
     preset = _preset(spec, preset_name)
-    mode = _mode(spec, request.mode)
     dataset = request.dataset or DEFAULT_DATASET
     data_spec = registry.dataset_spec(dataset)
     _check_pair(spec, data_spec, task)
+    mode = _mode(spec, request.mode, task)
     for name, number in (("draw", request.draw), ("seed", request.seed)):
         if number < 0:
             raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
     pretrains = spec.pretrains and mode != "scratch"
-    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains)
+    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
     _apply(sections, request.assignments)
+    _check_protocol(sections.get("probe"), labels)
     return RunConfig(
         task=task, dataset=data_spec.info.name, model=spec.name, preset=preset_name, labels=labels, mode=mode,
         draw=request.draw, seed=request.seed, checkpoint=request.checkpoint,
         checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains), data=sections["data"],
         preprocess=sections["preprocess"],
-        model_config=sections["model"], optim=sections["optim"], train=sections["train"],
+        model_config=sections["model"], optim=sections.get("optim", OptimConfig()), train=sections["train"],
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
+        probe=sections.get("probe"),
     )  # fmt: skip
 
 
@@ -130,11 +149,11 @@ def data_assignments(request: Request) -> tuple[str, ...]:
     """Those of the user's assignments that change the data, and so concern every model that is compared on it."""
     spec = registry.model_spec(request.model)
     data_spec = registry.dataset_spec(request.dataset or DEFAULT_DATASET)
-    mode = _mode(spec, request.mode)
+    task = tasks.task(request.task)
+    mode = _mode(spec, request.mode, task)
     preset_name = preset_called(request.preset)
-    sections = _sections(
-        spec, data_spec, _preset(spec, preset_name), preset_name, mode, spec.pretrains and mode != "scratch"
-    )
+    preset, pretrains = _preset(spec, preset_name), spec.pretrains and mode != "scratch"
+    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
     located = {_locate(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()}
     return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
 
@@ -162,7 +181,7 @@ def fingerprint(config: RunConfig, data_revision: str, code: str, device: str, p
 
 
 def _sections(
-    spec: ModelSpec, data_spec: DatasetSpec, preset: Preset, preset_name: str, mode: str, pretrains: bool
+    spec: ModelSpec, data_spec: DatasetSpec, preset: Preset, preset_name: str, mode: str, pretrains: bool, task: Task
 ) -> dict[str, Any]:
     """Every section of settings that `--set section.key=value` can reach, with the preset's values in it."""
     model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(mode, {})}, "model")
@@ -182,6 +201,9 @@ def _sections(
     if pretrains:
         sections["pretrain"] = pretrain
         sections["pretrain_optim"] = override(OptimConfig(), preset.pretrain_optim, "pretrain_optim")
+    if task.level == "token":
+        del sections["optim"]
+        sections["probe"] = ProbeConfig()
     return sections
 
 
@@ -223,9 +245,9 @@ def _preset(spec: ModelSpec, name: str) -> Preset:
     return spec.presets[name]
 
 
-def _mode(spec: ModelSpec, mode: str | None) -> str:
+def _mode(spec: ModelSpec, mode: str | None, task: Task) -> str:
     if mode is None:
-        return "fft" if spec.pretrains else "scratch"
+        return ("frozen" if task.level == "token" else "fft") if spec.pretrains else "scratch"
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES, "Correct --mode.")
     if mode != "scratch" and not spec.pretrains:
@@ -233,7 +255,20 @@ def _mode(spec: ModelSpec, mode: str | None) -> str:
             f"--mode {mode} needs pre-training, which {spec.name} does not have. Only --mode scratch fits. "
             f"Leave --mode out."
         )
+    if task.level == "token" and mode not in PROBE_MODES:
+        raise ConfigError(
+            f"--mode {mode} trains the model, which {task.name} does not. --mode frozen (the pre-trained encoder) or "
+            f"--mode scratch (a random one, for comparison) was expected. Leave --mode out."
+        )
     return mode
+
+
+def _check_protocol(probe: ProbeConfig | None, labels: int | None) -> None:
+    if probe is not None and probe.protocol == "published" and labels is not None:
+        raise ConfigError(
+            f"--labels {labels} does not fit probe.protocol=published, which takes the first {probe.max_tokens} tokens "
+            f"of the training split. The whole split was expected. Type --labels all."
+        )
 
 
 def _checkpoint_sha256(checkpoint: str | None, pretrains: bool) -> str | None:
@@ -251,13 +286,18 @@ def _checkpoint_sha256(checkpoint: str | None, pretrains: bool) -> str | None:
     return sha256_file(Path(checkpoint))
 
 
+def can_do(spec: ModelSpec, task: Task) -> bool:
+    """Whether a model does tasks of this kind at all."""
+    return task.data in spec.data and task.level in spec.levels and task.kind in spec.kinds
+
+
 def _check_pair(spec: ModelSpec, data_spec: DatasetSpec, task: Task) -> None:
     if task.name not in data_spec.info.tasks:
         raise ConfigError(
             f"The dataset {data_spec.info.name} has no labels for {task.name}. One of its own tasks was expected "
             f"({', '.join(data_spec.info.tasks)}). Correct --task or --dataset."
         )
-    if task.data not in spec.data or task.level not in spec.levels or task.kind not in spec.kinds:
+    if not can_do(spec, task):
         raise ConfigError(
             f"{spec.name} cannot do {task.name} ({task.level}-level {task.kind} on {task.data}). A model for this kind "
             f"of task was expected. Type `python -m benchmark list models`."
