@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ def _make(
     weights = folder / "weights.safetensors"
     model.save(weights, {"fingerprint": name, "stage": "pretrain"})
     wall = round(time.monotonic() - started, 2)
-    record = {"fingerprint": name, "wall_s": wall, **asdict(report), "weights_sha256": sha256_file(weights)}
+    record = {"fingerprint": name, "wall_s": wall, **report.facts(), "weights_sha256": sha256_file(weights)}
     atomic_write_json(folder / "training.json", record)
     forget_states(folder)
     return record

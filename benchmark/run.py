@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,7 +177,7 @@ def _train(
         folder=folder, title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume,
         deadline=deadline,
     )  # fmt: skip
-    return {**asdict(report), "pretraining": pretraining}
+    return {**report.facts(), "pretraining": pretraining}
 
 
 def now() -> str:

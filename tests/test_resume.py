@@ -34,15 +34,15 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 import torch
 torch.set_num_threads(1)
-from benchmark.training import fit
+from benchmark.training import callbacks
 from synthetic import execute, request
-original = fit._States.on_train_batch_end
+original = callbacks.States.on_train_batch_end
 def wait(self, trainer, module, *rest):
     original(self, trainer, module, *rest)
     if trainer.global_step == {stop} and module.stage == {stage!r}:
         print("waiting", flush=True)
         time.sleep(600)
-fit._States.on_train_batch_end = wait
+callbacks.States.on_train_batch_end = wait
 execute(Path({data!r}), Path({folder!r}), request({model!r}, *{steps!r}))
 """
 
@@ -244,16 +244,16 @@ def test_a_full_disk_in_mid_training_is_one_sentence_and_the_last_state_stays(da
     import errno
 
     from benchmark.cli import main
-    from benchmark.training import fit as module
+    from benchmark.training import callbacks as module
 
-    original = module._States.on_train_batch_end
+    original = module.States.on_train_batch_end
 
     def full(self, trainer, *rest):
         if trainer.global_step == 5:
             raise OSError(errno.ENOSPC, "No space left on device", "state")
         original(self, trainer, *rest)
 
-    monkeypatch.setattr(module._States, "on_train_batch_end", full)
+    monkeypatch.setattr(module.States, "on_train_batch_end", full)
     monkeypatch.chdir(tmp_path)
     typed = ["run", "--model", "pointnet", "--preset", "tiny", "--labels", "6", "--dataset", "pilarnet-m"]
     typed += ["--data", str(data), "--set", "train.steps=9", "--set", "train.checkpoint_every=2", "--threads", "1"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
+from benchmark.processes import processes
 from benchmark.seeding import seed_from
 
 
@@ -41,23 +42,41 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.model, self.optim, self.n_steps, self.seed, self.stage = model, optim, n_steps, seed, stage
         self.frozen = list(model.backbone()) if frozen else []
-        unused = list(model.pretraining_only()) if stage == "finetune" else []
-        for module in (*self.frozen, *unused):
+        self.processes = processes()
+        for module in self.frozen:
             module.requires_grad_(False)
+        for parameter in _unused(model, stage):
+            parameter.requires_grad_(False)
 
-    def training_step(self, batch: PointBatch, index: int) -> Tensor:
-        """Loss of one batch. The generators are seeded by the step, so a resumed run draws the same numbers."""
-        torch.manual_seed(seed_from("training step", self.stage, self.seed, self.global_step))
+    def training_step(self, batch: PointBatch, index: int) -> dict[str, Any]:
+        """Loss of one batch, its parts, the learning rate. Seeded by the step: a resumed run draws the same numbers."""
+        others = (self.processes.rank,) if self.processes.rank else ()
+        torch.manual_seed(seed_from("training step", self.stage, self.seed, self.global_step, *others))
         for module in self.frozen if self.model.keeps_frozen_backbone_in_evaluation else ():
             module.eval()
         if self.stage == "pretrain":
             loss, parts = self.model.pretrain_loss(batch)
-            self.log_dict({f"{self.stage}/{k}": v.detach() for k, v in parts.items()}, batch_size=batch.n_events)
         else:
-            loss = self.model.loss(batch, self.model(batch))
-        self.log(f"{self.stage}/loss", loss.detach(), batch_size=batch.n_events)
-        self.log(f"{self.stage}/lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
-        return loss
+            loss, parts = self.model.loss(batch, self.model(batch)), {}
+        if self.processes.n > 1:
+            weight = self._weight(batch)
+            loss, parts = loss * weight, {name: part * weight for name, part in parts.items()}
+        shared = {"batch_size": batch.n_events, "sync_dist": self.processes.n > 1}
+        self.log_dict({f"{self.stage}/{name}": part.detach() for name, part in parts.items()}, **shared)
+        self.log(f"{self.stage}/loss", loss.detach(), **shared)
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.log(f"{self.stage}/lr", rate)
+        return {"loss": loss, "parts": {name: part.detach() for name, part in parts.items()}, "lr": rate}
+
+    def _weight(self, batch: PointBatch) -> Tensor:
+        """Number of processes x this one's share of the points.
+
+        The mean over processes of losses so weighted is, for a loss that is a mean over points, that of the whole batch.
+        """
+        points = torch.tensor(float(batch.n_points), device=self.device)
+        every = points.clone()
+        torch.distributed.all_reduce(every)
+        return points * self.processes.n / every
 
     def configure_optimizers(self) -> Any:
         """AdamW, a smaller rate for pre-trained weights where asked for, and a schedule per step."""
@@ -85,3 +104,15 @@ class Training(lightning.LightningModule):
     def transfer_batch_to_device(self, batch: PointBatch, device: torch.device, index: int) -> PointBatch:
         """Batches know how to move themselves."""
         return batch.to_torch(device)
+
+
+def _unused(model: TorchModel, stage: str) -> list[nn.Parameter]:
+    """Parameters that a stage's loss does not depend on: the decoder in fine-tuning, the head in pre-training.
+
+    Several processes wait for the gradient of every parameter that is not fixed.
+    """
+    pretraining_only = [p for module in model.pretraining_only() for p in module.parameters()]
+    if stage == "finetune":
+        return pretraining_only
+    used = {id(p) for p in pretraining_only} | {id(p) for module in model.backbone() for p in module.parameters()}
+    return [p for p in model.parameters() if used and id(p) not in used]

@@ -1,0 +1,204 @@
+"""What happens between the steps of training: states to resume from, numbers for the record, scores by a probe."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from benchmark.contracts.torch_model import TorchModel
+from benchmark.errors import BenchmarkError, CheckpointError
+from benchmark.processes import from_first, processes
+from benchmark.progress import Bar, progress
+
+Probe = Callable[[TorchModel], Mapping[str, float]]
+MAX_POINTS = 200  # of a history in a record
+
+
+class States(Callback):
+    """Saves training states: every so many steps, after the last one, when the time is over. Keeps the latest two."""
+
+    def __init__(self, folder: Path, every: int, n_steps: int, deadline: float | None) -> None:
+        self.folder, self.every, self.n_steps, self.deadline = folder, every, n_steps, deadline
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """After every step. All processes stop together."""
+        step = trainer.global_step
+        if self.deadline is not None:
+            over = time.monotonic() >= self.deadline
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(over, all=False)
+        if step % self.every == 0 or step == self.n_steps or trainer.should_stop:
+            trainer.save_checkpoint(self.folder / f"step={step:08d}.ckpt")  # the first process writes
+            if processes().first:
+                for path in states_in(self.folder)[:-2]:
+                    path.unlink(missing_ok=True)
+
+
+class Watch(Callback):
+    """Shows progress and keeps what each step gave, over interruptions too."""
+
+    def __init__(self, n_steps: int, title: str) -> None:
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+        self.series: dict[str, list[float]] = {}  # the loss's parts, the learning rate
+        self.earlier_s = 0.0  # time of the steps before a resume
+        self._started = time.monotonic()
+        self._progress: Any = progress(title, n_steps) if processes().first else nullcontext(_Silent())
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+        self._bar: Bar = self._progress.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.__exit__(*error)
+
+    @property
+    def wall_s(self) -> float:
+        """Time of all steps, probes included."""
+        return self.earlier_s + time.monotonic() - self._started
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        """Norm of the gradient, before clipping."""
+        grads = [p.grad for p in module.parameters() if p.grad is not None]
+        norms = torch.nn.utils.get_total_norm(grads) if hasattr(torch.nn.utils, "get_total_norm") else _norm(grads)
+        self.norms.append(float(norms))
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """Numbers of the step, means over the processes. Raises BenchmarkError where the loss is no longer a number."""
+        values = {"loss": outputs["loss"], **outputs["parts"]}
+        means = {name: float(trainer.strategy.reduce(v.detach(), reduce_op="mean")) for name, v in values.items()}
+        self.losses.append(means.pop("loss"))
+        for name, value in (*means.items(), ("lr", outputs["lr"])):
+            self.series.setdefault(name, []).append(value)
+        if not math.isfinite(self.losses[-1]):
+            raise BenchmarkError(
+                f"The training loss is {self.losses[-1]} at step {trainer.global_step}. A finite one was expected. "
+                f"Lower the learning rate, for example with --set optim.lr=1e-4."
+            )
+        self._bar.update(trainer.global_step, f"loss {self.losses[-1]:.4f}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a state keeps."""
+        return {"losses": self.losses, "norms": self.norms, "series": self.series, "wall_s": self.wall_s}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.losses, self.norms = list(state["losses"]), list(state["norms"])
+        self.series = {name: list(values) for name, values in state["series"].items()}
+        self.earlier_s, self._started = state["wall_s"], time.monotonic()
+
+    def history(self) -> dict[str, list[float]]:
+        """At most MAX_POINTS numbers per curve: means over equal stretches of steps, `step` is a stretch's last."""
+        edges = np.unique(np.linspace(0, len(self.losses), min(len(self.losses), MAX_POINTS) + 1).round().astype(int))
+        curves = {"loss": self.losses, **self.series}
+        thinned = {n: [float(np.mean(v[a:b])) for a, b in pairwise(edges)] for n, v in curves.items()}
+        return {"step": [int(e) for e in edges[1:]], **thinned}
+
+
+class Probing(Callback):
+    """Scores the model before the first step, every so many steps, and after the last one, without disturbing it."""
+
+    def __init__(self, probe: Probe, every: int, n_steps: int) -> None:
+        self.probe, self.every, self.n_steps = probe, every, n_steps
+        self.history: list[dict[str, Any]] = []
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Random weights are the curve's first point."""
+        if trainer.global_step == 0:
+            self._ask(trainer, module)
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """After every step."""
+        if trainer.global_step % self.every == 0 or trainer.global_step == self.n_steps:
+            self._ask(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a state keeps."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.history = list(state["history"])
+
+    def _ask(self, trainer: Any, module: Any) -> None:
+        def ask() -> dict[str, float]:
+            with undisturbed(module.model):
+                return {name: float(value) for name, value in self.probe(module.model).items()}
+
+        scores = from_first(ask)
+        finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
+        self.history.append({"step": trainer.global_step, **finite})
+        for logger in trainer.loggers:
+            logger.log_metrics({f"probe/{name}": value for name, value in scores.items()}, trainer.global_step)
+
+
+@contextmanager
+def undisturbed(model: torch.nn.Module) -> Iterator[None]:
+    """Whatever the block does to the model's modes and to the generators of torch and numpy is undone after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    numpy_state = np.random.get_state()
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(gpus), torch.no_grad():
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        for module, training in modes:
+            module.training = training
+
+
+def last_state(folder: Path) -> Path | None:
+    """The latest training state in a folder that can be read, if there is one. Damaged ones are deleted, and named."""
+    for path in reversed(states_in(folder)):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except (
+            Exception
+        ) as error:  # torch names damage in many ways: EOFError, RuntimeError, UnpicklingError, KeyError ...
+            print(
+                f"{path} is damaged ({type(error).__name__}): training goes on from an earlier state", file=sys.stderr
+            )
+            path.unlink(missing_ok=True)
+        else:
+            return path
+    return None
+
+
+def forget_states(folder: Path) -> None:
+    """Delete the training states of a folder: what they led to is kept elsewhere, or not wanted."""
+    for path in states_in(folder):
+        path.unlink(missing_ok=True)
+
+
+def states_in(folder: Path) -> list[Path]:
+    """The training states of a folder, by step."""
+    return sorted(folder.glob("step=*.ckpt"), key=step_of)
+
+
+def step_of(state: Path) -> int:
+    """Steps done in a state. Raises CheckpointError for a name of another form."""
+    try:
+        return int(state.stem.removeprefix("step="))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{state} is not one of the suite's training states. `step=<number>.ckpt` was expected. Delete it."
+        ) from error
+
+
+class _Silent:
+    def update(self, done: int, note: str = "") -> None:
+        """The first process shows progress for all."""
+
+
+def _norm(grads: list[torch.Tensor]) -> torch.Tensor:
+    total: torch.Tensor = torch.stack([g.norm() for g in grads]).norm()
+    return total
