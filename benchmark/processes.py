@@ -41,18 +41,18 @@ class Processes:
 
 def processes() -> Processes:
     """From the environment that torchrun (WORLD_SIZE ...) or srun (SLURM_STEP_NUM_TASKS ...) gives each process."""
-    found = os.environ
-    if "RANK" in found and int(found.get("WORLD_SIZE", "1")) > 1:
-        n = int(found["WORLD_SIZE"])
-        return Processes(
-            int(found["RANK"]), n, int(found.get("LOCAL_RANK", "0")), int(found.get("LOCAL_WORLD_SIZE", n))
-        )
-    if (
-        "SLURM_PROCID" in found and int(found.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    ):  # a step of srun, not the batch script
-        n, n_machines = int(found["SLURM_STEP_NUM_TASKS"]), int(found.get("SLURM_STEP_NUM_NODES", "1"))
-        return Processes(int(found["SLURM_PROCID"]), n, int(found.get("SLURM_LOCALID", "0")), n // n_machines)
+    n = _number("WORLD_SIZE", 1)
+    if "RANK" in os.environ and n > 1:
+        return Processes(_number("RANK", 0), n, _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", n))
+    n = _number("SLURM_STEP_NUM_TASKS", 1)  # of a step of srun; a batch script has none
+    if n > 1:
+        n_machines = _number("SLURM_STEP_NUM_NODES", 1)
+        return Processes(_number("SLURM_PROCID", 0), n, _number("SLURM_LOCALID", 0), n // n_machines)
     return Processes()
+
+
+def _number(name: str, otherwise: int) -> int:
+    return int(os.environ.get(name, otherwise))
 
 
 def join(device: str) -> Processes:
@@ -113,7 +113,7 @@ def after_first() -> Iterator[None]:
 def _say_as_torchrun_does(own: Processes) -> None:
     """Lightning and torch read these variables; srun gives the same facts under other names."""
     if "MASTER_ADDR" not in os.environ:
-        from lightning.fabric.plugins.environments import SLURMEnvironment
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         cluster = SLURMEnvironment(auto_requeue=False)
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)

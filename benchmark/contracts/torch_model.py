@@ -84,12 +84,32 @@ class TorchModel(nn.Module, Model):
     def load_backbone(self, path: Path) -> Mapping[str, str]:
         """Read only the backbone's weights from a (pre-training) checkpoint of the same architecture."""
         state, metadata = read_safetensors(path)
-        owned = {id(t) for m in self.backbone() for t in (*m.parameters(), *m.buffers())}
-        own = {k: v for k, v in self.state_dict(keep_vars=True).items() if id(v) in owned}
+        own = self._state_of(self.backbone())
         wanted = {k: v for k, v in state.items() if k in own}
         self._check(path, wanted, own)
         self.load_state_dict(wanted, strict=False)
         return metadata
+
+    def save_pretrained(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write what pre-training gives: the backbone and what only pre-training uses, without the head."""
+        write_safetensors(path, self._pretrained_state(), {"model": type(self).__name__, **metadata})
+
+    def load_pretrained(self, path: Path) -> Mapping[str, str]:
+        """Read what `save_pretrained` wrote, strictly. The head, which such files lack, stays as it is."""
+        state, metadata = read_safetensors(path)
+        own = self._pretrained_state()
+        head = set(self.state_dict()) - set(own)
+        wanted = {k: v for k, v in state.items() if k not in head}
+        self._check(path, wanted, own)
+        self.load_state_dict(wanted, strict=False)
+        return metadata
+
+    def _pretrained_state(self) -> dict[str, Tensor]:
+        return self._state_of((*self.backbone(), *self.pretraining_only()))
+
+    def _state_of(self, modules: Iterable[nn.Module]) -> dict[str, Tensor]:
+        owned = {id(t) for m in modules for t in (*m.parameters(), *m.buffers())}
+        return {k: v for k, v in self.state_dict(keep_vars=True).items() if id(v) in owned}
 
     def _check(self, path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Any]) -> None:
         missing = sorted(set(expected) - set(found))

@@ -61,9 +61,8 @@ class Training(lightning.LightningModule):
         if self.processes.n > 1:
             weight = self._weight(batch)
             loss, parts = loss * weight, {name: part * weight for name, part in parts.items()}
-        shared = {"batch_size": batch.n_events, "sync_dist": self.processes.n > 1}
-        self.log_dict({f"{self.stage}/{name}": part.detach() for name, part in parts.items()}, **shared)
-        self.log(f"{self.stage}/loss", loss.detach(), **shared)
+        values = {f"{self.stage}/{name}": value.detach() for name, value in (*parts.items(), ("loss", loss))}
+        self.log_dict(values, batch_size=batch.n_events, sync_dist=self.processes.n > 1)
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log(f"{self.stage}/lr", rate)
         return {"loss": loss, "parts": {name: part.detach() for name, part in parts.items()}, "lr": rate}
@@ -71,7 +70,7 @@ class Training(lightning.LightningModule):
     def _weight(self, batch: PointBatch) -> Tensor:
         """Number of processes x this one's share of the points.
 
-        The mean over processes of losses so weighted is, for a loss that is a mean over points, that of the whole batch.
+        For a loss that is a mean over points, the processes' mean of losses so weighted is that of the whole batch.
         """
         points = torch.tensor(float(batch.n_points), device=self.device)
         every = points.clone()
