@@ -7,10 +7,12 @@ Pang et al., arXiv 2203.06604, as set up for particle trajectories by Young, Jwa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from benchmark.contracts import Inputs, ModelSpec, Task
 from benchmark.models._masked_autoencoder import PRESETS, MaskedAutoencoder, MaskedAutoencoderConfig
 from benchmark.models._reference import build as build_autoencoder
+from benchmark.models._released_settings import BACKBONE, import_released
 
 
 @dataclass(frozen=True)
@@ -32,5 +34,7 @@ SPEC = ModelSpec(
     levels=("point", "token"),
     pretrains=True,
     mode_overrides={"frozen": {"head": "linear"}},
+    backbone_config=BACKBONE,
+    import_released=partial(import_released, config=PointMAEConfig, with_energy=False),
     reference="arXiv:2203.06604; arXiv:2502.02558, section 4.1, tables 5 to 7",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,7 @@ class Checkpoint:
 
     def build(self) -> TorchModel:
         """The model with these weights. What only pre-training needs, or only prediction, may be left random."""
-        spec = registry.model_spec(self.manifest.model)
-        _blueprint(self.path, spec, self.manifest, self.state)  # refuses sizes that the file does not hold
-        model: TorchModel = _torch_model(spec, self.manifest)
+        model = _bounded_model(self.path, self.manifest, self.state)
         fill(model, self)
         return model
 
@@ -121,14 +119,14 @@ def _open_released(path: Path, model: str | None) -> Checkpoint:
         task_version=tasks.task(imported.task).version,
         model_config=as_dict(imported.model_config),
         preprocess=settings,
-        frame=asdict(imported.frame),
+        frame=as_dict(imported.frame),
         batch_size=imported.batch_size,
         origin={"released": path.name, "sha256": sha256_file(path)},
         training=imported.training,
     )
-    shapes = _blueprint(path, spec, manifest, released.state)
+    like = _bounded_model(path, manifest, released.state)
     try:
-        state = imported.convert(shapes)
+        state = imported.convert(like.state_dict())
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return Checkpoint(path, manifest, state)
@@ -148,22 +146,23 @@ def _torch_model(spec: ModelSpec, manifest: Manifest) -> Any:
     return model
 
 
-def _blueprint(path: Path, spec: ModelSpec, manifest: Manifest, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's state dict without storage, so that a file cannot ask for more memory than it has itself."""
+def _bounded_model(path: Path, manifest: Manifest, held: Mapping[str, Tensor]) -> TorchModel:
+    """The manifest's model with random weights, unless it is far larger than the file that asks for it."""
     import torch
 
+    spec = registry.model_spec(manifest.model)
     limit = sum(t.numel() for t in held.values()) + _SPARE_ELEMENTS
     try:
-        with _no_more_than(limit, len(held) + _SPARE_TENSORS), torch.device("meta"):
-            state: dict[str, Tensor] = _torch_model(spec, manifest).state_dict()
-    except _TooLargeError as error:
+        with _no_more_than(limit, len(held) + _SPARE_TENSORS), torch.random.fork_rng(devices=[]):
+            model: TorchModel = _torch_model(spec, manifest)
+    except (_TooLargeError, RuntimeError, MemoryError) as error:  # torch's own errors: no memory, impossible shapes
         raise CheckpointError(
-            f"{path} describes a model far larger than the file. The sizes of its own tensors were expected. Fetch the "
-            f"checkpoint again."
+            f"{path} describes a model that does not fit the file. The sizes of its own tensors were expected. Fetch "
+            f"the checkpoint again."
         ) from error
     except BenchmarkError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return state
+    return model
 
 
 class _TooLargeError(Exception):

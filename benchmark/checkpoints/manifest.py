@@ -19,6 +19,7 @@ FORMAT = "particlebench checkpoint"
 FORMAT_VERSION = 1
 STAGES = ("pretrain", "finetune")
 _MAX_BATCH = 1_000_000
+_MAX_SIZE = 1_000_000  # of a width, depth ... of a model: what a file may make its reader allocate
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
         manifest = Manifest(**values)
         if manifest.stage not in STAGES:
             raise ValueError(f"{manifest.stage[:40]!r} is no stage")
+        if _largest(manifest.model_config) > _MAX_SIZE:
+            raise ValueError(f"a size of the model is above {_MAX_SIZE}")
         manifest.the_preprocess()
         manifest.the_frame()
     except (KeyError, ValueError, TypeError, BenchmarkError) as error:
@@ -106,3 +109,10 @@ def _value(kind: Any, text: str) -> Any:
     if not fits:
         raise ValueError(f"{text[:40]} does not fit")
     return value
+
+
+def _largest(value: Any) -> float:
+    """The largest number among nested settings, by size."""
+    if isinstance(value, Mapping | list):
+        return max((_largest(v) for v in (value.values() if isinstance(value, Mapping) else value)), default=0.0)
+    return abs(value) if isinstance(value, int | float) else 0.0
