@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from benchmark.contracts import Model, PointBatch, Task
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError
 from benchmark.metrics.bootstrap import intervals
+from benchmark.metrics.paper_protocol import mean_over_batches
 from benchmark.metrics.segmentation import confusion, report, scores_from_counts
 from benchmark.progress import progress
 
@@ -21,8 +22,10 @@ class Evaluation:
     """Metrics with intervals, and the additive counts per event, in the order of the set's event ids."""
 
     metrics: dict[str, Any]  # score -> {value, low, high}
-    counts: np.ndarray  # (n_events, C, C) int64, [true, predicted]
+    counts: np.ndarray  # (n_events, ...) int64; (C, C) of a class per row, [true, predicted]
     wall_s: float  # prediction alone
+    details: dict[str, Any] = field(default_factory=dict)  # what else a record says of how this was scored
+    events: dict[str, int] = field(default_factory=dict)  # counts of events that replace those known beforehand
 
 
 def evaluate(model: Model, events: EventSet, batch_size: int, rng: np.random.Generator) -> Evaluation:
@@ -42,6 +45,8 @@ def evaluate(model: Model, events: EventSet, batch_size: int, rng: np.random.Gen
             done += batch.n_events
             bar.update(done)
     metrics = report(counts, task.classes, intervals(counts, scores_from_counts, rng))
+    if task.level == "point":
+        metrics["paper_protocol"] = mean_over_batches(counts)
     return Evaluation(metrics, counts, spent)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError
+from benchmark.metrics.summary import entries, macro, ratio
 
 PER_CLASS = ("precision", "recall", "f1", "iou")
 OVERALL = ("macro_precision", "macro_recall", "macro_f1", "macro_iou", "accuracy")
@@ -55,16 +56,15 @@ def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
     truth, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     occurs = truth + predicted > 0
     result = {
-        "precision": _ratio(hits, predicted, occurs),
-        "recall": _ratio(hits, truth, occurs),
-        "f1": _ratio(2 * hits, truth + predicted, occurs),
-        "iou": _ratio(hits, truth + predicted - hits, occurs),
+        "precision": ratio(hits, predicted, occurs),
+        "recall": ratio(hits, truth, occurs),
+        "f1": ratio(2 * hits, truth + predicted, occurs),
+        "iou": ratio(hits, truth + predicted - hits, occurs),
     }
-    n_occurring = occurs.sum(axis=-1)
     for name in PER_CLASS:
-        result[f"macro_{name}"] = _ratio(np.nansum(result[name], axis=-1), n_occurring, n_occurring > 0)
+        result[f"macro_{name}"] = macro(result[name], occurs)
     total = truth.sum(axis=-1)
-    result["accuracy"] = _ratio(hits.sum(axis=-1), total, total > 0)
+    result["accuracy"] = ratio(hits.sum(axis=-1), total, total > 0)
     return result
 
 
@@ -78,32 +78,12 @@ def report(
     count of a class.
     """
     total = np.asarray(counts).sum(axis=0)
-    values = scores_from_counts(total)
-
-    def entry(name: str, where: tuple[int, ...] = ()) -> dict[str, float | None]:
-        result = {"value": _plain(values[name][where])}
-        if intervals is not None:
-            low, high = intervals[name]
-            result |= {"low": _plain(low[where]), "high": _plain(high[where])}
-        return result
-
     return {
-        "overall": {name: entry(name) for name in OVERALL},
-        "per_class": {c: {name: entry(name, (i,)) for name in PER_CLASS} for i, c in enumerate(classes)},
+        **entries(scores_from_counts(total), intervals, OVERALL, PER_CLASS, classes),
         "support": {c: total[i].sum().item() for i, c in enumerate(classes)},
         "confusion": total.tolist(),
         "n_events": len(counts),
     }
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """part / whole, 0 where only `whole` is empty, NaN where the score is not defined."""
-    safe: np.ndarray = part / np.where(whole > 0, whole, 1)
-    return np.where(defined, np.where(whole > 0, safe, 0.0), np.nan)
-
-
-def _plain(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _check(

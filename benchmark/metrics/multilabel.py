@@ -1,0 +1,74 @@
+"""Scores where a token may hold several classes at once, from counts that add up over events.
+
+Every class is a yes-or-no question. The rule for empty classes is that of `benchmark.metrics.segmentation`: a class
+that is neither true nor predicted anywhere has no score and is left out of the macro mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError
+from benchmark.metrics.summary import entries, macro, ratio
+
+PER_CLASS = ("precision", "recall", "f1")
+OVERALL = ("macro_precision", "macro_recall", "macro_f1", "subset_accuracy")
+
+
+def multilabel_counts(predicted: np.ndarray, truth: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(B, C + 1, 4) int64 counts per event.
+
+    predicted, truth: (T, C) bool. offsets: (B+1,) event b owns rows offsets[b]:offsets[b+1]. Rows 0..C-1 of the counts
+    are a class each: true positives, false positives, false negatives, true negatives. The last row counts tokens:
+    those right in every class, all the others, and two zeros. Raises BenchmarkError for arrays whose shapes differ.
+    """
+    predicted, truth, offsets = np.asarray(predicted, bool), np.asarray(truth, bool), np.asarray(offsets)
+    if predicted.shape != truth.shape or offsets[-1] != len(truth):
+        raise BenchmarkError(
+            f"There are predictions of shape {predicted.shape}, labels of shape {truth.shape} and {offsets[-1]} tokens "
+            f"of events. Equal numbers were expected. Check what the model's token_features returns."
+        )
+    right = (predicted == truth).all(axis=1)
+    outcomes = np.stack([predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth], axis=-1)
+    whole = np.stack([right, ~right, np.zeros_like(right), np.zeros_like(right)], axis=-1)
+    rows = np.concatenate([outcomes, whole[:, None]], axis=1)  # (T, C + 1, 4)
+    before = np.concatenate([np.zeros_like(rows[:1], dtype=np.int64), np.cumsum(rows, axis=0, dtype=np.int64)])
+    counts: np.ndarray = before[offsets[1:]] - before[offsets[:-1]]
+    return counts
+
+
+def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Every score of (..., C + 1, 4) summed counts: PER_CLASS as (..., C), OVERALL as (...). NaN where undefined."""
+    counts = np.asarray(counts, dtype=np.float64)
+    hits, false, missed, _ = np.moveaxis(counts[..., :-1, :], -1, 0)  # (..., C) each
+    occurs = hits + false + missed > 0
+    result = {
+        "precision": ratio(hits, hits + false, occurs),
+        "recall": ratio(hits, hits + missed, occurs),
+        "f1": ratio(2 * hits, 2 * hits + false + missed, occurs),
+    }
+    for name in PER_CLASS:
+        result[f"macro_{name}"] = macro(result[name], occurs)
+    total = counts[..., -1, :].sum(axis=-1)
+    result["subset_accuracy"] = ratio(counts[..., -1, 0], total, total > 0)
+    return result
+
+
+def report(
+    counts: np.ndarray, classes: Sequence[str], intervals: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Any]:
+    """Scores of a test set as plain values, ready for a record; `support` is the number of tokens that hold a class.
+
+    counts: (B, C + 1, 4) per event. intervals: as `bootstrap.intervals` gives them for `scores_from_counts`.
+    """
+    total = np.asarray(counts).sum(axis=0)
+    return {
+        **entries(scores_from_counts(total), intervals, OVERALL, PER_CLASS, classes),
+        "support": {c: int(total[i, 0] + total[i, 2]) for i, c in enumerate(classes)},
+        "counts": {c: total[i].tolist() for i, c in enumerate(classes)},
+        "n_tokens": int(total[-1].sum()),
+        "n_events": len(counts),
+    }

@@ -1,0 +1,50 @@
+"""What every family of scores shares: one division rule, and scores as plain values for a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray) -> np.ndarray:
+    """part / whole, 0 where only `whole` is empty, NaN where the score is not defined."""
+    safe: np.ndarray = part / np.where(whole > 0, whole, 1)
+    return np.where(defined, np.where(whole > 0, safe, 0.0), np.nan)
+
+
+def macro(scores: np.ndarray, occurs: np.ndarray) -> np.ndarray:
+    """(...) mean of (..., C) scores over the classes that occur; NaN where none does."""
+    n_occurring = occurs.sum(axis=-1)
+    return ratio(np.nansum(scores, axis=-1), n_occurring, n_occurring > 0)
+
+
+def entries(
+    values: Mapping[str, np.ndarray],
+    intervals: Mapping[str, np.ndarray] | None,
+    overall: Sequence[str],
+    per_class: Sequence[str],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """Scores as a record holds them: `{"value", "low", "high"}` of each, null where undefined.
+
+    values: name -> () or (C,). intervals: name -> (2, ...) lower and upper ends, or None to leave them out.
+    """
+
+    def entry(name: str, where: tuple[int, ...] = ()) -> dict[str, float | None]:
+        result = {"value": plain(values[name][where])}
+        if intervals is not None:
+            low, high = intervals[name]
+            result |= {"low": plain(low[where]), "high": plain(high[where])}
+        return result
+
+    return {
+        "overall": {name: entry(name) for name in overall},
+        "per_class": {c: {name: entry(name, (i,)) for name in per_class} for i, c in enumerate(classes)},
+    }
+
+
+def plain(value: Any) -> float | None:
+    """A float, or None for NaN."""
+    return None if np.isnan(value) else float(value)
