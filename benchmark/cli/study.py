@@ -64,3 +64,6 @@ def _finish(study: Study, out: Path | None, events: Events | None, device: str =
     screen.print(table)
     for path in paths:
         screen.print(f"written: {path}", soft_wrap=True, highlight=False)
+
+
+from benchmark.cli import study_models  # noqa: E402, F401  (the commands of a second file)

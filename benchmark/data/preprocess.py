@@ -68,6 +68,14 @@ def log_energy(energy: np.ndarray, config: Preprocess) -> np.ndarray:
     return scaled.astype(np.float32)
 
 
+def energy_of(scaled: np.ndarray, config: Preprocess) -> np.ndarray:
+    """(N,) MeV of a log energy: the inverse of `log_energy`; values below -1 are negative energies."""
+    low = math.log10(config.log_eps_mev)
+    high = math.log10(config.log_max_mev + config.log_eps_mev)
+    energy: np.ndarray = 10.0 ** ((scaled.astype(np.float64) + 1) / 2 * (high - low) + low) - config.log_eps_mev
+    return energy
+
+
 def eligible(source: EventSource, task: Task, config: Preprocess) -> Eligible:
     """Events with at least `min_points` points in the file, of which at least one survives the cuts."""
     enough = np.flatnonzero(np.asarray(source.n_points) >= config.min_points)

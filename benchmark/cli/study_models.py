@@ -1,0 +1,92 @@
+"""`study features`, `attention`, `reconstruction`, `ablation`: what self-supervised models have learnt, in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.study import DatasetName, Folder, Out, Split, _finish, study_app
+
+if TYPE_CHECKING:
+    from benchmark.studies.encoders import Asked
+
+Model = Annotated[str, typer.Option(help="A self-supervised model on tokens (see `list models`), or path to a file.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Pre-trained weights (.safetensors) of this model and preset.")]
+PresetName = Annotated[str, typer.Option("--preset", help="Of the model; the one that the weights were made with.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")]
+Token = Annotated[int | None, typer.Option(help="Number of the token; without it, one of the largest particle.")]
+Point = Annotated[str | None, typer.Option(help="Instead of --token: the token nearest to it.", metavar="X,Y,Z")]
+Layer = Annotated[int | None, typer.Option(help="Only this layer, numbered from 0.")]
+Head = Annotated[str | None, typer.Option(help="Only this head, numbered from 0, or `mean`.")]
+MaskRatio = Annotated[float | None, typer.Option(help="Share of tokens hidden; without it, the model's own.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one setting of model or data. Repeatable.", metavar="KEY=VALUE"),
+]
+Seed = Annotated[int, typer.Option(help="Of the untrained weights, the mask, and the choice of events fitted on.")]
+EventList = Annotated[str, typer.Option("--event", help="Numbers in the split, e.g. 0 or 0,3,5-7.", metavar="LIST")]
+Event = Annotated[str, typer.Option("--event", help="Number in the split.", metavar="NUMBER")]
+FitEvents = Annotated[int, typer.Option("--fit-events", min=1, help="Training events for what is fitted, not shown.")]
+
+
+@study_app.command()
+def features(
+    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: DatasetName = "lartpc-sim",
+    data: Folder = None, split: Split = "test", event: EventList = "0-2", fit_events: FitEvents = 64,
+    debias: Annotated[bool, typer.Option(help="Subtract what a token's position alone predicts.")] = True,
+    seed: Seed = 0, device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
+) -> None:  # fmt: skip
+    """Features of tokens as colours, beside an encoder with random weights and the truth."""
+    from benchmark.studies.encoders import positions, prepare
+    from benchmark.studies.features import features_study
+
+    shown = positions(event)
+    bench = prepare(_asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_), fit_events)
+    _finish(features_study(bench, shown, debias), out, bench.choose(shown), bench.device)
+
+
+@study_app.command()
+def attention(
+    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: DatasetName = "lartpc-sim",
+    data: Folder = None, split: Split = "test", event: Event = "0",
+    token: Token = None, point: Point = None, layer: Layer = None, head: Head = None,
+    seed: Seed = 0, device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
+) -> None:  # fmt: skip
+    """What one token attends to, in every layer and head."""
+    from benchmark.studies.attention import attention_study
+    from benchmark.studies.encoders import one_position, place, prepare
+
+    position, where = one_position(event), None if point is None else place(point)
+    bench = prepare(_asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_))
+    study = attention_study(bench, position, token, where, layer, head)
+    _finish(study, out, bench.choose([position]), bench.device)
+
+
+@study_app.command()
+def reconstruction(
+    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: DatasetName = "lartpc-sim",
+    data: Folder = None, split: Split = "test", event: EventList = "0-1",
+    mask_ratio: MaskRatio = None, fit_events: FitEvents = 32, seed: Seed = 0, device: Device = "auto",
+    threads: Threads = None, set_: Set = None, out: Out = None,
+) -> None:  # fmt: skip
+    """Points that a masked autoencoder predicts for hidden tokens, and how far off they are."""
+    from benchmark.studies.encoders import positions, prepare
+    from benchmark.studies.reconstruction import reconstruction_study
+
+    shown = positions(event)
+    changes = [*(set_ or ()), *([] if mask_ratio is None else [f"model.mask_ratio={mask_ratio}"])]
+    asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, changes)
+    bench = prepare(asked, fit_events, whole=True)
+    _finish(reconstruction_study(bench, shown), out, bench.choose(shown), bench.device)
+
+
+def _asked(
+    model: str, checkpoint: Path | None, preset: str, dataset: str, data: Path | None, split: str, seed: int,
+    device: str, threads: int | None, set_: list[str] | None,
+) -> Asked:  # fmt: skip
+    from benchmark.studies.encoders import Asked
+
+    return Asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, tuple(set_ or ()))

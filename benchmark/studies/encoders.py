@@ -1,0 +1,278 @@
+"""What the studies of models share: a pre-trained and an untrained model, and their tokens of one event as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark import registry
+from benchmark.config import Request, RunConfig, resolve
+from benchmark.contracts import PointBatch, Task
+from benchmark.data.stream import event_set
+from benchmark.environment import choose_device
+from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
+from benchmark.io import sha256_file
+from benchmark.run import inputs_of, set_up_torch
+from benchmark.seeding import seed_from
+from benchmark.studies.base import Events
+
+if TYPE_CHECKING:
+    from benchmark.contracts.token_model import TokenFeatures, TokenModel
+
+N_HOVER_TOKENS = 4  # tokens of a point that its hover text names
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user typed: which model with which weights, on which events."""
+
+    model: str
+    checkpoint: Path | None = None
+    preset: str = "default"
+    dataset: str = "lartpc-sim"
+    data: Path | None = None
+    split: str = "test"
+    seed: int = 0  # of the untrained weights, the masks, and the choice of events that are fitted on
+    device: str = "auto"
+    threads: int | None = None
+    assignments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Models and events of a study."""
+
+    config: RunConfig
+    trained: TokenModel
+    untrained: TokenModel
+    events: Events  # usable events of the split, all of them
+    fitting: Events  # training events, for what is fitted and not shown
+    device: str
+    weights: dict[str, Any]  # which weights: file name, checksum, metadata
+
+    @property
+    def task(self) -> Task:
+        """What the labels mean."""
+        return self.config.task
+
+    @property
+    def unit(self) -> str:
+        """One unit of length, in a word: `voxel` of `voxel of 3 mm`."""
+        return self.events.dataset.info.frame.unit.split(" of ")[0]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result, besides the events."""
+        c = self.config
+        return {"model": c.model, "preset": c.preset, "model_config": c.as_dict()["model_config"], "seed": c.seed,
+                "weights": self.weights}  # fmt: skip
+
+    def name_of(self, position: int) -> str:
+        """How figures call an event: `test event 3`, as the user asked for it."""
+        return f"{self.events.split} event {position}"
+
+    def choose(self, positions: Sequence[int]) -> Events:
+        """The events at these positions of the split. Raises ConfigError for one that does not exist."""
+        n_events = len(self.events)
+        for position in positions:
+            if not 0 <= position < n_events:
+                raise ConfigError(
+                    f"There is no event {position}. The {self.events.split} split of {self.config.dataset} has "
+                    f"{n_events} usable events, numbered from 0. Give another --event."
+                )
+        chosen = self.events.chosen
+        return replace(self.events, chosen=replace(chosen, indices=chosen.indices[list(positions)]))
+
+
+def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench:
+    """Open the data, build the model twice, and load the checkpoint into one of the two.
+
+    `whole`: the checkpoint must hold the decoder too. Raises ConfigError for a model that cuts no tokens, and
+    CheckpointError for weights of another architecture.
+    """
+    spec = registry.model_spec(asked.model)
+    if not spec.pretrains:
+        raise _no_tokens(spec.name)
+    checkpoint = _weights(asked)
+    config = resolve(
+        Request(asked.model, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, assignments=asked.assignments)
+    )
+    device = choose_device(asked.device)
+    set_up_torch(asked.threads)
+    spec_data = registry.dataset_spec(config.dataset)
+    dataset = spec_data.open(config.data, asked.data)
+    trained, untrained = _build(config, inputs_of(config, dataset)), _build(config, inputs_of(config, dataset))
+    load = trained.load_pretrained if whole else trained.load_backbone
+    metadata = dict(load(checkpoint))
+    shown = event_set(dataset, asked.split, config.task, config.preprocess)
+    fitting = event_set(dataset, "train", config.task, config.preprocess) if n_fitting else shown
+    return Bench(
+        config=config,
+        trained=trained.to(device).eval(),
+        untrained=untrained.to(device).eval(),
+        events=Events(dataset, asked.split, asked.seed, shown),
+        fitting=Events(dataset, "train", asked.seed, fitting.first(n_fitting, "study", asked.seed)),
+        device=device,
+        weights={"file": checkpoint.name, "sha256": sha256_file(checkpoint), "metadata": metadata},
+    )
+
+
+def _weights(asked: Asked) -> Path:
+    """The checkpoint that the user gave."""
+    if asked.checkpoint is None:
+        raise CheckpointError(
+            f"No weights of {asked.model} were given. A .safetensors file was expected. Give one with --checkpoint."
+        )
+    if not asked.checkpoint.is_file():
+        raise CheckpointError(
+            f"There is no checkpoint {asked.checkpoint}. A .safetensors file was expected. Correct --checkpoint."
+        )
+    return asked.checkpoint
+
+
+def _build(config: RunConfig, inputs: Any) -> TokenModel:
+    import torch
+
+    from benchmark.contracts.token_model import TokenModel
+
+    torch.manual_seed(seed_from("weights", config.model, config.seed))
+    model = registry.model_spec(config.model).build(config.model_config, inputs, config.task)
+    if not isinstance(model, TokenModel):
+        raise _no_tokens(config.model)
+    return model
+
+
+def _no_tokens(name: str) -> ConfigError:
+    return ConfigError(
+        f"{name} cuts no tokens. A self-supervised model on tokens was expected, such as those that pre-train in "
+        f"`python -m benchmark list models`. Correct --model."
+    )
+
+
+@dataclass(frozen=True)
+class EventTokens:
+    """One event and its tokens as numpy arrays."""
+
+    batch: PointBatch  # numpy, of one event
+    centres: np.ndarray  # (T, 3), in the unit of the coordinates
+    features: np.ndarray  # (T, D)
+    token: np.ndarray  # (M,) token of each member
+    point: np.ndarray  # (M,) row of each member
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    @property
+    def event_id(self) -> str:
+        """Id of the event."""
+        return self.batch.event_ids[0]
+
+    def majority(self, labels: np.ndarray) -> np.ndarray:
+        """(T,) the commonest of the non-negative labels (N,) among each token's members; -1 where there is none."""
+        found = labels[self.point]
+        values = np.unique(found[found >= 0])
+        if len(values) == 0:
+            return np.full(len(self), -1, dtype=np.int64)
+        counts = np.stack([np.bincount(self.token[found == v], minlength=len(self)) for v in values], axis=1)
+        winner: np.ndarray = np.where(counts.sum(1) > 0, values[counts.argmax(1)], -1)
+        return winner
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """(N, ...) values of tokens (T, ...) given to points: the mean over a point's tokens.
+
+        A point that is in no token takes the value of the token whose centre is nearest.
+        """
+        n_points = self.batch.n_points
+        n_tokens = np.bincount(self.point, minlength=n_points)
+        sums = np.zeros((n_points, *values.shape[1:]))
+        np.add.at(sums, self.point, values[self.token])
+        result: np.ndarray = sums / np.maximum(n_tokens, 1).reshape(-1, *(1,) * (values.ndim - 1))
+        alone = np.flatnonzero(n_tokens == 0)
+        result[alone] = values[self.nearest(self.batch.coords[alone])]
+        return result
+
+    def nearest(self, coords: np.ndarray) -> np.ndarray:
+        """(n,) token whose centre is nearest to each place (n, 3)."""
+        squared = ((coords[:, None, :] - self.centres[None]) ** 2).sum(2)
+        token: np.ndarray = squared.argmin(1)
+        return token
+
+    def hover(self, task: Task, energy: np.ndarray, more: Iterable[str] = ()) -> list[str]:
+        """(N,) what a page says of each point: class, energy in MeV, tokens."""
+        order = np.argsort(self.point, kind="stable")
+        bounds = np.searchsorted(self.point[order], np.arange(self.batch.n_points + 1))
+        target = np.asarray(self.batch.target)
+        lines = []
+        for i in range(self.batch.n_points):
+            own = self.token[order[bounds[i] : bounds[i + 1]]]
+            named = ", ".join(map(str, own[:N_HOVER_TOKENS])) + (" ..." if len(own) > N_HOVER_TOKENS else "")
+            label = task.classes[target[i]] if target[i] >= 0 else "no class"
+            lines.append(f"{label}\n{energy[i]:.3g} MeV\n" + (f"token {named}" if len(own) else "in no token"))
+        extra = list(more)
+        return [f"{a}\n{b}" for a, b in zip(lines, extra, strict=True)] if extra else lines
+
+
+def tokens_of(model: TokenModel, batch: PointBatch, device: str) -> EventTokens:
+    """Tokens of one event with all of them visible. Raises BenchmarkError where a feature is not finite."""
+    return as_arrays(batch, model.token_features(batch.without_target().to_torch(device)))
+
+
+def as_arrays(batch: PointBatch, tokens: TokenFeatures) -> EventTokens:
+    """The contract's tensors as numpy arrays, checked."""
+    features = _numpy(tokens.features)
+    if len(features) == 0:
+        raise BenchmarkError(
+            f"Event {batch.event_ids[0]} has no token. At least one was expected. Choose another --event."
+        )
+    if not np.isfinite(features).all():
+        raise BenchmarkError(
+            f"The model's features of event {batch.event_ids[0]} hold NaN or infinity. Finite numbers were expected. "
+            f"Give another --checkpoint."
+        )
+    return EventTokens(batch, _numpy(tokens.centres), features, _numpy(tokens.token), _numpy(tokens.point))
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    array: np.ndarray = tensor.detach().float().cpu().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
+    return array
+
+
+def each(model: TokenModel, events: Events, device: str) -> Iterator[EventTokens]:
+    """Tokens of every event, one event at a time."""
+    return (tokens_of(model, batch, device) for batch in events)
+
+
+def positions(text: str) -> list[int]:
+    """`0,3,5-7` as numbers. Raises ConfigError."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ConfigError(f"--event {text!r} is no list of events. Numbers were expected. Type --event 0,3,5-7.")
+        found += range(int(first), int(last) + 1) if dash else [int(first)]
+    if not found or len(set(found)) < len(found):
+        raise ConfigError(f"--event {text!r} names no event, or one twice. Type for example --event 0-2.")
+    return found
+
+
+def one_position(text: str) -> int:
+    """A single event. Raises ConfigError."""
+    found = positions(text)
+    if len(found) != 1:
+        raise ConfigError(f"--event {text!r} names {len(found)} events. One was expected. Type --event {found[0]}.")
+    return found[0]
+
+
+def place(text: str) -> tuple[float, float, float]:
+    """`x,y,z`. Raises ConfigError."""
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--point {text!r} is no place. Three numbers were expected. Type --point 384,400,90."
+        ) from None
+    return x, y, z

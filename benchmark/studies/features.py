@@ -1,0 +1,191 @@
+"""What an encoder has made of its tokens: principal components of the features as colours, without the position.
+
+PoLAr-MAE (arXiv:2502.02558), figures 8 and 16, beside an encoder with random weights. The encoder is told where a
+token is, and much of its features says just that. "De-biased" here means: a linear map from functions of the token's
+centre to the features is fitted by least squares on other events (the training split), and what it predicts is
+subtracted from the features of the events shown. The functions are all products of up to three of x, y, z, and the sine
+and cosine of pi k x, pi k y, pi k z for k = 1, 2, 4, in coordinates in which the detector fits into the unit ball. Then
+the three leading principal components over all tokens of the events shown become red, green and blue, each spread from
+its 2nd to its 98th percentile, with the sign that makes the largest entry of its axis positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+
+from benchmark.contracts import Frame
+from benchmark.displays import COLOURS
+from benchmark.errors import ConfigError
+from benchmark.studies.base import Row, Study
+from benchmark.studies.encoders import Bench, EventTokens, each
+from benchmark.studies.scene import Choice, Panel, class_colours, draw_panels, page
+
+DEGREE = 3
+WAVES = (1, 2, 4)
+N_COLOURS = 3
+TAILS = (2.0, 98.0)  # percentiles that become 0 and 1 of a colour
+RIDGE = 1e-6  # times the number of tokens, so that few events cannot make the fit singular
+
+
+@dataclass(frozen=True)
+class PositionBias:
+    """The part of the features that a linear map of functions of the centre predicts."""
+
+    coefficients: np.ndarray  # (n_functions, D)
+    frame: Frame
+
+    def remove(self, tokens: EventTokens) -> np.ndarray:
+        """(T, D) features without it."""
+        rest: np.ndarray = tokens.features - position_functions(tokens.centres, self.frame) @ self.coefficients
+        return rest
+
+
+def position_functions(centres: np.ndarray, frame: Frame) -> np.ndarray:
+    """(T, n_functions) of centres (T, 3): a constant, monomials up to DEGREE, waves."""
+    x = (centres.astype(np.float64) - np.asarray(frame.centre)) * frame.scale
+    columns = [np.ones(len(x))]
+    for degree in range(1, DEGREE + 1):
+        columns += [x[:, list(axes)].prod(1) for axes in combinations_with_replacement(range(3), degree)]
+    for k in WAVES:
+        columns += [*np.sin(np.pi * k * x).T, *np.cos(np.pi * k * x).T]
+    return np.stack(columns, axis=1)
+
+
+def position_bias(events: Sequence[EventTokens], frame: Frame) -> PositionBias:
+    """Least squares over the tokens of these events."""
+    functions = np.concatenate([position_functions(e.centres, frame) for e in events])
+    features = np.concatenate([e.features for e in events]).astype(np.float64)
+    square = functions.T @ functions + RIDGE * len(functions) * np.eye(functions.shape[1])
+    return PositionBias(np.linalg.solve(square, functions.T @ features), frame)
+
+
+@dataclass(frozen=True)
+class Components:
+    """The leading principal components of token features."""
+
+    values: np.ndarray  # (T, 3)
+    share: float  # of the variance, in the three together
+
+    def colours(self) -> np.ndarray:
+        """(T, 3) red, green and blue."""
+        low, high = np.percentile(self.values, TAILS, axis=0)
+        width = high - low
+        spread: np.ndarray = np.clip((self.values - low) / np.where(width > 0, width, 1.0), 0, 1)
+        return np.where(width > 0, spread, 0.5)
+
+
+def principal_components(features: np.ndarray) -> Components:
+    """The three leading components of features (T, D), T and D above 3, with signs that do not depend on the solver."""
+    centred = features.astype(np.float64) - features.mean(0)
+    scores, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    leading = axes[:N_COLOURS]
+    signs = np.sign(leading[np.arange(len(leading)), np.abs(leading).argmax(1)])
+    variance = sizes**2
+    total = variance.sum()
+    values = scores[:, :N_COLOURS] * sizes[:N_COLOURS] * signs
+    return Components(values, float(variance[:N_COLOURS].sum() / total) if total > 0 else 0.0)
+
+
+def share_between(values: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the variance of values (T, C) that lies between the means of the labelled groups.
+
+    0: the groups have one mean; 1: each group is one value. Labels below 0 are left out.
+    """
+    known = labels >= 0
+    values, labels = values[known].astype(np.float64), labels[known]
+    if len(values) == 0:
+        return 0.0
+    total = ((values - values.mean(0)) ** 2).sum()
+    groups = [values[labels == label] for label in np.unique(labels)]
+    between = sum(len(g) * ((g.mean(0) - values.mean(0)) ** 2).sum() for g in groups)
+    return float(between / total) if total > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Coloured:
+    """One encoder's view of the events shown."""
+
+    name: str
+    events: list[EventTokens]
+    colours: list[np.ndarray]  # (T, 3) each
+    row: Row
+
+
+def features_study(bench: Bench, positions: Sequence[int], debias: bool = True) -> Study:
+    """Token features as colours: truth, untrained encoder, trained encoder, for the events at these positions."""
+    shown = bench.choose(positions)
+    encoders = [("untrained", bench.untrained), ("pre-trained", bench.trained)]
+    views = []
+    for name, model in encoders:
+        events = list(each(model, shown, bench.device))
+        bias = position_bias(list(each(model, bench.fitting, bench.device)), shown.dataset.info.frame)
+        views.append(_colour(name, events, bias, debias))
+    panels = _panels(bench, views)
+    titles = [f"{bench.config.model}: token features of {v.name} encoder" for v in views]
+    return Study(
+        name="features",
+        rows=[view.row for view in views],
+        settings={
+            **bench.settings,
+            "debias": debias,
+            "fitting_events": len(bench.fitting),
+            "positions": list(positions),
+        },
+        draw=partial(_draw, panels=panels, bench=bench, names=[bench.name_of(p) for p in positions]),
+        html=page(
+            f"{bench.config.model}: {'de-biased ' if debias else ''}features of tokens as colours",
+            [Choice(views[0].events[i].event_id, row) for i, row in enumerate(panels)],
+            bench.unit,
+            f"{titles[0]} and {titles[1]}: three principal components as red, green and blue"
+            + (", after subtracting what position alone predicts." if debias else "."),
+        ),
+        dpi=100,
+    )  # fmt: skip
+
+
+def _colour(name: str, events: list[EventTokens], bias: PositionBias, debias: bool) -> Coloured:
+    plain = np.concatenate([e.features for e in events])
+    rest = np.concatenate([bias.remove(e) for e in events])
+    if len(plain) <= N_COLOURS:
+        raise ConfigError(f"The events have {len(plain)} tokens in all. More than 3 were expected. Name more --event.")
+    total = ((plain - plain.mean(0)) ** 2).sum()
+    components = principal_components(rest if debias else plain)
+    classes = np.concatenate([e.majority(np.asarray(e.batch.target)) for e in events])
+    row = {
+        "encoder": name,
+        "n_events": len(events),
+        "n_tokens": len(plain),
+        "variance_from_position": 1 - float(((rest - rest.mean(0)) ** 2).sum() / total) if total > 0 else 0.0,
+        "variance_in_3_components": components.share,
+        "class_share_of_features": share_between(rest if debias else plain, classes),
+        "class_share_of_colours": share_between(components.values, classes),
+    }
+    cuts = np.cumsum([len(e) for e in events])[:-1]
+    return Coloured(name, events, np.split(components.colours(), cuts), row)
+
+
+def _panels(bench: Bench, views: Sequence[Coloured]) -> list[list[Panel]]:
+    """A row per event: truth, then a panel per encoder."""
+    rows = []
+    for i, event in enumerate(views[0].events):
+        batch = event.batch
+        hover = event.hover(bench.task, batch.energy)
+        truth = class_colours(np.asarray(batch.target), len(bench.task.classes))
+        row = [Panel("truth", batch.coords, truth, hover)]
+        for view in views:
+            own = view.events[i]
+            colours = own.spread(view.colours[i])
+            row.append(Panel(f"{view.name} encoder", batch.coords, colours, own.hover(bench.task, batch.energy)))
+        rows.append(row)
+    return rows
+
+
+def _draw(plt: Any, panels: list[list[Panel]], bench: Bench, names: Sequence[str]) -> Any:
+    legend = dict(zip(bench.task.classes, COLOURS, strict=False))
+    return draw_panels(plt, panels, bench.unit, legend=legend, row_labels=names)
