@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.io import sha256_file
+from benchmark.paths import cache_dir
 from benchmark.progress import progress
 
 T = TypeVar("T")
 Kind = Literal["dataset", "model"]  # of a repository
+PREFIX = "hub:"  # of a name given as --checkpoint
+WEIGHTS = (".safetensors", ".ckpt")
 _PIECE_BYTES = 1 << 24  # asked for at once; what a broken connection can lose
 _ENDPOINT = "https://huggingface.co"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -133,6 +136,54 @@ def upload(path: Path, repo: str, name: str) -> str:
         return str(done.commit_url)
 
     return _asked(f"Uploading {path} to {repo}", send, "model")
+
+
+def is_remote(text: str) -> bool:
+    """Whether a checkpoint is given as `hub:owner/name[@revision][:file]`."""
+    return text.startswith(PREFIX)
+
+
+def cached_file(text: str) -> Path:
+    """The local copy of `hub:owner/name[@revision][:file]`, fetched where it is not in the cache yet."""
+    return download(parse_name(text.removeprefix(PREFIX)))
+
+
+def download(name: RemoteName, target: Path | None = None) -> Path:
+    """Fetch one file of a model repository, checked by its hash; returns where it is. Raises DataError.
+
+    target: the file to write; None takes a place in the cache that is named after the commit, and fetches only once.
+    """
+    commit, listing = list_files(name.repo, name.revision, "model")
+    file = _wanted(name, listing)
+    path = target or cache_dir() / "hub" / name.repo.replace("/", "--") / commit / file.path
+    if target is None and path.is_file() and path.stat().st_size == file.size:
+        return path
+    partial = path.with_name(f".{path.name}.{(file.sha256 or file.git_sha1 or commit)[:12]}.partial")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        fetch(name.repo, commit, file, partial, "model")
+        check_content(partial, file)
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(
+            f"{path} could not be written: {error.strerror or error}. A writable folder was expected. Choose another "
+            f"place, then repeat the command."
+        ) from error
+    return path
+
+
+def _wanted(name: RemoteName, listing: list[RemoteFile]) -> RemoteFile:
+    """The file that was named, or the only one with weights."""
+    weights = [f for f in listing if f.path.endswith(WEIGHTS)]
+    chosen = [f for f in listing if f.path == name.file] if name.file else weights
+    if len(chosen) == 1:
+        return chosen[0]
+    there = ", ".join(f.path for f in weights[:5]) or "none"
+    what = f"has no file {name.file}" if name.file else f"has {len(weights)} files of weights"
+    raise DataError(
+        f"{name.repo} at {name.revision} {what} ({' or '.join(WEIGHTS)} there: {there}). One file was expected. Name "
+        f"it: {name.repo}:weights.safetensors, for example."
+    )
 
 
 def _append(stream: BinaryIO, piece: bytes, target: Path) -> None:

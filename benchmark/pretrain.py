@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.checkpoints.load import load_backbone
+from benchmark.checkpoints.manifest import of_run
 from benchmark.config import RunConfig, pretraining_fingerprint
 from benchmark.contracts import Dataset, ModelSpec
 from benchmark.data.stream import EventSet
@@ -30,14 +32,14 @@ def pretrained(
     pre-training.
     """
     if config.checkpoint is not None:
-        model.load_backbone(Path(config.checkpoint))
-        return {"checkpoint_sha256": config.checkpoint_sha256}
+        told = load_backbone(model, Path(config.checkpoint), spec, config.model_config, config.preprocess)
+        return {"checkpoint_sha256": config.checkpoint_sha256, **told}
     name = pretraining_fingerprint(config, dataset.revision, code, spec, hardware.device, hardware.precision)
     folder = cache_dir() / "pretrained" / f"{config.model}-{name[:16]}"
     weights, report = folder / "weights.safetensors", folder / "training.json"
     found = _finished(weights, report)
     if found is None:
-        found = _make(model, config, train, hardware, folder, name, resume, deadline, say)
+        found = _make(model, config, train, dataset, hardware, folder, name, resume, deadline, say)
     else:
         say(f"pre-trained weights found: {weights}")
         model.load_backbone(weights)
@@ -54,8 +56,8 @@ def _finished(weights: Path, report: Path) -> dict[str, Any] | None:
 
 
 def _make(
-    model: TorchModel, config: RunConfig, train: EventSet, hardware: Hardware, folder: Path, name: str, resume: bool,
-    deadline: float | None, say: Callable[[str], None],
+    model: TorchModel, config: RunConfig, train: EventSet, dataset: Dataset, hardware: Hardware, folder: Path,
+    name: str, resume: bool, deadline: float | None, say: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
     from benchmark.training.fit import fit, forget_states
 
@@ -74,7 +76,7 @@ def _make(
             f"Repeat the command: it continues from there."
         )
     weights = folder / "weights.safetensors"
-    model.save(weights, {"fingerprint": name, "stage": "pretrain"})
+    model.save(weights, of_run(config, dataset, "pretrain", name))
     wall = round(time.monotonic() - started, 2)
     record = {"fingerprint": name, "wall_s": wall, **report.facts(), "weights_sha256": sha256_file(weights)}
     atomic_write_json(folder / "training.json", record)
