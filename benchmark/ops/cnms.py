@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark.ops._grid import frame_of, keys_of, runs_around, sort_by_cell
+from benchmark.ops._grid import frame_of, keys_of, runs_around, sort_by_cell, stable_order
 from benchmark.ops._jit import Bool, Float32, Int64, as_points, kernel
 from benchmark.ops.neighbours import squared_radius
 
@@ -38,7 +38,7 @@ def _suppress(points: Float32, radius: float, limit: np.float32, cap: int) -> tu
     scores = np.minimum(counts, cap)
     kept = np.ones(n, dtype=np.bool_)
     listed = np.empty(counts.max(), dtype=np.int64)
-    for candidate in np.argsort(-scores, kind="mergesort"):  # stable: equal scores by ascending index
+    for candidate in stable_order(scores.max() - scores):  # highest first, equal scores by ascending index
         if not kept[candidate]:
             continue
         px, py, pz = points[candidate, 0], points[candidate, 1], points[candidate, 2]

@@ -1,6 +1,6 @@
 """Neighbour searches within one event: all points in a ball, and the k nearest.
 
-Both use a uniform grid, so their time grows about linearly with the points, and both return exactly what comparing
+The first uses a uniform grid, the second boxes around points that are close together; both return exactly what comparing
 every pair in float32 returns: `d^2 < r^2` is strict, neighbours in a ball come in ascending index, and among
 equidistant neighbours the lower index is nearer.
 """
@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.ops._grid import frame_of, keys_of, lower_bound, runs_around, sort_by_cell
-from benchmark.ops._jit import Float32, Int64, as_points, kernel
+from benchmark.ops._grid import frame_of, keys_of, runs_around, stable_order
+from benchmark.ops._jit import Float32, Int32, Int64, as_points, kernel
 
-BRUTE_FORCE_BELOW = 64  # so few points are searched faster one by one than through a grid
-MAX_RING = 4  # a lonely query with nothing so many cells around it compares all points instead
+BLOCK = 16  # points per box in the search for the nearest
+CURVE_BITS = 10  # per axis of the curve that orders the points
+INFINITY_BITS = 0x7F800000  # of a float32
+INDEX_BITS = (1 << 32) - 1  # the lower half of a key that holds a distance and an index
 
 
 class Neighbours(NamedTuple):
@@ -49,42 +51,37 @@ def squared_radius(radius: float) -> np.float32:
 
 @kernel
 def _ball(queries: Float32, points: Float32, radius: float, limit: np.float32, cap: int) -> tuple[Int64, Int64]:
-    """Visits points in ascending index and hands each to the queries around it, so the lists need no sorting."""
+    """Each query looks into the cells around it; its neighbours are then sorted by index and cut at the cap."""
+    n_queries = queries.shape[0]
     frame = frame_of(queries, points, radius)
     n_y, n_z = np.int64(frame[4]), np.int64(frame[5])
-    query_keys = keys_of(queries, frame)
-    order = np.argsort(query_keys, kind="mergesort")
-    sorted_keys = query_keys[order]
-    near = queries[order]
     keys = keys_of(points, frame)
-    by_cell, first = sort_by_cell(keys)
-    cell_of = np.empty(points.shape[0], dtype=np.int64)
-    runs = np.empty((first.shape[0] - 1, 9, 2), dtype=np.int64)
-    for cell in range(first.shape[0] - 1):
-        runs[cell] = runs_around(keys[by_cell[first[cell]]], sorted_keys, n_y, n_z)
-        for position in range(first[cell], first[cell + 1]):
-            cell_of[by_cell[position]] = cell
-    offsets = np.zeros(queries.shape[0] + 1, dtype=np.int64)
-    filled = np.zeros(queries.shape[0], dtype=np.int64)
-    indices = np.empty(0, dtype=np.int64)
-    for fill in (False, True):
-        if fill:
-            for query in range(queries.shape[0]):
-                offsets[query + 1] = offsets[query] + min(filled[query], cap)
-            indices = np.empty(offsets[-1], dtype=np.int64)
-            filled[:] = 0
-        for i in range(points.shape[0]):
-            for row in range(9):
-                for position in range(runs[cell_of[i], row, 0], runs[cell_of[i], row, 1]):
-                    dx = near[position, 0] - points[i, 0]
-                    dy = near[position, 1] - points[i, 1]
-                    dz = near[position, 2] - points[i, 2]
-                    if dx * dx + dy * dy + dz * dz < limit:
-                        query = order[position]
-                        if fill and filled[query] < cap:
-                            indices[offsets[query] + filled[query]] = i
-                        filled[query] += 1
-    return offsets, indices
+    order = stable_order(keys)
+    sorted_keys = keys[order]
+    x, y, z = points[order, 0], points[order, 1], points[order, 2]
+    query_keys = keys_of(queries, frame)
+    offsets = np.zeros(n_queries + 1, dtype=np.int64)
+    indices = np.empty(max(4 * points.shape[0], 64), dtype=np.int64)
+    found = np.empty(points.shape[0], dtype=np.int64)
+    for query in range(n_queries):
+        runs = runs_around(query_keys[query], sorted_keys, n_y, n_z)
+        px, py, pz = queries[query, 0], queries[query, 1], queries[query, 2]
+        n_found = 0
+        for row in range(9):
+            for position in range(runs[row, 0], runs[row, 1]):
+                dx, dy, dz = x[position] - px, y[position] - py, z[position] - pz
+                found[n_found] = order[position]  # overwritten unless it counts: no branch to mispredict
+                n_found += dx * dx + dy * dy + dz * dz < limit
+        found[:n_found].sort()
+        n_kept = min(n_found, cap)
+        stop = offsets[query] + n_kept
+        if stop > indices.shape[0]:
+            longer = np.empty(2 * stop, dtype=np.int64)
+            longer[: offsets[query]] = indices[: offsets[query]]
+            indices = longer
+        indices[offsets[query] : stop] = found[:n_kept]
+        offsets[query + 1] = stop
+    return offsets, indices[: offsets[n_queries]].copy()
 
 
 def ball_query(queries: Float32, points: Float32, radius: float, max_neighbours: int | None = None) -> Neighbours:
@@ -104,79 +101,114 @@ def ball_query(queries: Float32, points: Float32, radius: float, max_neighbours:
 
 
 @kernel
-def _rank(rows: Int64, queries: Float32, near: Float32, order: Int64, best: Int64, nearest: Float32) -> None:
-    """Fill the lists of the queries `rows` from the points `near`, whose indices are `order`, by insertion."""
+def _along_curve(points: Float32) -> Int64:
+    """The points in the order of a space-filling (Morton) curve, so that consecutive ones lie close together."""
+    low, extent = np.empty(3), 0.0
+    for axis in range(3):
+        low[axis] = points[:, axis].min()
+        extent = max(extent, np.float64(points[:, axis].max()) - low[axis])
+    steps = ((1 << CURVE_BITS) - 1) / extent if extent > 0 else 0.0
+    codes = np.zeros(points.shape[0], dtype=np.int64)
+    for i in range(points.shape[0]):
+        for axis in range(3):
+            place = np.int64((np.float64(points[i, axis]) - low[axis]) * steps)
+            for bit in range(CURVE_BITS):
+                codes[i] |= ((place >> bit) & 1) << (3 * bit + axis)
+    return stable_order(codes)
+
+
+@kernel
+def _boxes(near: Float32) -> Float32:
+    """Bounding box of each block of consecutive points: (6, n_blocks), lower ends, then upper ends."""
+    n_blocks = (near.shape[0] + BLOCK - 1) // BLOCK
+    boxes = np.empty((6, n_blocks), dtype=np.float32)
+    for block in range(n_blocks):
+        for axis in range(3):
+            low = high = near[block * BLOCK, axis]
+            for i in range(block * BLOCK + 1, min((block + 1) * BLOCK, near.shape[0])):
+                low, high = min(low, near[i, axis]), max(high, near[i, axis])
+            boxes[axis, block], boxes[3 + axis, block] = low, high
+    return boxes
+
+
+@kernel
+def _distances_to_boxes(px: np.float32, py: np.float32, pz: np.float32, boxes: Float32, away: Float32) -> None:
+    """Squared distances of one point to all boxes, into `away` (n_blocks,); 0 inside. One axis at a time vectorises."""
+    zero = np.float32(0)
+    for axis, place in enumerate((px, py, pz)):
+        low, high = boxes[axis], boxes[3 + axis]
+        for block in range(away.shape[0]):
+            below, above = low[block] - place, place - high[block]
+            gap = below if below > above else above
+            gap = gap if gap > zero else zero
+            away[block] = gap * gap if axis == 0 else away[block] + gap * gap
+
+
+@kernel
+def _enter_block(query: Float32, near: Float32, order: Int64, block: int, keys: Int64, bits: Int32) -> None:
+    """Put the points of one block that are near enough into the sorted `keys`; `bits` (BLOCK,) is room to work in."""
+    first = block * BLOCK
+    n_inside = min(BLOCK, near.shape[1] - first)
+    distances = bits.view(np.float32)
+    for i in range(n_inside):
+        dx, dy, dz = query[0] - near[0, first + i], query[1] - near[1, first + i], query[2] - near[2, first + i]
+        distances[i] = dx * dx + dy * dy + dz * dz
+    last = keys.shape[0] - 1
+    for i in range(n_inside):
+        key = (np.int64(bits[i]) << 32) | order[first + i]
+        if key >= keys[last]:
+            continue
+        slot = last
+        while slot > 0 and key < keys[slot - 1]:
+            keys[slot] = keys[slot - 1]
+            slot -= 1
+        keys[slot] = key
+
+
+@kernel
+def _nearest(queries: Float32, points: Float32, best: Int64, nearest: Float32) -> None:
+    """Blocks of points whose box is farther than the worst neighbour so far are passed over.
+
+    A point's distance is never below its box's: rounding is monotone, and both are formed in the same way. Distance
+    and index make one key, since non-negative floats order like their bit patterns: equal distances go by index.
+    """
     k = best.shape[1]
-    for row in rows:
-        best[row] = -1
-        nearest[row] = np.float32(np.inf)
-        x, y, z = queries[row, 0], queries[row, 1], queries[row, 2]
-        worst = np.float32(np.inf)
-        for position in range(near.shape[0]):
-            dx, dy, dz = x - near[position, 0], y - near[position, 1], z - near[position, 2]
-            distance = dx * dx + dy * dy + dz * dz
-            if distance > worst:
-                continue
-            slot = k
-            while slot > 0 and (
-                distance < nearest[row, slot - 1]
-                or (distance == nearest[row, slot - 1] and order[position] < best[row, slot - 1])
-            ):
-                slot -= 1
-            if slot == k:
-                continue
-            for later in range(k - 1, slot, -1):
-                best[row, later] = best[row, later - 1]
-                nearest[row, later] = nearest[row, later - 1]
-            best[row, slot] = order[position]
-            nearest[row, slot] = distance
-            worst = nearest[row, k - 1]
-
-
-@kernel
-def _cells_within(key: int, ring: int, sorted_keys: Int64, n_y: int, n_z: int) -> Int64:
-    """Positions of the sorted points in the cells at most `ring` cells from cell `key` along each axis."""
-    cx, cy, cz = key // n_z // n_y, key // n_z % n_y, key % n_z
-    n_x = sorted_keys[-1] // n_z // n_y + 1
-    found = np.empty(sorted_keys.shape[0], dtype=np.int64)
-    n_found = 0
-    for ix in range(max(cx - ring, 0), min(cx + ring + 1, n_x)):
-        for iy in range(max(cy - ring, 0), min(cy + ring + 1, n_y)):
-            base = (ix * n_y + iy) * n_z
-            position = lower_bound(sorted_keys, base + max(cz - ring, 0))
-            while position < sorted_keys.shape[0] and sorted_keys[position] <= base + min(cz + ring, n_z - 1):
-                found[n_found] = position
-                n_found += 1
-                position += 1
-    return found[:n_found]
-
-
-@kernel
-def _nearest_in_grid(queries: Float32, points: Float32, size: float, best: Int64, nearest: Float32) -> None:
-    """The queries of one cell look together into ever wider rings of cells, until nothing nearer can lie beyond."""
-    frame = frame_of(queries, points, size)
-    n_y, n_z = np.int64(frame[4]), np.int64(frame[5])
-    keys = keys_of(points, frame)
-    order = np.argsort(keys, kind="mergesort")
-    sorted_keys = keys[order]
-    near = points[order]
-    query_keys = keys_of(queries, frame)
-    by_cell, first = sort_by_cell(query_keys)
-    last = best.shape[1] - 1
-    for cell in range(first.shape[0] - 1):
-        pending = by_cell[first[cell] : first[cell + 1]]
-        ring = 1
-        while pending.shape[0] > 0 and ring <= MAX_RING:
-            positions = _cells_within(query_keys[pending[0]], ring, sorted_keys, n_y, n_z)
-            _rank(pending, queries, near[positions], order[positions], best, nearest)
-            # What lies beyond is at least `ring` cells away; the margin outweighs float32 rounding.
-            reach = np.float32(ring * frame[3] * (1.0 - 1e-4))
-            undecided = np.empty(pending.shape[0], dtype=np.bool_)
-            for i in range(pending.shape[0]):
-                undecided[i] = not nearest[pending[i], last] < reach * reach
-            pending = pending[undecided]
-            ring *= 2
-        _rank(pending, queries, near, order, best, nearest)
+    order = _along_curve(points)
+    near = np.empty((3, points.shape[0]), dtype=np.float32)
+    for axis in range(3):
+        near[axis] = points[order, axis]
+    boxes = _boxes(points[order])
+    n_blocks = boxes.shape[1]
+    away = np.empty(n_blocks, dtype=np.float32)
+    away_bits, squares = away.view(np.int32), nearest.view(np.int32)
+    listed = np.empty(n_blocks, dtype=np.int64)
+    bits = np.empty(BLOCK, dtype=np.int32)
+    keys = np.empty(k, dtype=np.int64)
+    none = (np.int64(INFINITY_BITS) << 32) | INDEX_BITS
+    for query in range(queries.shape[0]):
+        _distances_to_boxes(queries[query, 0], queries[query, 1], queries[query, 2], boxes, away)
+        lowest = np.int32(INFINITY_BITS)
+        for block in range(n_blocks):  # integers: a minimum that vectorises
+            lowest = min(lowest, away_bits[block])
+        start = 0
+        while away_bits[start] != lowest:
+            start += 1
+        keys[:] = none
+        low = max(start - k // (2 * BLOCK), 0)  # with its neighbours along the curve, about k points
+        high = min(start + k // (2 * BLOCK) + 1, n_blocks)
+        for block in range(low, high):
+            _enter_block(queries[query], near, order, block, keys, bits)
+        worst = np.int32(keys[k - 1] >> 32)
+        n_listed = 0
+        for block in range(n_blocks):
+            listed[n_listed] = block  # overwritten unless it counts: no branch to mispredict
+            n_listed += (away_bits[block] <= worst) & ((block < low) | (block >= high))
+        for slot in range(n_listed):
+            if away_bits[listed[slot]] <= keys[k - 1] >> 32:
+                _enter_block(queries[query], near, order, listed[slot], keys, bits)
+        for slot in range(k):
+            best[query, slot] = keys[slot] & INDEX_BITS if keys[slot] != none else -1
+            squares[query, slot] = keys[slot] >> 32
 
 
 def k_nearest(queries: Float32, points: Float32, k: int) -> tuple[Int64, Float32]:
@@ -191,17 +223,5 @@ def k_nearest(queries: Float32, points: Float32, k: int) -> tuple[Int64, Float32
     nearest = np.full((len(asked), k), np.inf, dtype=np.float32)
     if not len(asked) or not len(among):
         return best, nearest
-    extent = float((among.max(0) - among.min(0)).max())
-    if len(among) < max(BRUTE_FORCE_BELOW, 4 * k) or extent == 0:
-        _rank(np.arange(len(asked)), asked, among, np.arange(len(among)), best, nearest)
-    else:
-        _nearest_in_grid(asked, among, _cell_for(among, k), best, nearest)
+    _nearest(asked, among, best, nearest)
     return best, nearest
-
-
-def _cell_for(points: Float32, k: int) -> float:
-    """A cell size that makes the wanted neighbours likely to lie in the first two rings, for points along lines."""
-    probe = points[:: max(1, len(points) // 32)]
-    squared = ((probe[:, None, :] - points[None, :, :]) ** 2).sum(-1)
-    typical = float(np.sqrt(np.median(np.partition(squared, k, axis=1)[:, k])))
-    return max(typical, float(np.ptp(points, axis=0).max()) / 512)
