@@ -54,7 +54,7 @@ class MaskedAutoencoderConfig:
     mlp_ratio: float = 4.0  # hidden over outer width of a block's perceptron
     embed_widths: tuple[int, int, int] = (64, 128, 128)  # hidden widths of the mini-PointNet
     position_hidden: int = 128  # hidden width of the position embedding
-    position_waves: int = 0  # sines and cosines of the centre per coordinate; 0 as published
+    rotary_wave: float = 40.0  # shortest wave (unit of coordinates) of rotary phases in attention; 0: none, as published
     attention_dropout: float = 0.0  # dropout of attention weights
     drop_path: float = 0.0  # stochastic depth of the last block, per event
     # Pre-training
@@ -78,6 +78,11 @@ class MaskedAutoencoderConfig:
             object.__setattr__(self, "overlap", Usual(OVERLAP[self.behaviour]))
         if self.width % self.heads:
             raise ValueError(f"width={self.width} does not divide into heads={self.heads}. A multiple was expected.")
+        if self.rotary_wave < 0 or (self.rotary_wave > 0 and self.width // self.heads < 6):
+            raise ValueError(
+                f"rotary_wave={self.rotary_wave} does not fit heads of {self.width // self.heads} channels. 0, or a "
+                f"wavelength and heads of at least 6 channels, was expected."
+            )
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"mask_ratio={self.mask_ratio} is not possible. A number between 0 and 1 was expected.")
         if not self.fetch_layers or not all(0 <= i < self.depth for i in self.fetch_layers):
@@ -104,8 +109,8 @@ class MaskedAutoencoder(TokenModel):
         self.energy_weight = energy_weight
         c, n_channels = config, 3 + inputs.n_features
         self.embed = self.mini_pointnet(n_channels, c.embed_widths, c.width, c.group_points)
-        shortest_wave = 4 * c.group_radius * inputs.frame.scale
-        self.position = PositionEmbedding(c.position_hidden, c.width, c.position_waves, shortest_wave)
+        shortest = c.rotary_wave * inputs.frame.scale
+        self.position = PositionEmbedding(c.position_hidden, c.width, shortest, c.width // c.heads)
         self.encoder = self._transformer(c.depth)
         decoder = self._transformer(c.decoder_depth)
         infill = None
@@ -232,7 +237,7 @@ class MaskedAutoencoder(TokenModel):
             if layer > 0:
                 entering = self.encode(tokens)[0][layer - 1]
             weights: list[Tensor] = self.encoder.blocks[layer].attention(
-                entering + self.position(tokens.centres), tokens.lengths
+                entering, self.position(tokens.centres), tokens.lengths
             )
             return [w.float() for w in weights]
 
@@ -279,13 +284,14 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 _PAPER: dict[str, Any] = {
-    "width": 384, "depth": 12, "heads": 6, "decoder_depth": 4, "embed_widths": (128, 256, 512), "position_waves": 0,
+    "width": 384, "depth": 12, "heads": 6, "decoder_depth": 4, "embed_widths": (128, 256, 512), "rotary_wave": 0.0,
     "attention_dropout": 0.05, "drop_path": 0.25, "fetch_layers": (3, 7, 11),
     "head_widths": (512, 256), "head_dropout": 0.5, "point_features": False, "member_features": False,
     "inverse_frequency_loss": True,
 }  # fmt: skip
 _PAPER_OPTIM: dict[str, Any] = {
-    "lr": 1e-4, "weight_decay": 0.05, "clip_norm": 3.0, "schedule": "cosine", "final_lr_fraction": 0.086,
+    "lr": 1e-4, "weight_decay": 0.05, "decay": "everything", "clip_norm": 3.0, "schedule": "cosine",
+    "final_lr_fraction": 0.086,
 }  # fmt: skip
 _TINY: dict[str, Any] = {
     "width": 32, "depth": 2, "heads": 2, "embed_widths": (16, 32, 32), "position_hidden": 32, "decoder_depth": 1,
@@ -293,12 +299,14 @@ _TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _published(**model: Any) -> Preset:
-    """The published sizes, optimiser and schedule (tables 5 and 6 and appendix)."""
+def _published(rotation: str, **model: Any) -> Preset:
+    """The published sizes, optimiser and schedule (tables 5 and 6 and appendix); decay as in the published code."""
     return Preset(
         model={**_PAPER, **model},
         optim={**_PAPER_OPTIM, "warmup_fraction": 0.125},
         pretrain_optim={**_PAPER_OPTIM, "warmup_fraction": 0.025},
+        train={"rotation": rotation},
+        pretrain={"rotation": rotation, "events": 0},
         steps=100_000,
         batch_size=32,
         pretrain_steps=500_000,
@@ -309,6 +317,6 @@ def _published(**model: Any) -> Preset:
 PRESETS = {
     "default": Preset(optim={"lr": 3e-3}, pretrain_optim={"lr": 1e-3}),
     "tiny": Preset(model=_TINY, optim={"lr": 2e-3}, pretrain_optim={"lr": 2e-3}),
-    "paper": _published(),
-    "reference": _published(behaviour="reference"),
+    "paper": _published("event"),
+    "reference": _published("batch", behaviour="reference"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,27 +18,44 @@ LONGEST_WAVE = 2.0  # normalised units: the diameter of the unit ball that holds
 PADDED_SHARE = 1.25  # events are attended to together while the longest has at most so many times the shortest's tokens
 
 
+class Positions(NamedTuple):
+    """What a transformer is told of where the tokens are."""
+
+    added: Tensor  # (T, D), added to the tokens before every block
+    rotation: Tensor | None  # (T, d / 2) phases that turn queries and keys of d channels, or None
+
+
 class PositionEmbedding(nn.Module):
     """A vector per token from its centre (T, 3): a perceptron on the coordinates, as published.
 
-    With `n_waves`, sines and cosines of each coordinate are joined to it, of wavelengths from the detector's size down
-    to `shortest` (normalised units): a small perceptron trained for minutes does not resolve neighbouring centres.
+    With a `shortest` wavelength (normalised units; 0: none, as published), attention sees relative positions too:
+    rotary phases (Su et al., arXiv 2104.09864) of each coordinate, of wavelengths from the detector's size down to it.
+    A perceptron of absolute coordinates takes many thousand steps before it resolves neighbouring centres.
     """
 
-    wave_numbers: Tensor
+    wave_numbers: Tensor | None
 
-    def __init__(self, hidden: int, width: int, n_waves: int = 0, shortest: float = 0.03) -> None:
+    def __init__(self, hidden: int, width: int, shortest: float = 0.0, head_width: int = 0) -> None:
         super().__init__()
-        exponents = torch.linspace(0, 1, n_waves) if n_waves else torch.zeros(0)
-        waves = LONGEST_WAVE * (shortest / LONGEST_WAVE) ** exponents
-        self.register_buffer("wave_numbers", 2 * math.pi / waves, persistent=False)
-        self.layers = nn.Sequential(nn.Linear(3 + 6 * n_waves, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.n_pairs = head_width // 2
+        waves = shortest * (LONGEST_WAVE / shortest) ** torch.linspace(0, 1, self.n_pairs // 3) if shortest else None
+        self.register_buffer("wave_numbers", None if waves is None else 2 * math.pi / waves, persistent=False)
+        self.layers = nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, centres: Tensor) -> Tensor:
-        """(T, 3) normalised coordinates -> (T, width)."""
-        phase = (centres[:, :, None] * self.wave_numbers).flatten(1)
-        embedded: Tensor = self.layers(torch.cat([centres, phase.sin(), phase.cos()], dim=1))
-        return embedded
+    def forward(self, centres: Tensor) -> Positions:
+        """(T, 3) normalised coordinates -> vectors (T, width) and phases."""
+        rotation = None
+        if self.wave_numbers is not None:
+            phases = (centres[:, :, None] * self.wave_numbers).flatten(1)  # (T, 3 n_waves)
+            rotation = functional.pad(phases, (0, self.n_pairs - phases.shape[1]))  # pairs left over are not turned
+        return Positions(self.layers(centres), rotation)
+
+
+def turned(rows: Tensor, phases: Tensor) -> Tensor:
+    """Rows (T, heads, d) with channels i and i + d / 2 turned as a pair by the phases (T, d / 2)."""
+    cos, sin = phases.cos()[:, None].to(rows.dtype), phases.sin()[:, None].to(rows.dtype)
+    first, second = rows.chunk(2, dim=2)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
@@ -103,26 +120,32 @@ class Block(nn.Module):
         self.norm2 = self.norm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, tokens: Tensor, lengths: Sequence[int], event: Tensor, always_drop: bool = False) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Positions, lengths: Sequence[int], event: Tensor, always_drop: bool = False
+    ) -> Tensor:
         """tokens (T, D) of events with `lengths`, `event` (T,) -> (T, D).
 
         `always_drop` keeps the dropout of attention on in evaluation.
         """
         dropout = self.attention_dropout if self.training or always_drop else 0.0
-        query, key, value = self._heads(tokens)
+        tokens = tokens + positions.added
+        query, key, value = self._heads(tokens, positions)
         attended = self.project(attend(query, key, value, lengths, dropout).flatten(1))
         tokens = tokens + self._dropped(attended, len(lengths), event)
         return tokens + self._dropped(self.mlp(self.norm2(tokens)), len(lengths), event)
 
-    def attention(self, tokens: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+    def attention(self, tokens: Tensor, positions: Positions, lengths: Sequence[int]) -> list[Tensor]:
         """Attention weights (heads, n, n) inside each event, given the block's inputs (T, D); rows sum to 1."""
-        query, key, _ = (rows.split(list(lengths)) for rows in self._heads(tokens))
+        query, key, _ = (rows.split(list(lengths)) for rows in self._heads(tokens + positions.added, positions))
         scale = query[0].shape[2] ** -0.5
         return [(torch.einsum("qhd,khd->hqk", q, k) * scale).softmax(2) for q, k in zip(query, key, strict=True)]
 
-    def _heads(self, tokens: Tensor) -> tuple[Tensor, ...]:
+    def _heads(self, tokens: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (T, heads, d)."""
-        return self.qkv(self.norm1(tokens)).unflatten(1, (3, self.n_heads, -1)).unbind(1)
+        query, key, value = self.qkv(self.norm1(tokens)).unflatten(1, (3, self.n_heads, -1)).unbind(1)
+        if positions.rotation is not None:
+            query, key = turned(query, positions.rotation), turned(key, positions.rotation)
+        return query, key, value
 
     def _dropped(self, branch: Tensor, n_events: int, event: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:
@@ -139,17 +162,17 @@ class Transformer(nn.Module):
         block: type[Block] = Block,
     ) -> None:  # fmt: skip
         super().__init__()
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(block(width, n_heads, mlp_ratio, attention_dropout, rate) for rate in rates)
         self.apply(_initialise)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, lengths: Sequence[int], event: Tensor, always_drop: bool = False
+        self, tokens: Tensor, positions: Positions, lengths: Sequence[int], event: Tensor, always_drop: bool = False
     ) -> list[Tensor]:
-        """tokens and positions (T, D) -> the (T, D) output of each block, before the next addition of positions."""
+        """tokens (T, D) -> the (T, D) output of each block, before the next addition of positions."""
         outputs = []
         for block in self.blocks:
-            tokens = block(tokens + positions, lengths, event, always_drop)
+            tokens = block(tokens, positions, lengths, event, always_drop)
             outputs.append(tokens)
         return outputs
 

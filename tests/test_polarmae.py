@@ -9,11 +9,11 @@ from torch.nn import functional
 
 from benchmark.contracts import Frame, Inputs, PointBatch, concatenate
 from benchmark.losses import focal_loss
+from benchmark.models._masked_autoencoder import MaskedAutoencoder
 from benchmark.models._masking import chamfer_per_group, n_masked, random_mask
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm, joined_linear, max_per_token
 from benchmark.models._tokens import group_points, interpolate_points, inverse_weights
 from benchmark.models._vit import attend, attend_padded
-from benchmark.models._masked_autoencoder import MaskedAutoencoder
 from benchmark.models.polarmae import SPEC, PolarMAEConfig
 from benchmark.ops.grouping import GroupingConfig
 from benchmark.settings import override
@@ -70,7 +70,7 @@ def unit_cases(shared_dir):
     return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
-VARIANTS = [{}, {"head": "linear"}, {"position_waves": 4, "point_features": False, "member_features": False}]
+VARIANTS = [{}, {"head": "linear"}, {"rotary_wave": 0.0, "point_features": False, "member_features": False}]
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
@@ -201,7 +201,7 @@ def test_event_with_fewer_tokens_than_neighbours_uses_those_it_has():
 
 def test_attention_padded_equals_attention_event_by_event():
     torch.manual_seed(0)
-    lengths = (5, 1, 9)
+    lengths = (5, 1, 9, 8)
     query, key, value = torch.randn(3, sum(lengths), 2, 8)
     expected = attend(query, key, value, lengths, 0.0)
     assert torch.allclose(attend_padded(query, key, value, lengths, 0.0), expected, atol=1e-6)
