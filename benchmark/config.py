@@ -92,6 +92,11 @@ class RunConfig:
     checkpoint_sha256: str | None = None
     probe: ProbeConfig | None = None  # only of tasks at the level of tokens, which train nothing else
 
+    @property
+    def scored_split(self) -> str:
+        """The split that decides the score; only a published protocol takes another than the test split."""
+        return "val" if self.probe is not None and self.probe.protocol == "published" else "test"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return dict(as_dict(self))

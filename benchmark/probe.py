@@ -1,14 +1,14 @@
 """The token probe: how well a linear SVM reads the classes of points from the features of a frozen encoder's tokens.
 
-A token holds a class where one of its member points has it, so a token may hold several: one yes-or-no SVM per class, on
-principal components of the features. Two protocols:
+A token holds a class where one of its member points has it, so a token may hold several: one yes-or-no SVM per class,
+on principal components of the features. Two protocols:
 
 - `clean`, the default: the events of the label budget, all their tokens (of more than `max_tokens`, a random sample);
   scored on every token of the test split from counts that add up over events.
-- `published`: what the code of PoLAr-MAE (arXiv:2502.02558, at 2fd3b80) does during pre-training: the first `max_tokens`
-  tokens of the training split in file order, scored on the first of the validation split, in batches of 4 events. (The
-  paper's Table 1 speaks of 30 validation events.) Its principal components came from an approximate solver without a
-  seed; here they are exact, which moved its scores by less than 0.01 in F1.
+- `published`: what the code of PoLAr-MAE (arXiv:2502.02558, at 2fd3b80) does during pre-training: the first
+  `max_tokens` tokens of the training split in file order, scored on the first of the validation split, in batches of 4
+  events. (The paper's Table 1 speaks of 30 validation events.) Its principal components came from an approximate solver
+  without a seed; here they are exact, which moved its scores by less than 0.01 in F1.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmark.config import ProbeConfig
 from benchmark.contracts import Model, PointBatch
-from benchmark.contracts.token_model import TokenModel
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.evaluate import Evaluation
@@ -31,6 +30,9 @@ from benchmark.metrics.bootstrap import intervals
 from benchmark.metrics.multilabel import multilabel_counts, report, scores_from_counts
 from benchmark.progress import progress
 from benchmark.seeding import generator
+
+if TYPE_CHECKING:
+    from benchmark.contracts.token_model import TokenModel
 
 PUBLISHED_BATCH = 4  # events; under the published norm over a whole batch, it changes the features
 
@@ -236,6 +238,8 @@ def _encode(model: Model, batch: PointBatch, positions: np.ndarray, n_classes: i
 
 
 def _token_model(model: Model) -> TokenModel:
+    from benchmark.contracts.token_model import TokenModel
+
     if not isinstance(model, TokenModel):
         raise BenchmarkError(
             f"{type(model).__name__} cuts no event into tokens. A TokenModel was expected. Derive it from "

@@ -17,8 +17,9 @@ from benchmark.contracts import Dataset, Inputs, Model, ModelSpec, Task
 from benchmark.data.stream import EventSet, event_set
 from benchmark.environment import choose_device, choose_precision, describe, peak_memory_bytes, usable_cores
 from benchmark.errors import BenchmarkError, ConfigError, DataError
-from benchmark.evaluate import evaluate
+from benchmark.evaluate import Evaluation, evaluate
 from benchmark.pretrain import pretrained
+from benchmark.probe import n_probed_parameters, probe
 from benchmark.records import RunRecord, find_record, pack_counts, records_dir, run_name, write_record
 from benchmark.seeding import generator, seed_from
 
@@ -137,12 +138,12 @@ def _carry_out(
     training = _train(model, config, spec, data, blank.environment, folder, resume, deadline, code, say)
     trained = time.monotonic()
     model.save(folder / WEIGHTS, {"fingerprint": blank.fingerprint})
-    result = evaluate(model, data.test, config.train.batch_size, bootstrap_rng(config.task, data.dataset))
+    result = _score(model, config, data)
     resources = {
-        "n_parameters": model.n_parameters,
+        "n_parameters": model.n_parameters if config.probe is None else n_probed_parameters(model),
         "wall_s": round(time.monotonic() - started, 2),
         "train_s": round(trained - started, 2),
-        "predict_events_per_s": round(len(data.test) / result.wall_s, 2),
+        "predict_events_per_s": round(len(result.counts) / result.wall_s, 2),
         "peak_memory_bytes": peak_memory_bytes(device),
     }
     stopped = training.get("steps", 0) < training.get("n_steps", 0)
@@ -150,8 +151,9 @@ def _carry_out(
         blank,
         status="stopped" if stopped else "finished",
         metrics=result.metrics,
-        per_event=pack_counts(result.counts, data.test.event_ids),
-        training=training,
+        events={**blank.events, **result.events},
+        per_event=pack_counts(result.counts, data.test.event_ids[: len(result.counts)]),
+        training={**training, **({"probe": result.details} if result.details else {})},
         resources=resources,
     )
 
@@ -172,12 +174,21 @@ def _train(
     pretraining = None
     if config.pretrain is not None:
         pretraining = pretrained(model, config, spec, data.train, data.dataset, hardware, code, resume, deadline, say)
+    if config.probe is not None:
+        return {"steps": 0, "n_steps": 0, "pretraining": pretraining}
     report = fit(
         model, data.labelled, config.train, config.optim, stage="finetune", seed=config.seed, hardware=hardware,
         folder=folder, title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume,
         deadline=deadline,
     )  # fmt: skip
     return {**report.facts(), "pretraining": pretraining}
+
+
+def _score(model: Model, config: RunConfig, data: _Data) -> Evaluation:
+    rng = bootstrap_rng(config.task, data.dataset)
+    if config.probe is None:
+        return evaluate(model, data.test, config.train.batch_size, rng)
+    return probe(model, data.labelled, data.test, config.probe, config.train.batch_size, config.draw, rng)
 
 
 def now() -> str:
@@ -202,12 +213,12 @@ def inputs_of(config: RunConfig, dataset: Dataset) -> Inputs:
 
 def _data(config: RunConfig, dataset: Dataset) -> _Data:
     train = event_set(dataset, "train", config.task, config.preprocess)
-    test = event_set(dataset, "test", config.task, config.preprocess)
+    test = event_set(dataset, config.scored_split, config.task, config.preprocess)
     both = set(train.event_ids) & set(test.event_ids)
     if both:
         raise DataError(
-            f"{len(both)} events are in both the training and the test split of {dataset.info.name} (first: "
-            f"{min(both)}). Disjoint splits were expected. Remove them from one of the two."
+            f"{len(both)} events are in both the training and the {config.scored_split} split of {dataset.info.name} "
+            f"(first: {min(both)}). Disjoint splits were expected. Remove them from one of the two."
         )
     chosen = subset(train.event_ids, config.labels, config.draw)
     return _Data(dataset, train, train.chosen(chosen), test, chosen)
@@ -239,7 +250,7 @@ def _blank(
             "unlabelled": unlabelled,
             "selection": 0,
             "test": len(data.test),
-            "excluded": {"train": data.train.excluded, "test": data.test.excluded},
+            "excluded": {"train": data.train.excluded, config.scored_split: data.test.excluded},
         },
         subset_sha256=data.subset.sha256,
         environment=environment,
