@@ -29,6 +29,7 @@ from benchmark.ops.segments import segment_mean
 
 Behaviour = Literal["clean", "reference"]
 OVERLAP: dict[Behaviour, float] = {"clean": 0.73, "reference": 0.72}  # the paper's f; the published code's
+ROTARY_WAVE: dict[Behaviour, float] = {"clean": 40.0, "reference": 0.0}
 
 
 class Usual(float):
@@ -54,7 +55,8 @@ class MaskedAutoencoderConfig:
     mlp_ratio: float = 4.0  # hidden over outer width of a block's perceptron
     embed_widths: tuple[int, int, int] = (64, 128, 128)  # hidden widths of the mini-PointNet
     position_hidden: int = 128  # hidden width of the position embedding
-    rotary_wave: float = 40.0  # shortest wave (unit of coordinates) of rotary phases in attention; 0: none, as published
+    # Shortest wavelength of rotary phases in attention, in coordinate units; 0: none, as published and in "reference"
+    rotary_wave: float = Usual(ROTARY_WAVE["clean"])
     attention_dropout: float = 0.0  # dropout of attention weights
     drop_path: float = 0.0  # stochastic depth of the last block, per event
     # Pre-training
@@ -74,8 +76,9 @@ class MaskedAutoencoderConfig:
     inverse_frequency_loss: bool = False  # published class weights (total / count), not the task's milder ones
 
     def __post_init__(self) -> None:
-        if isinstance(self.overlap, Usual):
-            object.__setattr__(self, "overlap", Usual(OVERLAP[self.behaviour]))
+        for name, usual in (("overlap", OVERLAP), ("rotary_wave", ROTARY_WAVE)):
+            if isinstance(getattr(self, name), Usual):
+                object.__setattr__(self, name, Usual(usual[self.behaviour]))
         if self.width % self.heads:
             raise ValueError(f"width={self.width} does not divide into heads={self.heads}. A multiple was expected.")
         if self.rotary_wave < 0 or (self.rotary_wave > 0 and self.width // self.heads < 6):

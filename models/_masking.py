@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._tokens import Tokens
-from benchmark.models._vit import Transformer
+from benchmark.models._vit import Positions, Transformer
 
 
 def n_masked(n_tokens: int, ratio: float) -> int:
@@ -95,11 +95,11 @@ class MaskedDecoder(nn.Module):
         self.infill = infill
 
     def forward(
-        self, visible: Tensor, hidden: Tensor, positions: Tensor, tokens: Tokens, always_drop: bool = False
+        self, visible: Tensor, hidden: Tensor, positions: Positions, tokens: Tokens, always_drop: bool = False
     ) -> Tensor:
         """Decoder outputs of the hidden tokens, (H, D).
 
-        visible (V, D) encoder outputs of the tokens not in `hidden` (T,); positions (T, D) of all.
+        visible (V, D) encoder outputs of the tokens not in `hidden` (T,); positions of all T.
         """
         filled = self.mask_token.to(visible.dtype).expand(len(hidden), -1).clone()
         filled[~hidden] = visible

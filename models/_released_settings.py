@@ -27,13 +27,13 @@ THRESHOLD_MEV, MAX_MEV, MIN_POINTS = 0.13, 20.0, 1024
 N_CLASSES = 5  # semantic classes, low-energy scatters included
 _ENERGY = "energy_decoder.weight"
 _ALWAYS: dict[str, Any] = {
-    "behaviour": "reference", "group_points": 32, "max_tokens": 512, "position_waves": 0, "upsample_neighbours": 5,
+    "behaviour": "reference", "group_points": 32, "max_tokens": 512, "rotary_wave": 0.0, "upsample_neighbours": 5,
     "head": "pointnet", "point_features": False, "member_features": False, "inverse_frequency_loss": True,
 }  # fmt: skip
 # What the backbone's weights stand for; the presets' other fields belong to a stage, or to its regularisation.
 BACKBONE = (
     "behaviour", "group_radius", "overlap", "group_points", "max_tokens", "width", "depth", "heads", "mlp_ratio",
-    "embed_widths", "position_hidden", "position_waves",
+    "embed_widths", "position_hidden", "rotary_wave",
 )  # fmt: skip
 
 
