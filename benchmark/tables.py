@@ -12,14 +12,16 @@ from benchmark.records import RunRecord
 
 N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
 PER_CLASS = ("precision", "recall", "f1")
+PUBLISHED_PRESETS = ("paper", "reference")  # shown with the publication's way of counting, too
 
 
 def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     """Per-class precision, recall and F1 of one run with 95% intervals, and another run's F1 beside it."""
-    title = (
-        f"{describe(record)}\n{record.task['name']}: {record.events['test']} test events of {record.dataset['name']}"
-    )
-    table = Table(title=title, caption="95% intervals: bootstrap over test events", title_justify="left")
+    split = "validation" if protocol(record) else "test"
+    scored = f"{record.events['test']} {split} events of {record.dataset['name']}"
+    title = f"{describe(record)}\n{record.task['name']}: {scored}"
+    caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_notes(record)])
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     table.add_column("class")
     for name in PER_CLASS:
         table.add_column(name if name != "f1" else "F1", justify="right")
@@ -62,24 +64,26 @@ class Leaderboard:
 
 
 def leaderboards(records: Iterable[RunRecord]) -> list[Leaderboard]:
-    """One per task and dataset revision, in sorted order."""
+    """One per task, dataset revision and protocol, in sorted order."""
     groups: dict[tuple[str, ...], list[RunRecord]] = {}
     for record in records:
-        key = (record.task["name"], str(record.task["version"]), record.dataset["name"], record.dataset["revision"])
+        data = (record.dataset["name"], record.dataset["revision"])
+        key = (record.task["name"], str(record.task["version"]), *data, protocol(record))
         groups.setdefault(key, []).append(record)
     return [_leaderboard(key, group) for key, group in sorted(groups.items())]
 
 
 def _leaderboard(key: tuple[str, ...], records: list[RunRecord]) -> Leaderboard:
-    task, version, dataset, revision = key
+    task, version, dataset, revision, own = key
     metric, classes = records[0].task["primary_metric"], records[0].task["classes"]
     labels = ("model", "preset", "mode", "labels", "draw", "seed")
     scores = (f"{metric} [95%]", *(f"F1 {c}" for c in classes))
     ordered = sorted(records, key=lambda r: (-_value(primary(r)), r.model, r.fingerprint))
     dirty = any(r.environment.get("dirty") for r in records)
+    cost = ("training tokens" if _is_probe(records[0]) else "steps", "parameters", "wall s")
     return Leaderboard(
-        title=f"{task} (version {version}) on {dataset}, {revision}",
-        columns=(*labels, *scores, "steps", "parameters", "wall s"),
+        title=f"{task} (version {version}) on {dataset}, {revision}" + (f", {own} protocol" if own else ""),
+        columns=(*labels, *scores, *cost),
         rows=tuple(_row(record, classes) for record in ordered),
         note="* made from a working tree with uncommitted changes" if dirty else "",
     )
@@ -90,12 +94,37 @@ def _row(record: RunRecord, classes: list[str]) -> tuple[str, ...]:
     mark = "" if record.status == "finished" else f" ({record.status})"
     name = record.model + mark + ("*" if record.environment.get("dirty") else "")
     scores = (with_interval(primary(record)), *(_plain(score(record, "f1", x)) for x in classes))
+    probed = record.training.get("probe") or {}
     cost = (
-        str(record.training.get("steps", "-")),
+        f"{probed.get('n_tokens', 0):,}" if _is_probe(record) else str(record.training.get("steps", "-")),
         f"{record.resources.get('n_parameters', 0):,}",
         f"{record.resources.get('wall_s', 0):.0f}",
     )
     return (name, c["preset"], c["mode"], record.labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
+
+
+def protocol(record: RunRecord) -> str:
+    """The name of a publication's protocol where the record's scores follow it; empty for the suite's own."""
+    own = (record.config.get("probe") or {}).get("protocol", "clean")
+    return "" if own == "clean" else str(own)
+
+
+def _is_probe(record: RunRecord) -> bool:
+    return bool(record.config.get("probe"))
+
+
+def _notes(record: RunRecord) -> list[str]:
+    """Scores beside those of the table, each under its own name."""
+    notes = []
+    if _is_probe(record) and record.status == "finished":
+        fitted, scored = record.training["probe"]["n_tokens"], record.metrics["n_tokens"]
+        subset = with_interval(record.metrics["overall"]["subset_accuracy"])
+        notes.append(f"linear SVM on {fitted:,} tokens, {scored:,} tokens scored; right in every class: {subset}")
+    counted = record.metrics.get("paper_protocol")
+    if counted and record.config["preset"] in PUBLISHED_PRESETS:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in counted.items())
+        notes.append(f"by the publication's way of counting: {scores}")
+    return notes
 
 
 def describe(record: RunRecord) -> str:

@@ -57,7 +57,8 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Train one model on a label budget, score it on the whole test split, record it, and show the table."""
-    from benchmark.config import Request, data_assignments, resolve
+    from benchmark import registry, tasks
+    from benchmark.config import Request, can_do, data_assignments, resolve
     from benchmark.run import Execution
     from benchmark.run import run as run_one
 
@@ -73,6 +74,8 @@ def run(
         command=("benchmark", *sys.argv[1:]),
     )
     plain = None
+    if beside == TRIVIAL and not can_do(registry.model_spec(TRIVIAL), tasks.task(task)):
+        beside = "none"  # nothing trivial can stand beside a probe of tokens
     if beside not in ("none", model):
         plain = Request(beside, task, dataset, labels=labels, draw=draw, assignments=data_assignments(request))
         resolve(plain)  # a misspelt --beside is told before the run, not after it
