@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+_PYTORCH3D = "git+https://github.com/facebookresearch/pytorch3d.git"  # not on the package index for current torch
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -21,6 +23,7 @@ def backends() -> list[Backend]:
     return [
         Backend("cpu", "everything", lambda: None),
         Backend("numba", "tokenisation and simulation on CPUs", lambda: _package("numba")),
+        Backend("pytorch3d", "tokenisation, beside the native code", lambda: _package("pytorch3d", _PYTORCH3D)),
         Backend("cuda", "training and inference on NVIDIA GPUs", _cuda),
         Backend("submitit", "simulation over SLURM", lambda: _package("submitit", "particlebench[cluster]")),
         Backend("huggingface_hub", "download of PILArNet-M", lambda: _package("huggingface_hub", "particlebench[hub]")),

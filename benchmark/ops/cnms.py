@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.ops._grid import frame_of, keys_of, runs_around, sort_by_cell, stable_order
 from benchmark.ops._jit import Bool, Float32, Int64, as_points, kernel
-from benchmark.ops.neighbours import squared_radius
+from benchmark.ops.neighbours import Neighbours, squared_radius
 
 
 @kernel
@@ -79,3 +79,27 @@ def suppress(
     cap = len(points) if max_neighbours is None else max_neighbours
     kept, scores = _suppress(points, float(np.float32(reach)), limit, cap)
     return np.flatnonzero(kept), scores
+
+
+@kernel
+def _suppress_listed(offsets: Int64, indices: Int64) -> Bool:
+    scores = offsets[1:] - offsets[:-1]
+    kept = np.ones(scores.shape[0], dtype=np.bool_)
+    if scores.shape[0] == 0:
+        return kept
+    for candidate in stable_order(scores.max() - scores):
+        if not kept[candidate]:
+            continue
+        for slot in range(offsets[candidate], offsets[candidate + 1]):
+            if indices[slot] != candidate:
+                kept[indices[slot]] = False
+    return kept
+
+
+def suppress_listed(neighbours: Neighbours) -> Int64:
+    """Centres kept by C-NMS, ascending (k,), from neighbour lists that another engine has searched.
+
+    List i holds the candidates strictly nearer than 2 x radius x overlap to candidate i, itself among them, in
+    ascending index, cut at the cap where there is one.
+    """
+    return np.flatnonzero(_suppress_listed(neighbours.offsets, neighbours.indices))

@@ -1,19 +1,25 @@
-"""Turn one event into tokens: centres by C-NMS, a ball of points around each, thinned by farthest point sampling.
+"""Turn one event into tokens: centres, the points around each, thinned by farthest point sampling.
 
-PoLAr-MAE (arXiv 2502.02558), section 3.1 and table 5.
+PoLAr-MAE (arXiv 2502.02558), section 3.1 and table 5; the four strategies are those of its table 4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from benchmark.ops._jit import Bool, Float32, Int64, as_points, kernel
-from benchmark.ops.cnms import suppress
-from benchmark.ops.fps import _farthest, farthest_points
-from benchmark.ops.neighbours import Neighbours, ball_query
+from benchmark.ops._jit import Bool, Float32, Int64, as_points
+from benchmark.ops.engines import NATIVE, Engine
+from benchmark.ops.neighbours import Neighbours
+from benchmark.ops.thinning import thin
+
+__all__ = ["STRATEGIES", "GroupingConfig", "Groups", "group_event", "group_events", "thin"]
+
+Strategy = Literal["cnms_ball", "fps_cnms_ball", "fps_ball", "fps_knn"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
 @dataclass(frozen=True)
@@ -25,9 +31,28 @@ class GroupingConfig:
     n_points: int = 32  # points per group, K; a fuller ball is thinned
     max_groups: int | None = 512  # context length; None: no limit
     overflow: Literal["first", "spread"] = "first"  # centres kept beyond the limit: the first, or far from each other
-    n_seeds: int | None = None  # candidates: this many farthest points, or all points when None
+    n_seeds: int | None = None  # farthest points that become candidates of C-NMS or, without it, centres
     max_candidate_neighbours: int | None = None  # cap of the neighbour lists inside C-NMS, None: no cap
-    max_ball: int | None = None  # cap of a ball before it is thinned, first by index; None: no cap
+    max_ball: int | None = None  # cap of a ball before it is thinned, first by index; None: no cap. For fps_knn: how
+    # many nearest points are thinned to `n_points`; None: `n_points`
+    strategy: Strategy | None = None  # None: fps_cnms_ball where `n_seeds` is given, else cnms_ball
+
+    @property
+    def chosen_strategy(self) -> Strategy:
+        """The strategy, with the meaning of None filled in."""
+        return self.strategy or ("cnms_ball" if self.n_seeds is None else "fps_cnms_ball")
+
+    def check(self) -> None:
+        """Raise ValueError for settings outside their range or that do not fit together."""
+        if self.max_groups is not None and self.max_groups < 1:
+            raise ValueError(f"max_groups is {self.max_groups}. At least 1 group per event, or None, was expected.")
+        if self.chosen_strategy not in STRATEGIES:
+            raise ValueError(f"strategy is {self.strategy!r}. One of {', '.join(STRATEGIES)} was expected.")
+        if (self.chosen_strategy == "cnms_ball") != (self.n_seeds is None):
+            raise ValueError(
+                f"n_seeds is {self.n_seeds} with the strategy {self.chosen_strategy}. A number of seeds was expected "
+                f"for the strategies that begin with fps, and none for cnms_ball."
+            )
 
 
 class Groups(NamedTuple):
@@ -38,51 +63,57 @@ class Groups(NamedTuple):
     mask: Bool  # (T, K) True where the slot holds a point of its own
 
 
-@kernel
-def _thin(points: Float32, offsets: Int64, members: Int64, n_points: int) -> tuple[Int64, Bool]:
-    """Farthest point sampling inside each ball, from its first point; the order of sampling is kept."""
-    n_groups = offsets.shape[0] - 1
-    indices = np.full((n_groups, n_points), -1, dtype=np.int64)
-    mask = np.zeros((n_groups, n_points), dtype=np.bool_)
-    for group in range(n_groups):
-        ball = members[offsets[group] : offsets[group + 1]]
-        if ball.shape[0] == 0:
-            continue
-        n_kept = min(n_points, ball.shape[0])
-        chosen = _farthest(points[ball], n_kept, 0)
-        for slot in range(n_points):
-            indices[group, slot] = ball[chosen[slot if slot < n_kept else 0]]
-        mask[group, :n_kept] = True
-    return indices, mask
+def centres_of(events: Sequence[Float32], config: GroupingConfig, engine: Engine = NATIVE) -> list[Int64]:
+    """Indices of the centres of each event's groups, ascending, at most `config.max_groups` of them."""
+    config.check()
+    n_seeds = config.n_seeds or 0
+    if config.chosen_strategy in ("fps_ball", "fps_knn"):
+        wanted = n_seeds if config.max_groups is None else min(n_seeds, config.max_groups)
+        return [np.unique(chosen) for chosen in engine.farthest(events, wanted)]  # a prefix is spread already
+    suppression = (config.radius, config.overlap, config.max_candidate_neighbours)
+    if config.chosen_strategy == "cnms_ball":
+        kept = engine.suppressed(events, *suppression)
+    else:
+        seeds = engine.farthest(events, n_seeds)
+        alive = engine.suppressed([p[s] for p, s in zip(events, seeds, strict=True)], *suppression)
+        kept = [s[k] for s, k in zip(seeds, alive, strict=True)]
+    if config.max_groups is None:
+        return kept
+    if config.overflow == "first":
+        return [k[: config.max_groups] for k in kept]
+    full = [e for e, k in enumerate(kept) if len(k) > config.max_groups]
+    spread = engine.farthest([events[e][kept[e]] for e in full], config.max_groups)
+    for e, chosen in zip(full, spread, strict=True):
+        kept[e] = kept[e][np.sort(chosen)]
+    return kept
 
 
-def thin(coords: Float32, balls: Neighbours, n_points: int) -> tuple[Int64, Bool]:
-    """At most `n_points` members of each ball by farthest point sampling: indices and mask, both (T, n_points)."""
-    if n_points < 1:
-        raise ValueError(f"n_points is {n_points}. At least 1 point per group was expected.")
-    return _thin(as_points(coords), balls.offsets, balls.indices, n_points)
+def members_of(
+    events: Sequence[Float32], centres: Sequence[Int64], config: GroupingConfig, engine: Engine = NATIVE
+) -> list[Neighbours]:
+    """The members of each group before it is thinned: a ball in ascending index, or the nearest, nearest first."""
+    queries = [points[c] for points, c in zip(events, centres, strict=True)]
+    if config.chosen_strategy == "fps_knn":
+        return engine.nearest(queries, events, config.max_ball or config.n_points)
+    return engine.balls(queries, events, config.radius, config.max_ball)
 
 
-def group_event(coords: Float32, config: GroupingConfig) -> Groups:
+def group_events(events: Sequence[Float32], config: GroupingConfig, engine: Engine = NATIVE) -> list[Groups]:
+    """The groups of several events, each `coords` (n, 3) in the unit of `config.radius`, one as if alone.
+
+    `engine`: who searches (see `benchmark.ops.engines`); all give the same indices. Raises ValueError for settings
+    that do not fit together.
+    """
+    clouds = [as_points(coords) for coords in events]
+    centres = centres_of(clouds, config, engine)
+    thinned = engine.thinned(clouds, members_of(clouds, centres, config, engine), config.n_points)
+    return [Groups(c, *slots) for c, slots in zip(centres, thinned, strict=True)]
+
+
+def group_event(coords: Float32, config: GroupingConfig, engine: Engine = NATIVE) -> Groups:
     """The groups of one event, `coords` (n, 3) in the unit of `config.radius`. An empty event has no groups.
 
     The result follows the order of the points where distances or scores tie; callers that need independence of the
-    order sort the points first.
+    order sort the points first. Raises ValueError for settings that do not fit together.
     """
-    points = as_points(coords)
-    if config.max_groups is not None and config.max_groups < 1:
-        raise ValueError(f"max_groups is {config.max_groups}. At least 1 group per event, or None, was expected.")
-    if config.n_seeds is None:
-        kept, _ = suppress(points, config.radius, config.overlap, config.max_candidate_neighbours)
-    else:
-        seeds = farthest_points(points, config.n_seeds)
-        kept, _ = suppress(points[seeds], config.radius, config.overlap, config.max_candidate_neighbours)
-        kept = seeds[kept]
-    centres = kept
-    if config.max_groups is not None and len(kept) > config.max_groups:
-        spread = config.overflow == "spread"
-        centres = (
-            kept[np.sort(farthest_points(points[kept], config.max_groups))] if spread else kept[: config.max_groups]
-        )
-    balls = ball_query(points[centres], points, config.radius, config.max_ball)
-    return Groups(centres, *thin(points, balls, config.n_points))
+    return group_events([coords], config, engine)[0]

@@ -1,7 +1,7 @@
 """Neighbour searches within one event: all points in a ball, and the k nearest.
 
-The first uses a uniform grid, the second boxes around points that are close together; both return exactly what comparing
-every pair in float32 returns: `d^2 < r^2` is strict, neighbours in a ball come in ascending index, and among
+The first uses a uniform grid, the second boxes around points that are close together; both return exactly what
+comparing every pair in float32 returns: `d^2 < r^2` is strict, neighbours in a ball come in ascending index, and among
 equidistant neighbours the lower index is nearer.
 """
 
