@@ -18,6 +18,7 @@ RANKS = [
     {"contracts"},
     {"ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records"},
+    {"shipped"},
     {"config", "tables"},
     {"checkpoints"},
     {"training", "evaluate", "displays"},
@@ -43,7 +44,7 @@ THIRD_PARTY = {
     "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib"},
     "cuda": {"torch", "triton", "numpy"},
 }
-OPTIONAL = {"huggingface_hub", "submitit"}
+OPTIONAL = {"huggingface_hub", "pytorch3d", "submitit"}
 
 
 def sources():
