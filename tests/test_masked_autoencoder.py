@@ -249,9 +249,9 @@ def test_token_features_are_those_of_the_encoder_in_the_units_of_the_batch(name,
     assert torch.equal(batch.event_index[found.point], tokens.event[found.token])
 
 
-@pytest.mark.parametrize("layer", [0, 1])
-def test_attention_weights_are_those_that_mix_the_values(layer, batch):
-    net = build()
+@pytest.mark.parametrize(("layer", "rotary_wave"), [(0, 40.0), (1, 40.0), (1, 0.0)])
+def test_attention_weights_are_those_that_mix_the_values(layer, rotary_wave, batch):
+    net = build(rotary_wave=rotary_wave)
     weights = net.attention(batch, layer)
     tokens = net.tokens(batch)
     assert [w.shape for w in weights] == [(2, n, n) for n in tokens.lengths]
@@ -261,9 +261,10 @@ def test_attention_weights_are_those_that_mix_the_values(layer, batch):
         entering = net.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)[0]
         if layer:
             entering = net.encode(tokens)[0][layer - 1]
-        entering = entering + net.position(tokens.centres)
-        value = block._heads(entering)[2]
+        positions = net.position(tokens.centres)
+        value = block._heads(entering + positions.added, positions)[2]
         mixed = [torch.einsum("hqk,khd->qhd", w, v) for w, v in zip(weights, value.split(tokens.lengths), strict=True)]
+        entering = entering + positions.added
         after = entering + block.project(torch.cat(mixed).flatten(1))
         expected = after + block.mlp(block.norm2(after))
         assert torch.allclose(net.encode(tokens)[0][layer], expected, atol=1e-5)
