@@ -137,7 +137,8 @@ def _carry_out(
     deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
     training = _train(model, config, spec, data, blank.environment, folder, resume, deadline, code, say)
     trained = time.monotonic()
-    model.save(folder / WEIGHTS, {"fingerprint": blank.fingerprint})
+    if config.probe is None:  # which trains no weights
+        model.save(folder / WEIGHTS, {"fingerprint": blank.fingerprint})
     result = _score(model, config, data)
     resources = {
         "n_parameters": model.n_parameters if config.probe is None else n_probed_parameters(model),
