@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,25 @@ def reconstruction(
     asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, changes)
     bench = prepare(asked, fit_events, whole=True)
     _finish(reconstruction_study(bench, shown), out, bench.choose(shown), bench.device)
+
+
+@study_app.command()
+def ablation(
+    model: Model = "polarmae", preset: PresetName = "default", dataset: DatasetName = "lartpc-sim", data: Folder = None,
+    steps: Annotated[int, typer.Option(help="Of pre-training, for every strategy.")] = 250,
+    labels: Annotated[str, typer.Option(help="Events that the probe is fitted on.", metavar="N|all")] = "100",
+    seeds: Annotated[int, typer.Option(help="Repetitions, each with weights of its own.")] = 1,
+    device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
+) -> None:  # fmt: skip
+    """Grouping strategies by the score of the token probe: pre-trains the model once per strategy."""
+    from benchmark.run import Execution
+    from benchmark.studies.ablation import Plan, ablation_study
+
+    folder = out or Path("runs") / "studies" / "ablation"
+    command = ("benchmark", *sys.argv[1:])
+    execution = Execution(device, threads, data, folder / "records", folder / "runs", command=command)
+    plan = Plan(model, preset, dataset, steps, labels, seeds, tuple(set_ or ()))
+    _finish(ablation_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
 
 def _asked(

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark import registry
+from benchmark.checkpoints.load import RELEASED_SUFFIX, load_backbone, open_checkpoint
 from benchmark.config import Request, RunConfig, resolve
-from benchmark.contracts import PointBatch, Task
+from benchmark.contracts import Inputs, ModelSpec, PointBatch, Task
 from benchmark.data.stream import event_set
 from benchmark.environment import choose_device
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
-from benchmark.io import sha256_file
 from benchmark.run import inputs_of, set_up_torch
 from benchmark.seeding import seed_from
 from benchmark.studies.base import Events
+from benchmark.weights import read_safetensors
 
 if TYPE_CHECKING:
     from benchmark.contracts.token_model import TokenFeatures, TokenModel
@@ -97,17 +98,18 @@ def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench:
     spec = registry.model_spec(asked.model)
     if not spec.pretrains:
         raise _no_tokens(spec.name)
-    checkpoint = _weights(asked)
+    checkpoint = None if asked.checkpoint is None else str(asked.checkpoint)
     config = resolve(
-        Request(asked.model, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, assignments=asked.assignments)
-    )
+        Request(
+            asked.model, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, checkpoint=checkpoint,
+            assignments=asked.assignments,
+        )
+    )  # fmt: skip
     device = choose_device(asked.device)
     set_up_torch(asked.threads)
-    spec_data = registry.dataset_spec(config.dataset)
-    dataset = spec_data.open(config.data, asked.data)
-    trained, untrained = _build(config, inputs_of(config, dataset)), _build(config, inputs_of(config, dataset))
-    load = trained.load_pretrained if whole else trained.load_backbone
-    metadata = dict(load(checkpoint))
+    dataset = registry.dataset_spec(config.dataset).open(config.data, asked.data)
+    trained, untrained = (_build(spec, config, inputs_of(config, dataset)) for _ in range(2))
+    weights = _load(trained, spec, config, whole)
     shown = event_set(dataset, asked.split, config.task, config.preprocess)
     fitting = event_set(dataset, "train", config.task, config.preprocess) if n_fitting else shown
     return Bench(
@@ -117,33 +119,52 @@ def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench:
         events=Events(dataset, asked.split, asked.seed, shown),
         fitting=Events(dataset, "train", asked.seed, fitting.first(n_fitting, "study", asked.seed)),
         device=device,
-        weights={"file": checkpoint.name, "sha256": sha256_file(checkpoint), "metadata": metadata},
+        weights=weights,
     )
 
 
-def _weights(asked: Asked) -> Path:
-    """The checkpoint that the user gave."""
-    if asked.checkpoint is None:
-        raise CheckpointError(
-            f"No weights of {asked.model} were given. A .safetensors file was expected. Give one with --checkpoint."
-        )
-    if not asked.checkpoint.is_file():
-        raise CheckpointError(
-            f"There is no checkpoint {asked.checkpoint}. A .safetensors file was expected. Correct --checkpoint."
-        )
-    return asked.checkpoint
-
-
-def _build(config: RunConfig, inputs: Any) -> TokenModel:
+def _build(spec: ModelSpec, config: RunConfig, inputs: Inputs) -> TokenModel:
     import torch
 
     from benchmark.contracts.token_model import TokenModel
 
     torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model = registry.model_spec(config.model).build(config.model_config, inputs, config.task)
+    model = spec.build(config.model_config, inputs, config.task)
     if not isinstance(model, TokenModel):
         raise _no_tokens(config.model)
     return model
+
+
+def _load(model: TokenModel, spec: ModelSpec, config: RunConfig, whole: bool) -> dict[str, Any]:
+    """Weights into the model; what the study's record says of them."""
+    if config.checkpoint is None:
+        raise CheckpointError(
+            f"No weights of {config.model} were given. A .safetensors file was expected. Give one with --checkpoint."
+        )
+    path = Path(config.checkpoint)
+    told = load_backbone(model, path, spec, config.model_config, config.preprocess)
+    if whole:
+        _load_decoder(model, spec, path, str(told.get("stage", "")))
+    return {"file": path.name, "sha256": config.checkpoint_sha256, **told}
+
+
+def _load_decoder(model: TokenModel, spec: ModelSpec, path: Path, stage: str) -> None:
+    """The part of a pre-training checkpoint that its backbone was trained with."""
+    if stage == "finetune":
+        raise CheckpointError(
+            f"The checkpoint {path} is fine-tuned: its encoder is no longer the one that its decoder knows. Weights of "
+            f"a pre-training were expected. Give another --checkpoint."
+        )
+    held = open_checkpoint(path, spec.name).state if path.suffix == RELEASED_SUFFIX else read_safetensors(path)[0]
+    kept = {id(t) for m in model.pretraining_only() for t in (*m.parameters(), *m.buffers())}
+    own = {k: v for k, v in model.state_dict(keep_vars=True).items() if id(v) in kept}
+    wrong = sorted(k for k, v in own.items() if k not in held or held[k].shape != v.shape)
+    if wrong:
+        raise CheckpointError(
+            f"The checkpoint {path} lacks {len(wrong)} tensors of the decoder, or has them in other shapes (first: "
+            f"{wrong[0]}). Weights of a pre-training with the same settings were expected. Give another --checkpoint."
+        )
+    model.load_state_dict({k: held[k] for k in own}, strict=False)
 
 
 def _no_tokens(name: str) -> ConfigError:
