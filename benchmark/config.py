@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark import registry, tasks
+from benchmark import hub, registry, tasks
 from benchmark.budget import parse_labels
 from benchmark.contracts import MODES, DatasetSpec, ModelSpec, OptimConfig, Preset, Task
 from benchmark.data.augment import ROTATIONS
@@ -17,6 +17,7 @@ from benchmark.data.preprocess import Preprocess
 from benchmark.errors import CheckpointError, ConfigError, unknown_name
 from benchmark.io import sha256_file, sha256_text
 from benchmark.settings import as_dict, override, parse_assignments
+from benchmark.shipped import Shipped, find_shipped, misfits, seen_in_pretraining
 
 DEFAULT_TASK = "lartpc-segmentation"
 DEFAULT_DATASET = "lartpc-sim"
@@ -90,7 +91,13 @@ class RunConfig:
     pretrain_optim: OptimConfig | None = None
     checkpoint: str | None = None  # path of pre-trained weights given by the user, instead of pre-training
     checkpoint_sha256: str | None = None
+    weights: Shipped | None = None  # pre-trained weights of the package, instead of pre-training
     probe: ProbeConfig | None = None  # only of tasks at the level of tokens, which train nothing else
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether the backbone's weights come from pre-training: the user's, the package's, cached or new."""
+        return self.pretrain is not None or self.weights is not None
 
     @property
     def scored_split(self) -> str:
@@ -99,7 +106,9 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return dict(as_dict(self))
+        plain = as_dict(dataclasses.replace(self, weights=None))
+        used = self.weights
+        return {**plain, "weights": None if used is None else {"name": used.name, "sha256": used.sha256}}
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,7 @@ class Request:
     seed: int = 0
     checkpoint: str | None = None
     assignments: tuple[str, ...] = ()
+    pretrain: bool = False  # although weights ship with the package
 
 
 def resolve(request: Request) -> RunConfig:
@@ -138,15 +148,19 @@ def resolve(request: Request) -> RunConfig:
     pretrains = spec.pretrains and mode != "scratch"
     sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
     _apply(sections, request.assignments)
+    weights = _weights(request, spec, sections, task, data_spec.info.name)
+    if weights is not None:
+        del sections["pretrain"], sections["pretrain_optim"]
     _check_protocol(sections.get("probe"), labels)
+    checkpoint = _checkpoint(request.checkpoint, pretrains)
     return RunConfig(
         task=task, dataset=data_spec.info.name, model=spec.name, preset=preset_name, labels=labels, mode=mode,
-        draw=request.draw, seed=request.seed, checkpoint=request.checkpoint,
-        checkpoint_sha256=_checkpoint_sha256(request.checkpoint, pretrains), data=sections["data"],
-        preprocess=sections["preprocess"],
+        draw=request.draw, seed=request.seed, checkpoint=checkpoint,
+        checkpoint_sha256=None if checkpoint is None else sha256_file(Path(checkpoint)),
+        data=sections["data"], preprocess=sections["preprocess"],
         model_config=sections["model"], optim=sections.get("optim", OptimConfig()), train=sections["train"],
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
-        probe=sections.get("probe"),
+        probe=sections.get("probe"), weights=weights,
     )  # fmt: skip
 
 
@@ -167,8 +181,7 @@ def pretraining_fingerprint(
     config: RunConfig, data_revision: str, code: str, spec: ModelSpec, device: str, precision: str
 ) -> str:
     """Names one pre-training: its own settings, data, code, kind of device; labels, draw and mode do not matter."""
-    by_mode = {name for overrides in spec.mode_overrides.values() for name in overrides}
-    model = {k: v for k, v in as_dict(config.model_config).items() if k not in by_mode}
+    model = seen_in_pretraining(spec, config.model_config)
     parts = {
         "data": [config.dataset, data_revision, as_dict(config.preprocess), config.task.drop_classes],
         "model": [config.model, model, code],
@@ -244,6 +257,24 @@ def preset_called(name: str) -> str:
     return PRESET_ALIASES.get(name, name)
 
 
+def _weights(
+    request: Request, spec: ModelSpec, sections: Mapping[str, Any], task: Task, dataset: str
+) -> Shipped | None:
+    """The package's pre-trained weights, where they fit the run and the user has not asked for others."""
+    if request.pretrain and ("pretrain" not in sections or request.checkpoint is not None):
+        what = "--checkpoint" if request.checkpoint is not None else "a model or mode without pre-training"
+        raise ConfigError(
+            f"--pretrain and {what} exclude each other. One of the two was expected. Leave --pretrain out."
+        )
+    chosen = {_locate(sections, key)[0] for key in parse_assignments(list(request.assignments))}
+    if "pretrain" not in sections or request.pretrain or request.checkpoint or chosen & {"pretrain", "pretrain_optim"}:
+        return None
+    shipped = find_shipped(request.model)
+    if shipped is None or misfits(shipped, spec, sections["model"], sections["preprocess"], task, dataset):
+        return None
+    return shipped
+
+
 def _preset(spec: ModelSpec, name: str) -> Preset:
     if name not in spec.presets:
         raise unknown_name(f"preset of {spec.name}", name, spec.presets, "Correct --preset.")
@@ -276,7 +307,8 @@ def _check_protocol(probe: ProbeConfig | None, labels: int | None) -> None:
         )
 
 
-def _checkpoint_sha256(checkpoint: str | None, pretrains: bool) -> str | None:
+def _checkpoint(checkpoint: str | None, pretrains: bool) -> str | None:
+    """Path of the weights to start from; those on the hub are fetched."""
     if checkpoint is None:
         return None
     if not pretrains:
@@ -284,11 +316,13 @@ def _checkpoint_sha256(checkpoint: str | None, pretrains: bool) -> str | None:
             f"--checkpoint {checkpoint} has no use here: this model and mode start from random weights. A "
             f"self-supervised model in mode fft, peft or frozen was expected. Leave --checkpoint out."
         )
+    if hub.is_remote(checkpoint):
+        return str(hub.cached_file(checkpoint))
     if not Path(checkpoint).is_file():
         raise CheckpointError(
             f"There is no checkpoint {checkpoint}. A .safetensors file was expected. Correct --checkpoint."
         )
-    return sha256_file(Path(checkpoint))
+    return checkpoint
 
 
 def can_do(spec: ModelSpec, task: Task) -> bool:

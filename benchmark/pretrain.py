@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,72 +13,182 @@ from benchmark.checkpoints.manifest import of_run
 from benchmark.config import RunConfig, pretraining_fingerprint
 from benchmark.contracts import Dataset, ModelSpec
 from benchmark.data.stream import EventSet
+from benchmark.environment import choose_precision
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_write_json, sha256_file
 from benchmark.paths import cache_dir
+from benchmark.processes import from_first
+from benchmark.records import describe_dataset, now
+from benchmark.settings import as_dict
+from benchmark.shipped import facts, find_shipped, misfits
 
 if TYPE_CHECKING:
     from benchmark.contracts.torch_model import TorchModel
-    from benchmark.training.fit import Hardware
+    from benchmark.training.callbacks import Probe
+    from benchmark.training.fit import FitReport
+
+SCHEMA = 1  # of a training record
+WEIGHTS, RECORD = "weights.safetensors", "training.json"
+Say = Callable[[str], None]
 
 
-def pretrained(
-    model: TorchModel, config: RunConfig, spec: ModelSpec, train: EventSet, dataset: Dataset, hardware: Hardware,
-    code: str, resume: bool, deadline: float | None, say: Callable[[str], None],
-) -> dict[str, Any]:  # fmt: skip
-    """Load pre-trained weights into the backbone: the user's checkpoint, the cached ones, or newly made ones.
+@dataclass(frozen=True)
+class Subject:
+    """What is pre-trained: on which events, by which code, where."""
+
+    config: RunConfig
+    spec: ModelSpec
+    train: EventSet
+    dataset: Dataset
+    environment: Mapping[str, Any]  # of the record; `device` is where training runs
+    code: str  # hash of the model's code
+    asked: str  # the model as typed: its name, or the path of its file
+
+    @property
+    def precision(self) -> str:
+        """Of pre-training, which has its own setting."""
+        assert self.config.pretrain is not None  # guaranteed by whoever pre-trains
+        return choose_precision(self.config.pretrain.precision, self.environment["device"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this pre-training."""
+        revision, device = self.dataset.revision, self.environment["device"]
+        return pretraining_fingerprint(self.config, revision, self.code, self.spec, device, self.precision)
+
+    @property
+    def folder(self) -> Path:
+        """Where its states, logs, weights and training record lie."""
+        return cache_dir() / "pretrained" / f"{self.config.model}-{self.fingerprint[:16]}"
+
+    def events(self) -> EventSet:
+        """The unlabelled events."""
+        assert self.config.pretrain is not None
+        return self.train.first(self.config.pretrain.events, "pretraining", self.config.seed)
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Scores asked of the model while it is pre-trained."""
+
+    probe: Probe
+    every: int  # steps
+    about: Mapping[str, Any]  # settings and numbers of events, for the training record
+
+
+def pretrained(model: TorchModel, subject: Subject, resume: bool, deadline: float | None, say: Say) -> dict[str, Any]:
+    """Load pre-trained weights: the user's checkpoint, those of the package, the cached ones, or newly made ones.
 
     Returns what the record says of them. Raises CheckpointError, and BenchmarkError when the time limit ends
     pre-training.
     """
+    config, spec = subject.config, subject.spec
     if config.checkpoint is not None:
         told = load_backbone(model, Path(config.checkpoint), spec, config.model_config, config.preprocess)
         return {"checkpoint_sha256": config.checkpoint_sha256, **told}
-    name = pretraining_fingerprint(config, dataset.revision, code, spec, hardware.device, hardware.precision)
-    folder = cache_dir() / "pretrained" / f"{config.model}-{name[:16]}"
-    weights, report = folder / "weights.safetensors", folder / "training.json"
-    found = _finished(weights, report)
-    if found is None:
-        found = _make(model, config, train, dataset, hardware, folder, name, resume, deadline, say)
-    else:
-        say(f"pre-trained weights found: {weights}")
-        model.load_backbone(weights)
-    return found
+    if config.weights is not None:
+        load_backbone(model, config.weights.checked(), spec, config.model_config, config.preprocess)
+        found = facts(config.weights.record)
+        say(_announce(config.weights.name, found))
+        return {"weights": config.weights.name, **found}
+    record = finished(subject)
+    if record is None:
+        say(_why(subject))
+        record = make(model, subject, resume, deadline)
+        if "weights_sha256" not in record:
+            raise BenchmarkError(
+                f"--max-minutes ended pre-training at step {record['steps']} of {record['n_steps']}. More time was "
+                f"expected. Repeat the command: it continues from there."
+            )
+        return facts(record)
+    say(f"pre-trained weights found: {subject.folder / WEIGHTS}")
+    model.load_backbone(subject.folder / WEIGHTS)
+    return facts(record)
 
 
-def _finished(weights: Path, report: Path) -> dict[str, Any] | None:
-    """Report of a finished pre-training whose weights are as they were written; None where it must be made again."""
+def finished(subject: Subject) -> dict[str, Any] | None:
+    """Training record of a finished pre-training whose weights are as they were written; None: it must be made."""
+    return from_first(lambda: _finished(subject.folder))
+
+
+def make(
+    model: TorchModel, subject: Subject, resume: bool, deadline: float | None, probing: Probing | None = None
+) -> dict[str, Any]:
+    """Pre-train `model`, write weights and training record into the subject's folder, and return the record.
+
+    Where the deadline ended it, nothing is written but the state to continue from, and the record has no
+    `weights_sha256`.
+    """
+    from benchmark.training.fit import Hardware, fit
+
+    config, events, folder = subject.config, subject.events(), subject.folder
+    assert config.pretrain is not None and config.pretrain_optim is not None
+    report = fit(
+        model, events, config.pretrain, config.pretrain_optim, stage="pretrain", seed=config.seed,
+        hardware=Hardware(subject.environment["device"], subject.precision), folder=folder,
+        title=f"pre-training {config.model}", resume=resume, deadline=deadline,
+        probe=None if probing is None else probing.probe, probe_every=0 if probing is None else probing.every,
+    )  # fmt: skip
+    record = _record(subject, report, len(events), probing)
+    return record if report.stopped else from_first(lambda: _keep(model, subject, record))
+
+
+def _finished(folder: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        return found if sha256_file(weights) == found["weights_sha256"] else None
+        found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        facts(found)  # a record of an earlier form is no record
+        return found if sha256_file(folder / WEIGHTS) == found["weights_sha256"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _make(
-    model: TorchModel, config: RunConfig, train: EventSet, dataset: Dataset, hardware: Hardware, folder: Path,
-    name: str, resume: bool, deadline: float | None, say: Callable[[str], None],
-) -> dict[str, Any]:  # fmt: skip
-    from benchmark.training.fit import fit, forget_states
+def _keep(model: TorchModel, subject: Subject, record: dict[str, Any]) -> dict[str, Any]:
+    from benchmark.training.fit import forget_states
 
-    assert config.pretrain is not None and config.pretrain_optim is not None  # guaranteed by the caller's mode
-    events = train.first(config.pretrain.events, "pretraining", config.seed)
-    say(f"pre-training {config.model} once, on {len(events)} unlabelled events; every label budget will reuse it")
-    started = time.monotonic()
-    report = fit(
-        model, events, config.pretrain, config.pretrain_optim, stage="pretrain", seed=config.seed, hardware=hardware,
-        folder=folder, title=f"pre-training {config.model}", resume=resume,
-        deadline=deadline,
-    )  # fmt: skip
-    if report.stopped:
-        raise BenchmarkError(
-            f"--max-minutes ended pre-training at step {report.steps} of {report.n_steps}. More time was expected. "
-            f"Repeat the command: it continues from there."
-        )
-    weights = folder / "weights.safetensors"
-    model.save(weights, of_run(config, dataset, "pretrain", name))
-    wall = round(time.monotonic() - started, 2)
-    record = {"fingerprint": name, "wall_s": wall, **report.facts(), "weights_sha256": sha256_file(weights)}
-    atomic_write_json(folder / "training.json", record)
-    forget_states(folder)
-    return record
+    weights = subject.folder / WEIGHTS
+    model.save_pretrained(weights, of_run(subject.config, subject.dataset, "pretrain", subject.fingerprint))
+    whole = {**record, "weights_sha256": sha256_file(weights), "weights_bytes": weights.stat().st_size}
+    atomic_write_json(subject.folder / RECORD, whole)
+    forget_states(subject.folder)
+    return whole
+
+
+def _record(subject: Subject, report: FitReport, n_events: int, probing: Probing | None) -> dict[str, Any]:
+    c = subject.config
+    names = ("model", "preset", "dataset", "data", "preprocess", "model_config", "pretrain", "pretrain_optim", "seed")
+    task = {"name": c.task.name, "version": c.task.version, "drop_classes": list(c.task.drop_classes)}
+    return {
+        "schema": SCHEMA,
+        "created": now(),
+        "fingerprint": subject.fingerprint,
+        "config": {"task": task, **{name: as_dict(getattr(c, name)) for name in names}},
+        "dataset": describe_dataset(subject.dataset),
+        "events": n_events,
+        "seed": c.seed,
+        **report.facts(),
+        "wall_s": report.wall_s,
+        "history": dict(report.history),
+        "probe": {**({} if probing is None else probing.about), "scores": list(report.probe)},
+        "environment": {**subject.environment, "precision": subject.precision},
+    }
+
+
+def _announce(name: str, found: Mapping[str, Any]) -> str:
+    where = found["hardware"].get("device_name", "unknown hardware")
+    return (
+        f"pre-trained weights of the package: {name} ({found['weights_sha256'][:12]}; {found.get('steps'):,} steps on "
+        f"{found['events']:,} unlabelled events of {found['dataset']['name']} {found['dataset']['revision']}, "
+        f"{found.get('wall_s', 0) / 60:.0f} min on {where}); --pretrain makes them anew"
+    )
+
+
+def _why(subject: Subject) -> str:
+    """What the user is told before pre-training, also why the package's weights do not serve."""
+    c = subject.config
+    n_events = len(subject.events())
+    text = f"pre-training {c.model} once, on {n_events} unlabelled events; every label budget will reuse it"
+    shipped = find_shipped(subject.asked)
+    if shipped is None:
+        return text
+    names = misfits(shipped, subject.spec, c.model_config, c.preprocess, c.task, c.dataset)
+    return f"{text} (the package's weights differ in {', '.join(names[:3])})" if names else text

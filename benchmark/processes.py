@@ -105,9 +105,11 @@ def after_first() -> Iterator[None]:
 
     if not own.first:
         distributed.barrier()
-    yield
-    if own.first:
-        distributed.barrier()
+    try:
+        yield
+    finally:  # after a failure too, which the others then meet themselves
+        if own.first:
+            distributed.barrier()
 
 
 def _say_as_torchrun_does(own: Processes) -> None:

@@ -13,11 +13,13 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmark.contracts import Dataset
 from benchmark.errors import RecordError
 from benchmark.io import atomic_write_json
 
@@ -57,6 +59,16 @@ class RunRecord:
         """The label budget as typed: a number of events, or `all`."""
         labels = self.config["labels"]
         return "all" if labels is None else str(labels)
+
+
+def now() -> str:
+    """The time as records give it: UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """What a record says of the events that were used."""
+    return {"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))}
 
 
 def records_dir() -> Path:

@@ -6,21 +6,31 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import registry
 from benchmark.budget import Subset, subset
+from benchmark.checkpoints.manifest import of_run
 from benchmark.config import Request, RunConfig, fingerprint, resolve
 from benchmark.contracts import Dataset, Inputs, Model, ModelSpec, Task
 from benchmark.data.stream import EventSet, event_set
 from benchmark.environment import choose_device, choose_precision, describe, peak_memory_bytes, usable_cores
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluate import Evaluation, evaluate
-from benchmark.pretrain import pretrained
+from benchmark.pretrain import Subject, pretrained
 from benchmark.probe import n_probed_parameters, probe
-from benchmark.records import RunRecord, find_record, pack_counts, records_dir, run_name, write_record
+from benchmark.processes import after_first, from_first, join, processes
+from benchmark.records import (
+    RunRecord,
+    describe_dataset,
+    find_record,
+    now,
+    pack_counts,
+    records_dir,
+    run_name,
+    write_record,
+)
 from benchmark.seeding import generator, seed_from
 
 if TYPE_CHECKING:
@@ -68,6 +78,10 @@ def _stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _nothing(text: str) -> None:
+    """What processes other than the first say."""
+
+
 def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     """Carry out what was asked, unless it is recorded already. A failure is recorded too, then raised."""
     from benchmark.training.fit import forget_states
@@ -80,23 +94,28 @@ def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     precision = choose_precision(config.train.precision, device)
     _check_time(execution.max_minutes)
     threads = set_up_torch(execution.threads)
-    dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
-    code = model_code(request.model)
-    name = fingerprint(config, dataset.revision, code, device, precision)
-    root = execution.records or records_dir()
-    recorded = find_record(root, name) if not execution.force else None
-    if recorded is not None:
-        return Outcome(recorded, fresh=False)
-    data = _data(config, dataset)
-    blank = _blank(config, dataset, data, name, execution, describe(device, precision, threads))
-    say(_announce(config, data, device, threads))
+    own = join(device)
+    with after_first():  # which makes, packs and checks what the others then find
+        dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
+        code = model_code(request.model)
+        name = fingerprint(config, dataset.revision, code, device, precision)
+        root = execution.records or records_dir()
+        recorded = find_record(root, name) if not execution.force else None
+        if recorded is not None:
+            return Outcome(recorded, fresh=False)
+        data = _data(config, dataset)
+    environment = {**describe(device, precision, threads), "processes": own.n}
+    blank = _blank(config, dataset, data, name, execution, environment)
+    tell = say if own.first else _nothing
+    tell(_announce(config, data, device, threads))
     try:
-        record = _carry_out(config, spec, data, blank, execution, started, code, say)
+        record = _carry_out(config, spec, data, blank, execution, started, code, request.model, tell)
+        from_first(lambda: write_record(root, record))
     except Exception as error:
-        _record_failure(root, replace(blank, status="failed", error=f"{type(error).__name__}: {error}"), say)
+        if own.first:
+            _record_failure(root, replace(blank, status="failed", error=f"{type(error).__name__}: {error}"), say)
         raise
-    write_record(root, record)
-    if record.status == "finished":
+    if record.status == "finished" and own.first:
         # not earlier: a record that cannot be written must cost no training
         forget_states(run_folder(execution.runs, record))
     return Outcome(record, fresh=True)
@@ -125,27 +144,34 @@ def model_code(name: str) -> str:
 
 def _carry_out(
     config: RunConfig, spec: ModelSpec, data: _Data, blank: RunRecord, execution: Execution, started: float, code: str,
-    say: Say,
+    asked: str, say: Say,
 ) -> RunRecord:  # fmt: skip
     import torch
 
     torch.manual_seed(seed_from("weights", config.model, config.seed))
     model = spec.build(config.model_config, inputs_of(config, data.dataset), config.task)
-    device = blank.environment["device"]
     folder = run_folder(execution.runs, blank)
     resume = execution.resume and not execution.force
     deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
-    training = _train(model, config, spec, data, blank.environment, folder, resume, deadline, code, say)
+    training = _train(model, config, spec, data, blank.environment, folder, resume, deadline, code, asked, say)
+    return from_first(lambda: _finish(model, config, data, blank, folder, training, started))
+
+
+def _finish(
+    model: Model, config: RunConfig, data: _Data, blank: RunRecord, folder: Path, training: dict[str, Any],
+    started: float,
+) -> RunRecord:  # fmt: skip
+    """Keep the weights and score them."""
     trained = time.monotonic()
     if config.probe is None:  # which trains no weights
-        model.save(folder / WEIGHTS, {"fingerprint": blank.fingerprint})
+        model.save(folder / WEIGHTS, of_run(config, data.dataset, "finetune", blank.fingerprint))
     result = _score(model, config, data)
     resources = {
         "n_parameters": model.n_parameters if config.probe is None else n_probed_parameters(model),
         "wall_s": round(time.monotonic() - started, 2),
         "train_s": round(trained - started, 2),
         "predict_events_per_s": round(len(result.counts) / result.wall_s, 2),
-        "peak_memory_bytes": peak_memory_bytes(device),
+        "peak_memory_bytes": peak_memory_bytes(blank.environment["device"]),
     }
     stopped = training.get("steps", 0) < training.get("n_steps", 0)
     return replace(
@@ -161,20 +187,22 @@ def _carry_out(
 
 def _train(
     model: Model, config: RunConfig, spec: ModelSpec, data: _Data, environment: dict[str, Any], folder: Path,
-    resume: bool, deadline: float | None, code: str, say: Say,
+    resume: bool, deadline: float | None, code: str, asked: str, say: Say,
 ) -> dict[str, Any]:  # fmt: skip
     from benchmark.contracts.torch_model import TorchModel
 
     if not isinstance(model, TorchModel):
-        model.fit(data.labelled.in_order(config.train.batch_size), config.task)
+        if processes().first:
+            model.fit(data.labelled.in_order(config.train.batch_size), config.task)
         return {"steps": 1, "n_steps": 1}
     from benchmark.training.fit import Hardware, fit
 
     model.to(environment["device"])
     hardware = Hardware(environment["device"], environment["precision"])
     pretraining = None
-    if config.pretrain is not None:
-        pretraining = pretrained(model, config, spec, data.train, data.dataset, hardware, code, resume, deadline, say)
+    if config.starts_pretrained:
+        subject = Subject(config, spec, data.train, data.dataset, environment, code, asked)
+        pretraining = pretrained(model, subject, resume, deadline, say)
     if config.probe is not None:
         return {"steps": 0, "n_steps": 0, "pretraining": pretraining}
     report = fit(
@@ -190,16 +218,6 @@ def _score(model: Model, config: RunConfig, data: _Data) -> Evaluation:
     if config.probe is None:
         return evaluate(model, data.test, config.train.batch_size, rng)
     return probe(model, data.labelled, data.test, config.probe, config.train.batch_size, config.draw, rng)
-
-
-def now() -> str:
-    """The time as records give it: UTC, ISO 8601."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """What a record says of the events that were scored."""
-    return {"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))}
 
 
 def bootstrap_rng(task: Task, dataset: Dataset) -> np.random.Generator:
@@ -230,7 +248,9 @@ def _blank(
 ) -> RunRecord:
     """The record of a run before it has run."""
     unlabelled = 0
-    if config.pretrain is not None and config.checkpoint is None:
+    if config.weights is not None:
+        unlabelled = config.weights.record["events"]
+    elif config.pretrain is not None and config.checkpoint is None:
         unlabelled = min(config.pretrain.events or len(data.train), len(data.train))
     task = config.task
     return RunRecord(

@@ -36,6 +36,12 @@ BACKBONE = (
     "embed_widths", "position_hidden", "rotary_wave",
 )  # fmt: skip
 
+# What pre-training does not see.
+HEAD = (
+    "fetch_layers", "upsample_neighbours", "head", "head_widths", "head_dropout", "point_features", "member_features",
+    "inverse_frequency_loss",
+)  # fmt: skip
+
 
 class Settings:
     """Nested settings that are taken one by one, so that what nobody took is found."""

@@ -12,7 +12,7 @@ from functools import partial
 from benchmark.contracts import Inputs, ModelSpec, Task
 from benchmark.models._masked_autoencoder import PRESETS, MaskedAutoencoder, MaskedAutoencoderConfig
 from benchmark.models._reference import build as build_autoencoder
-from benchmark.models._released_settings import BACKBONE, import_released
+from benchmark.models._released_settings import BACKBONE, HEAD, import_released
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ SPEC = ModelSpec(
     pretrains=True,
     mode_overrides={"frozen": {"head": "linear"}},
     backbone_config=BACKBONE,
+    head_config=HEAD,
     import_released=partial(import_released, config=PointMAEConfig, with_energy=False),
     reference="arXiv:2203.06604; arXiv:2502.02558, section 4.1, tables 5 to 7",
 )

@@ -11,7 +11,7 @@ from functools import partial
 from benchmark.contracts import Inputs, ModelSpec, Task
 from benchmark.models._masked_autoencoder import PRESETS, MaskedAutoencoder, MaskedAutoencoderConfig
 from benchmark.models._reference import build as build_autoencoder
-from benchmark.models._released_settings import BACKBONE, import_released
+from benchmark.models._released_settings import BACKBONE, HEAD, import_released
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ SPEC = ModelSpec(
     pretrains=True,
     mode_overrides={"frozen": {"head": "linear"}},
     backbone_config=BACKBONE,
+    head_config=HEAD,
     import_released=partial(import_released, config=PolarMAEConfig, with_energy=True),
     reference="arXiv:2502.02558, sections 3 and 4, tables 5 to 7",
 )

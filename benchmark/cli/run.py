@@ -36,6 +36,9 @@ def run(
     ] = None,
     draw: Annotated[int, typer.Option(help="Which subset of labelled events.")] = 0,
     seed: Annotated[int, typer.Option(help="Initial weights and order of events.")] = 0,
+    pretrain: Annotated[
+        bool, typer.Option("--pretrain", help="Pre-train here, although pre-trained weights ship with the package.")
+    ] = False,
     checkpoint: Annotated[str | None, typer.Option(help="Pre-trained weights (.safetensors) to start from.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -59,10 +62,14 @@ def run(
     """Train one model on a label budget, score it on the whole test split, record it, and show the table."""
     from benchmark import registry, tasks
     from benchmark.config import Request, can_do, data_assignments, resolve
+    from benchmark.processes import processes
     from benchmark.run import Execution
     from benchmark.run import run as run_one
 
-    request = Request(model, task, dataset, preset, labels, mode, draw, seed, checkpoint, tuple(set_ or ()))
+    request = Request(
+        model, task, dataset, preset, labels, mode, draw, seed, checkpoint, pretrain=pretrain,
+        assignments=tuple(set_ or ()),
+    )  # fmt: skip
     execution = Execution(
         device,
         threads,
@@ -81,6 +88,8 @@ def run(
         resolve(plain)  # a misspelt --beside is told before the run, not after it
     outcome = run_one(request, execution)
     other = None if plain is None else run_one(plain, dataclasses.replace(execution, force=False)).record
+    if not processes().first:
+        return
     if as_json:
         print(json.dumps(dataclasses.asdict(outcome.record), indent=1, sort_keys=True))
         return

@@ -86,6 +86,8 @@ class ModelSpec:
     # fields of `config` that decide what the backbone's weights mean, beyond their shapes: a run that starts from a
     # checkpoint must have the same
     backbone_config: tuple[str, ...] = ()
+    # fields of `config` that pre-training does not see, such as the sizes of a head and its dropout
+    head_config: tuple[str, ...] = ()
     # reads the checkpoints that the publication's own code wrote; raises CheckpointError for what it does not know
     import_released: Callable[[Released], Imported] | None = None
     skip: Callable[[Task, str], str | None] = lambda task, device: None  # why it cannot do this task on this device

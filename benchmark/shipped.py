@@ -1,0 +1,105 @@
+"""Pre-trained weights that come with the package: `weights/<model>.safetensors` and `.json` beside the model's file.
+
+A newcomer's run starts from them instead of pre-training. `python -m benchmark pretrain --out` writes such a pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.contracts import ModelSpec, Task
+from benchmark.data.preprocess import Preprocess
+from benchmark.errors import CheckpointError
+from benchmark.io import sha256_file
+from benchmark.settings import as_dict
+
+# of a training record, that runs repeat
+FACTS = ("steps", "n_steps", "resumed_at", "events", "wall_s", "first_loss", "last_loss", "grad_norm", "seed")
+HARDWARE = ("device", "device_name", "precision", "threads", "processes")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A pair of files: weights and the record of the training that made them."""
+
+    name: str
+    path: Path  # of the weights
+    record: Mapping[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Of the file of weights, as it was written."""
+        return str(self.record["weights_sha256"])
+
+    def checked(self) -> Path:
+        """Path of the weights. Raises CheckpointError where they are missing or no longer as they were written."""
+        if not self.path.is_file() or sha256_file(self.path) != self.sha256:
+            raise CheckpointError(
+                f"The weights {self.path} that ship with the package are missing or damaged. The file with SHA-256 "
+                f"{self.sha256[:16]}... was expected. Install the package again, or type --pretrain to make new ones."
+            )
+        return self.path
+
+
+def find_shipped(model: str) -> Shipped | None:
+    """The weights that ship with a model, if there are any. Raises CheckpointError for a damaged training record."""
+    about = weights_folder(model) / f"{registry.model_file(model).stem}.json"
+    if not about.is_file():
+        return None
+    try:
+        record = json.loads(about.read_text(encoding="utf-8"))
+        record["weights_sha256"], record["events"], record["config"]["model_config"], record["dataset"]["revision"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"The training record {about} is damaged ({type(error).__name__}: {error}). What `pretrain --out` writes "
+            f"was expected. Install the package again, or type --pretrain to make new weights."
+        ) from error
+    return Shipped(about.stem, about.with_suffix(".safetensors"), record)
+
+
+def weights_folder(model: str) -> Path:
+    """Where a model's weights lie: `weights` beside its file."""
+    return registry.model_file(model).parent / "weights"
+
+
+def seen_in_pretraining(spec: ModelSpec, model_config: Any) -> dict[str, Any]:
+    """Those of a model's settings that decide its pre-training, as plain JSON values."""
+    by_mode = {name for overrides in spec.mode_overrides.values() for name in overrides}
+    settings: dict[str, Any] = json.loads(json.dumps(as_dict(model_config)))
+    return {k: v for k, v in settings.items() if k not in by_mode and k not in spec.head_config}
+
+
+def misfits(
+    shipped: Shipped, spec: ModelSpec, model_config: Any, preprocess: Preprocess, task: Task, dataset: str
+) -> list[str]:
+    """Names of the settings in which a run differs from what the weights were made with; empty where they fit.
+
+    Compared are the model's settings that pre-training sees, the cuts and features, the classes whose points are
+    dropped, and the dataset's name. Its revision and number of events are recorded, not compared.
+    """
+    theirs = shipped.record["config"]
+    held = {k: v for k, v in theirs["model_config"].items() if k not in spec.head_config}
+    ours = seen_in_pretraining(spec, model_config)
+    pairs = {f"model.{k}": (ours.get(k), held.get(k)) for k in ours}
+    cuts = json.loads(json.dumps(as_dict(preprocess)))
+    pairs |= {f"preprocess.{k}": (v, theirs["preprocess"].get(k)) for k, v in cuts.items()}
+    pairs["the task's dropped classes"] = (list(task.drop_classes), theirs["task"]["drop_classes"])
+    pairs["the dataset"] = (dataset, shipped.record["dataset"]["name"])
+    return [name for name, (own, other) in pairs.items() if own != other]
+
+
+def facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record of a run repeats of the training record of its pre-trained weights."""
+    environment = record["environment"]
+    return {
+        "weights_sha256": record["weights_sha256"],
+        "fingerprint": record["fingerprint"],
+        **{name: record[name] for name in FACTS if name in record},
+        "dataset": {name: record["dataset"][name] for name in ("name", "revision")},
+        "hardware": {name: environment[name] for name in HARDWARE if name in environment},
+    }
