@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib"},
     "cuda": {"torch", "triton", "numpy"},
 }
-OPTIONAL = {"huggingface_hub", "pytorch3d", "submitit"}
+OPTIONAL = {"huggingface_hub", "plotly", "pytorch3d", "submitit"}
 
 
 def sources():
