@@ -123,8 +123,10 @@ class ReferenceAutoencoder(MaskedAutoencoder):
         """Groups in the stored order of points; the first batch with too many groups raises the limit to its own."""
         c = self.config
         radius = c.group_radius * batch.frame.scale
-        caps = {"max_candidate_neighbours": MAX_NEIGHBOURS, "max_ball": MAX_NEIGHBOURS}
-        grouping = GroupingConfig(radius, c.overlap, c.group_points, self._grown_to, "first", **caps)
+        grouping = GroupingConfig(
+            radius, c.overlap, c.group_points, self._grown_to, "first",
+            max_candidate_neighbours=MAX_NEIGHBOURS, max_ball=MAX_NEIGHBOURS,
+        )  # fmt: skip
         tokens = group_points(batch, self.columns, grouping, as_published=True)
         if self._grown_to is None and max(tokens.lengths) > c.max_tokens:
             self._grown_to = max(tokens.lengths)
