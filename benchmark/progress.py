@@ -1,4 +1,7 @@
-"""Progress bars, the same everywhere, on standard error; quiet where the output is not a terminal."""
+"""Progress bars, the same everywhere, on standard error; short where the output is not a terminal.
+
+Only the outermost one shows: a probe in mid-training has no bar of its own.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,30 @@ class _Lines:
             print(f"{self.title}: {done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
 
 
+class _Silent:
+    def update(self, done: int, note: str = "") -> None:
+        """Somebody else shows progress."""
+
+
+_shown: list[str] = []  # titles of the bars on the screen: one, or none
+
+
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Bar]:
-    """A bar with counts, rate and time left in a terminal; a line per tenth elsewhere."""
+def progress(title: str, total: int, silent: bool = False) -> Iterator[Bar]:
+    """A bar with counts, rate and time left in a terminal; a line per tenth elsewhere; nothing below another bar."""
+    if silent or _shown:
+        yield _Silent()
+        return
+    _shown.append(title)
+    try:
+        with _visible(title, total) as bar:
+            yield bar
+    finally:
+        _shown.clear()
+
+
+@contextmanager
+def _visible(title: str, total: int) -> Iterator[Bar]:
     from rich.console import Console
 
     console = Console(stderr=True)

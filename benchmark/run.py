@@ -74,7 +74,8 @@ class _Data:
 Say = Callable[[str], None]
 
 
-def _stderr(text: str) -> None:
+def to_stderr(text: str) -> None:
+    """Tell the user."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -82,7 +83,7 @@ def _nothing(text: str) -> None:
     """What processes other than the first say."""
 
 
-def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
+def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome:
     """Carry out what was asked, unless it is recorded already. A failure is recorded too, then raised."""
     from benchmark.training.fit import forget_states
 
@@ -90,9 +91,9 @@ def run(request: Request, execution: Execution, say: Say = _stderr) -> Outcome:
     config = resolve(request)
     spec = registry.model_spec(request.model)
     device = choose_device(execution.device)
-    _check_model(spec, config, device)
+    check_model(spec, config, device)
     precision = choose_precision(config.train.precision, device)
-    _check_time(execution.max_minutes)
+    check_time(execution.max_minutes)
     threads = set_up_torch(execution.threads)
     own = join(device)
     with after_first():  # which makes, packs and checks what the others then find
@@ -285,7 +286,8 @@ def _announce(config: RunConfig, data: _Data, device: str, threads: int) -> str:
     return f"{config.model} [{config.preset}, {config.mode}] on {config.task.name}, {source}: {counts}; {where}"
 
 
-def _check_model(spec: ModelSpec, config: RunConfig, device: str) -> None:
+def check_model(spec: ModelSpec, config: RunConfig, device: str) -> None:
+    """Raises BenchmarkError for a model that cannot do the task on the device."""
     reason = spec.skip(config.task, device)
     if reason:
         raise BenchmarkError(
@@ -294,7 +296,8 @@ def _check_model(spec: ModelSpec, config: RunConfig, device: str) -> None:
         )
 
 
-def _check_time(max_minutes: float | None) -> None:
+def check_time(max_minutes: float | None) -> None:
+    """Raises ConfigError for a time limit that is none."""
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(
             f"--max-minutes {max_minutes} is not possible. A number above 0 was expected. Type --max-minutes 5."

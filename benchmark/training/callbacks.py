@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Watch(Callback):
         self.series: dict[str, list[float]] = {}  # the loss's parts, the learning rate
         self.earlier_s = 0.0  # time of the steps before a resume
         self._started = time.monotonic()
-        self._progress: Any = progress(title, n_steps) if processes().first else nullcontext(_Silent())
+        self._progress: Any = progress(title, n_steps, silent=not processes().first)
 
     def __enter__(self) -> None:
         self._started = time.monotonic()
@@ -192,11 +192,6 @@ def step_of(state: Path) -> int:
         raise CheckpointError(
             f"{state} is not one of the suite's training states. `step=<number>.ckpt` was expected. Delete it."
         ) from error
-
-
-class _Silent:
-    def update(self, done: int, note: str = "") -> None:
-        """The first process shows progress for all."""
 
 
 def _norm(grads: list[torch.Tensor]) -> torch.Tensor:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, IterableDataset
 
