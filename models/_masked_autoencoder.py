@@ -24,7 +24,7 @@ from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm
 from benchmark.models._segmentation_head import LinearHead, SegmentationHead
 from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
 from benchmark.models._vit import Block, PositionEmbedding, Transformer
-from benchmark.ops.grouping import GroupingConfig
+from benchmark.ops.grouping import GroupingConfig, Strategy
 from benchmark.ops.segments import segment_mean
 
 Behaviour = Literal["clean", "reference"]
@@ -46,6 +46,8 @@ class MaskedAutoencoderConfig:
     group_radius: float = 5.0  # radius of a group in coordinate units (voxels of 3 mm); section 3.1
     # f of C-NMS: centres lie at least 2 x radius x f apart; section 3.1. Not given: 0.73, or 0.72 under "reference"
     overlap: float = Usual(OVERLAP["clean"])
+    strategy: Strategy | None = None  # cnms_ball, fps_cnms_ball, fps_ball or fps_knn (table 4); None: as `n_seeds` says
+    n_seeds: int | None = None  # farthest points that C-NMS chooses from, or, without C-NMS, centres; None: all points
     group_points: int = 32  # points kept of a group, by farthest point sampling
     max_tokens: int = 512  # groups of an event at most; more are thinned evenly over the event
     # Encoder
@@ -79,6 +81,7 @@ class MaskedAutoencoderConfig:
         for name, usual in (("overlap", OVERLAP), ("rotary_wave", ROTARY_WAVE)):
             if isinstance(getattr(self, name), Usual):
                 object.__setattr__(self, name, Usual(usual[self.behaviour]))
+        GroupingConfig(max_groups=self.max_tokens, n_seeds=self.n_seeds, strategy=self.strategy).check()
         if self.width % self.heads:
             raise ValueError(f"width={self.width} does not divide into heads={self.heads}. A multiple was expected.")
         if self.rotary_wave < 0 or (self.rotary_wave > 0 and self.width // self.heads < 6):
@@ -143,7 +146,9 @@ class MaskedAutoencoder(TokenModel):
     def tokens(self, batch: PointBatch) -> Tokens:
         """The tokens of a batch."""
         c = self.config
-        grouping = GroupingConfig(c.group_radius, c.overlap, c.group_points, c.max_tokens, "spread")
+        grouping = GroupingConfig(
+            c.group_radius, c.overlap, c.group_points, c.max_tokens, "spread", n_seeds=c.n_seeds, strategy=c.strategy
+        )
         return group_points(batch, self.columns, grouping)
 
     def encode(self, tokens: Tokens, always_drop: bool = False) -> tuple[list[Tensor], Tensor]:
@@ -318,7 +323,7 @@ def _published(rotation: str, **model: Any) -> Preset:
 
 
 PRESETS = {
-    "default": Preset(optim={"lr": 3e-3}, pretrain_optim={"lr": 1e-3}),
+    "default": Preset(optim={"lr": 3e-3}, pretrain_optim={"lr": 1e-3}, pretrain={"events": 0}, pretrain_steps=5000),
     "tiny": Preset(model=_TINY, optim={"lr": 2e-3}, pretrain_optim={"lr": 2e-3}),
     "paper": _published("event"),
     "reference": _published("batch", behaviour="reference"),

@@ -125,7 +125,7 @@ class ReferenceAutoencoder(MaskedAutoencoder):
         radius = c.group_radius * batch.frame.scale
         grouping = GroupingConfig(
             radius, c.overlap, c.group_points, self._grown_to, "first",
-            max_candidate_neighbours=MAX_NEIGHBOURS, max_ball=MAX_NEIGHBOURS,
+            max_candidate_neighbours=MAX_NEIGHBOURS, max_ball=MAX_NEIGHBOURS, n_seeds=c.n_seeds, strategy=c.strategy,
         )  # fmt: skip
         tokens = group_points(batch, self.columns, grouping, as_published=True)
         if self._grown_to is None and max(tokens.lengths) > c.max_tokens:
