@@ -12,11 +12,13 @@ import numpy as np
 from benchmark import registry
 from benchmark.checkpoints.load import RELEASED_SUFFIX, load_backbone, open_checkpoint
 from benchmark.config import Request, RunConfig, resolve
-from benchmark.contracts import Inputs, ModelSpec, PointBatch, Task
+from benchmark.contracts import Dataset, Inputs, ModelSpec, PointBatch, Task
 from benchmark.data.stream import event_set
 from benchmark.environment import choose_device
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
-from benchmark.run import inputs_of, set_up_torch
+from benchmark.io import sha256_file
+from benchmark.pretrain import WEIGHTS, Subject, finished
+from benchmark.run import inputs_of, model_code, set_up_torch
 from benchmark.seeding import seed_from
 from benchmark.studies.base import Events
 from benchmark.weights import read_safetensors
@@ -109,7 +111,7 @@ def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench:
     set_up_torch(asked.threads)
     dataset = registry.dataset_spec(config.dataset).open(config.data, asked.data)
     trained, untrained = (_build(spec, config, inputs_of(config, dataset)) for _ in range(2))
-    weights = _load(trained, spec, config, whole)
+    weights = _load(trained, asked, spec, config, dataset, device, whole)
     shown = event_set(dataset, asked.split, config.task, config.preprocess)
     fitting = event_set(dataset, "train", config.task, config.preprocess) if n_fitting else shown
     return Bench(
@@ -135,17 +137,29 @@ def _build(spec: ModelSpec, config: RunConfig, inputs: Inputs) -> TokenModel:
     return model
 
 
-def _load(model: TokenModel, spec: ModelSpec, config: RunConfig, whole: bool) -> dict[str, Any]:
-    """Weights into the model; what the study's record says of them."""
-    if config.checkpoint is None:
-        raise CheckpointError(
-            f"No weights of {config.model} were given. A .safetensors file was expected. Give one with --checkpoint."
-        )
-    path = Path(config.checkpoint)
+def _load(
+    model: TokenModel, asked: Asked, spec: ModelSpec, config: RunConfig, dataset: Dataset, device: str, whole: bool
+) -> dict[str, Any]:
+    """Weights into the model: the user's, the package's, or cached ones. Returns what the record says of them."""
+    path = Path(config.checkpoint) if config.checkpoint is not None else _found(asked, spec, config, dataset, device)
     told = load_backbone(model, path, spec, config.model_config, config.preprocess)
     if whole:
         _load_decoder(model, spec, path, str(told.get("stage", "")))
-    return {"file": path.name, "sha256": config.checkpoint_sha256, **told}
+    return {"file": path.name, "sha256": sha256_file(path), **told}
+
+
+def _found(asked: Asked, spec: ModelSpec, config: RunConfig, dataset: Dataset, device: str) -> Path:
+    """The package's weights where they fit, else those of a finished pre-training with these settings."""
+    if config.weights is not None:
+        return config.weights.checked()
+    train = event_set(dataset, "train", config.task, config.preprocess)
+    subject = Subject(config, spec, train, dataset, {"device": device}, model_code(asked.model), asked.model)
+    if finished(subject) is None:
+        raise CheckpointError(
+            f"There are no pre-trained weights of {config.model} with these settings. A finished pre-training or "
+            f"--checkpoint was expected. Type `python -m benchmark pretrain --model {asked.model}` first."
+        )
+    return subject.folder / WEIGHTS
 
 
 def _load_decoder(model: TokenModel, spec: ModelSpec, path: Path, stage: str) -> None:
