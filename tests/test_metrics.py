@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import bootstrap
 from benchmark.metrics.bootstrap import intervals, resampled_sums
+from benchmark.metrics.paper_protocol import mean_over_batches
 from benchmark.metrics.segmentation import OVERALL, PER_CLASS, confusion, report, scores_from_counts
 
 CLASSES = ("shower", "track", "michel", "delta")
@@ -254,3 +255,53 @@ def test_report_writes_null_for_an_absent_class():
     assert values["per_class"]["michel"]["f1"] == {"value": None}
     assert values["overall"]["macro_f1"] == {"value": 1.0}
     assert values["support"] == {"shower": 6, "track": 0, "michel": 0, "delta": 0}
+
+
+# --- the publication's way of counting ---
+
+THEIRS = {"macro_f1": "f1_macro", "macro_precision": "precision_macro", "macro_recall": "accuracy_macro",
+          "accuracy": "accuracy_micro"}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["", "rand_"])
+def test_one_batch_scores_as_in_the_reference(shared_dir, which):
+    """golden/public_reduced_segsem.npz: what the published model logs for a batch of three events."""
+    golden = shared_dir / "reference/polarmae/golden"
+    case = np.load(golden / "public_reduced_segsem.npz")
+    batch = np.load(golden / "public_batch.npz")
+    kept, target = case["point_mask"], batch["semantic_id"][..., 0]
+    prediction = case["rand_pred" if which else "id_pred"]
+    offsets = np.concatenate([[0], np.cumsum(kept.sum(1))])
+    found = mean_over_batches(confusion(one_hot(prediction[kept], 4), target[kept], offsets))
+    for ours, theirs in THEIRS.items():
+        np.testing.assert_allclose(found[f"{ours}_mean_over_batches"], case[f"{which}metric_{theirs}"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mean_over_batches_equals_torchmetrics(seed):
+    import torch
+    from torchmetrics.functional import classification as tm
+
+    scores, target, offsets = random_case(seed, 4, n_events=70, skill=[0, 0.5, 0.8, 1.0][seed])
+    scores[: offsets[60], 3] = -1
+    target = np.where((np.arange(len(target)) < offsets[60]) & (target == 3), -1, target)  # not in the first batch
+    functions = {
+        "macro_f1": (tm.multiclass_f1_score, "macro"), "macro_precision": (tm.multiclass_precision, "macro"),
+        "macro_recall": (tm.multiclass_accuracy, "macro"), "accuracy": (tm.multiclass_accuracy, "micro"),
+    }  # fmt: skip
+    found = mean_over_batches(confusion(scores, target, offsets))
+    for name, (function, average) in functions.items():
+        total = 0.0
+        for first in range(0, 70, 32):
+            n_events = min(32, 70 - first)
+            rows = slice(offsets[first], offsets[first + n_events])
+            batch = torch.from_numpy(scores[rows].argmax(1)), torch.from_numpy(target[rows])
+            total += n_events * float(function(*batch, num_classes=4, average=average, ignore_index=-1))
+        np.testing.assert_allclose(found[f"{name}_mean_over_batches"], total / 70, rtol=1e-5, err_msg=name)
+
+
+def test_in_one_batch_the_mean_over_batches_is_the_score_itself_and_in_several_it_is_not():
+    counts = confusion(*random_case(12, 4, n_events=40))
+    pooled = scores_from_counts(counts.sum(0))["macro_f1"]
+    np.testing.assert_allclose(mean_over_batches(counts, 40)["macro_f1_mean_over_batches"], pooled)
+    assert abs(mean_over_batches(counts, 4)["macro_f1_mean_over_batches"] - pooled) > 1e-3

@@ -4,13 +4,16 @@ import dataclasses
 import errno
 import json
 import os
+from io import StringIO
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmark import io, records
 from benchmark.errors import RecordError
 from benchmark.records import RunRecord, find_record, read_record, read_records, record_path, write_record
+from benchmark.tables import leaderboards, run_table
 
 
 def make_record(**changes):
@@ -194,3 +197,24 @@ def test_the_users_records_folder_can_be_chosen(monkeypatch, tmp_path):
     assert str(records.records_dir()) == "runs/records"
     monkeypatch.setenv("PARTICLEBENCH_RECORDS", str(tmp_path))
     assert records.records_dir() == tmp_path
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (3, 5, 4), (3,), (0, 4, 4)])
+def test_counts_of_any_shape_survive_packing(shape):
+    counts = np.arange(np.prod(shape)).reshape(shape)
+    packed = json.loads(json.dumps(records.pack_counts(counts, tuple("abc"))))
+    np.testing.assert_array_equal(records.unpack_counts(packed), counts)
+
+
+@pytest.mark.parametrize(("preset", "is_shown"), [("paper", True), ("reference", True), ("default", False)])
+def test_the_publications_counting_is_shown_for_its_own_presets_and_in_no_column(preset, is_shown):
+    console = Console(width=200, file=StringIO())
+    config = {**make_record().config, "preset": preset}
+    metrics = {**make_record().metrics, "paper_protocol": {"macro_f1_mean_over_batches": 0.123}}
+    table = run_table(make_record(config=config, metrics=metrics))
+    console.print(table)
+    text = " ".join(console.file.getvalue().split())
+    assert ("macro_f1_mean_over_batches 0.123" in text) == is_shown
+    assert not any("mean_over_batches" in str(column.header) for column in table.columns)
+    board = leaderboards([make_record(config=config, metrics=metrics)])
+    assert "0.123" not in board[0].markdown()
