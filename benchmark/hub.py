@@ -148,15 +148,15 @@ def cached_file(text: str) -> Path:
     return download(parse_name(text.removeprefix(PREFIX)))
 
 
-def download(name: RemoteName, target: Path | None = None) -> Path:
-    """Fetch one file of a model repository, checked by its hash; returns where it is. Raises DataError.
+def download(name: RemoteName) -> Path:
+    """Fetch one file of a model repository into the cache, checked by its hash; returns where it is there.
 
-    target: the file to write; None takes a place in the cache that is named after the commit, and fetches only once.
+    Its place is named after the commit, so it is fetched once, and goes on where it was broken off. Raises DataError.
     """
     commit, listing = list_files(name.repo, name.revision, "model")
     file = _wanted(name, listing)
-    path = target or cache_dir() / "hub" / name.repo.replace("/", "--") / commit / file.path
-    if target is None and path.is_file() and path.stat().st_size == file.size:
+    path = cache_dir() / "hub" / name.repo.replace("/", "--") / commit / file.path
+    if path.is_file() and path.stat().st_size == file.size:
         return path
     partial = path.with_name(f".{path.name}.{(file.sha256 or file.git_sha1 or commit)[:12]}.partial")
     try:

@@ -23,8 +23,8 @@ from benchmark.environment import choose_device, describe, peak_memory_bytes
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.evaluate import Evaluation, evaluate
 from benchmark.io import sha256_file, sha256_text
-from benchmark.records import RunRecord, pack_counts, records_dir, write_record
-from benchmark.run import WEIGHTS, Execution, bootstrap_rng, describe_dataset, model_code, now, run_folder, set_up_torch
+from benchmark.records import RunRecord, describe_dataset, now, pack_counts, records_dir, write_record
+from benchmark.run import WEIGHTS, Execution, bootstrap_rng, model_code, run_folder, set_up_torch
 from benchmark.settings import as_dict, override, parse_assignments
 
 EVALUATED = "evaluate"  # mode of records of checkpoints that were scored without training
@@ -40,16 +40,24 @@ class Target:
 
 
 def transfer(
-    record: RunRecord, target: Target, execution: Execution, weights: Path | None = None
-) -> RunRecord:
+    record: RunRecord, dataset: str, split: str, execution: Execution, weights: Path | None = None,
+    figure: Path | None = None,
+) -> RunRecord:  # fmt: skip
     """Predict a split of another dataset with the weights of a recorded run; write and return a record of its own.
 
-    Task, preprocessing and model are those of the run. `weights` defaults to where the run left them. Raises
-    CheckpointError where the weights are missing or of another model.
+    Task, preprocessing and model are those of the run. `weights` defaults to where the run left them. `figure`: PNG of
+    the first events with truth, prediction and errors. Raises CheckpointError where the weights are missing or of
+    another model.
     """
     if record.status == "failed":
         raise ConfigError("The record is of a failed run. A finished run was expected. Run it again first.")
+    if record.config.get("probe"):
+        raise ConfigError(
+            f"The record is of {record.task['name']}, which trains no weights. A run of another task was expected. "
+            f"Probe the other events themselves: run --task {record.task['name']} --dataset {dataset}."
+        )
     started = time.monotonic()
+    target = Target(dataset, split, figure)
     threads = set_up_torch(execution.threads)
     there = _open(target, execution)
     config = record.config

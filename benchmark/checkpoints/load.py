@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import registry, tasks
+from benchmark import hub, registry, tasks
 from benchmark.checkpoints.lightning import read_lightning
 from benchmark.checkpoints.manifest import Manifest, describes_itself, from_metadata
 from benchmark.contracts import Inputs, ModelSpec
@@ -47,10 +47,23 @@ class Checkpoint:
         write_safetensors(path, self.state, self.manifest.metadata())
 
 
+def resolve_checkpoint(text: str) -> Path:
+    """The file of a checkpoint given as a path or as hub:owner/name[@revision][:file], which is fetched."""
+    path = hub.cached_file(text) if hub.is_remote(text) else Path(text)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {text}. A file was expected. Correct --checkpoint.")
+    return path
+
+
 def open_checkpoint(path: Path, model: str | None = None) -> Checkpoint:
     """A checkpoint of ours, or a released one (.ckpt), which needs its `model` named. Raises CheckpointError."""
     if path.suffix == RELEASED_SUFFIX:
-        return _open_released(path, model)
+        if model is None:
+            raise CheckpointError(
+                f"{path} is a released checkpoint, which does not name its model. --model was expected. Type --model "
+                f"polarmae, for example."
+            )
+        return open_released(path, model)
     state, metadata = read_safetensors(path)
     manifest = from_metadata(path, metadata)
     if model is not None and registry.canonical(model) != registry.canonical(manifest.model):
@@ -94,12 +107,8 @@ def load_backbone(
     return {"stage": checkpoint.manifest.stage, "origin": dict(checkpoint.manifest.origin)}
 
 
-def _open_released(path: Path, model: str | None) -> Checkpoint:
-    if model is None:
-        raise CheckpointError(
-            f"{path} does not name its model in a way that may be looked up. The model's name was expected. Type "
-            f"--model polarmae, for example."
-        )
+def open_released(path: Path, model: str) -> Checkpoint:
+    """A checkpoint that the code of the model's publication wrote, converted. Raises CheckpointError."""
     spec = registry.model_spec(model)
     if spec.import_released is None:
         raise CheckpointError(

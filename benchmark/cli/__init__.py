@@ -66,7 +66,19 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. A user's error is one line on standard error and exit code 2."""
-    from benchmark.cli import data, doctor, leaderboard, listing, run, study, transfer  # noqa: F401  (each file adds its command)
+    from benchmark.cli import (  # noqa: F401  (each file adds its command)
+        checkpoint,
+        data,
+        doctor,
+        evaluate,
+        leaderboard,
+        listing,
+        pretrain,
+        run,
+        study,
+        transfer,
+        verify,
+    )
     from benchmark.environment import calm_openmp
 
     calm_openmp()
