@@ -20,6 +20,7 @@ class RowBatchNorm(nn.Module):
     """Batch normalisation over rows (M, C) whose running variance is the biased one, as in the published code.
 
     In evaluation only stored statistics are used. A single row, which has no variance, is normalised with them too.
+    Processes that train together share their statistics, so that they are those of the whole batch.
     """
 
     running_mean: Tensor
@@ -36,6 +37,8 @@ class RowBatchNorm(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(M, C) -> (M, C), in single precision."""
         rows = rows.float()
+        if self.training and several_processes():
+            return self._over_processes(rows)
         if not self.training or len(rows) < 2:
             return functional.batch_norm(
                 rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -46,6 +49,30 @@ class RowBatchNorm(nn.Module):
             self.running_mean.lerp_(mean, MOMENTUM)
             self.running_var.lerp_(variance * (1 - 1 / len(rows)), MOMENTUM)
         return normalised
+
+    def _over_processes(self, rows: Tensor) -> Tensor:
+        """As `forward`, with mean and variance over the rows of all processes, gradients through them included."""
+        count = summed(rows.new_tensor(float(len(rows)))).clamp(min=1)
+        mean = summed(rows.sum(0)) / count
+        variance = summed((rows - mean).square().sum(0)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, MOMENTUM)
+            self.running_var.lerp_(variance, MOMENTUM)
+        return (rows - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+
+def several_processes() -> bool:
+    """Whether this process trains together with others."""
+    group = torch.distributed
+    return group.is_available() and group.is_initialized() and group.get_world_size() > 1
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over processes, in each of them; gradients flow to all."""
+    from torch.distributed.nn.functional import all_reduce
+
+    total: Tensor = all_reduce(values)
+    return total
 
 
 def max_per_token(rows: Tensor, sizes: Tensor) -> Tensor:
