@@ -15,7 +15,7 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from benchmark.config import Request
+from benchmark.config import Request, resolve
 from benchmark.errors import ConfigError
 from benchmark.records import RunRecord
 from benchmark.run import Execution, run
@@ -89,6 +89,8 @@ def ablation_study(plan: Plan, execution: Execution, say: Callable[[str], None])
             f"--seeds {plan.n_seeds} and --steps {plan.steps} are not possible. Numbers from 1 on were expected. "
             f"Correct them."
         )
+    for strategy in STRATEGIES:
+        resolve(plan.request(strategy, 0))  # a setting that does not fit is told before anything is trained
     records: list[tuple[Strategy, int, RunRecord]] = []
     for seed in range(plan.n_seeds):
         for strategy in STRATEGIES:
