@@ -1,4 +1,4 @@
-"""Grouping strategies, and engines held to the same indices: pytorch3d where it is installed, else a stand-in for it."""
+"""Grouping strategies, and engines held to the same indices: pytorch3d where it is installed, else a stand-in."""
 
 import sys
 import types

@@ -47,6 +47,23 @@ def _studies() -> None:
     """Answer one question about events, tokens or models with a table and a figure."""
 
 
+@study_app.command()
+def grouping(
+    dataset: DatasetName = "lartpc-sim",
+    data: Folder = None,
+    split: Split = "test",
+    events: NEvents = 0,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Missed against duplicated points for four ways to group, Pareto fronts, and the best overlap factor."""
+    from benchmark.studies.base import load_events
+    from benchmark.studies.grouping import grouping_study
+
+    chosen = load_events(dataset, data, split, events, seed)
+    _finish(grouping_study(chosen, seed), out, chosen)
+
+
 def _finish(study: Study, out: Path | None, events: Events | None, device: str = "cpu") -> None:
     """Keep the study's files, show its main numbers and where the files are."""
     from rich.table import Table
