@@ -14,7 +14,7 @@ from benchmark.config import RunConfig, pretraining_fingerprint
 from benchmark.contracts import Dataset, ModelSpec
 from benchmark.data.stream import EventSet
 from benchmark.environment import choose_precision
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.io import atomic_write_json, sha256_file
 from benchmark.paths import cache_dir
 from benchmark.processes import from_first
@@ -187,7 +187,10 @@ def _why(subject: Subject) -> str:
     c = subject.config
     n_events = len(subject.events())
     text = f"pre-training {c.model} once, on {n_events} unlabelled events; every label budget will reuse it"
-    shipped = find_shipped(subject.asked)
+    try:
+        shipped = find_shipped(subject.asked)
+    except CheckpointError:  # damaged: the user has asked for new ones
+        return text
     if shipped is None:
         return text
     names = misfits(shipped, subject.spec, c.model_config, c.preprocess, c.task, c.dataset)

@@ -12,6 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = [name for name in ("benchmark", "models", "baselines", "datasets", "cuda") if (ROOT / name).is_dir()]
 
+EXAMPLE_WEIGHTS = ("example.safetensors", "example.json")
+MIB = 2**20
+
 
 def run(*command, **options):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
@@ -27,6 +30,9 @@ def wheel(tmp_path_factory):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
+    for name in EXAMPLE_WEIGHTS:
+        (source / "models" / "weights").mkdir(exist_ok=True)
+        (source / "models" / "weights" / name).write_text("weights that ship")
     out = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, source)
     (path,) = out.glob("*.whl")
@@ -65,6 +71,14 @@ def test_the_wheel_holds_every_module_and_data_file(wheel):
     assert data
     assert not data - held
     assert any(name.endswith("licenses/LICENSE") for name in held)
+
+
+def test_the_wheel_holds_the_weights_that_ship_and_they_are_small(wheel):
+    sizes = {i.filename: i.file_size for i in zipfile.ZipFile(wheel).infolist()}
+    folder = ROOT / "models" / "weights"
+    weights = [*EXAMPLE_WEIGHTS, *(p.name for p in sorted(folder.glob("*")))]
+    assert all(f"benchmark/models/weights/{name}" in sizes for name in weights)
+    assert sum(size for name, size in sizes.items() if name.startswith("benchmark/models/weights/")) <= 12 * MIB
 
 
 def test_the_wheel_claims_no_name_but_its_own(wheel):
