@@ -64,6 +64,43 @@ def grouping(
     _finish(grouping_study(chosen, seed), out, chosen)
 
 
+@study_app.command()
+def sizes(
+    dataset: DatasetName = "lartpc-sim",
+    data: Folder = None,
+    split: Split = "test",
+    events: NEvents = 0,
+    seed: Seed = 0,
+    radius: Annotated[float, typer.Option(help="Radius of a group, in units of the coordinates.")] = 5.0,
+    overlap: Annotated[float, typer.Option(help="Overlap factor f.")] = 0.73,
+    out: Out = None,
+) -> None:
+    """Groups per event and points per group, before and after thinning."""
+    from benchmark.ops.grouping import GroupingConfig
+    from benchmark.studies.base import load_events
+    from benchmark.studies.sizes import sizes_study
+
+    chosen = load_events(dataset, data, split, events, seed)
+    _finish(sizes_study(chosen, GroupingConfig(radius=radius, overlap=overlap)), out, chosen)
+
+
+@study_app.command()
+def runtime(
+    dataset: DatasetName = "lartpc-sim",
+    data: Folder = None,
+    split: Split = "test",
+    events: NEvents = 128,
+    seed: Seed = 0,
+    out: Out = None,
+) -> None:
+    """Events grouped per second against the batch size, for every strategy and every engine at hand."""
+    from benchmark.studies.base import load_events
+    from benchmark.studies.runtime import runtime_study
+
+    chosen = load_events(dataset, data, split, events, seed)
+    _finish(runtime_study(chosen, say=lambda text: print(text, file=sys.stderr, flush=True)), out, chosen)
+
+
 def _finish(study: Study, out: Path | None, events: Events | None, device: str = "cpu") -> None:
     """Keep the study's files, show its main numbers and where the files are."""
     from rich.table import Table

@@ -1,0 +1,159 @@
+"""How fast events are grouped, against the batch size, for the four strategies and every engine at hand (Figure 13).
+
+PoLAr-MAE, arXiv 2502.02558, section B.1.3, quotes 1,000 (FPS + kNN) to 4,000 (FPS + ball query) images per second on a
+GPU at batch 128. Here: one CPU thread for the native engine and for all pairs in torch; pytorch3d on the device that
+torch sees. An engine's groups are compared with the native ones before it is timed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError
+from benchmark.ops.engines import ENGINES, NATIVE, Engine, engine
+from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Groups, group_events
+from benchmark.studies.base import Events, Row, Study
+from benchmark.studies.grouping import COLOURS, LABELS, MARKERS, published_like
+from benchmark.studies.pairwise import Pairwise
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+SLOW_BATCH = 16  # the rival is timed up to here: its time per event hardly depends on the batch
+N_REPEATS = 5
+STYLES = {"native": "-", "pairwise torch": ":", "pytorch3d": "--"}
+
+
+def engines_at_hand() -> list[Engine]:
+    """Native, all pairs in torch, and those optional engines that can be used here."""
+    found: list[Engine] = [NATIVE, Pairwise()]
+    for name in ENGINES:
+        if name != NATIVE.name:
+            try:
+                found.append(engine(name))
+            except BenchmarkError:  # the table says which engines were timed
+                continue
+    return found
+
+
+def runtime_study(
+    events: Events, batch_sizes: Sequence[int] = BATCH_SIZES, n_repeats: int = N_REPEATS, say: Any = lambda text: None
+) -> Study:
+    """Median seconds of grouping a batch, and events per second. `say` is told of each engine and strategy."""
+    import torch
+
+    clouds = events.coords()
+    sizes = [size for size in batch_sizes if size <= len(clouds)]
+    if not sizes:
+        raise BenchmarkError(
+            f"{len(clouds)} events do not fill the smallest batch of {min(batch_sizes)}. At least as many were "
+            f"expected. Take more with --events."
+        )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rows = [
+            row
+            for strategy, config in published_like().items()
+            for row in _time_strategy(clouds, strategy, replace(config, max_groups=512), sizes, n_repeats, say)
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    return Study(
+        name="runtime",
+        rows=rows,
+        settings={"n_repeats": n_repeats, "threads": 1, "points_per_event": float(np.mean([len(p) for p in clouds]))},
+        draw=partial(_draw, rows, events),
+        highlights=_speed_ups(rows),
+        findings={"speed_up": {r["strategy"]: r["speed-up"] for r in _speed_ups(rows)}},
+    )
+
+
+def _time_strategy(
+    clouds: Sequence[np.ndarray], strategy: str, config: GroupingConfig, sizes: Sequence[int], n_repeats: int, say: Any
+) -> list[dict[str, Any]]:
+    rows = []
+    expected = group_events(clouds[:2], config)
+    for rival in engines_at_hand():
+        say(f"{LABELS[strategy]}: {rival.name}")
+        _check_equal(expected, group_events(clouds[:2], config, rival), rival.name)
+        for size in sizes:
+            if size > SLOW_BATCH and rival.name == "pairwise torch":
+                continue
+            times = _times(clouds, config, rival, size, n_repeats)
+            rows.append(
+                {
+                    "strategy": strategy,
+                    "engine": rival.name,
+                    "batch": size,
+                    "median_ms": round(1000 * float(np.median(times)), 3),
+                    "min_ms": round(1000 * min(times), 3),
+                    "events_per_s": round(size / float(np.median(times)), 1),
+                }
+            )
+    return rows
+
+
+def _times(clouds: Sequence[np.ndarray], config: GroupingConfig, rival: Engine, size: int, n: int) -> list[float]:
+    """Seconds for each of `n` batches, other events in each as far as they reach."""
+    times = []
+    for repeat in range(n):
+        batch = [clouds[(repeat * size + i) % len(clouds)] for i in range(size)]
+        started = time.perf_counter()
+        group_events(batch, config, rival)
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def _check_equal(expected: Sequence[Groups], found: Sequence[Groups], name: str) -> None:
+    for ours, theirs in zip(expected, found, strict=True):
+        if not all(map(np.array_equal, ours, theirs)):
+            raise BenchmarkError(
+                f"The engine {name} groups events differently from the native one. Equal indices were expected. Check "
+                f"its installation with `python -m pytest tests/test_ops_engines.py`."
+            )
+
+
+def _speed_ups(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Native against all pairs at the largest batch that both were timed at."""
+    found = []
+    for strategy in STRATEGIES:
+        own = [r for r in rows if r["strategy"] == strategy]
+        both = {r["batch"] for r in own if r["engine"] == "native"} & {
+            r["batch"] for r in own if r["engine"] == "pairwise torch"
+        }
+        at = {r["engine"]: r for r in own if r["batch"] == max(both)}
+        native, rival = at["native"]["events_per_s"], at["pairwise torch"]["events_per_s"]
+        found.append(
+            {
+                "strategy": strategy,
+                "batch": max(both),
+                "native: events/s": native,
+                "pairwise torch: events/s": rival,
+                "speed-up": round(native / rival, 1),
+            }
+        )
+    return found
+
+
+def _draw(rows: Sequence[Row], events: Events, plt: Any) -> Any:
+    figure, axis = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    for strategy in STRATEGIES:
+        for name in dict.fromkeys(r["engine"] for r in rows):
+            own = [r for r in rows if r["strategy"] == strategy and r["engine"] == name]
+            axis.plot(
+                [r["batch"] for r in own], [r["events_per_s"] for r in own], STYLES[name], marker=MARKERS[strategy],
+                ms=4, lw=1.4, color=COLOURS[strategy], label=f"{LABELS[strategy]}, {name}",
+            )  # fmt: skip
+    batches = sorted({r["batch"] for r in rows})
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(batches, [str(b) for b in batches])
+    axis.set(xlabel="events per batch", ylabel="events per second, one CPU thread")
+    axis.set_title(f"Grouping of events of {events.dataset.info.name} ({events.split})", fontsize=10)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    return figure
