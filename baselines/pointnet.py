@@ -144,7 +144,7 @@ SPEC = ModelSpec(
         "paper": Preset(
             model={"wide": (64, 128, 1024), "head": (512, 256, 128), "dropout": 0.3, "event_norm": "batch"},
             optim={"lr": 1e-3, "weight_decay": 0.0, "warmup_fraction": 0.0},
-            batch_size=32,
+            train={"batch_size": 32},
         ),
     },
     levels=("point", "event"),

@@ -206,9 +206,8 @@ def _sections(
     train, pretrain = TrainConfig(), PretrainConfig()
     if preset_name == "tiny":
         train, pretrain = TrainConfig(steps=10, batch_size=2), PretrainConfig(steps=10, batch_size=2, events=50)
-    train = override(train, {**_given(steps=preset.steps, batch_size=preset.batch_size), **preset.train}, "train")
-    own = _given(steps=preset.pretrain_steps, batch_size=preset.pretrain_batch_size)
-    pretrain = override(pretrain, {**own, **preset.pretrain}, "pretrain")
+    train = override(train, preset.train, "train")
+    pretrain = override(pretrain, preset.pretrain, "pretrain")
     sections = {
         "model": model,
         "optim": override(OptimConfig(), preset.optim, "optim"),
@@ -341,7 +340,3 @@ def _check_pair(spec: ModelSpec, data_spec: DatasetSpec, task: Task) -> None:
             f"{spec.name} cannot do {task.name} ({task.level}-level {task.kind} on {task.data}). A model for this kind "
             f"of task was expected. Type `python -m benchmark list models`."
         )
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if v is not None}

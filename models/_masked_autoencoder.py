@@ -313,17 +313,13 @@ def _published(rotation: str, **model: Any) -> Preset:
         model={**_PAPER, **model},
         optim={**_PAPER_OPTIM, "warmup_fraction": 0.125},
         pretrain_optim={**_PAPER_OPTIM, "warmup_fraction": 0.025},
-        train={"rotation": rotation},
-        pretrain={"rotation": rotation, "events": 0},
-        steps=100_000,
-        batch_size=32,
-        pretrain_steps=500_000,
-        pretrain_batch_size=32,
+        train={"rotation": rotation, "steps": 100_000, "batch_size": 32},
+        pretrain={"rotation": rotation, "steps": 500_000, "batch_size": 32, "events": 0},
     )
 
 
 PRESETS = {
-    "default": Preset(optim={"lr": 3e-3}, pretrain_optim={"lr": 1e-3}, pretrain={"events": 0}, pretrain_steps=5000),
+    "default": Preset(optim={"lr": 3e-3}, pretrain_optim={"lr": 1e-3}, pretrain={"steps": 5000, "events": 0}),
     "tiny": Preset(model=_TINY, optim={"lr": 2e-3}, pretrain_optim={"lr": 2e-3}),
     "paper": _published("event"),
     "reference": _published("batch", behaviour="reference"),

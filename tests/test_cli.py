@@ -16,7 +16,7 @@ from benchmark.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = [[], ["run"], ["list"], ["leaderboard"], ["doctor"], ["data"], ["data", "prepare"], ["data", "info"]]
-COMMANDS += [["data", "simulate"], ["transfer"]]
+COMMANDS += [["data", "simulate"], ["transfer"], ["pretrain"]]
 HEAVY = {"torch", "lightning", "numba", "numpy", "scipy", "h5py", "huggingface_hub", "submitit"}
 
 
@@ -93,6 +93,10 @@ BAD = {
     "no folder of records": (["leaderboard", "--records", "gone"], ["There is no folder of records at gone"]),
     "no such task to rank": (["leaderboard", "--task", "lartpc"], ["Expected one of"]),
     "a missing record": (["transfer", "gone.json"], ["There is no record gone.json"]),
+    "pre-training of a model without": (["pretrain", "--model", "pointnet"], ["pointnet has no pre-training"]),
+    "a misspelt model to pre-train": (["pretrain", "--model", "polarmea"], ["Did you mean 'polarmae'?"]),
+    "no place for weights": (["pretrain", "--model", "polarmae", "--out", "w.pt"], ["ends in .safetensors"]),
+    "two kinds of weights": (["run", "--model", "polarmae", "--pretrain", "--mode", "scratch"], ["exclude each other"]),
     "no such dataset to show": (["data", "info", "pilarnet"], ["Did you mean 'pilarnet-m'?"]),
     "a missing folder to show": (["data", "info", "pilarnet-m", "--data", "gone"], ["There is no folder gone"]),
     "an unknown setting of a dataset": (["data", "info", "pilarnet-m", "--set", "x=1"], ["Expected one of"]),
@@ -170,7 +174,7 @@ def test_a_checkpoint_of_another_model_is_one_sentence(cli, data, tmp_path):
     assert cli("run", "--model", "pointnet", "--beside", "none", *on(data))[0] == 0
     (weights,) = tmp_path.glob("runs/pointnet*/model.safetensors")
     typed = ["run", "--model", "polarmae", "--checkpoint", weights, "--beside", "none", *on(data)]
-    assert_one_sentence(cli(*typed), "lacks", "expected")
+    assert_one_sentence(cli(*typed), "is a checkpoint of pointnet", "expected")
 
 
 def test_a_full_disk_while_writing_a_record_is_one_sentence_and_nothing_is_lost(cli, data, tmp_path, monkeypatch):
@@ -245,6 +249,30 @@ def test_a_stopped_run_says_how_to_go_on(cli, data):
     code, out, _ = cli(*typed, "--max-minutes", "1e-9")
     assert code == 0
     assert "Stopped at step 1 of 3" in out
+
+
+def test_pretrain_makes_what_run_finds_and_says_where(cli, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
+    settings = ["--set", "min_points=0", "--set", "pretrain.steps=3", "--set", "pretrain.events=8"]
+    where = ["--dataset", "pilarnet-m", "--data", data, "--preset", "tiny", "--threads", "1", "--device", "cpu"]
+    typed = ["pretrain", "--model", "polarmae", *where, *settings]
+    code, out, _ = cli(*typed, "--max-minutes", "1e-9")
+    assert code == 0
+    assert "Stopped at step 1 of 3: the same command continues from there." in out
+    code, out, err = cli(*typed, "--out", tmp_path / "weights" / "polarmae.safetensors")
+    assert code == 0
+    assert "3 steps on 8 events" in out
+    assert "pre-training polarmae [tiny] on 8 events of pilarnet-m" in err
+    for name in ("weights.safetensors", "training.json", "curves.png"):
+        assert name in out
+    assert (tmp_path / "weights" / "polarmae.json").is_file()
+    code, out, err = cli(*typed, "--json")
+    assert code == 0
+    assert json.loads(out)["steps"] == 3
+    assert "This pre-training is already made" in cli(*typed)[1]
+    code, _, err = cli("run", "--model", "polarmae", "--beside", "none", *on(data), *settings[2:])
+    assert code == 0
+    assert "pre-trained weights found" in err
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c) or "benchmark")

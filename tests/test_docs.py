@@ -35,7 +35,19 @@ def commands():
 
 def parse(arguments):
     """The name and values of the command that these arguments mean, without running it. Raises where they mean none."""
-    from benchmark.cli import checkpoint, data, doctor, evaluate, leaderboard, listing, run, transfer, verify  # noqa: F401  (each adds its command)
+    from benchmark.cli import (  # noqa: F401  (each adds its command)
+        checkpoint,
+        data,
+        doctor,
+        evaluate,
+        leaderboard,
+        listing,
+        pretrain,
+        run,
+        study,
+        transfer,
+        verify,
+    )
 
     command, context, name = typer.main.get_command(app), None, "benchmark"
     while True:

@@ -57,10 +57,6 @@ class Preset:
     pretrain_optim: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)  # only published recipes may change the common rule
     pretrain: Mapping[str, Any] = field(default_factory=dict)  # steps, batch_size, events ... of pre-training
-    steps: int | None = None  # only `paper` presets may differ from the benchmark's rule
-    batch_size: int | None = None
-    pretrain_steps: int | None = None
-    pretrain_batch_size: int | None = None
 
 
 @dataclass(frozen=True)
