@@ -32,8 +32,8 @@ _ALWAYS: dict[str, Any] = {
 }  # fmt: skip
 # What the backbone's weights stand for; the presets' other fields belong to a stage, or to its regularisation.
 BACKBONE = (
-    "behaviour", "group_radius", "overlap", "group_points", "max_tokens", "width", "depth", "heads", "mlp_ratio",
-    "embed_widths", "position_hidden", "rotary_wave",
+    "behaviour", "group_radius", "overlap", "strategy", "n_seeds", "group_points", "max_tokens", "width", "depth",
+    "heads", "mlp_ratio", "embed_widths", "position_hidden", "rotary_wave",
 )  # fmt: skip
 
 # What pre-training does not see.

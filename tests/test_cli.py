@@ -17,6 +17,8 @@ from benchmark.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = [[], ["run"], ["list"], ["leaderboard"], ["doctor"], ["data"], ["data", "prepare"], ["data", "info"]]
 COMMANDS += [["data", "simulate"], ["transfer"], ["pretrain"]]
+COMMANDS += [["evaluate"], ["verify"], ["verify", "predictions"], ["checkpoint"]]
+COMMANDS += [["checkpoint", name] for name in ("import", "info", "upload", "download")]
 HEAVY = {"torch", "lightning", "numba", "numpy", "scipy", "h5py", "huggingface_hub", "submitit"}
 
 

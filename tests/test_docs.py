@@ -101,8 +101,8 @@ def workplace(tmp_path_factory):
 
 
 def shortened(typed, root, data):
-    """The same command on tiny events and with few steps; None where it needs a network or another run's record."""
-    if typed[:1] == ["transfer"] or typed[:2] == ["data", "prepare"]:
+    """The same command on tiny events and with few steps; None where it needs a network, another record or weights."""
+    if typed[0] in ("transfer", "checkpoint", "evaluate", "verify") or typed[:2] == ["data", "prepare"]:
         return None
     typed = list(typed)
     if typed[:2] == ["data", "simulate"]:

@@ -164,7 +164,7 @@ def _bounded_model(path: Path, manifest: Manifest, held: Mapping[str, Tensor]) -
     try:
         with _no_more_than(limit, len(held) + _SPARE_TENSORS), torch.random.fork_rng(devices=[]):
             model: TorchModel = _torch_model(spec, manifest)
-    except (_TooLargeError, RuntimeError, MemoryError) as error:  # torch's own errors: no memory, impossible shapes
+    except (_TooLargeError, RuntimeError, MemoryError, ArithmeticError) as error:  # torch: no memory, impossible shapes
         raise CheckpointError(
             f"{path} describes a model that does not fit the file. The sizes of its own tensors were expected. Fetch "
             f"the checkpoint again."

@@ -20,7 +20,7 @@ FORMAT = "particlebench checkpoint"
 FORMAT_VERSION = 1
 STAGES = ("pretrain", "finetune")
 _MAX_BATCH = 1_000_000
-_MAX_SIZE = 1_000_000  # of a width, depth ... of a model: what a file may make its reader allocate
+_MAX_SIZE = 100_000  # of a width, depth ... of a model: what a file may make its reader allocate
 
 
 @dataclass(frozen=True)
