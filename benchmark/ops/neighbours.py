@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.ops._grid import frame_of, keys_of, runs_around, stable_order
 from benchmark.ops._jit import Float32, Int32, Int64, as_points, kernel
 
-BLOCK = 16  # points per box in the search for the nearest
+BLOCK = 32  # points per box in the search for the nearest
 CURVE_BITS = 10  # per axis of the curve that orders the points
 INFINITY_BITS = 0x7F800000  # of a float32
 INDEX_BITS = (1 << 32) - 1  # the lower half of a key that holds a distance and an index
