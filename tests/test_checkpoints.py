@@ -365,7 +365,7 @@ def test_a_run_that_starts_from_a_released_checkpoint_is_told_its_settings_and_t
     assert "was made with" in text
     typed = shlex.split(text.partition("Type ")[2].rstrip("."))
     assert typed[:2] == ["--preset", "reference"]
-    settings = ("train.steps=1", "train.batch_size=2", "min_points=0", "model.decoder_depth=1", "model.fetch_layers=0")
+    settings = ("train.steps=1", "train.batch_size=2", "min_points=0")
     again = dataclasses.replace(asked, preset="reference", assignments=(*settings, *typed[3::2]), mode="frozen")
     record = execute(data, tmp_path, again).record
     assert record.training["pretraining"]["origin"]["released"] == "released.ckpt"

@@ -240,19 +240,28 @@ def _check_pair(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, prep
     more = f" and {len(different) - 3} more settings" if len(different) > 3 else ""
     raise CheckpointError(
         f"{checkpoint.path} was made with {values}{more}. The run's own model was expected. Type "
-        f"{_closest(spec, theirs)}."
+        f"{_closest(spec, manifest, theirs)}."
     )
 
 
-def _closest(spec: ModelSpec, theirs: Mapping[str, Any]) -> str:
+def _closest(spec: ModelSpec, manifest: Manifest, theirs: Mapping[str, Any]) -> str:
     """The preset and the --set options that give these settings, with as few of the latter as possible."""
-    options = {}
-    for name, preset in spec.presets.items():
-        given = {f"model.{k}": v for k, v in as_dict(override(spec.config(), preset.model, "model")).items()}
-        given |= {f"preprocess.{k}": v for k, v in as_dict(Preprocess()).items()}
-        options[name] = [f"--set {k}={_text(v)}" for k, v in theirs.items() if given.get(k) != v]
+    options = {name: _options(spec, name, theirs) for name in spec.presets}
     best = min(options, key=lambda name: len(options[name]))
+    needed = [k.removeprefix("model.") for k in theirs if k.startswith("model.")]
+    try:
+        override(spec.config(), {**spec.presets[best].model, **{k: manifest.model_config[k] for k in needed}}, "model")
+    except ConfigError:  # other settings must follow these, such as the blocks that a head reads
+        every = {f"model.{k}": v for k, v in manifest.model_config.items()}
+        options[best] = _options(spec, best, {**theirs, **every})
     return " ".join([f"--preset {best}", *options[best]])
+
+
+def _options(spec: ModelSpec, preset: str, wanted: Mapping[str, Any]) -> list[str]:
+    model = as_dict(override(spec.config(), spec.presets[preset].model, "model"))
+    given = {f"model.{k}": v for k, v in model.items()}
+    given |= {f"preprocess.{k}": v for k, v in as_dict(Preprocess()).items()}
+    return [f"--set {k}={_text(v)}" for k, v in wanted.items() if given.get(k) != v]
 
 
 def _text(value: Any) -> str:

@@ -39,7 +39,9 @@ def run(
     pretrain: Annotated[
         bool, typer.Option("--pretrain", help="Pre-train here, although pre-trained weights ship with the package.")
     ] = False,
-    checkpoint: Annotated[str | None, typer.Option(help="Pre-trained weights (.safetensors) to start from.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Weights to start from: .safetensors, a released .ckpt, or hub:owner/name.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
