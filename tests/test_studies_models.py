@@ -242,7 +242,8 @@ def test_features_study_writes_table_figure_and_page(study):
     rows, folder = study("features", "--event", "0-2", "--fit-events", "8")
     assert [r["encoder"] for r in rows] == ["untrained", "pre-trained"]
     assert all(float(r["variance_from_position"]) > 0.9 for r in rows)  # the fake's features are linear in the centre
-    assert {r["n_events"] for r in rows} == {"3"}
+    assert {(r["n_events_shown"], r["n_events_measured"]) for r in rows} == {("3", "8")}
+    assert all(0 < float(r["variance_between_classes"]) < 1 for r in rows)
     assert (folder / "features.png").read_bytes().startswith(b"\x89PNG")
     about = json.loads((folder / "features.json").read_text())
     assert about["settings"]["weights"]["file"] == "weights.safetensors"

@@ -30,7 +30,7 @@ Set = Annotated[
 Seed = Annotated[int, typer.Option(help="Of the untrained weights, the mask, and the choice of events fitted on.")]
 EventList = Annotated[str, typer.Option("--event", help="Numbers in the split, e.g. 0 or 0,3,5-7.", metavar="LIST")]
 Event = Annotated[str, typer.Option("--event", help="Number in the split.", metavar="NUMBER")]
-FitEvents = Annotated[int, typer.Option("--fit-events", min=1, help="Training events for what is fitted, not shown.")]
+FitEvents = Annotated[int, typer.Option("--fit-events", min=2, help="Training events for what is fitted, not shown.")]
 
 
 @study_app.command()

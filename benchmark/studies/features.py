@@ -12,7 +12,7 @@ its 2nd to its 98th percentile, with the sign that makes the largest entry of it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any
@@ -122,12 +122,12 @@ def features_study(bench: Bench, positions: Sequence[int], debias: bool = True) 
     shown = bench.choose(positions)
     encoders = [("untrained", bench.untrained), ("pre-trained", bench.trained)]
     views = []
+    frame = shown.dataset.info.frame
     for name, model in encoders:
-        events = list(each(model, shown, bench.device))
-        bias = position_bias(list(each(model, bench.fitting, bench.device)), shown.dataset.info.frame)
-        views.append(_colour(name, events, bias, debias))
+        events, others = (list(each(model, those, bench.device)) for those in (shown, bench.fitting))
+        view = _colour(name, events, position_bias(others, frame), debias)
+        views.append(replace(view, row={**view.row, **_measures(others, frame, debias)}))
     panels = _panels(bench, views)
-    titles = [f"{bench.config.model}: token features of {v.name} encoder" for v in views]
     return Study(
         name="features",
         rows=[view.row for view in views],
@@ -142,8 +142,8 @@ def features_study(bench: Bench, positions: Sequence[int], debias: bool = True) 
             f"{bench.config.model}: {'de-biased ' if debias else ''}features of tokens as colours",
             [Choice(views[0].events[i].event_id, row) for i, row in enumerate(panels)],
             bench.unit,
-            f"{titles[0]} and {titles[1]}: three principal components as red, green and blue"
-            + (", after subtracting what position alone predicts." if debias else "."),
+            "Features of tokens by an encoder with random weights and by the pre-trained one: three principal "
+            "components as red, green and blue" + (", without what position alone predicts." if debias else "."),
         ),
         dpi=100,
     )  # fmt: skip
@@ -154,20 +154,32 @@ def _colour(name: str, events: list[EventTokens], bias: PositionBias, debias: bo
     rest = np.concatenate([bias.remove(e) for e in events])
     if len(plain) <= N_COLOURS:
         raise ConfigError(f"The events have {len(plain)} tokens in all. More than 3 were expected. Name more --event.")
-    total = ((plain - plain.mean(0)) ** 2).sum()
     components = principal_components(rest if debias else plain)
-    classes = np.concatenate([e.majority(np.asarray(e.batch.target)) for e in events])
     row = {
         "encoder": name,
-        "n_events": len(events),
-        "n_tokens": len(plain),
-        "variance_from_position": 1 - float(((rest - rest.mean(0)) ** 2).sum() / total) if total > 0 else 0.0,
+        "n_events_shown": len(events),
+        "n_tokens_shown": len(plain),
         "variance_in_3_components": components.share,
-        "class_share_of_features": share_between(rest if debias else plain, classes),
-        "class_share_of_colours": share_between(components.values, classes),
     }
     cuts = np.cumsum([len(e) for e in events])[:-1]
     return Coloured(name, events, np.split(components.colours(), cuts), row)
+
+
+def _measures(events: Sequence[EventTokens], frame: Frame, debias: bool) -> Row:
+    """What position and class explain of the features, in many events: what one half fits is judged on the other."""
+    halves = events[::2], events[1::2]
+    plain = np.concatenate([e.features for half in halves for e in half])
+    biases = position_bias(halves[1], frame), position_bias(halves[0], frame)
+    rest = np.concatenate([bias.remove(e) for half, bias in zip(halves, biases, strict=True) for e in half])
+    classes = np.concatenate([e.majority(np.asarray(e.batch.target)) for half in halves for e in half])
+    total = ((plain - plain.mean(0)) ** 2).sum()
+    left = ((rest - rest.mean(0)) ** 2).sum()
+    return {
+        "n_events_measured": len(events),
+        "n_tokens_measured": len(plain),
+        "variance_from_position": 1 - float(left / total) if total > 0 else 0.0,
+        "variance_between_classes": share_between(rest if debias else plain, classes),
+    }
 
 
 def _panels(bench: Bench, views: Sequence[Coloured]) -> list[list[Panel]]:

@@ -22,7 +22,7 @@ INK = "#333333"
 N_MAP_STEPS = 12  # colours of a plotly colour scale
 MARGIN = 1.08  # of a panel around its points
 TALLEST, FLATTEST = 1.0, 0.5  # height of a panel over its width
-EYE_DISTANCE = 1.9  # of a page's camera from the middle of the scene, in units of its longest side
+EYE_DISTANCE = {1: 1.8, 2: 2.2, 3: 3.2}  # of a page's camera in units of the scene's size, by scenes beside each other
 
 
 @dataclass(frozen=True)
@@ -251,10 +251,10 @@ def page(
                 figure.add_trace(trace)
                 owners.append(number)
     if scale is not None:
-        figure.add_trace(_bar(go, *scale))
+        figure.add_trace(_bar(go, *scale, choices[0].panels[0].coords[0]))
         owners.append(-1)
     figure.update_layout(
-        height=640, margin={"l": 0, "r": 0, "t": 40, "b": 0}, showlegend=False, paper_bgcolor="white",
+        height=680, margin={"l": 0, "r": 0, "t": 60, "b": 0}, showlegend=False, paper_bgcolor="white",
         annotations=[_heading(panel.title, i, n_scenes) for i, panel in enumerate(choices[0].panels)],
         **{_scene(i): _space(i, n_scenes, unit, choices[0].panels[0].coords) for i in range(n_scenes)},
     )  # fmt: skip
@@ -266,7 +266,9 @@ def page(
         figure.update_layout(updatemenus=[menu], margin={"t": 90})
     link = _LINK_CAMERAS.replace("N_SCENES", str(n_scenes))
     body = figure.to_html(full_html=False, include_plotlyjs=True, post_script=link)
-    style = f"body{{font-family:sans-serif;margin:1em auto;max-width:1500px;color:{INK}}}p{{max-width:60em}}"
+    style = (
+        f"body{{font-family:sans-serif;margin:1em auto;padding:0 1em;max-width:1600px;color:{INK}}}p{{max-width:60em}}"
+    )
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         f"<style>{style}</style></head>\n"
@@ -299,8 +301,8 @@ plot.on('plotly_relayout', function (change) {
 
 def _traces(go: Any, panel: Panel, column: int, visible: bool, scale: tuple[Scale, Sequence[str]] | None) -> list[Any]:
     x, y, z = ([round(float(v), 1) for v in part] for part in panel.coords.T)
-    size = np.clip(3.0 * np.sqrt(np.broadcast_to(panel.size, len(x))), 1, 8).round(1)
-    marker: dict[str, Any] = {"size": float(size[0]) if len(set(size)) == 1 else size.tolist(), "line": {"width": 0}}
+    size = np.clip(5.0 * np.sqrt(np.broadcast_to(panel.size, len(x))), 1, 8).round(1)
+    marker: dict[str, Any] = {"size": size.tolist(), "line": {"width": 0}}
     common = {"mode": "markers", "scene": _scene(column), "visible": visible, "name": html.escape(panel.title)}
     extra: dict[str, Any] = {"hoverinfo": "text" if panel.hover else "skip"}
     if panel.values is None or scale is None:
@@ -312,7 +314,7 @@ def _traces(go: Any, panel: Panel, column: int, visible: bool, scale: tuple[Scal
     traces = [go.Scatter3d(x=x, y=y, z=z, marker=marker, text=text, **extra, **common)]
     if panel.mark is not None:
         a, b, c = ([float(v)] for v in panel.mark)
-        ring = {"size": 9, "color": _css(MARK), "symbol": "diamond-open", "line": {"width": 3}}
+        ring = {"size": 15, "color": _css(MARK), "symbol": "diamond-open", "line": {"width": 4}}
         traces.append(go.Scatter3d(x=a, y=b, z=c, marker=ring, hovertext="chosen token", hoverinfo="text", **common))
     return traces
 
@@ -340,29 +342,23 @@ def _stops(colours: Sequence[str]) -> list[list[Any]]:
     return [[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)]
 
 
-def _bar(go: Any, scale: Scale, colours: Sequence[str]) -> Any:
+def _bar(go: Any, scale: Scale, colours: Sequence[str], place: np.ndarray) -> Any:
     """A point that nobody sees, with a colour bar that everybody does."""
-    low, high = np.log10([scale.low, scale.high]) if scale.logarithmic else (scale.low, scale.high)
-    bar: dict[str, Any] = {"title": {"text": html.escape(scale.label), "side": "right"}, "thickness": 14, "len": 0.8}
+    ends = np.log10([scale.low, scale.high]) if scale.logarithmic else np.array([scale.low, scale.high])
+    title = {"text": html.escape(scale.label), "side": "right"}
+    bar: dict[str, Any] = {"title": title, "thickness": 14, "len": 0.8, "outlinewidth": 0}
     if scale.logarithmic:
         ticks = scale.round_values()
         bar |= {"tickvals": np.log10(ticks).tolist(), "ticktext": [f"{t:g}" for t in ticks]}
-    marker = {
-        "color": [float(low)],
-        "cmin": float(low),
-        "cmax": float(high),
-        "colorscale": _stops(colours),
-        "size": 0.01,
-    }
-    return go.Scatter3d(
-        x=[None], y=[None], z=[None], mode="markers", hoverinfo="skip", scene="scene",
-        marker=marker,
-    )  # fmt: skip
+    limits = {"color": [float(ends[0])], "cmin": float(ends[0]), "cmax": float(ends[1])}
+    marker = {**limits, "colorscale": _stops(colours), "size": 0.01, "opacity": 0, "showscale": True, "colorbar": bar}
+    x, y, z = ([float(v)] for v in place)
+    return go.Scatter3d(x=x, y=y, z=z, mode="markers", hoverinfo="skip", scene="scene", marker=marker)
 
 
 def _space(number: int, n_scenes: int, unit: str, coords: np.ndarray) -> dict[str, Any]:
     view = widest_view(coords)
-    eye, up = view.axes[2] * EYE_DISTANCE, view.axes[1]
+    eye, up = view.axes[2] * EYE_DISTANCE[min(n_scenes, 3)], view.axes[1]
     axis = {"showbackground": False, "gridcolor": "#eeeeee", "zeroline": False, "showspikes": False}
     gap = 0.01
     return {
@@ -370,7 +366,6 @@ def _space(number: int, n_scenes: int, unit: str, coords: np.ndarray) -> dict[st
         "aspectmode": "data",
         "camera": {
             "eye": dict(zip("xyz", eye.tolist(), strict=True)), "up": dict(zip("xyz", up.tolist(), strict=True)),
-            "projection": {"type": "orthographic"},
         },
         **{f"{name}axis": axis | {"title": {"text": html.escape(f"{name} ({unit})")}} for name in "xyz"},
     }  # fmt: skip
