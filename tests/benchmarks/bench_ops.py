@@ -1,6 +1,7 @@
-"""Grouping and its searches, native against every pair of distances in torch, side by side on one core:
+r"""Grouping and its searches, native against every pair of distances in torch, side by side on one core:
 
-python -m pytest tests/benchmarks/bench_ops.py --benchmark-only --benchmark-group-by=group
+python -m pytest tests/benchmarks/bench_ops.py --benchmark-only --benchmark-group-by=group \
+    --benchmark-timer=time.process_time       # processor time: other programs on the machine do not count
 
 Indices are compared before anything is timed. Events: some simulated here, and the
 stored public ones where they are at hand.
@@ -77,4 +78,4 @@ def test_speed(benchmark, events, job, engine, request):
     assert len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
     benchmark.group = f"{job}, {request.node.callspec.params['events']}"
     benchmark.extra_info["points"] = [len(p) for p in events]
-    benchmark.pedantic(run, (ENGINES[engine], events), rounds=5, warmup_rounds=1)
+    benchmark.pedantic(run, (ENGINES[engine], events), rounds=3, warmup_rounds=1)
