@@ -1,12 +1,13 @@
 """What an encoder has made of its tokens: principal components of the features as colours, without the position.
 
 PoLAr-MAE (arXiv:2502.02558), figures 8 and 16, beside an encoder with random weights. The encoder is told where a
-token is, and much of its features says just that. "De-biased" here means: a linear map from functions of the token's
-centre to the features is fitted by least squares on other events (the training split), and what it predicts is
-subtracted from the features of the events shown. The functions are all products of up to three of x, y, z, and the sine
-and cosine of pi k x, pi k y, pi k z for k = 1, 2, 4, in coordinates in which the detector fits into the unit ball. Then
-the three leading principal components over all tokens of the events shown become red, green and blue, each spread from
-its 2nd to its 98th percentile, with the sign that makes the largest entry of its axis positive.
+token is, and much of its features may say just that. "De-biased" here means: a linear map from functions of the token's
+centre to the features is fitted by ridge regression on other events (of the training split; the penalty is the one that
+predicts one half of them best from the other), and what it predicts is subtracted from the features of the events
+shown. The functions are all products of up to three of x, y, z, and the sine and cosine of pi k x, pi k y, pi k z for
+k = 1, 2, 4, in coordinates in which the detector fits into the unit ball. Then the three leading principal components
+over all tokens of the events shown become red, green and blue, each spread from its 2nd to its 98th percentile, with
+the sign that makes the largest entry of its axis positive.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DEGREE = 3
 WAVES = (1, 2, 4)
 N_COLOURS = 3
 TAILS = (2.0, 98.0)  # percentiles that become 0 and 1 of a colour
-RIDGE = 1e-6  # times the number of tokens, so that few events cannot make the fit singular
+RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # penalties to choose from, times the number of tokens
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,28 @@ def position_functions(centres: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def position_bias(events: Sequence[EventTokens], frame: Frame) -> PositionBias:
-    """Least squares over the tokens of these events."""
+    """Ridge regression over the tokens of these events, with the penalty that predicts one half best from the other.
+
+    Tokens of one event are alike, so few events would let many functions fit what is no bias.
+    """
+    halves = events[::2], events[1::2]
+    errors = (
+        [sum(_error(_fit(a, frame, r), b) for a, b in (halves, halves[::-1])) for r in RIDGES] if all(halves) else [0]
+    )
+    return _fit(events, frame, RIDGES[int(np.argmin(errors))])
+
+
+def _fit(events: Sequence[EventTokens], frame: Frame, ridge: float) -> PositionBias:
     functions = np.concatenate([position_functions(e.centres, frame) for e in events])
     features = np.concatenate([e.features for e in events]).astype(np.float64)
-    square = functions.T @ functions + RIDGE * len(functions) * np.eye(functions.shape[1])
+    penalty = np.full(functions.shape[1], ridge * len(functions))
+    penalty[0] = 0.0  # the mean is no bias to shrink
+    square = functions.T @ functions + np.diag(penalty)
     return PositionBias(np.linalg.solve(square, functions.T @ features), frame)
+
+
+def _error(bias: PositionBias, events: Sequence[EventTokens]) -> float:
+    return float(sum((bias.remove(e) ** 2).sum() for e in events))
 
 
 @dataclass(frozen=True)
