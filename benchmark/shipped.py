@@ -1,6 +1,6 @@
 """Pre-trained weights that come with the package: `weights/<model>.safetensors` and `.json` beside the model's file.
 
-A newcomer's run starts from them instead of pre-training. `python -m benchmark pretrain --out` writes such a pair.
+A newcomer's run starts from them instead of pre-training. `python -m benchmark pretrain` with --out writes such a pair.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def find_shipped(model: str) -> Shipped | None:
         record["weights_sha256"], record["events"], record["config"]["model_config"], record["dataset"]["revision"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"The training record {about} is damaged ({type(error).__name__}: {error}). What `pretrain --out` writes "
+            f"The training record {about} is damaged ({type(error).__name__}: {error}). What `pretrain` writes "
             f"was expected. Install the package again, or type --pretrain to make new weights."
         ) from error
     return Shipped(about.stem, about.with_suffix(".safetensors"), record)

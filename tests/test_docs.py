@@ -108,9 +108,10 @@ def shortened(typed, root, data):
     if typed[:2] == ["data", "simulate"]:
         typed[typed.index("--events") + 1] = "14"
         return [*typed, "--workers", "1"]
-    if typed[0] != "run":
+    if typed[0] not in ("run", "pretrain"):
         return typed
-    for option, value in (("--labels", "6"), ("--dataset", "pilarnet-m"), ("--data", str(data))):
+    labels = [("--labels", "6")] if typed[0] == "run" else []
+    for option, value in (*labels, ("--dataset", "pilarnet-m"), ("--data", str(data))):
         if option in typed:
             typed[typed.index(option) + 1] = value
         else:
@@ -119,7 +120,7 @@ def shortened(typed, root, data):
     if (root / f"{typed[where]}.py").exists():
         typed[where] += ".py"
     few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2", "--set", "min_points=0"]
-    if typed[where] == "polarmae" and "scratch" not in typed:
+    if typed[0] == "pretrain" or (typed[where] == "polarmae" and "scratch" not in typed):
         few += ["--set", "pretrain.steps=2"]
     return [*typed, *few]
 
