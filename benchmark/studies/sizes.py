@@ -80,16 +80,16 @@ def _draw(n_groups: np.ndarray, before: np.ndarray, config: GroupingConfig, even
     _mark(left, float(np.median(n_groups)), f"median: {np.median(n_groups):.0f}", "-")
     _mark(left, PUBLISHED_GROUPS, f"published: about {PUBLISHED_GROUPS}", ":")
     left.set(xlabel="groups per event", ylabel="events", xlim=(0, None))
-    sizes, numbers = np.unique(before, return_counts=True)
-    mode = int(sizes[numbers.argmax()])
-    right.bar(sizes, numbers, width=1.0, color="#0072b2", label="in the ball")
-    thinned, n_thinned = np.unique(np.minimum(before, config.n_points), return_counts=True)
-    label = f"thinned to {config.n_points}"
-    right.step(thinned, n_thinned, where="mid", color="#d55e00", lw=1.2, label=label)
+    left.yaxis.get_major_locator().set_params(integer=True)
+    numbers, n_thinned = np.bincount(before), np.bincount(np.minimum(before, config.n_points))
+    mode = int(numbers.argmax())
+    right.bar(np.arange(len(numbers)), numbers, width=1.0, color="#0072b2", label="in the ball")
+    edges = np.arange(len(n_thinned) + 1) - 0.5
+    right.stairs(n_thinned, edges, color="#d55e00", lw=1.2, label=f"thinned to {config.n_points}")
     _mark(right, mode, f"mode: {mode}", "-")
     _mark(right, PUBLISHED_MODE, f"published mode: about {PUBLISHED_MODE}", ":")
     right.set_yscale("log")
-    right.set(xlabel="points per group", ylabel="groups", xlim=(0, max(sizes) + 1))
+    right.set(xlabel="points per group", ylabel="groups", xlim=(0, len(numbers)))
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=8)
     where = f"{len(events)} events of {events.dataset.info.name} ({events.split})"
