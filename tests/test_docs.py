@@ -104,6 +104,8 @@ def shortened(typed, root, data):
     """The same command on tiny events and with few steps; None where it needs a network, another record or weights."""
     if typed[0] in ("transfer", "checkpoint", "evaluate", "verify") or typed[:2] == ["data", "prepare"]:
         return None
+    if typed[0] == "study" and "--model" in typed:
+        return None
     typed = list(typed)
     if typed[:2] == ["data", "simulate"]:
         typed[typed.index("--events") + 1] = "14"
