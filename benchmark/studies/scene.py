@@ -7,6 +7,7 @@ the whole panel and no room is lost; near points are drawn last. Pages work with
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -144,7 +145,7 @@ def draw_panels(
         figure.legend(handles, list(legend), loc="outside upper center", ncols=len(legend), frameon=False, fontsize=10)
     if scale:
         bar = figure.colorbar(scale.mappable(plt), ax=axes, fraction=0.03, pad=0.01, aspect=40, shrink=0.9)
-        bar.set_label(scale.label, fontsize=10)
+        bar.set_label(textwrap.fill(scale.label, max(int(11 * size[1]), 12)), fontsize=10)
         bar.outline.set_visible(False)
         if scale.logarithmic:
             bar.set_ticks(scale.round_values(), labels=[f"{v:g}" for v in scale.round_values()])
