@@ -24,6 +24,8 @@ def backends() -> list[Backend]:
         Backend("cpu", "everything", lambda: None),
         Backend("numba", "tokenisation and simulation on CPUs", lambda: _package("numba")),
         Backend("pytorch3d", "tokenisation, beside the native code", lambda: _package("pytorch3d", _PYTORCH3D)),
+        Backend("spconv", "sparse convolution on GPUs", lambda: _package("spconv", "spconv-cu126")),
+        Backend("minkowski", "sparse convolution, where you have built it", _minkowski),
         Backend("cuda", "training and inference on NVIDIA GPUs", _cuda),
         Backend("submitit", "simulation over SLURM", lambda: _package("submitit", "particlebench[cluster]")),
         Backend("huggingface_hub", "download of PILArNet-M", lambda: _package("huggingface_hub", "particlebench[hub]")),
@@ -32,6 +34,12 @@ def backends() -> list[Backend]:
 
 def _package(name: str, requirement: str | None = None) -> str | None:
     return None if find_spec(name) else f"the package is missing: pip install '{requirement or name}'"
+
+
+def _minkowski() -> str | None:
+    if find_spec("MinkowskiEngine"):
+        return None
+    return "the package is missing: build MinkowskiEngine 0.5.4 for your torch from its sources"
 
 
 def _cuda() -> str | None:

@@ -183,6 +183,7 @@ def _finish(
         per_event=pack_counts(result.counts, data.test.event_ids[: len(result.counts)]),
         training={**training, **({"probe": result.details} if result.details else {})},
         resources=resources,
+        environment={**blank.environment, "backends": dict(model.backends)},
     )
 
 

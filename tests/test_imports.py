@@ -16,7 +16,7 @@ RANKS = [
     {"io"},
     {"compiled", "weights", "hub"},
     {"contracts"},
-    {"ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
+    {"sparse", "ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records"},
     {"shipped"},
     {"config", "tables"},
@@ -31,7 +31,7 @@ RANKS = [
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-FOR_PLUGINS = {"contracts", "ops", "compiled", "errors", "io", "paths", "progress", "seeding"}
+FOR_PLUGINS = {"contracts", "ops", "sparse", "compiled", "errors", "io", "paths", "progress", "seeding"}
 SHARED_WITH = {
     "models": FOR_PLUGINS,
     "baselines": FOR_PLUGINS,
@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib"},
     "cuda": {"torch", "triton", "numpy"},
 }
-OPTIONAL = {"huggingface_hub", "plotly", "pytorch3d", "submitit"}
+OPTIONAL = {"MinkowskiEngine", "huggingface_hub", "plotly", "pytorch3d", "spconv", "submitit"}
 
 
 def sources():

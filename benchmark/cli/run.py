@@ -50,6 +50,10 @@ def run(
             metavar="KEY=VALUE",
         ),
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Engine of a model that has a choice, e.g. native or spconv; same as --set backend=NAME."),
+    ] = None,
     beside: Annotated[str, typer.Option(help="Baseline shown beside the model, or `none`.")] = TRIVIAL,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")] = None,
@@ -70,7 +74,7 @@ def run(
 
     request = Request(
         model, task, dataset, preset, labels, mode, draw, seed, checkpoint, pretrain=pretrain,
-        assignments=tuple(set_ or ()),
+        assignments=(*(set_ or ()), *((f"model.backend={backend}",) if backend else ())),
     )  # fmt: skip
     execution = Execution(
         device,

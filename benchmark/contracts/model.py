@@ -112,3 +112,8 @@ class Model(ABC):
     def n_parameters(self) -> int:
         """Number of fitted parameters."""
         return 0
+
+    @property
+    def backends(self) -> Mapping[str, str]:
+        """Which engine computes what, by name, where a model has a choice. Kept in the record."""
+        return {}

@@ -1,0 +1,121 @@
+"""Sparse UResNet: the supervised standard of liquid-argon imaging, as SPINE builds and trains it.
+
+Dominé & Terao, "Scalable deep convolutional neural networks for sparse, locally dense liquid argon time projection
+chamber data" (arXiv:1903.05663); `paper` is the network and recipe of SPINE 1.4.3 (config/uresnet/uresnet_train.yaml):
+depth 5, 32 filters, 2 blocks per level, leaky ReLU 0.33, the energy as only input; 10,956,229 parameters for 5 classes.
+
+Points become voxels by rounding their coordinates. Detector coordinates are whole numbers, so that this is exact for
+evaluation; after a rotation some points share a voxel, whose feature is their mean (`energy`: their sum), and all get
+its scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
+from benchmark.contracts.torch_model import TorchModel
+from benchmark.ops.segments import segment_mean
+from benchmark.sparse import BACKENDS, SparseTensor, choose, voxelise
+
+from ._uresnet import Norms, UResNet
+
+
+@dataclass(frozen=True)
+class SparseUResNetConfig:
+    """Sizes, inputs and who computes the convolutions."""
+
+    filters: int = 16  # channels of the finest level; level l has l + 1 times as many
+    depth: int = 5  # levels; each halves the resolution
+    repetitions: int = 2  # residual blocks per level, in the encoder and in the decoder
+    slope: float = 0.33  # of the leaky ReLU
+    norm_eps: float = 1e-4
+    norm_momentum: float = 0.01  # weight of a new batch in the running statistics
+    inputs: str = "features"  # features: the columns of the data | energy: the raw energy alone, in MeV
+    loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy (SPINE)
+    backend: str = "auto"  # of sparse convolution: auto | native | spconv | minkowski
+
+    def __post_init__(self) -> None:
+        for name in ("filters", "depth", "repetitions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not possible. A number from 1 on was expected.")
+        choices = {"inputs": ("features", "energy"), "loss": ("task", "unweighted"), "backend": ("auto", *BACKENDS)}
+        for name, valid in choices.items():
+            value = getattr(self, name)
+            if value not in valid:
+                raise ValueError(f"{name}={value!r} is not known. One of {', '.join(valid)} was expected.")
+
+
+class SparseUResNet(TorchModel):
+    """UResNet on voxels, and one linear map from the features of a point's voxel to its scores."""
+
+    def __init__(self, config: SparseUResNetConfig, inputs: Inputs, task: Task) -> None:
+        super().__init__(task)
+        c = config
+        self.config = c
+        if c.backend != "auto":
+            choose(c.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
+        n_in = 1 if c.inputs == "energy" else inputs.n_features
+        self.network = UResNet(n_in, c.filters, c.depth, c.repetitions, Norms(c.norm_eps, c.norm_momentum, c.slope))
+        self.head = nn.Linear(c.filters, task.n_outputs)
+
+    def forward(self, batch: PointBatch) -> Tensor:
+        """(N, n_outputs) scores of points."""
+        scores: Tensor = self.head(self.features(batch))
+        return scores
+
+    def features(self, batch: PointBatch) -> Tensor:
+        """(N, filters) for each point, those of its voxel."""
+        sites, row = voxelise(batch.coords, batch.event_index, batch.n_events)
+        if self.config.inputs == "energy":
+            merged = batch.energy.new_zeros(len(sites), 1).index_add(0, row, batch.energy[:, None])
+        else:
+            merged = segment_mean(batch.feats, row, len(sites))
+        on_sites: Tensor = self.network(SparseTensor(merged, sites), choose(self.config.backend, merged.device))
+        return on_sites[row]
+
+    def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
+        """The task's loss, or the mean cross-entropy without weights that SPINE trains with."""
+        if self.config.loss == "task":
+            return super().loss(batch, scores)
+        target: Any = batch.target
+        return nn.functional.cross_entropy(scores, target, ignore_index=self.task.ignore_index)
+
+    @property
+    def backends(self) -> Mapping[str, str]:
+        """See Model."""
+        return {"sparse convolution": choose(self.config.backend, self.head.weight.device).name}
+
+
+def build(config: SparseUResNetConfig, inputs: Inputs, task: Task) -> SparseUResNet:
+    """The model for given inputs and task."""
+    return SparseUResNet(config, inputs, task)
+
+
+_OPTIM: dict[str, Any] = {"lr": 2e-3, "weight_decay": 1e-4}
+
+SPEC = ModelSpec(
+    name="sparse_uresnet",
+    summary="U-shaped residual network of sparse convolutions (Dominé & Terao 2019; SPINE)",
+    config=SparseUResNetConfig,
+    build=build,
+    presets={
+        "default": Preset(model={"norm_momentum": 0.1}, optim=_OPTIM),
+        "tiny": Preset(model={"filters": 4, "depth": 3, "repetitions": 1, "norm_momentum": 0.1}, optim=_OPTIM),
+        "paper": Preset(
+            model={"filters": 32, "inputs": "energy", "loss": "unweighted"},
+            optim={
+                "lr": 1e-3, "weight_decay": 0.0, "warmup_fraction": 0.0, "schedule": "constant", "clip_norm": 0.0,
+            },
+            # 25 epochs of about 125,000 events
+            train={"rotation": "none", "steps": 12_200, "batch_size": 256},
+        ),
+    },
+    levels=("point",),
+    reference="arXiv:1903.05663; SPINE 1.4.3, config/uresnet/uresnet_train.yaml",
+)  # fmt: skip

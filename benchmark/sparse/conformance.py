@@ -1,0 +1,126 @@
+"""Whether a backend computes what dense convolution does: values and gradients, at several thread counts, twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv3d, conv_transpose3d
+
+from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.sites import Sites
+
+TOLERANCE = 1e-5  # of the largest value, in float32
+FAR = 768  # voxels along a detector's axis; ten events of that size are beyond what 32-bit keys tell apart
+OPERATIONS = ("submanifold", "strided", "inverse")
+
+
+def departs(backend: SparseBackend, device: torch.device) -> str | None:
+    """One clause on the first departure from dense convolution on this device, or None."""
+    try:
+        return _first_departure(backend, device)
+    except Exception as error:  # another package's failure, of any kind, is the finding
+        return f"its convolution fails with {type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
+
+
+def _first_departure(backend: SparseBackend, device: torch.device) -> str | None:
+    sites = example(device)
+    for operation in OPERATIONS:
+        expected = dense(operation, sites)
+        for threads in (1, 2):
+            with _threads(threads):
+                for _ in range(2):
+                    found = sparse(backend, operation, sites)
+                    for what, a, b in zip(
+                        ("values", "feature gradient", "weight gradient"), found, expected, strict=True
+                    ):
+                        error = float((a - b).abs().max() / b.abs().max())
+                        if not error <= TOLERANCE:
+                            return (
+                                f"the {what} of its {operation} convolution with {threads} threads are off by "
+                                f"{error:.1e} of the largest, where {TOLERANCE:.0e} was allowed"
+                            )
+    return _aliases(backend, device)
+
+
+def example(device: torch.device, n_voxels: int = 2000, size: int = 20) -> Sites:
+    """Voxels of three events that fill a fifth of their box, negative coordinates among them."""
+    drawn = torch.randperm(3 * size**3, generator=torch.Generator().manual_seed(3))[: 3 * n_voxels]
+    event, place = drawn // size**3, drawn % size**3
+    axes = [place // size**2, place // size % size, place % size]
+    return Sites.of(torch.stack([event, *(a - 5 for a in axes)], dim=1).to(device))[0]
+
+
+def arguments(operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (rows, 6), weight (offsets, 6, 5) and gradient (results, 5) of an operation on sites."""
+    generator = torch.Generator().manual_seed(11)
+    fine, coarse = len(sites), len(sites.coarser)
+    rows, results = {"submanifold": (fine, fine), "strided": (fine, coarse), "inverse": (coarse, fine)}[operation]
+    offsets = 27 if operation == "submanifold" else 8
+    shapes = ((rows, 6), (offsets, 6, 5), (results, 5))
+    features, weight, gradient = (torch.randn(s, generator=generator).to(sites.coords.device) for s in shapes)
+    return features, weight, gradient
+
+
+def sparse(backend: SparseBackend, operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, feature gradient and weight gradient by the backend."""
+    convolve: Callable[[Tensor, Tensor, Sites], Tensor] = getattr(backend, operation)
+    features, weight, gradient = arguments(operation, sites)
+    features.requires_grad_()
+    weight.requires_grad_()
+    values = convolve(features, weight, sites)
+    for_features, for_weight = torch.autograd.grad(values, (features, weight), gradient)
+    return values.detach(), for_features, for_weight
+
+
+def dense(operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
+    """The same by torch's dense convolutions in float64, read at the active voxels."""
+    features, weight, gradient = (t.double() for t in arguments(operation, sites))
+    features.requires_grad_()
+    weight.requires_grad_()
+    fine, coarse = sites.coords, sites.coarser.coords
+    origin = 2 * coarse[:, 1:].amin(0) - 2  # even, so that the halved grid starts at a voxel
+    shape = (2 * (coarse[:, 1:].amax(0) + 2) - origin).tolist()
+    places = {"fine": _places(fine, origin), "coarse": _places(coarse, torch.div(origin, 2, rounding_mode="floor"))}
+    start, end = ("coarse" if operation == "inverse" else "fine"), ("coarse" if operation == "strided" else "fine")
+    size = shape if start == "fine" else [s // 2 for s in shape]
+    grid = features.new_zeros(sites.n_events, *size, features.shape[1]).index_put(places[start], features)
+    grid = grid.permute(0, 4, 1, 2, 3)
+    side = 3 if operation == "submanifold" else 2
+    kernel = weight.view(side, side, side, *weight.shape[1:]).permute(4, 3, 2, 1, 0)  # (out, in, x, y, z)
+    if operation == "submanifold":
+        result = conv3d(grid, kernel, padding=1)
+    elif operation == "strided":
+        result = conv3d(grid, kernel, stride=2)
+    else:
+        result = conv_transpose3d(grid, kernel.transpose(0, 1), stride=2)
+    values = result.permute(0, 2, 3, 4, 1)[places[end]]
+    for_features, for_weight = torch.autograd.grad(values, (features, weight), gradient)
+    return values.detach().float(), for_features.float(), for_weight.float()
+
+
+def _places(coords: Tensor, origin: Tensor) -> tuple[Tensor, ...]:
+    return (coords[:, 0], *(coords[:, 1:] - origin).unbind(1))
+
+
+def _aliases(backend: SparseBackend, device: torch.device) -> str | None:
+    """Whether voxels of different events far apart are taken for neighbours."""
+    corners = torch.tensor([[e, *(c,) * 3] for e in range(12) for c in (0, 1, FAR - 2, FAR - 1)], device=device)
+    sites, _ = Sites.of(corners)
+    features = torch.ones(len(sites), 1, device=device)
+    values = backend.submanifold(features, torch.ones(27, 1, 1, device=device), sites)
+    if bool((values != 2).any()):  # each corner holds two voxels that touch
+        return f"it takes voxels of different events for neighbours where 12 events span {FAR} voxels"
+    return None
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

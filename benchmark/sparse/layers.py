@@ -1,0 +1,62 @@
+"""The layers of a sparse network: a kernel each, computed by the backend that they are given at each call."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.sites import Sites
+from benchmark.sparse.tensor import SparseTensor
+
+
+class _Convolution(nn.Module):
+    """A kernel (offsets, channels in, channels out), uniform in +-1 / sqrt(fan), as MinkowskiEngine's layers are."""
+
+    def __init__(self, n_offsets: int, n_in: int, n_out: int, fan_channels: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(n_offsets, n_in, n_out))
+        bound = 1 / math.sqrt(fan_channels * n_offsets)
+        nn.init.uniform_(self.kernel, -bound, bound)
+
+    def extra_repr(self) -> str:
+        """Shape of the kernel."""
+        return "offsets={}, channels {} -> {}".format(*self.kernel.shape)
+
+
+class SubmanifoldConvolution(_Convolution):
+    """3^3 on the same sites (Graham & van der Maaten, arXiv:1706.01307)."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(27, n_in, n_out, n_in)
+
+    def forward(self, x: SparseTensor, backend: SparseBackend) -> SparseTensor:
+        """New features on the same sites."""
+        return x.with_features(backend.submanifold(x.features, self.kernel, x.sites))
+
+
+class StridedConvolution(_Convolution):
+    """2^3 with stride 2, onto the coarser sites."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(8, n_in, n_out, n_in)
+
+    def forward(self, x: SparseTensor, backend: SparseBackend) -> SparseTensor:
+        """Features on `x.sites.coarser`."""
+        return SparseTensor(backend.strided(x.features, self.kernel, x.sites), x.sites.coarser)
+
+
+class InverseConvolution(_Convolution):
+    """2^3 from the coarser sites back onto the sites they were made from, by the strided convolution's own pairs."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(8, n_in, n_out, n_out)
+
+    def forward(self, x: SparseTensor, sites: Sites, backend: SparseBackend) -> SparseTensor:
+        """Features on `sites`, whose `coarser` are those of `x`. Raises ValueError for others."""
+        if sites.coarser is not x.sites:
+            raise ValueError("an inverse convolution goes back to the sites that its input was made from")
+        result: Tensor = backend.inverse(x.features, self.kernel, sites)
+        return SparseTensor(result, sites)

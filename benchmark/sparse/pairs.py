@@ -1,0 +1,118 @@
+"""Which rows a convolution connects: blocks of (source, target) pairs, one block for each offset of the kernel.
+
+Neighbours lie at offsets o in {-1, 0, 1}^3. A pair at +o, reversed, is the pair at -o, so only 13 offsets are looked
+up, and those in four searches: a column (dx, dy) of three offsets needs one, because its three keys are consecutive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CENTRE = 13  # of the 27 offsets, numbered with the first axis fastest: (dx + 1) + 3 (dy + 1) + 9 (dz + 1)
+COLUMNS = ((0, 1), (1, -1), (1, 0), (1, 1))  # (dx, dy) whose offsets, for all dz, come later in the order of keys
+
+
+class Bags(NamedTuple):
+    """Which pairs end at each row, in a fixed order: row r sums pairs `members[starts[r]:starts[r + 1]]`."""
+
+    members: Tensor  # (P,) int32
+    starts: Tensor  # (R + 1,) int32
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Blocks of pairs, one after the other; block b belongs to offset `offsets[b]` of the kernel."""
+
+    source: Tensor  # (P,) int32 rows
+    target: Tensor  # (P,) int32 rows
+    sizes: list[int]  # pairs of each block
+    offsets: list[int]
+    into_source: Bags
+    into_target: Bags
+
+    @property
+    def n_source(self) -> int:
+        """Rows on the side of the sources."""
+        return len(self.into_source.starts) - 1
+
+    @property
+    def n_target(self) -> int:
+        """Rows on the side of the targets."""
+        return len(self.into_target.starts) - 1
+
+    @property
+    def reversed(self) -> Pairs:
+        """The same pairs in the other direction, with the same offsets."""
+        return Pairs(self.target, self.source, self.sizes, self.offsets, self.into_target, self.into_source)
+
+
+def neighbour_pairs(keys: Tensor, extent: tuple[int, int, int]) -> Pairs:
+    """Pairs (neighbour, voxel) at the 26 offsets other than 0 of voxels with ascending `keys` (N,)."""
+    found = [(_offset(0, 0, 1), *_successors(keys))]
+    n = len(keys)
+    beyond = keys.new_full((3,), torch.iinfo(torch.int64).max)
+    padded = torch.cat([keys, beyond])
+    for dx, dy in COLUMNS:
+        first = keys + ((dx * extent[1] + dy) * extent[2] - 1)  # key at dz = -1
+        position = torch.searchsorted(keys, first)  # (N,)
+        ahead = torch.stack([padded[position + t] for t in range(3)], dim=1) - first[:, None]  # (N, 3), at least 0
+        for dz in (-1, 0, 1):
+            row, t = (ahead == dz + 1).nonzero(as_tuple=True)
+            found.append((_offset(dx, dy, dz), row, position[row] + t))
+    found = [block for block in found if len(block[1])]  # offsets without a pair need no block
+    rows = [row for _, row, _ in found]
+    others = [other for _, _, other in found]
+    offsets = [o for o, _, _ in found] + [26 - o for o, _, _ in found]
+    target, source = (_join(a + b, keys) for a, b in ((rows, others), (others, rows)))
+    sizes = [len(row) for row in rows] * 2
+    into_target = _bags(target, sizes, n)
+    half = len(source) // 2  # pair p reversed is pair p + half, and stands there in the list of the other direction
+    members = torch.where(into_target.members < half, into_target.members + half, into_target.members - half)
+    return Pairs(source, target, sizes, offsets, Bags(members, into_target.starts), into_target)
+
+
+def parent_pairs(parent: Tensor, child: Tensor, n_parents: int) -> Pairs:
+    """Pairs (voxel, its parent), in 8 blocks by `child` (N,), the voxel's place in its parent."""
+    order = torch.argsort(child, stable=True)
+    counts = torch.bincount(child, minlength=8).tolist()
+    offsets = [o for o, n in enumerate(counts) if n]
+    sizes = [n for n in counts if n]
+    source, target = order.int(), parent[order].int()
+    into_source = Bags(torch.argsort(order).int(), torch.arange(len(order) + 1, dtype=torch.int32, device=order.device))
+    return Pairs(source, target, sizes, offsets, into_source, _bags(target, sizes, n_parents))
+
+
+def _offset(dx: int, dy: int, dz: int) -> int:
+    return (dx + 1) + 3 * (dy + 1) + 9 * (dz + 1)
+
+
+def _successors(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows whose key is followed by the next whole number, and the rows that follow."""
+    row = (keys[1:] - keys[:-1] == 1).nonzero().squeeze(1)
+    return row, row + 1
+
+
+def _join(parts: list[Tensor], like: Tensor) -> Tensor:
+    if not parts:
+        return torch.empty(0, dtype=torch.int32, device=like.device)
+    return torch.cat(parts).int()
+
+
+def _bags(rows: Tensor, sizes: list[int], n_rows: int) -> Bags:
+    """Pairs by the row where they end, in the order of blocks. No row occurs twice in a block."""
+    n_blocks = max(1, len(sizes))
+    block = torch.repeat_interleave(
+        torch.arange(len(sizes), device=rows.device),
+        torch.tensor(sizes, dtype=torch.int64, device=rows.device),
+        output_size=len(rows),
+    )
+    table = torch.full((n_rows * n_blocks,), -1, dtype=torch.int32, device=rows.device)
+    table[rows.long() * n_blocks + block] = torch.arange(len(rows), dtype=torch.int32, device=rows.device)
+    present = table >= 0
+    starts = torch.zeros(n_rows + 1, dtype=torch.int32, device=rows.device)
+    starts[1:] = present.view(n_rows, n_blocks).sum(1).cumsum(0)
+    return Bags(table[present], starts)

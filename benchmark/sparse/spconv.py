@@ -1,0 +1,109 @@
+"""spconv as a backend of sparse convolution: the only file that imports it.
+
+What is relied on (spconv 2.3, `spconv.pytorch`): weights (out, x, y, z, in) for modules; `indice_key` names pairs that
+layers share through a tensor's `indice_dict`; a strided convolution orders its own result rows. Its keys are 32-bit,
+so inputs whose events need more are refused. On CPUs its gather races between threads and its gradient needs CUDA
+(2.3.8), which `conformance` finds before it is used.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from benchmark.errors import DataError
+from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.sites import Sites
+
+KEYS = 2**31  # voxels in the box of all events that its 32-bit keys tell apart
+
+
+class Spconv(SparseBackend):
+    """Implicit GEMM on GPUs."""
+
+    name = "spconv"
+
+    def available(self) -> str | None:
+        """See SparseBackend."""
+        if find_spec("spconv") is None:
+            return "the package is missing: pip install spconv-cu126 (or the build of your CUDA version)"
+        return None
+
+    def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
+        """See SparseBackend."""
+        layer = _layer("SubMConv3d", weight.shape[1], weight.shape[2], 3, padding=1)
+        result: Tensor = _apply(layer, weight, 3, _tensor(sites).replace_feature(features)).features
+        return result
+
+    def strided(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
+        """See SparseBackend."""
+        layer = _layer("SparseConv3d", weight.shape[1], weight.shape[2], 2, stride=2)
+        made = _apply(layer, weight, 2, _tensor(sites).replace_feature(features))
+        if "spconv down" not in sites.kept:
+            sites.kept["spconv down"] = made.replace_feature(made.features.detach()[:, :0]), _order(sites, made)
+        result: Tensor = made.features[sites.kept["spconv down"][1]]
+        return result
+
+    def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
+        """See SparseBackend."""
+        if "spconv down" not in sites.kept:  # its pairs are those of the strided convolution
+            self.strided(features.new_zeros(len(sites), 1), weight.new_zeros(8, 1, 1), sites)
+        made, order = sites.kept["spconv down"]
+        theirs = torch.empty_like(order)
+        theirs[order] = torch.arange(len(order), device=order.device)
+        layer = _layer("SparseInverseConv3d", weight.shape[1], weight.shape[2], 2)
+        result: Tensor = _apply(layer, weight, 2, made.replace_feature(features[theirs])).features
+        return result
+
+
+def _tensor(sites: Sites) -> Any:
+    """Their tensor of these sites, without features; its pairs are made once and shared."""
+    if "spconv" not in sites.kept:
+        from spconv.pytorch import SparseConvTensor
+
+        corner = (sites.coords[:, 1:].amin(0) >> 1) << 1  # even, so that halving keeps the voxels' parents
+        moved = torch.cat([sites.coords[:, :1], sites.coords[:, 1:] - corner], dim=1)
+        shape = [int(s) + 2 & ~1 for s in moved[:, 1:].amax(0)]
+        if sites.n_events * shape[0] * shape[1] * shape[2] >= KEYS:
+            raise DataError(
+                f"{sites.n_events} events of {' x '.join(map(str, shape))} voxels are more than the 32-bit keys of "
+                f"spconv hold. Fewer than 2^31 voxels were expected. Use a smaller batch, or the backend native."
+            )
+        empty = torch.empty(len(sites), 0, device=moved.device)
+        sites.kept["spconv"] = SparseConvTensor(empty, moved.int(), shape, sites.n_events)
+    return sites.kept["spconv"]
+
+
+def _order(sites: Sites, made: Any) -> Tensor:
+    """(M,) their row of each of the coarser sites."""
+    corner = (sites.coords[:, 1:].amin(0) >> 1) << 1
+    theirs = made.indices.long()
+    theirs = torch.cat([theirs[:, :1], theirs[:, 1:] + (corner >> 1)], dim=1)
+    found, row = Sites.of(theirs, sites.n_events)
+    if not torch.equal(found.coords, sites.coarser.coords):
+        raise RuntimeError("spconv's strided convolution has other result voxels than the parents of its input")
+    order = torch.empty_like(row)
+    order[row] = torch.arange(len(row), device=row.device)
+    return order
+
+
+@cache
+def _layer(kind: str, n_in: int, n_out: int, side: int, **settings: int) -> Any:
+    """A layer of theirs without weight of its own."""
+    import spconv.pytorch as engine
+
+    layer = getattr(engine, kind)(
+        n_in, n_out, side, bias=False, indice_key="submanifold" if kind == "SubMConv3d" else "down", **settings
+    )
+    return layer.train()
+
+
+def _apply(layer: Any, weight: Tensor, side: int, tensor: Any) -> Any:
+    n_in, n_out = weight.shape[1:]
+    theirs = weight.view(side, side, side, n_in, n_out).permute(4, 2, 1, 0, 3).contiguous()  # (out, x, y, z, in)
+    return functional_call(layer, {"weight": theirs}, (tensor,))
