@@ -71,14 +71,16 @@ class Racing(Native):
 
 
 class Aliasing(Native):
-    """A backend whose events run into one another once their boxes exceed 32 bits."""
+    """A backend whose keys have 32 bits."""
 
     name = "aliasing"
 
     def submanifold(self, features, weight, sites):
-        coords = sites.coords.clone()
-        key = coords[:, 0] * FAR**3
-        return super().submanifold(features, weight, sites) + (key >= 2**32).float()[:, None]
+        event, x, y, z = sites.coords.unbind(1)
+        key = (((event * FAR + x) * FAR + y) * FAR + z) & 0xFFFFFFFF
+        near = (key[:, None] - key).abs() == 1
+        together = near & (event[:, None] != event)
+        return super().submanifold(features, weight, sites) + together.sum(1, keepdim=True)
 
 
 class Failing(Native):

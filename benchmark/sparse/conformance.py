@@ -13,7 +13,8 @@ from benchmark.sparse.backends import SparseBackend
 from benchmark.sparse.sites import Sites
 
 TOLERANCE = 1e-5  # of the largest value, in float32
-FAR = 768  # voxels along a detector's axis; ten events of that size are beyond what 32-bit keys tell apart
+FAR = 768  # voxels along a detector's axis
+N_FAR = 12  # events of that size are more than 32-bit keys tell apart
 OPERATIONS = ("submanifold", "strided", "inverse")
 
 
@@ -106,14 +107,23 @@ def _places(coords: Tensor, origin: Tensor) -> tuple[Tensor, ...]:
 
 
 def _aliases(backend: SparseBackend, device: torch.device) -> str | None:
-    """Whether voxels of different events far apart are taken for neighbours."""
-    corners = torch.tensor([[e, *(c,) * 3] for e in range(12) for c in (0, 1, FAR - 2, FAR - 1)], device=device)
-    sites, _ = Sites.of(corners)
+    """Whether voxels of different events are taken for neighbours, as they are where 32-bit keys overflow."""
+    sites = far_apart(device)
     features = torch.ones(len(sites), 1, device=device)
     values = backend.submanifold(features, torch.ones(27, 1, 1, device=device), sites)
-    if bool((values != 2).any()):  # each corner holds two voxels that touch
-        return f"it takes voxels of different events for neighbours where 12 events span {FAR} voxels"
+    if bool((values != 1).any()):  # every voxel has itself alone
+        return f"it takes voxels of different events for neighbours where {N_FAR} events span {FAR} voxels"
     return None
+
+
+def far_apart(device: torch.device) -> Sites:
+    """Voxels without neighbours, whose row-major numbers, cut to 31 or 32 bits, are those of neighbours."""
+    corners = [(0, 0, 0, 0), (N_FAR - 1, FAR - 1, FAR - 1, FAR - 1)]
+    start = (5 * FAR + 5) * FAR + 5
+    numbers = [start, start + 2**31 + 1, start + 2**32 - 1]
+    voxels = [(n // FAR**3, n // FAR**2 % FAR, n // FAR % FAR, n % FAR) for n in numbers]
+    mirrored = [(e, z, y, x + 20) for e, x, y, z in voxels]  # the same with the first axis fastest
+    return Sites.of(torch.tensor([*corners, *voxels, *mirrored], device=device))[0]
 
 
 @contextmanager

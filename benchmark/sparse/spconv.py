@@ -1,9 +1,9 @@
 """spconv as a backend of sparse convolution: the only file that imports it.
 
 What is relied on (spconv 2.3, `spconv.pytorch`): weights (out, x, y, z, in) for modules; `indice_key` names pairs that
-layers share through a tensor's `indice_dict`; a strided convolution orders its own result rows. Its keys are 32-bit,
-so inputs whose events need more are refused. On CPUs its gather races between threads and its gradient needs CUDA
-(2.3.8), which `conformance` finds before it is used.
+layers share through a tensor's `indice_dict`; a strided convolution orders its own result rows. On CPUs (2.3.8) its
+gradient needs CUDA, its scattered additions race between threads, and its 32-bit keys confuse voxels of different
+events: `conformance` finds that before it is used.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark.errors import DataError
 from benchmark.sparse.backends import SparseBackend
 from benchmark.sparse.sites import Sites
-
-KEYS = 2**31  # voxels in the box of all events that its 32-bit keys tell apart
 
 
 class Spconv(SparseBackend):
@@ -69,11 +66,6 @@ def _tensor(sites: Sites) -> Any:
         corner = (sites.coords[:, 1:].amin(0) >> 1) << 1  # even, so that halving keeps the voxels' parents
         moved = torch.cat([sites.coords[:, :1], sites.coords[:, 1:] - corner], dim=1)
         shape = [int(s) + 2 & ~1 for s in moved[:, 1:].amax(0)]
-        if sites.n_events * shape[0] * shape[1] * shape[2] >= KEYS:
-            raise DataError(
-                f"{sites.n_events} events of {' x '.join(map(str, shape))} voxels are more than the 32-bit keys of "
-                f"spconv hold. Fewer than 2^31 voxels were expected. Use a smaller batch, or the backend native."
-            )
         empty = torch.empty(len(sites), 0, device=moved.device)
         sites.kept["spconv"] = SparseConvTensor(empty, moved.int(), shape, sites.n_events)
     return sites.kept["spconv"]
