@@ -210,7 +210,7 @@ def _sections(
     pretrain = override(pretrain, preset.pretrain, "pretrain")
     sections = {
         "model": model,
-        "optim": override(OptimConfig(), preset.optim, "optim"),
+        "optim": override(OptimConfig(), _optim(preset, pretrains), "optim"),
         "train": train,
         "preprocess": Preprocess(),
         "data": data_spec.config(),
@@ -222,6 +222,11 @@ def _sections(
         del sections["optim"]
         sections["probe"] = ProbeConfig()
     return sections
+
+
+def _optim(preset: Preset, pretrains: bool) -> dict[str, Any]:
+    """The preset's optimiser; a smaller rate for pre-trained weights is nothing for a run without them."""
+    return {k: v for k, v in preset.optim.items() if pretrains or k != "backbone_lr_scale"}
 
 
 def _apply(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:

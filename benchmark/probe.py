@@ -4,7 +4,8 @@ A token holds a class where one of its member points has it, so a token may hold
 on principal components of the features. Two protocols:
 
 - `clean`, the default: the events of the label budget, all their tokens (of more than `max_tokens`, a random sample);
-  scored on every token of the test split from counts that add up over events.
+  features standardised, since the SVM's penalty is not blind to their scale and encoders differ in it; scored on every
+  token of the test split from counts that add up over events.
 - `published`: what the code of PoLAr-MAE (arXiv:2502.02558, at 2fd3b80) does during pre-training: the first
   `max_tokens` tokens of the training split in file order, scored on the first of the validation split, in batches of 4
   events. (The paper's Table 1 speaks of 30 validation events.) Its principal components came from an approximate solver
@@ -54,8 +55,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Principal components and one linear SVM per class, fitted."""
+    """Standardised features or features as they are, principal components, one linear SVM per class: all fitted."""
 
+    scaler: Any  # sklearn.preprocessing.StandardScaler, or None
     pca: Any  # sklearn.decomposition.PCA
     svm: Any  # sklearn.multiclass.OneVsRestClassifier
     converged: bool  # whether every SVM reached its tolerance
@@ -64,23 +66,27 @@ class LinearProbe:
         """(T, C) bool of (T, D) features."""
         if len(features) == 0:
             return np.zeros((0, len(self.svm.estimators_)), bool)
-        return np.asarray(self.svm.predict(self.pca.transform(features)), dtype=bool)
+        scaled = features if self.scaler is None else self.scaler.transform(features.astype(np.float64))
+        return np.asarray(self.svm.predict(self.pca.transform(scaled)), dtype=bool)
 
 
 def fit_probe(features: np.ndarray, labels: np.ndarray, config: ProbeConfig) -> LinearProbe:
-    """Fit to (T, D) features, taken as they are, and (T, C) labels. A class that no token holds is never predicted."""
+    """Fit to (T, D) features and (T, C) labels. A class that no token holds is never predicted."""
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.preprocessing import StandardScaler
     from sklearn.svm import LinearSVC
 
     features = features.astype(np.float64)
+    scaler = StandardScaler().fit(features) if config.protocol == "clean" else None
+    features = features if scaler is None else scaler.transform(features)
     pca = PCA(min(config.components, *features.shape), svd_solver="full").fit(features)
     svm = OneVsRestClassifier(LinearSVC(C=config.c, class_weight="balanced", random_state=0))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # of classes that all or no tokens hold (the record's support), and of this:
         svm.fit(pca.transform(features), labels.astype(np.int8))
-    return LinearProbe(pca, svm, not any(issubclass(w.category, ConvergenceWarning) for w in caught))
+    return LinearProbe(scaler, pca, svm, not any(issubclass(w.category, ConvergenceWarning) for w in caught))
 
 
 def probe(

@@ -192,3 +192,12 @@ def test_small_is_another_name_for_the_default_preset():
     assert small == resolve(request("polarmae"))
     assert small.preset == "default"
     assert data_assignments(request("pointnet", "min_points=0", preset="small")) == ("preprocess.min_points=0",)
+
+
+def test_a_smaller_rate_for_pretrained_weights_is_for_runs_that_have_some():
+    scales = {
+        mode: resolve(Request("polarmae", mode=mode, dataset="lartpc-sim")).optim.backbone_lr_scale
+        for mode in ("fft", "scratch")
+    }
+    assert scales["fft"] < 1
+    assert scales["scratch"] == 1

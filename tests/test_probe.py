@@ -12,6 +12,8 @@ from pilarnet_files import make_events, write_folder
 from sklearn import metrics as sk
 from sklearn.decomposition import PCA
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from synthetic import execute, request
 
@@ -106,7 +108,7 @@ def score(model, sets, config=CLEAN, batch_size=3, draw=0, scored="test"):
 def test_the_reference_case_is_reproduced_from_its_features(shared_dir):
     """golden/svm_case.npz: tolerances of its README, 0.03 of subset accuracy, 0.02 of F1; and its exact solver."""
     case = np.load(shared_dir / "reference/polarmae/golden/svm_case.npz")
-    fitted = fit_probe(case["x_train"], case["y_train"].astype(bool), ProbeConfig())
+    fitted = fit_probe(case["x_train"], case["y_train"].astype(bool), ProbeConfig(protocol="published"))
     assert fitted.converged
     for split in ("train", "val"):
         truth, predicted = case[f"y_{split}"].astype(bool), fitted.predict(case[f"x_{split}"])
@@ -205,10 +207,10 @@ def test_few_tokens_are_all_taken_and_many_are_sampled_evenly(sets):
 
 def test_the_clean_score_equals_scikit_learn_on_all_tokens(sets):
     train, test = (first_tokens(runs(), sets[s], 10**6) for s in ("train", "test"))
-    pca = PCA(4, svd_solver="full").fit(train.features.astype(float))
     svm = OneVsRestClassifier(LinearSVC(C=0.005, class_weight="balanced", random_state=0))
-    svm.fit(pca.transform(train.features.astype(float)), train.labels)
-    predicted = svm.predict(pca.transform(test.features.astype(float)))
+    pipeline = make_pipeline(StandardScaler(), PCA(4, svd_solver="full"), svm)
+    pipeline.fit(train.features.astype(float), train.labels)
+    predicted = pipeline.predict(test.features.astype(float))
     found = score(runs(), sets)
     f1 = sk.f1_score(test.labels, predicted, average=None, zero_division=0)
     np.testing.assert_allclose([found.metrics["per_class"][c]["f1"]["value"] for c in TASK.classes], f1, rtol=1e-12)
