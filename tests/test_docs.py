@@ -1,5 +1,6 @@
 """The documents' commands run, their links lead somewhere, and what an error tells the user to type exists."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_every_command_of_the_documents_means_something(path, typed):
     elif name == "run":
         taken = ("model", "task", "dataset", "preset", "labels", "mode", "draw", "seed")
         resolve(Request(**{k: values[k] for k in taken}, assignments=tuple(values["set_"] or ())))
-    elif name in ("info", "prepare"):
+    elif name in ("info", "prepare") and "name" in values:  # of a dataset, not of a checkpoint
         registry.dataset_spec(values["name"])
 
 
@@ -101,10 +102,10 @@ def workplace(tmp_path_factory):
 
 
 def shortened(typed, root, data):
-    """The same command on tiny events and with few steps; None where it needs a network, another record or weights."""
-    if typed[0] in ("transfer", "checkpoint", "evaluate", "verify") or typed[:2] == ["data", "prepare"]:
+    """The same command on tiny events and with few steps; None where it needs a network, a record, weights, minutes."""
+    if typed[0] in ("transfer", "checkpoint", "evaluate", "verify", "study") or typed[:2] == ["data", "prepare"]:
         return None
-    if typed[0] == "study" and "--model" in typed:
+    if "--checkpoint" in typed:
         return None
     typed = list(typed)
     if typed[:2] == ["data", "simulate"]:
@@ -112,7 +113,7 @@ def shortened(typed, root, data):
         return [*typed, "--workers", "1"]
     if typed[0] not in ("run", "pretrain"):
         return typed
-    labels = [("--labels", "6")] if typed[0] == "run" else []
+    labels = [("--labels", "6")] if typed[0] == "run" and "probe.protocol=published" not in typed else []
     for option, value in (*labels, ("--dataset", "pilarnet-m"), ("--data", str(data))):
         if option in typed:
             typed[typed.index(option) + 1] = value
@@ -122,7 +123,7 @@ def shortened(typed, root, data):
     if (root / f"{typed[where]}.py").exists():
         typed[where] += ".py"
     few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2", "--set", "min_points=0"]
-    if typed[0] == "pretrain" or (typed[where] == "polarmae" and "scratch" not in typed):
+    if typed[0] == "pretrain" or (typed[where] in ("polarmae", "pointmae") and "scratch" not in typed):
         few += ["--set", "pretrain.steps=2"]
     return [*typed, *few]
 
@@ -198,3 +199,19 @@ def test_the_readmes_table_is_made_from_the_committed_records(capsys):
     shown = re.search(r"<!-- result: .*? -->\n(.*?)<!-- end of result -->", readme, re.DOTALL)
     assert shown is not None
     assert shown.group(1).strip() == capsys.readouterr().out.strip()
+
+
+def test_the_page_on_pretraining_tells_what_the_shipped_weights_records_hold():
+    page = (ROOT / "docs/pretraining.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- shipped: .*? -->\n(.*?)<!-- end of shipped -->", page, re.DOTALL)
+    assert table is not None
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.group(1).strip().splitlines()[2:]]
+    expected = []
+    for path in sorted((ROOT / "models/weights").glob("*.json"), reverse=True):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for when, place in (("before training", 0), ("after it", -1)):
+            scores = record["probe"]["scores"][place]
+            names = ("macro_f1", "f1_shower", "f1_track", "f1_michel", "f1_delta")
+            start = [path.stem, f"{record['events']:,}", f"{record['wall_s'] / 60:.0f}", when]
+            expected.append([*start, *(f"{scores[name]:.3f}" for name in names)])
+    assert rows == expected
