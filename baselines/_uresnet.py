@@ -30,14 +30,12 @@ class NormAct(nn.BatchNorm1d):
         super().__init__(n, eps=eps, momentum=momentum)
         self.slope = slope
 
-    def forward(self, x: SparseTensor) -> SparseTensor:  # type: ignore[override]
+    def forward(self, x: SparseTensor) -> SparseTensor:
         """Same sites. A single voxel has no variance: it is scaled by the running statistics, in training too."""
         if self.training and len(x.features) > 1:
             normed = super().forward(x.features)
         else:
-            normed = batch_norm(
-                x.features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )  # fmt: skip
+            normed = batch_norm(x.features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return x.with_features(leaky_relu(normed, self.slope, inplace=True))
 
 

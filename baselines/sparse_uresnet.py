@@ -35,7 +35,7 @@ class SparseUResNetConfig:
     repetitions: int = 2  # residual blocks per level, in the encoder and in the decoder
     slope: float = 0.33  # of the leaky ReLU
     norm_eps: float = 1e-4
-    norm_momentum: float = 0.01  # weight of a new batch in the running statistics
+    norm_momentum: float = 0.1  # weight of a new batch in the running statistics; 0.01 needs thousands of steps
     inputs: str = "features"  # features: the columns of the data | energy: the raw energy alone, in MeV
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy (SPINE)
     backend: str = "auto"  # of sparse convolution: auto | native | spconv | minkowski
@@ -105,10 +105,10 @@ SPEC = ModelSpec(
     config=SparseUResNetConfig,
     build=build,
     presets={
-        "default": Preset(model={"norm_momentum": 0.1}, optim=_OPTIM),
-        "tiny": Preset(model={"filters": 4, "depth": 3, "repetitions": 1, "norm_momentum": 0.1}, optim=_OPTIM),
+        "default": Preset(optim=_OPTIM),
+        "tiny": Preset(model={"filters": 4, "depth": 3, "repetitions": 1}, optim=_OPTIM),
         "paper": Preset(
-            model={"filters": 32, "inputs": "energy", "loss": "unweighted"},
+            model={"filters": 32, "norm_momentum": 0.01, "inputs": "energy", "loss": "unweighted"},
             optim={
                 "lr": 1e-3, "weight_decay": 0.0, "warmup_fraction": 0.0, "schedule": "constant", "clip_norm": 0.0,
             },

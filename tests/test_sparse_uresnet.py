@@ -49,6 +49,8 @@ def test_the_paper_preset_has_the_published_number_of_parameters_and_recipe():
     config = resolve(Request("sparse_uresnet", task=FIVE.name, preset="paper"))
     assert config.optim.lr == 1e-3 and config.optim.schedule == "constant" and config.optim.weight_decay == 0
     assert config.train.batch_size == 256 and config.train.rotation == "none"
+    network = config.model_config
+    assert (network.norm_eps, network.norm_momentum, network.slope) == (1e-4, 0.01, 0.33)
 
 
 @pytest.mark.parametrize(("filters", "millions"), [(16, 2.741), (64, 43.806)])
@@ -256,6 +258,24 @@ def test_coordinates_that_no_voxel_has_are_refused_in_one_sentence():
 
 def test_the_record_names_the_backend_that_auto_took():
     assert model().backends == {"sparse convolution": "native"}
+
+
+def test_a_run_records_the_backend(tmp_path):
+    from synthetic import execute, make_data, request
+
+    outcome = execute(make_data(tmp_path / "data"), tmp_path, request("sparse_uresnet"))
+    assert outcome.record.status == "finished"
+    assert outcome.record.config["model_config"]["backend"] == "auto"
+    assert outcome.record.environment["backends"] == {"sparse convolution": "native"}
+
+
+def test_a_step_in_half_precision_has_finite_gradients():
+    batch = dataclasses.replace(two_events(), target=torch.zeros(two_events().n_points, dtype=torch.int64))
+    net = model().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = net.loss(batch, net(batch))
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
 
 def test_a_backend_that_does_not_exist_is_refused():
