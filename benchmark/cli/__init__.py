@@ -79,9 +79,9 @@ def main(arguments: list[str] | None = None) -> None:
         transfer,
         verify,
     )
-    from benchmark.environment import calm_openmp
+    from benchmark.environment import calm_torch
 
-    calm_openmp()
+    calm_torch()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
