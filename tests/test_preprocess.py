@@ -7,7 +7,7 @@ import pytest
 from pilarnet_files import make_event, make_events, write_file, write_folder
 
 from benchmark.contracts import Event, Frame, PointBatch, Task, concatenate
-from benchmark.data.augment import random_rotations, rotate
+from benchmark.data.augment import random_rotations, rotate, rotations
 from benchmark.data.preprocess import Eligible, Preprocess, eligible, log_energy, preprocess
 from benchmark.datasets._pilarnet import FRAME, open_pilarnet
 from benchmark.datasets.pilarnet_m import INFO, SPEC, Config
@@ -246,7 +246,7 @@ def batch_of(n_events, seed=5) -> PointBatch:
 
 def test_rotation_turns_about_the_centre_and_leaves_all_else():
     batch = batch_of(3)
-    turned = rotate(batch, np.random.default_rng(6))
+    turned = rotate(batch, rotations("event", batch.n_events, np.random.default_rng(6)))
     centre = np.asarray(FRAME.centre)
     before, after = batch.coords - centre, turned.coords - centre
     np.testing.assert_allclose(np.linalg.norm(after, axis=1), np.linalg.norm(before, axis=1), rtol=1e-5)
@@ -260,13 +260,13 @@ def test_rotation_turns_about_the_centre_and_leaves_all_else():
 def test_each_event_has_a_rotation_of_its_own():
     one = batch_of(1)
     pair = concatenate([one, one])
-    turned = rotate(pair, np.random.default_rng(7)).coords
+    turned = rotate(pair, rotations("event", pair.n_events, np.random.default_rng(7))).coords
     assert np.abs(turned[:9] - turned[9:]).max() > 1
 
 
 def test_same_generator_same_rotation():
     batch = batch_of(2)
-    first, second = (rotate(batch, np.random.default_rng(8)).coords for _ in range(2))
+    first, second = (rotate(batch, rotations("event", batch.n_events, np.random.default_rng(8))).coords for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 

@@ -54,8 +54,8 @@ def test_missing_weights_and_failed_runs_are_told(ran, tmp_path):
         transfer(dataclasses.replace(outcome.record, status="failed"), "pilarnet-m", "test", below(root, data))
 
 
-RECORD = ROOT / "leaderboards/records/lartpc-segmentation/lartpc-sim/polarmae-all-d0-s0-9c3fb81d8a1a.json"
-WEIGHTS = ROOT / "leaderboards/weights/polarmae-all-d0-s0-9c3fb81d8a1a.safetensors"
+RECORD = ROOT / "leaderboards/records/lartpc-segmentation/lartpc-sim/polarmae-all-d0-s0-bd383af92250.json"
+WEIGHTS = ROOT / "leaderboards/weights/polarmae-all-d0-s0-bd383af92250.safetensors"
 
 
 def test_a_model_that_saw_only_simulated_events_segments_real_ones(shared_dir, tmp_path):
