@@ -266,7 +266,9 @@ def test_each_event_has_a_rotation_of_its_own():
 
 def test_same_generator_same_rotation():
     batch = batch_of(2)
-    first, second = (rotate(batch, rotations("event", batch.n_events, np.random.default_rng(8))).coords for _ in range(2))
+    first, second = (
+        rotate(batch, rotations("event", batch.n_events, np.random.default_rng(8))).coords for _ in range(2)
+    )
     np.testing.assert_array_equal(first, second)
 
 
