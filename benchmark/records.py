@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.contracts import Dataset
+from benchmark.contracts import Dataset, Task
 from benchmark.errors import RecordError
 from benchmark.io import atomic_write_json
 
@@ -64,6 +64,16 @@ class RunRecord:
 def now() -> str:
     """The time as records give it: UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """What a record says of the task."""
+    return {
+        "name": task.name,
+        "version": task.version,
+        "classes": list(task.classes),
+        "primary_metric": task.primary_metric,
+    }
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:

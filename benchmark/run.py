@@ -24,6 +24,7 @@ from benchmark.processes import after_first, from_first, join, processes
 from benchmark.records import (
     RunRecord,
     describe_dataset,
+    describe_task,
     find_record,
     now,
     pack_counts,
@@ -261,12 +262,7 @@ def _blank(
         created=now(),
         command=list(execution.command),
         config=config.as_dict(),
-        task={
-            "name": task.name,
-            "version": task.version,
-            "classes": list(task.classes),
-            "primary_metric": task.primary_metric,
-        },
+        task=describe_task(task),
         dataset=describe_dataset(dataset),
         events={
             "labelled": len(data.labelled),

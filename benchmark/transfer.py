@@ -23,7 +23,7 @@ from benchmark.environment import choose_device, describe, peak_memory_bytes
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.evaluate import Evaluation, evaluate
 from benchmark.io import sha256_file, sha256_text
-from benchmark.records import RunRecord, describe_dataset, now, pack_counts, records_dir, write_record
+from benchmark.records import RunRecord, describe_dataset, describe_task, now, pack_counts, records_dir, write_record
 from benchmark.run import WEIGHTS, Execution, bootstrap_rng, model_code, run_folder, set_up_torch
 from benchmark.settings import as_dict, override, parse_assignments
 
@@ -121,12 +121,7 @@ def evaluate_checkpoint(
         created=now(),
         command=[],
         config={**config, "checkpoint": str(checkpoint.path)},
-        task={
-            "name": task.name,
-            "version": task.version,
-            "classes": list(task.classes),
-            "primary_metric": task.primary_metric,
-        },
+        task=describe_task(task),
         dataset={},
         events={"labelled": manifest.training.get("labels"), "unlabelled": 0, "selection": 0, "test": 0},
         subset_sha256="",

@@ -10,7 +10,7 @@ import typer
 from synthetic import make_data
 
 from benchmark import registry
-from benchmark.cli import app, main
+from benchmark.cli import add_commands, app, main
 from benchmark.config import Request, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,20 +36,7 @@ def commands():
 
 def parse(arguments):
     """The name and values of the command that these arguments mean, without running it. Raises where they mean none."""
-    from benchmark.cli import (  # noqa: F401  (each adds its command)
-        checkpoint,
-        data,
-        doctor,
-        evaluate,
-        leaderboard,
-        listing,
-        pretrain,
-        run,
-        study,
-        transfer,
-        verify,
-    )
-
+    add_commands()
     command, context, name = typer.main.get_command(app), None, "benchmark"
     while True:
         context = command.make_context(name, list(arguments), parent=context)

@@ -64,9 +64,9 @@ def _options(
     """Options of every command. `--debug` is read by `main`."""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. A user's error is one line on standard error and exit code 2."""
-    from benchmark.cli import (  # noqa: F401  (each file adds its command)
+def add_commands() -> None:
+    """Each file of this folder adds its command to `app` when it is imported."""
+    from benchmark.cli import (  # noqa: F401
         checkpoint,
         data,
         doctor,
@@ -79,9 +79,14 @@ def main(arguments: list[str] | None = None) -> None:
         transfer,
         verify,
     )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. A user's error is one line on standard error and exit code 2."""
     from benchmark.environment import calm_torch
 
     calm_torch()
+    add_commands()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:

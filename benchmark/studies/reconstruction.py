@@ -21,6 +21,7 @@ from benchmark.contracts import PointBatch
 from benchmark.data.preprocess import energy_of
 from benchmark.displays import pyplot
 from benchmark.errors import BenchmarkError
+from benchmark.ops.fps import farthest_points
 from benchmark.seeding import generator, seed_from
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench, EventTokens, as_arrays, each
@@ -107,24 +108,19 @@ def mean_shape(events: Sequence[EventTokens], seed: int) -> np.ndarray:
     k = max(int(np.bincount(e.token).max()) for e in events)
     if len(offsets) > N_SHAPE_POINTS:
         offsets = offsets[generator("mean shape", seed).choice(len(offsets), N_SHAPE_POINTS, replace=False)]
-    middles = offsets[_farthest_first(offsets, k)]
+    middles = offsets[_spread(offsets, k)]
     for _ in range(N_SHAPE_STEPS):
         nearest = ((offsets[:, None, :] - middles[None]) ** 2).sum(2).argmin(1)
         counts = np.bincount(nearest, minlength=len(middles))
         sums = np.stack([np.bincount(nearest, offsets[:, axis], len(middles)) for axis in range(3)], axis=1)
         middles = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], middles)
-    shape: np.ndarray = middles[_farthest_first(middles, len(middles))].astype(np.float32)
+    shape: np.ndarray = middles[_spread(middles, len(middles))].astype(np.float32)
     return shape
 
 
-def _farthest_first(points: np.ndarray, n: int) -> np.ndarray:
+def _spread(points: np.ndarray, n: int) -> np.ndarray:
     """Indices of `n` points far from each other, the one nearest to the origin first: any first few are spread out."""
-    chosen = [int((points**2).sum(1).argmin())]
-    distance = ((points - points[chosen[0]]) ** 2).sum(1)
-    while len(chosen) < min(n, len(points)):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(1))
-    return np.array(chosen)
+    return farthest_points(points.astype(np.float32), n, int((points**2).sum(1).argmin()))
 
 
 def chamfer(predicted: np.ndarray, true: np.ndarray) -> float:
