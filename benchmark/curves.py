@@ -48,4 +48,4 @@ def _scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
         colour = "black" if name.startswith("macro") else COLOURS[number % len(COLOURS)]
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=width, color=colour, label=name)
     axis.set(title="linear SVM on frozen tokens, validation split", xlabel="step", ylim=(0, 1))
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside: no corner stays free
