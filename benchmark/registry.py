@@ -57,6 +57,33 @@ def model_file(name: str) -> Path:
     raise unknown_name("model", name, model_names(), "Type `python -m benchmark list models`.")
 
 
+def model_files(name: str) -> tuple[Path, ...]:
+    """The file that defines a model and, in sorted order, the private files beside it that it imports, directly or not.
+
+    A file outside the suite stands alone.
+    """
+    path = model_file(name)
+    if name.endswith(".py"):
+        return (path,)
+    pieces: set[Path] = set()
+    queue = [path]
+    while queue:
+        new = _private_pieces(queue.pop()) - pieces
+        pieces |= new
+        queue += new
+    return (path, *sorted(pieces))
+
+
+def _private_pieces(path: Path) -> set[Path]:
+    """Files beside `path` whose names start with _ and that it imports, in functions too."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
+            found |= {path.with_name(f"{n}.py") for n in names if n.startswith("_")}
+    return {p for p in found if p.is_file()}
+
+
 def model_spec(name: str) -> ModelSpec:
     """The `SPEC` of a model. Raises UnknownNameError, or BenchmarkError where a package it needs is missing."""
     path = model_file(name)

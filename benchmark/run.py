@@ -136,12 +136,10 @@ def _record_failure(root: Path, record: RunRecord, say: Say) -> None:
 
 
 def model_code(name: str) -> str:
-    """Hash of the code that defines a model: its file and the private pieces beside it."""
+    """Hash of the code that defines a model: its file and the private pieces beside it that it is made of."""
     from benchmark.io import sha256_file, sha256_text
 
-    path = registry.model_file(name)
-    pieces = sorted(path.parent.glob("_*.py")) if not name.endswith(".py") else []
-    return sha256_text("".join(sha256_file(p) for p in (path, *pieces)))
+    return sha256_text("".join(sha256_file(p) for p in registry.model_files(name)))
 
 
 def _carry_out(

@@ -17,7 +17,7 @@ RANKS = [
     {"compiled", "weights", "hub"},
     {"contracts"},
     {"sparse", "ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
-    {"data", "records"},
+    {"data", "records", "heads"},
     {"shipped"},
     {"config", "tables"},
     {"checkpoints"},
@@ -31,7 +31,7 @@ RANKS = [
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-FOR_PLUGINS = {"contracts", "ops", "sparse", "compiled", "errors", "io", "paths", "progress", "seeding"}
+FOR_PLUGINS = {"contracts", "heads", "ops", "sparse", "compiled", "errors", "io", "paths", "progress", "seeding"}
 SHARED_WITH = {
     "models": FOR_PLUGINS,
     "baselines": FOR_PLUGINS,
@@ -40,7 +40,7 @@ SHARED_WITH = {
 }
 THIRD_PARTY = {
     "models": {"torch", "numpy"},
-    "baselines": {"torch", "numpy", "scipy", "sklearn"},
+    "baselines": {"torch", "numpy", "scipy", "sklearn", "torch_geometric"},
     "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib"},
     "cuda": {"torch", "triton", "numpy"},
 }

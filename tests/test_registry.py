@@ -160,3 +160,12 @@ def test_a_fault_of_the_suites_own_is_not_called_a_missing_package(monkeypatch):
     monkeypatch.setattr(registry.importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError):
         registry._import("benchmark.models.polarmae")
+
+
+def test_a_models_files_are_its_own_and_the_private_ones_that_it_is_made_of():
+    names = [p.name for p in registry.model_files("polarmae")]
+    assert names[0] == "polarmae.py"
+    assert names[1:] == sorted(names[1:])
+    assert {"_masked_autoencoder.py", "_vit.py", "_released.py"} <= set(names)  # the last is imported by a piece
+    assert [p.name for p in registry.model_files("sparse_uresnet")] == ["sparse_uresnet.py", "_uresnet.py"]
+    assert [p.name for p in registry.model_files("pointnet")] == ["pointnet.py"]
