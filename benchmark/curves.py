@@ -32,7 +32,7 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
 
 
 def _losses(axis: Any, history: Mapping[str, Any]) -> None:
-    names = [name for name in history if name not in ("step", "lr")]
+    names = [name for name in history if name not in ("step", "lr", "grad_norm")]
     for number, name in enumerate(sorted(names, key=lambda n: n != "loss")):
         axis.plot(history["step"], history[name], color=COLOURS[number % len(COLOURS)], label=name)
     positive = all(value > 0 for name in names for value in history[name])

@@ -211,7 +211,7 @@ def _train(
         folder=folder, title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume,
         deadline=deadline,
     )  # fmt: skip
-    return {**report.facts(), "pretraining": pretraining}
+    return {**report.facts(), "history": dict(report.history), "pretraining": pretraining}
 
 
 def _score(model: Model, config: RunConfig, data: _Data) -> Evaluation:

@@ -93,7 +93,7 @@ def test_a_run_killed_in_mid_training_ends_like_one_that_was_not(data, tmp_path,
     assert resumed.record.fingerprint == whole.record.fingerprint
     assert resumed.record.metrics == whole.record.metrics
     assert resumed.record.per_event == whole.record.per_event
-    for name in ("first_loss", "last_loss", "grad_norm"):
+    for name in ("first_loss", "last_loss", "grad_norm", "history"):
         assert resumed.record.training[name] == whole.record.training[name]
     first, second = weights_of(tmp_path / "whole", whole), weights_of(tmp_path / "killed", resumed)
     assert set(first) == set(second)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from synthetic import N_TEST, N_TRAIN, SPY, execute, make_data, request
 
-from benchmark import registry
+from benchmark import registry, tasks
 from benchmark.budget import subset
+from benchmark.data.preprocess import Preprocess
+from benchmark.data.stream import event_set, training_batch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, DataError
 from benchmark.records import find_record, read_records, unpack_counts
 from benchmark.run import run_folder
@@ -70,6 +72,29 @@ def test_the_record_says_everything_about_the_run(pointnet):
     )
     assert {"device", "device_name", "precision", "threads", "versions", "commit", "dirty"} <= set(record.environment)
     assert record.environment["threads"] == 1
+
+
+def test_the_record_holds_the_course_of_training(pointnet, data):
+    history = pointnet.record.training["history"]
+    assert history["step"] == [1, 2, 3, 4]
+    assert history["loss"][0] == pytest.approx(pointnet.record.training["first_loss"])
+    assert all(norm > 0 for norm in history["grad_norm"])
+    counts = np.array(history["counts"])
+    assert counts.shape == (4, 4, 4)
+    config = pointnet.record.config
+    train = event_set(registry.dataset_spec("pilarnet-m").open(*opened(data)), "train", *task_of(config))
+    events = train.chosen(subset(train.event_ids, 6, 0))
+    for step in range(4):
+        seen = training_batch(events, step, config["train"]["batch_size"], 0, "finetune", rotation="event")
+        np.testing.assert_array_equal(counts[step].sum(axis=1), np.bincount(seen.target, minlength=4))
+
+
+def opened(data):
+    return registry.dataset_spec("pilarnet-m").config(), data
+
+
+def task_of(config):
+    return tasks.task("lartpc-segmentation"), Preprocess(min_points=config["preprocess"]["min_points"])
 
 
 def test_the_record_on_disk_is_the_one_that_was_returned(pointnet, root):

@@ -21,7 +21,7 @@ from benchmark.processes import from_first, processes
 from benchmark.progress import Bar, progress
 
 Probe = Callable[[TorchModel], Mapping[str, float]]
-MAX_POINTS = 200  # of a history in a record
+MAX_POINTS = {"pretrain": 200, "finetune": 60}  # of a history in a record, by stage
 
 
 class States(Callback):
@@ -46,10 +46,12 @@ class States(Callback):
 class Watch(Callback):
     """Shows progress and keeps what each step gave, over interruptions too."""
 
-    def __init__(self, n_steps: int, title: str) -> None:
+    def __init__(self, n_steps: int, title: str, max_points: int = MAX_POINTS["pretrain"]) -> None:
+        self.max_points = max_points
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.series: dict[str, list[float]] = {}  # the loss's parts, the learning rate
+        self.counts: list[list[list[int]]] = []  # of each step's events, [true][predicted], in a classification
         self.earlier_s = 0.0  # time of the steps before a resume
         self._started = time.monotonic()
         self._progress: Any = progress(title, n_steps, silent=not processes().first)
@@ -79,6 +81,9 @@ class Watch(Callback):
         self.losses.append(means.pop("loss"))
         for name, value in (*means.items(), ("lr", outputs["lr"])):
             self.series.setdefault(name, []).append(value)
+        if outputs["counts"] is not None:
+            total = trainer.strategy.reduce(outputs["counts"], reduce_op="sum")
+            self.counts.append([[int(n) for n in row] for row in total.tolist()])
         if not math.isfinite(self.losses[-1]):
             raise BenchmarkError(
                 f"The training loss is {self.losses[-1]} at step {trainer.global_step}. A finite one was expected. "
@@ -88,20 +93,30 @@ class Watch(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a state keeps."""
-        return {"losses": self.losses, "norms": self.norms, "series": self.series, "wall_s": self.wall_s}
+        kept = {"losses": self.losses, "norms": self.norms, "series": self.series, "counts": self.counts}
+        return {**kept, "wall_s": self.wall_s}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
         self.losses, self.norms = list(state["losses"]), list(state["norms"])
         self.series = {name: list(values) for name, values in state["series"].items()}
+        self.counts = list(state["counts"])
         self.earlier_s, self._started = state["wall_s"], time.monotonic()
 
-    def history(self) -> dict[str, list[float]]:
-        """At most MAX_POINTS numbers per curve: means over equal stretches of steps, `step` is a stretch's last."""
-        edges = np.unique(np.linspace(0, len(self.losses), min(len(self.losses), MAX_POINTS) + 1).round().astype(int))
-        curves = {"loss": self.losses, **self.series}
-        thinned = {n: [float(np.mean(v[a:b])) for a, b in pairwise(edges)] for n, v in curves.items()}
-        return {"step": [int(e) for e in edges[1:]], **thinned}
+    def history(self) -> dict[str, list[Any]]:
+        """At most `max_points` numbers per curve: over equal stretches of steps, `step` is a stretch's last.
+
+        Means of the loss, its parts, the learning rate and the gradient's norm before clipping; and, in a
+        classification, the (C, C) `counts` of the training events that the stretch saw, as augmented.
+        """
+        n_points = min(len(self.losses), self.max_points)
+        edges = np.unique(np.linspace(0, len(self.losses), n_points + 1).round().astype(int))
+        curves = {"loss": self.losses, **self.series, "grad_norm": self.norms}
+        thinned = {n: [float(np.mean(v[a:b])) for a, b in pairwise(edges)] for n, v in curves.items() if v}
+        result: dict[str, list[Any]] = {"step": [int(e) for e in edges[1:]], **thinned}
+        if self.counts:
+            result["counts"] = [np.sum(self.counts[a:b], axis=0).tolist() for a, b in pairwise(edges)]
+        return result
 
 
 class Probing(Callback):

@@ -27,7 +27,16 @@ from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.stream import EventSet, training_batch
 from benchmark.errors import ConfigError
 from benchmark.processes import Processes, from_first, join
-from benchmark.training.callbacks import Probe, Probing, States, Watch, forget_states, last_state, step_of
+from benchmark.training.callbacks import (
+    MAX_POINTS,
+    Probe,
+    Probing,
+    States,
+    Watch,
+    forget_states,
+    last_state,
+    step_of,
+)
 from benchmark.training.module import Training
 
 __all__ = ["FitReport", "Hardware", "Probe", "fit", "forget_states", "last_state"]
@@ -44,7 +53,7 @@ class FitReport:
     last_loss: float | None  # mean over the last tenth of the steps
     grad_norm: float | None  # mean over the same steps, before clipping
     wall_s: float = 0.0  # of all steps, those before a resume and probes included
-    history: Mapping[str, Sequence[float]] = field(default_factory=dict)  # step, loss, its parts, lr; thinned
+    history: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # see `Watch.history`
     probe: Sequence[Mapping[str, Any]] = ()  # step and scores, each time the probe was asked
 
     @property
@@ -87,7 +96,7 @@ def fit(
     state = from_first(lambda: _state(folder, resume))
     start = 0 if state is None else step_of(state)
     module = Training(model, optim, train.steps, seed, stage, frozen)
-    watch = Watch(train.steps, title)
+    watch = Watch(train.steps, title, MAX_POINTS[stage])
     probing = Probing(probe, probe_every, train.steps) if probe is not None and probe_every else None
     states = States(folder, train.checkpoint_every, train.steps, deadline)  # after the others: it keeps their numbers
     trainer = lightning.Trainer(

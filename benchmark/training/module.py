@@ -49,15 +49,21 @@ class Training(lightning.LightningModule):
             parameter.requires_grad_(False)
 
     def training_step(self, batch: PointBatch, index: int) -> dict[str, Any]:
-        """Loss of one batch, its parts, the learning rate. Seeded by the step: a resumed run draws the same numbers."""
+        """Loss of one batch, its parts, the learning rate, and the counts of what was classified as what.
+
+        Seeded by the step: a resumed run draws the same numbers.
+        """
         others = (self.processes.rank,) if self.processes.rank else ()
         torch.manual_seed(seed_from("training step", self.stage, self.seed, self.global_step, *others))
         for module in self.frozen if self.model.keeps_frozen_backbone_in_evaluation else ():
             module.eval()
+        parts: dict[str, Tensor] = {}
+        counts = None
         if self.stage == "pretrain":
             loss, parts = self.model.pretrain_loss(batch)
         else:
-            loss, parts = self.model.loss(batch, self.model(batch)), {}
+            scores = self.model(batch)
+            loss, counts = self.model.loss(batch, scores), self._counts(batch, scores)
         if self.processes.n > 1:
             weight = self._weight(batch)
             loss, parts = loss * weight, {name: part * weight for name, part in parts.items()}
@@ -65,7 +71,20 @@ class Training(lightning.LightningModule):
         self.log_dict(values, batch_size=batch.n_events, sync_dist=self.processes.n > 1)
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log(f"{self.stage}/lr", rate)
-        return {"loss": loss, "parts": {name: part.detach() for name, part in parts.items()}, "lr": rate}
+        parts = {name: part.detach() for name, part in parts.items()}
+        return {"loss": loss, "parts": parts, "lr": rate, "counts": counts}
+
+    def _counts(self, batch: PointBatch, scores: Tensor) -> Tensor | None:
+        """(C, C) how many labelled rows of each class, rows the truth, were given which; None in a regression.
+
+        Products of zeros and ones: no step of it waits for a GPU.
+        """
+        if self.model.task.kind != "classification" or batch.target is None:
+            return None
+        classes = torch.arange(scores.shape[1], device=scores.device)
+        target: Any = batch.target
+        truth, predicted = (row[:, None] == classes for row in (target, scores.detach().argmax(1)))
+        return truth.float().T @ predicted.float()
 
     def _weight(self, batch: PointBatch) -> Tensor:
         """Number of processes x this one's share of the points.
