@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.contracts.torch_model import TorchModel
+from benchmark.heads import PointModel
 from benchmark.ops.segments import segment_mean
 from benchmark.sparse import BACKENDS, SparseTensor, choose, voxelise
 
@@ -51,8 +51,8 @@ class SparseUResNetConfig:
                 raise ValueError(f"{name}={value!r} is not known. One of {', '.join(valid)} was expected.")
 
 
-class SparseUResNet(TorchModel):
-    """UResNet on voxels, and one linear map from the features of a point's voxel to its scores."""
+class SparseUResNet(PointModel):
+    """UResNet on voxels; the shared heads read the features of a point's voxel."""
 
     def __init__(self, config: SparseUResNetConfig, inputs: Inputs, task: Task) -> None:
         super().__init__(task)
@@ -62,12 +62,7 @@ class SparseUResNet(TorchModel):
             choose(c.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
         n_in = 1 if c.inputs == "energy" else inputs.n_features
         self.network = UResNet(n_in, c.filters, c.depth, c.repetitions, Norms(c.norm_eps, c.norm_momentum, c.slope))
-        self.head = nn.Linear(c.filters, task.n_outputs)
-
-    def forward(self, batch: PointBatch) -> Tensor:
-        """(N, n_outputs) scores of points."""
-        scores: Tensor = self.head(self.features(batch))
-        return scores
+        self.add_head(c.filters)
 
     def features(self, batch: PointBatch) -> Tensor:
         """(N, filters) for each point, those of its voxel."""
@@ -89,7 +84,7 @@ class SparseUResNet(TorchModel):
     @property
     def backends(self) -> Mapping[str, str]:
         """See Model."""
-        return {"sparse convolution": choose(self.config.backend, self.head.weight.device).name}
+        return {"sparse convolution": choose(self.config.backend, next(self.parameters()).device).name}
 
 
 def build(config: SparseUResNetConfig, inputs: Inputs, task: Task) -> SparseUResNet:
@@ -116,6 +111,6 @@ SPEC = ModelSpec(
             train={"rotation": "none", "steps": 12_200, "batch_size": 256},
         ),
     },
-    levels=("point",),
+    levels=("point", "event"),
     reference="arXiv:1903.05663; SPINE 1.4.3, config/uresnet/uresnet_train.yaml",
 )  # fmt: skip
