@@ -2,30 +2,33 @@
 
 Young, Jwa and Terao, arXiv 2502.02558, sections 3 and 4. The clean behaviour, which follows the paper's words:
 LayerNorm per token, padding neutral, no neighbour cap, deterministic evaluation; only visible tokens are encoded in
-pre-training. What the published implementation does instead is in `_reference.py`.
+pre-training. What the published implementation does instead is in `_reference.py`; tokens, encoder and head are in
+`_token_transformer.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from benchmark.contracts import Inputs, PointBatch, Preset, Reconstruction, Task, TokenFeatures, TokenModel
-from benchmark.errors import ConfigError
-from benchmark.losses import focal_loss
+from benchmark.contracts import Inputs, PointBatch, Preset, Reconstruction, Task, TokenModel
 from benchmark.models._masking import EnergyInfill, MaskedDecoder, random_mask
-from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm
-from benchmark.models._segmentation_head import LinearHead, SegmentationHead
-from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
-from benchmark.models._vit import Block, PositionEmbedding, Transformer
-from benchmark.ops.grouping import GroupingConfig, Strategy
-from benchmark.ops.segments import segment_mean
+from benchmark.models._token_transformer import (
+    FINE_TUNING,
+    FINE_TUNING_WARMUP,
+    PAPER,
+    PAPER_OPTIM,
+    TINY,
+    TokenTransformer,
+    TokenTransformerConfig,
+    evaluating,
+    features_of,
+)
+from benchmark.models._tokens import Tokens
 
 Behaviour = Literal["clean", "reference"]
 OVERLAP: dict[Behaviour, float] = {"clean": 0.73, "reference": 0.72}  # the paper's f; the published code's
@@ -37,172 +40,54 @@ class Usual(float):
 
 
 @dataclass(frozen=True)
-class MaskedAutoencoderConfig:
+class MaskedAutoencoderConfig(TokenTransformerConfig):
     """Hyper-parameters of a masked autoencoder. The defaults are the `default` preset, made for minutes on a CPU."""
 
     # "clean": an event's score depends on its points alone; "reference": every quirk of the published code
     behaviour: Behaviour = "clean"
-    # Tokens
-    group_radius: float = 5.0  # radius of a group in coordinate units (voxels of 3 mm); section 3.1
-    # f of C-NMS: centres lie at least 2 x radius x f apart; section 3.1. Not given: 0.73, or 0.72 under "reference"
-    overlap: float = Usual(OVERLAP["clean"])
-    strategy: Strategy | None = None  # cnms_ball, fps_cnms_ball, fps_ball or fps_knn (table 4); None: as `n_seeds` says
-    n_seeds: int | None = None  # farthest points that C-NMS chooses from, or, without C-NMS, centres; None: all points
-    group_points: int = 32  # points kept of a group, by farthest point sampling
-    max_tokens: int = 512  # groups of an event at most; more are thinned evenly over the event
-    # Encoder
-    width: int = 128  # size of a token's vector
-    depth: int = 4  # encoder blocks
-    heads: int = 4  # attention heads
-    mlp_ratio: float = 4.0  # hidden over outer width of a block's perceptron
-    embed_widths: tuple[int, int, int] = (64, 128, 128)  # hidden widths of the mini-PointNet
-    position_hidden: int = 128  # hidden width of the position embedding
-    # Shortest wavelength of rotary phases in attention, in coordinate units; 0: none, as published and in "reference"
-    rotary_wave: float = Usual(ROTARY_WAVE["clean"])
-    attention_dropout: float = 0.0  # dropout of attention weights
-    drop_path: float = 0.0  # stochastic depth of the last block, per event
+    # Not given: as the behaviour has it
+    overlap: float = Usual(OVERLAP["clean"])  # f of C-NMS; 0.73, or 0.72 under "reference"
+    rotary_wave: float = Usual(ROTARY_WAVE["clean"])  # shortest rotary wavelength; 40, or none under "reference"
     # Pre-training
     mask_ratio: float = 0.6  # share of an event's tokens that is hidden
     decoder_depth: int = 2  # decoder blocks
     chamfer_weight: float = 1.0  # weight of the reconstruction of points
-    # Fine-tuning
-    fetch_layers: tuple[int, ...] = (1, 2, 3)  # blocks whose outputs are averaged, counted from 0
-    upsample_neighbours: int = 5  # tokens that a point is interpolated from
-    head: Literal["pointnet", "linear"] = "pointnet"  # "linear" is the read-out of mode `frozen`
-    head_widths: tuple[int, int] = (128, 64)  # hidden widths of the segmentation head
-    head_dropout: float = 0.1  # dropout in the segmentation head
-    point_features: bool = True  # the head also sees a point's own features and its offset to the nearest centre
-    member_features: bool = (
-        True  # the head also sees a point's vectors inside the mini-PointNet, averaged over its groups
-    )
-    inverse_frequency_loss: bool = False  # published class weights (total / count), not the task's milder ones
 
     def __post_init__(self) -> None:
         for name, usual in (("overlap", OVERLAP), ("rotary_wave", ROTARY_WAVE)):
             if isinstance(getattr(self, name), Usual):
                 object.__setattr__(self, name, Usual(usual[self.behaviour]))
-        GroupingConfig(max_groups=self.max_tokens, n_seeds=self.n_seeds, strategy=self.strategy).check()
-        if self.width % self.heads:
-            raise ValueError(f"width={self.width} does not divide into heads={self.heads}. A multiple was expected.")
-        if self.rotary_wave < 0 or (self.rotary_wave > 0 and self.width // self.heads < 6):
-            raise ValueError(
-                f"rotary_wave={self.rotary_wave} does not fit heads of {self.width // self.heads} channels. 0, or a "
-                f"wavelength and heads of at least 6 channels, was expected."
-            )
+        super().__post_init__()
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"mask_ratio={self.mask_ratio} is not possible. A number between 0 and 1 was expected.")
-        if not self.fetch_layers or not all(0 <= i < self.depth for i in self.fetch_layers):
-            raise ValueError(
-                f"fetch_layers={self.fetch_layers} are not blocks of depth={self.depth}. 0..depth-1 was expected."
-            )
 
 
-class MaskedAutoencoder(TokenModel):
-    """Tokens -> mini-PointNet -> transformer encoder; a decoder for pre-training and a head for supervision."""
+class MaskedAutoencoder(TokenTransformer, TokenModel):
+    """A token transformer with a decoder, which learns to predict hidden tokens from the visible ones."""
 
-    # The pieces whose behaviour `_reference.py` changes.
-    mini_pointnet: ClassVar[type[MiniPointNet]] = MiniPointNet
-    block: ClassVar[type[Block]] = Block
-    decoder_type: ClassVar[type[MaskedDecoder]] = MaskedDecoder
-    batch_norm: ClassVar[type[RowBatchNorm]] = RowBatchNorm
-    drops_in_evaluation: ClassVar[bool] = False  # attention, in what belongs to pre-training
+    config: MaskedAutoencoderConfig
+    decoder_type: ClassVar[type[MaskedDecoder]] = MaskedDecoder  # `_reference.py` changes its behaviour
 
     def __init__(self, config: MaskedAutoencoderConfig, inputs: Inputs, task: Task, energy_weight: float = 0.0) -> None:
         """`energy_weight` above 0 adds the energy infilling, weighted so, where the data have a log energy."""
-        super().__init__(task)
-        self.config = config
-        self.columns = inputs.columns
+        super().__init__(config, inputs, task)
         self.energy_weight = energy_weight
         c, n_channels = config, 3 + inputs.n_features
-        self.embed = self.mini_pointnet(n_channels, c.embed_widths, c.width, c.group_points)
-        shortest = c.rotary_wave * inputs.frame.scale
-        self.position = PositionEmbedding(c.position_hidden, c.width, shortest, c.width // c.heads)
-        self.encoder = self._transformer(c.depth)
-        decoder = self._transformer(c.decoder_depth)
+        decoder = self.transformer(c.decoder_depth)
         infill = None
         if energy_weight > 0 and "log_energy" in inputs.columns:
             shape = self.mini_pointnet(3, c.embed_widths, c.width, c.group_points, ordered=True)
             infill = EnergyInfill(shape, c.width, 3 + inputs.columns.index("log_energy"))
         self.decoder = self.decoder_type(c.width, decoder, self.block.norm(c.width), c.group_points, n_channels, infill)
-        n_own = 3 + (3 + inputs.n_features if c.point_features else 0) + (c.width if c.member_features else 0)
-        self.head: nn.Module = (
-            LinearHead(c.width, task.n_outputs)
-            if c.head == "linear"
-            else SegmentationHead(c.width, n_own, c.head_widths, task.n_outputs, c.head_dropout, self.batch_norm)
-        )
-
-    def _transformer(self, depth: int) -> Transformer:
-        c = self.config
-        return Transformer(c.width, depth, c.heads, c.mlp_ratio, c.attention_dropout, c.drop_path, self.block)
-
-    def backbone(self) -> Iterable[nn.Module]:
-        """Everything that turns points into token features."""
-        return self.embed, self.position, self.encoder
+        self.add_head()
 
     def pretraining_only(self) -> Iterable[nn.Module]:
         """The decoder with its heads and mask token."""
         return (self.decoder,)
 
-    def tokens(self, batch: PointBatch) -> Tokens:
-        """The tokens of a batch."""
-        c = self.config
-        grouping = GroupingConfig(
-            c.group_radius, c.overlap, c.group_points, c.max_tokens, "spread", n_seeds=c.n_seeds, strategy=c.strategy
-        )
-        return group_points(batch, self.columns, grouping)
-
-    def encode(self, tokens: Tokens, always_drop: bool = False) -> tuple[list[Tensor], Tensor]:
-        """Outputs (T, D) of every encoder block, and the vectors (M, D) of the tokens' members inside the embedding."""
-        embedded, members = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
-        positions = self.position(tokens.centres)
-        return self.encoder(embedded, positions, tokens.lengths, tokens.event, always_drop), members
-
     def encode_visible(self, tokens: Tokens, hidden: Tensor) -> Tensor:
         """(V, D) the encoder's last outputs for the tokens outside `hidden` (T,), which sees no others."""
         return self.encode(tokens.select(~hidden))[0][-1]
-
-    def normalised(self, layer: Tensor) -> Tensor:
-        """One block's outputs (T, D) as the head takes them."""
-        return functional.layer_norm(layer, (self.config.width,))
-
-    def fetched(self, layers: list[Tensor]) -> Tensor:
-        """(T, D) features for the head: the mean over `fetch_layers`, each normalised."""
-        return torch.stack([self.normalised(layers[i]) for i in self.config.fetch_layers]).mean(0)
-
-    def interpolation(self, batch: PointBatch, tokens: Tokens) -> Interpolation:
-        """How points take their features from tokens."""
-        return interpolate_points(batch, tokens, self.config.upsample_neighbours)
-
-    def forward(self, batch: PointBatch) -> Tensor:
-        """(N, n_outputs) scores of points."""
-        tokens = self.tokens(batch)
-        layers, members = self.encode(tokens)
-        features, to_points = self.fetched(layers), self.interpolation(batch, tokens)
-        lengths = torch.tensor(tokens.lengths, device=features.device)
-        own = [batch.normalised_coords]
-        if self.config.point_features:
-            nearest = tokens.centres[to_points.tokens[:, 0]]
-            own += [(batch.normalised_coords - nearest) / (self.config.group_radius * batch.frame.scale), batch.feats]
-        if self.config.member_features:
-            own.append(segment_mean(members.float(), tokens.point, batch.n_points))
-        scores: Tensor = self.head(features, lengths, to_points, torch.cat(own, dim=1), batch.event_index)
-        return scores
-
-    def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
-        """Focal loss, gamma 2, with the task's class weights or the published inverse frequencies."""
-        weights = self.class_weights
-        if (
-            not self.config.inverse_frequency_loss
-            or weights is None
-            or batch.target is None
-            or self.task.kind != "classification"
-        ):
-            usual: Tensor = super().loss(batch, scores)
-            return usual
-        squared = weights.square()  # the task's weights are roots of inverse frequencies, times a constant
-        inverse = squared * squared.reciprocal().sum()
-        loss: Tensor = focal_loss(scores, batch.target, inverse, 2.0, self.task.ignore_index)
-        return loss
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Chamfer distance and energy error of hidden tokens, given the visible ones."""
@@ -224,36 +109,10 @@ class MaskedAutoencoder(TokenModel):
         return decoded
 
     @torch.inference_mode()
-    def token_features(self, batch: PointBatch) -> TokenFeatures:
-        """Tokens of a batch with the encoder's last outputs, all tokens visible."""
-        with _evaluating(self):
-            tokens = self.tokens(batch)
-            layers, _ = self.encode(tokens, self.drops_in_evaluation)
-            return _features(batch, tokens, layers[-1])
-
-    @torch.inference_mode()
-    def attention(self, batch: PointBatch, layer: int) -> list[Tensor]:
-        """Attention weights of an encoder block, (heads, n, n) per event, before any dropout; rows sum to 1."""
-        if not 0 <= layer < self.config.depth:
-            raise ConfigError(
-                f"There is no encoder block {layer}. A number from 0 to {self.config.depth - 1} was expected. "
-                f"Correct the layer."
-            )
-        with _evaluating(self):
-            tokens = self.tokens(batch)
-            entering, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
-            if layer > 0:
-                entering = self.encode(tokens)[0][layer - 1]
-            weights: list[Tensor] = self.encoder.blocks[layer].attention(
-                entering, self.position(tokens.centres), tokens.lengths
-            )
-            return [w.float() for w in weights]
-
-    @torch.inference_mode()
     def reconstruct(self, batch: PointBatch, seed: int = 0) -> Reconstruction:
         """Hide the share `mask_ratio` of each event's tokens and predict as many points as each of them has."""
         generator = torch.Generator().manual_seed(seed)
-        with _evaluating(self):
+        with evaluating(self):
             tokens = self.tokens(batch)
             device = tokens.centres.device
             hidden = random_mask(tokens.lengths, self.config.mask_ratio, device, generator)
@@ -266,7 +125,7 @@ class MaskedAutoencoder(TokenModel):
         centres = batch.coords[target.centre][target.token]
         has_energy = "log_energy" in self.columns
         return Reconstruction(
-            tokens=_features(batch, tokens, features),
+            tokens=features_of(batch, tokens, features),
             hidden=hidden,
             token=torch.nonzero(hidden)[target.token, 0],
             coords=centres + predicted[:, :3] * self.config.group_radius,
@@ -274,46 +133,13 @@ class MaskedAutoencoder(TokenModel):
         )
 
 
-def _features(batch: PointBatch, tokens: Tokens, features: Tensor) -> TokenFeatures:
-    centres = batch.coords[tokens.centre]
-    return TokenFeatures(tokens.lengths, centres, features.float(), tokens.token, tokens.point)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and each module's own mode afterwards: probes run in the middle of training."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-_PAPER: dict[str, Any] = {
-    "width": 384, "depth": 12, "heads": 6, "decoder_depth": 4, "embed_widths": (128, 256, 512), "rotary_wave": 0.0,
-    "attention_dropout": 0.05, "drop_path": 0.25, "fetch_layers": (3, 7, 11),
-    "head_widths": (512, 256), "head_dropout": 0.5, "point_features": False, "member_features": False,
-    "inverse_frequency_loss": True,
-}  # fmt: skip
-_PAPER_OPTIM: dict[str, Any] = {
-    "lr": 1e-4, "weight_decay": 0.05, "decay": "everything", "clip_norm": 3.0, "schedule": "cosine",
-    "final_lr_fraction": 0.086,
-}  # fmt: skip
-_TINY: dict[str, Any] = {
-    "width": 32, "depth": 2, "heads": 2, "embed_widths": (16, 32, 32), "position_hidden": 32, "decoder_depth": 1,
-    "fetch_layers": (0, 1), "head_widths": (32, 16), "max_tokens": 256,
-}  # fmt: skip
-
-
 def _published(rotation: str, **model: Any) -> Preset:
     """The published sizes, optimiser and schedule (tables 5 and 6 and appendix); decay as in the published code."""
     return Preset(
-        model={**_PAPER, **model},
-        optim={**_PAPER_OPTIM, "warmup_fraction": 0.125},
-        pretrain_optim={**_PAPER_OPTIM, "warmup_fraction": 0.025},
-        train={"rotation": rotation, "steps": 100_000, "batch_size": 32},
+        model={**PAPER, "decoder_depth": 4, **model},
+        optim={**PAPER_OPTIM, "warmup_fraction": FINE_TUNING_WARMUP},
+        pretrain_optim={**PAPER_OPTIM, "warmup_fraction": 0.025},
+        train={"rotation": rotation, **FINE_TUNING},
         pretrain={"rotation": rotation, "steps": 500_000, "batch_size": 32, "events": 0},
     )
 
@@ -324,7 +150,7 @@ PRESETS = {
         pretrain_optim={"lr": 1e-3},
         pretrain={"steps": 5000, "events": 0},
     ),
-    "tiny": Preset(model=_TINY, optim={"lr": 2e-3}, pretrain_optim={"lr": 2e-3}),
+    "tiny": Preset(model={**TINY, "decoder_depth": 1}, optim={"lr": 2e-3}, pretrain_optim={"lr": 2e-3}),
     "paper": _published("event"),
     "reference": _published("batch", behaviour="reference"),
 }

@@ -1,0 +1,235 @@
+"""The tokenised transformer that PoLAr-MAE, Point-MAE and the same network without pre-training share.
+
+Young, Jwa and Terao, arXiv 2502.02558, sections 3 and 4: an event's points become tokens, a mini-PointNet a vector of
+each, a transformer mixes them, and a head reads scores of points, or of the event, from its layers. Self-supervision is
+in `_masked_autoencoder.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.contracts import Inputs, PointBatch, Task, TokenFeatures, TorchModel
+from benchmark.errors import ConfigError
+from benchmark.losses import focal_loss
+from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm
+from benchmark.models._segmentation_head import LinearHead, SegmentationHead
+from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
+from benchmark.models._vit import Block, PositionEmbedding, Transformer
+from benchmark.ops.grouping import GroupingConfig, Strategy
+from benchmark.ops.segments import segment_mean
+
+
+@dataclass(frozen=True)
+class TokenTransformerConfig:
+    """Hyper-parameters of tokens, encoder and head. The defaults are the `default` preset, made for a CPU."""
+
+    # Tokens
+    group_radius: float = 5.0  # radius of a group in coordinate units (voxels of 3 mm); section 3.1
+    overlap: float = 0.73  # f of C-NMS: centres lie at least 2 x radius x f apart; section 3.1
+    strategy: Strategy | None = None  # cnms_ball, fps_cnms_ball, fps_ball or fps_knn (table 4); None: as `n_seeds` says
+    n_seeds: int | None = None  # farthest points that C-NMS chooses from, or, without C-NMS, centres; None: all points
+    group_points: int = 32  # points kept of a group, by farthest point sampling
+    max_tokens: int = 512  # groups of an event at most; more are thinned evenly over the event
+    # Encoder
+    width: int = 128  # size of a token's vector
+    depth: int = 4  # encoder blocks
+    heads: int = 4  # attention heads
+    mlp_ratio: float = 4.0  # hidden over outer width of a block's perceptron
+    embed_widths: tuple[int, int, int] = (64, 128, 128)  # hidden widths of the mini-PointNet
+    position_hidden: int = 128  # hidden width of the position embedding
+    rotary_wave: float = 40.0  # shortest wavelength of rotary phases in attention, in coordinate units; 0: none
+    attention_dropout: float = 0.0  # dropout of attention weights
+    drop_path: float = 0.0  # stochastic depth of the last block, per event
+    # Head
+    fetch_layers: tuple[int, ...] = (1, 2, 3)  # blocks whose outputs are averaged, counted from 0
+    upsample_neighbours: int = 5  # tokens that a point is interpolated from
+    head: Literal["pointnet", "linear"] = "pointnet"  # "linear" is the read-out of mode `frozen`
+    head_widths: tuple[int, int] = (128, 64)  # hidden widths of the segmentation head
+    head_dropout: float = 0.1  # dropout in the segmentation head
+    point_features: bool = True  # the head also sees a point's own features and its offset to the nearest centre
+    member_features: bool = (
+        True  # the head also sees a point's vectors inside the mini-PointNet, averaged over its groups
+    )
+    inverse_frequency_loss: bool = False  # published class weights (total / count), not the task's milder ones
+
+    def __post_init__(self) -> None:
+        GroupingConfig(max_groups=self.max_tokens, n_seeds=self.n_seeds, strategy=self.strategy).check()
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width} does not divide into heads={self.heads}. A multiple was expected.")
+        if self.rotary_wave < 0 or (self.rotary_wave > 0 and self.width // self.heads < 6):
+            raise ValueError(
+                f"rotary_wave={self.rotary_wave} does not fit heads of {self.width // self.heads} channels. 0, or a "
+                f"wavelength and heads of at least 6 channels, was expected."
+            )
+        if not self.fetch_layers or not all(0 <= i < self.depth for i in self.fetch_layers):
+            raise ValueError(
+                f"fetch_layers={self.fetch_layers} are not blocks of depth={self.depth}. 0..depth-1 was expected."
+            )
+
+
+class TokenTransformer(TorchModel):
+    """Tokens -> mini-PointNet -> transformer encoder -> head. A subclass ends its constructor with `add_head`."""
+
+    # The pieces whose behaviour `_reference.py` changes.
+    mini_pointnet: ClassVar[type[MiniPointNet]] = MiniPointNet
+    block: ClassVar[type[Block]] = Block
+    batch_norm: ClassVar[type[RowBatchNorm]] = RowBatchNorm
+    drops_in_evaluation: ClassVar[bool] = False  # attention, in what belongs to pre-training
+
+    head: nn.Module
+
+    def __init__(self, config: TokenTransformerConfig, inputs: Inputs, task: Task) -> None:
+        super().__init__(task)
+        self.config = config
+        self.columns = inputs.columns
+        c = config
+        self.embed = self.mini_pointnet(3 + inputs.n_features, c.embed_widths, c.width, c.group_points)
+        shortest = c.rotary_wave * inputs.frame.scale
+        self.position = PositionEmbedding(c.position_hidden, c.width, shortest, c.width // c.heads)
+        self.encoder = self.transformer(c.depth)
+
+    def transformer(self, depth: int) -> Transformer:
+        """So many blocks of the configured sizes, with random weights."""
+        c = self.config
+        return Transformer(c.width, depth, c.heads, c.mlp_ratio, c.attention_dropout, c.drop_path, self.block)
+
+    def add_head(self) -> None:
+        """The head with random weights: drawn last, so that they do not shift what is drawn before."""
+        c, n_features, n_outputs = self.config, len(self.columns), self.task.n_outputs
+        n_own = 3 + (3 + n_features if c.point_features else 0) + (c.width if c.member_features else 0)
+        self.head = (
+            LinearHead(c.width, n_outputs)
+            if c.head == "linear"
+            else SegmentationHead(c.width, n_own, c.head_widths, n_outputs, c.head_dropout, self.batch_norm)
+        )
+
+    def backbone(self) -> Iterable[nn.Module]:
+        """Everything that turns points into token features."""
+        return self.embed, self.position, self.encoder
+
+    def tokens(self, batch: PointBatch) -> Tokens:
+        """The tokens of a batch."""
+        c = self.config
+        grouping = GroupingConfig(
+            c.group_radius, c.overlap, c.group_points, c.max_tokens, "spread", n_seeds=c.n_seeds, strategy=c.strategy
+        )
+        return group_points(batch, self.columns, grouping)
+
+    def encode(self, tokens: Tokens, always_drop: bool = False) -> tuple[list[Tensor], Tensor]:
+        """Outputs (T, D) of every encoder block, and the vectors (M, D) of the tokens' members inside the embedding."""
+        embedded, members = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
+        positions = self.position(tokens.centres)
+        return self.encoder(embedded, positions, tokens.lengths, tokens.event, always_drop), members
+
+    def normalised(self, layer: Tensor) -> Tensor:
+        """One block's outputs (T, D) as the head takes them."""
+        return functional.layer_norm(layer, (self.config.width,))
+
+    def fetched(self, layers: list[Tensor]) -> Tensor:
+        """(T, D) features for the head: the mean over `fetch_layers`, each normalised."""
+        return torch.stack([self.normalised(layers[i]) for i in self.config.fetch_layers]).mean(0)
+
+    def interpolation(self, batch: PointBatch, tokens: Tokens) -> Interpolation:
+        """How points take their features from tokens."""
+        return interpolate_points(batch, tokens, self.config.upsample_neighbours)
+
+    def forward(self, batch: PointBatch) -> Tensor:
+        """(N, n_outputs) scores of points."""
+        tokens = self.tokens(batch)
+        layers, members = self.encode(tokens)
+        features, to_points = self.fetched(layers), self.interpolation(batch, tokens)
+        lengths = torch.tensor(tokens.lengths, device=features.device)
+        own = [batch.normalised_coords]
+        if self.config.point_features:
+            nearest = tokens.centres[to_points.tokens[:, 0]]
+            own += [(batch.normalised_coords - nearest) / (self.config.group_radius * batch.frame.scale), batch.feats]
+        if self.config.member_features:
+            own.append(segment_mean(members.float(), tokens.point, batch.n_points))
+        scores: Tensor = self.head(features, lengths, to_points, torch.cat(own, dim=1), batch.event_index)
+        return scores
+
+    def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
+        """Focal loss, gamma 2, with the task's class weights or the published inverse frequencies."""
+        weights = self.class_weights
+        if (
+            not self.config.inverse_frequency_loss
+            or weights is None
+            or batch.target is None
+            or self.task.kind != "classification"
+        ):
+            usual: Tensor = super().loss(batch, scores)
+            return usual
+        squared = weights.square()  # the task's weights are roots of inverse frequencies, times a constant
+        inverse = squared * squared.reciprocal().sum()
+        loss: Tensor = focal_loss(scores, batch.target, inverse, 2.0, self.task.ignore_index)
+        return loss
+
+    @torch.inference_mode()
+    def token_features(self, batch: PointBatch) -> TokenFeatures:
+        """Tokens of a batch with the encoder's last outputs, all tokens visible."""
+        with evaluating(self):
+            tokens = self.tokens(batch)
+            layers, _ = self.encode(tokens, self.drops_in_evaluation)
+            return features_of(batch, tokens, layers[-1])
+
+    @torch.inference_mode()
+    def attention(self, batch: PointBatch, layer: int) -> list[Tensor]:
+        """Attention weights of an encoder block, (heads, n, n) per event, before any dropout; rows sum to 1."""
+        if not 0 <= layer < self.config.depth:
+            raise ConfigError(
+                f"There is no encoder block {layer}. A number from 0 to {self.config.depth - 1} was expected. "
+                f"Correct the layer."
+            )
+        with evaluating(self):
+            tokens = self.tokens(batch)
+            entering, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
+            positions = self.position(tokens.centres)
+            for block in self.encoder.blocks[:layer]:
+                entering = block(entering, positions, tokens.lengths, tokens.event)
+            weights: list[Tensor] = self.encoder.blocks[layer].attention(entering, positions, tokens.lengths)
+            return [w.float() for w in weights]
+
+
+def features_of(batch: PointBatch, tokens: Tokens, features: Tensor) -> TokenFeatures:
+    """Tokens with given features (T, D), as probes and studies take them."""
+    centres = batch.coords[tokens.centre]
+    return TokenFeatures(tokens.lengths, centres, features.float(), tokens.token, tokens.point)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, and each module's own mode afterwards: probes run in the middle of training."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+# The published sizes, and the optimiser and schedule of fine-tuning (tables 5 and 6 and appendix).
+PAPER: dict[str, Any] = {
+    "width": 384, "depth": 12, "heads": 6, "embed_widths": (128, 256, 512), "rotary_wave": 0.0,
+    "attention_dropout": 0.05, "drop_path": 0.25, "fetch_layers": (3, 7, 11),
+    "head_widths": (512, 256), "head_dropout": 0.5, "point_features": False, "member_features": False,
+    "inverse_frequency_loss": True,
+}  # fmt: skip
+PAPER_OPTIM: dict[str, Any] = {
+    "lr": 1e-4, "weight_decay": 0.05, "decay": "everything", "clip_norm": 3.0, "schedule": "cosine",
+    "final_lr_fraction": 0.086,
+}  # fmt: skip
+FINE_TUNING: dict[str, Any] = {"steps": 100_000, "batch_size": 32}
+FINE_TUNING_WARMUP = 0.125  # of all steps
+TINY: dict[str, Any] = {
+    "width": 32, "depth": 2, "heads": 2, "embed_widths": (16, 32, 32), "position_hidden": 32,
+    "fetch_layers": (0, 1), "head_widths": (32, 16), "max_tokens": 256,
+}  # fmt: skip
