@@ -31,7 +31,8 @@ class TrainConfig:
 
     steps: int = 300  # optimiser steps
     batch_size: int = 8  # events per step
-    rotation: str = "event"  # event: a uniform one per event and step | batch: one Euler draw for all | none
+    # event: a uniform one per event and step | lattice: one of the 24 that keep voxels | batch: one for all | none
+    rotation: str = "event"
     precision: str = "auto"  # auto | 32 | bf16; auto is bf16 on GPUs, 32 on CPUs
     checkpoint_every: int = 50  # steps between the states that an interrupted run resumes from
 

@@ -7,7 +7,7 @@ import pytest
 from pilarnet_files import make_event, make_events, write_file, write_folder
 
 from benchmark.contracts import Event, Frame, PointBatch, Task, concatenate
-from benchmark.data.augment import random_rotations, rotate, rotations
+from benchmark.data.augment import lattice_rotations, random_rotations, rotate, rotations
 from benchmark.data.preprocess import Eligible, Preprocess, eligible, log_energy, preprocess
 from benchmark.datasets._pilarnet import FRAME, open_pilarnet
 from benchmark.datasets.pilarnet_m import INFO, SPEC, Config
@@ -236,6 +236,26 @@ def test_rotations_are_uniform():
     np.testing.assert_allclose((matrices**4).mean(0), 1 / 5, atol=0.008)
     angle = np.arccos(np.clip((np.trace(matrices, axis1=1, axis2=2) - 1) / 2, -1, 1))
     assert abs(angle.mean() - (np.pi / 2 + 2 / np.pi)) < 0.015
+
+
+def test_the_24_rotations_of_the_lattice_are_drawn_alike():
+    every = lattice_rotations()
+    assert len({m.tobytes() for m in every + 0.0}) == 24
+    np.testing.assert_array_equal(every @ np.swapaxes(every, 1, 2), np.broadcast_to(np.eye(3), (24, 3, 3)))
+    np.testing.assert_allclose(np.linalg.det(every), 1)
+    drawn = rotations("lattice", 24000, np.random.default_rng(9))
+    _, counts = np.unique(drawn.reshape(-1, 9), axis=0, return_counts=True)
+    assert len(counts) == 24 and np.abs(counts - 1000).max() < 150  # five standard deviations
+
+
+def test_rotations_of_the_lattice_keep_voxels_exactly():
+    matrices = lattice_rotations()
+    turned = rotate(batch_of(24), matrices)
+    centre = np.asarray(FRAME.centre)
+    np.testing.assert_array_equal(turned.coords, np.round(turned.coords))
+    events = [np.split(b.coords, 24) for b in (batch_of(24), turned)]
+    for matrix, before, after in zip(matrices, *events, strict=True):
+        np.testing.assert_array_equal((after - centre) @ matrix + centre, before)
 
 
 def batch_of(n_events, seed=5) -> PointBatch:

@@ -105,7 +105,7 @@ def test_every_step_of_every_stage_draws_its_own_random_numbers(data, tmp_path, 
 
 def test_the_shares_of_a_batch_are_the_batch_itself(sets):
     """Training on several devices: every event of the global batch once, turned as on a single one."""
-    for rotation in ("event", "batch", "none"):
+    for rotation in ("event", "lattice", "batch", "none"):
         whole = batch(sets[0], 2, size=5, rotation=rotation)
         shares = [batch(sets[0], 2, size=5, rotation=rotation, share=(rank, 2)) for rank in range(2)]
         assert [s.event_ids for s in shares] == [whole.event_ids[0::2], whole.event_ids[1::2]]

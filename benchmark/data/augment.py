@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 
 from benchmark.contracts import PointBatch
 
-ROTATIONS = ("event", "batch", "none")  # a uniform one for each event | one Euler draw for the batch | no rotation
+# A uniform one for each event | one of those that keep the lattice | one Euler draw for the batch | no rotation.
+ROTATIONS = ("event", "lattice", "batch", "none")
 
 
 def random_rotations(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -25,6 +28,12 @@ def random_rotations(n: int, rng: np.random.Generator) -> np.ndarray:
     return np.moveaxis(np.array(rows), -1, 0)
 
 
+def lattice_rotations() -> np.ndarray:
+    """(24, 3, 3) float64: the proper rotations of the cube, which take voxels to voxels about a centre of integers."""
+    signed = (np.diag(s)[list(p)] for p in permutations(range(3)) for s in product((1.0, -1.0), repeat=3))
+    return np.array([m for m in signed if np.linalg.det(m) > 0])
+
+
 def euler_rotation(angles: np.ndarray) -> np.ndarray:
     """(3, 3) float64 rotation Rx(a) Ry(b) Rz(c) of three angles in radians, which acts on column vectors."""
     (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
@@ -36,10 +45,15 @@ def euler_rotation(angles: np.ndarray) -> np.ndarray:
 
 
 def rotations(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, 3, 3) rotations of a batch of n events: `event` or `batch` of ROTATIONS.
+    """(n, 3, 3) rotations of a batch of n events, by any of ROTATIONS but `none`.
 
-    `batch` is the published code's: one triple of angles, uniform in [-pi, pi), shared by all events.
+    `lattice` is the same uniform draw for each event, from the rotations that a network on voxels can be given without
+    moving a point off its voxel. `batch` is the published code's: one triple of angles, uniform in [-pi, pi), shared by
+    all events.
     """
+    if kind == "lattice":
+        every = lattice_rotations()
+        return every[rng.integers(len(every), size=n)]
     if kind == "batch":
         return np.repeat(euler_rotation(rng.uniform(-np.pi, np.pi, 3))[None], n, axis=0)
     return random_rotations(n, rng)
