@@ -1,0 +1,217 @@
+"""Point Transformer V3: attention inside patches of serialised voxels, in a U-shaped network.
+
+Wu et al. (arXiv:2312.10035), section 4 and figure 4; details from the authors' code (Pointcept, PT-v3m1; PT-v3m2 where
+said). A block is a convolution that tells positions, attention inside patches, and a perceptron, each added to what
+went in. Stages are joined by pooling (a maximum per voxel of twice the size) and by copying back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.sparse import SparseBackend, SparseTensor, SubmanifoldConvolution
+
+from ._ptv3_levels import Level, surroundings
+from ._serialisation import Patches
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Over all voxels of the batch. A single voxel has no variance: it is scaled by the running statistics."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n, eps=1e-3, momentum=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C) in and out."""
+        if self.training and len(x) > 1:
+            return super().forward(x)
+        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "batch": BatchNorm}
+
+
+def mapped(n_in: int, n_out: int, norm: str) -> nn.Sequential:
+    """Linear map, norm, activation."""
+    return nn.Sequential(nn.Linear(n_in, n_out), NORMS[norm](n_out), nn.GELU())
+
+
+class Stem(nn.Module):
+    """From inputs to the first stage's channels: a submanifold convolution with a `kernel`^3, norm, activation."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, norm: str) -> None:
+        super().__init__()
+        self.radius = kernel // 2
+        self.linear = nn.Linear(kernel**3 * n_in, n_out, bias=kernel == 1)
+        self.norm = NORMS[norm](n_out)
+
+    def forward(self, x: Tensor, level: Level) -> Tensor:
+        """(N, n_out) from (N, n_in)."""
+        around = surroundings(level, x, self.radius).flatten(1) if self.radius else x
+        return functional.gelu(self.norm(self.linear(around)))
+
+
+class PatchAttention(nn.Module):
+    """Multi-head attention inside each patch."""
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, patches: Patches) -> Tensor:
+        """(N, C) in and out."""
+        qkv = self.qkv(x.index_select(0, patches.rows)).unflatten(1, (3, self.n_heads, -1))  # (R, 3, H, d)
+        n_rows = patches.n_whole * patches.size
+        parts = []
+        if patches.n_whole:
+            parts.append(_attend(qkv[:n_rows].unflatten(0, (patches.n_whole, patches.size)), None))
+        if patches.present is not None:
+            parts.append(_attend(qkv[n_rows:].unflatten(0, patches.present.shape), patches.present))
+        mixed = torch.cat(parts) if len(parts) > 1 else parts[0]
+        result: Tensor = self.project(mixed.index_select(0, patches.slots))
+        return result
+
+
+def _attend(qkv: Tensor, present: Tensor | None) -> Tensor:
+    """(P * K, C) from (P, K, 3, H, d); keys that are not `present` (P, K) are left out."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (P, H, K, d) each
+    mask = None if present is None else present[:, None, None]
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return mixed.transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+class Position(nn.Module):
+    """The conditional position encoding: a 3^3 submanifold convolution, a linear map and a norm, added (xCPE)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = SubmanifoldConvolution(width, width)
+        self.bias = nn.Parameter(torch.zeros(width))  # of the convolution
+        self.linear = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, level: Level, backend: SparseBackend) -> Tensor:
+        """(N, C) in and out."""
+        convolved = self.conv(SparseTensor(x, level.sites), backend).features + self.bias
+        return x + self.norm(self.linear(convolved))
+
+
+class Block(nn.Module):
+    """Position, pre-norm attention (none where `patch` is 0) and perceptron; stochastic depth per voxel."""
+
+    def __init__(
+        self, width: int, n_heads: int, patch: int, index: int, mlp_ratio: float, drop_path: float
+    ) -> None:  # fmt: skip
+        super().__init__()
+        hidden = int(width * mlp_ratio)
+        self.patch, self.index, self.drop_path = patch, index, drop_path
+        self.position = Position(width)
+        self.attention = PatchAttention(width, n_heads) if patch else None
+        self.norm1 = nn.LayerNorm(width) if patch else None
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor, level: Level, backend: SparseBackend) -> Tensor:
+        """(N, C) in and out."""
+        x = self.position(x, level, backend)
+        if self.attention is not None and self.norm1 is not None:
+            x = x + self._dropped(self.attention(self.norm1(x), level.patches(self.index, self.patch)))
+        return x + self._dropped(self.mlp(self.norm2(x)))
+
+    def _dropped(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        kept = torch.rand(len(branch), 1, device=branch.device) >= self.drop_path
+        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)
+
+
+class Down(nn.Module):
+    """Onto voxels of twice the size: linear map, maximum, norm, activation."""
+
+    def __init__(self, n_in: int, n_out: int, norm: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out)
+        self.norm = NORMS[norm](n_out)
+
+    def forward(self, x: Tensor, level: Level) -> Tensor:
+        """(M, n_out) from (N, n_in)."""
+        return functional.gelu(self.norm(level.pooled(self.linear(x))))
+
+
+class Up(nn.Module):
+    """Back onto the finer voxels, each of which takes its parent's features and adds its own of the encoder."""
+
+    def __init__(self, n_in: int, n_skip: int, n_out: int, norm: str) -> None:
+        super().__init__()
+        self.coarse = mapped(n_in, n_out, norm)
+        self.skip = mapped(n_skip, n_out, norm)
+
+    def forward(self, x: Tensor, skip: Tensor, level: Level) -> Tensor:
+        """(N, n_out) from (M, n_in) and (N, n_skip); `level` is the finer one."""
+        result: Tensor = self.skip(skip) + self.coarse(x).index_select(0, level.parent)
+        return result
+
+
+class Stages(nn.ModuleList):
+    """Blocks of each stage. Stochastic depth rises linearly over all of them; in a decoder it falls inside stages."""
+
+    def __init__(
+        self, depths: Sequence[int], channels: Sequence[int], heads: Sequence[int], config: Any, reverse: bool
+    ) -> None:  # fmt: skip
+        rates = iter(torch.linspace(0, config.drop_path, sum(depths), device="cpu").tolist())
+        stages = []
+        for stage, (depth, width, n_heads) in enumerate(zip(depths, channels, heads, strict=True)):
+            patch = config.patch if stage >= config.attention_from else 0
+            own = [next(rates) for _ in range(depth)]
+            blocks = enumerate(reversed(own) if reverse else own)
+            stages.append(nn.ModuleList(Block(width, n_heads, patch, i, config.mlp_ratio, rate) for i, rate in blocks))
+        super().__init__(stages)
+
+
+class Backbone(nn.Module):
+    """The network, sized by a `PTv3Config`."""
+
+    def __init__(self, n_in: int, config: Any) -> None:
+        super().__init__()
+        c = config
+        self.config = c
+        enc, dec = c.enc_channels, (*c.dec_channels, c.enc_channels[-1])
+        self.stem = Stem(n_in, enc[0], c.stem_kernel, c.norm)
+        self.encoder = Stages(c.enc_depths, enc, c.enc_heads, c, reverse=False)
+        self.down = nn.ModuleList(Down(a, b, c.norm) for a, b in zip(enc[:-1], enc[1:], strict=True))
+        self.up = nn.ModuleList(Up(dec[s + 1], enc[s], dec[s], c.norm) for s in range(len(c.dec_channels)))
+        self.decoder = Stages(c.dec_depths, c.dec_channels, c.dec_heads, c, reverse=True)
+        self.width = dec[0]
+        if c.init_std:
+            self.apply(self._initialise)
+
+    def forward(self, x: Tensor, level: Level, backend: SparseBackend) -> Tensor:
+        """(N, width) features of the finest voxels."""
+        x = self.stem(x, level)
+        levels, skips = [level], []
+        for stage, blocks in enumerate(self.encoder):
+            for block in blocks:
+                x = block(x, levels[-1], backend)
+            if stage < len(self.down):
+                skips.append(x)
+                x = self.down[stage](x, levels[-1])
+                levels.append(levels[-1].coarser)
+        for stage in reversed(range(len(self.up))):
+            x = self.up[stage](x, skips[stage], levels[stage])
+            for block in self.decoder[stage]:
+                x = block(x, levels[stage], backend)
+        return x
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | SubmanifoldConvolution):
+            weight = module.weight if isinstance(module, nn.Linear) else module.kernel
+            nn.init.trunc_normal_(weight, std=self.config.init_std)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)

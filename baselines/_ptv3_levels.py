@@ -1,0 +1,122 @@
+"""The voxels of one stage of a Point Transformer V3: its orders, patches and parents, each made once when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from benchmark.errors import BenchmarkError
+from benchmark.sparse import Sites
+
+from ._serialisation import BITS, Patches, codes, cut
+
+MAX_EVENTS = 2 ** (63 - 3 * BITS)
+
+
+class Level:
+    """Sites of one stage. `orders` are the names of the curves, in the order in which the blocks take them."""
+
+    def __init__(self, sites: Sites, orders: Sequence[str], shuffled: bool, origin: Tensor, depth: int) -> None:
+        self.sites = sites
+        self.depth = depth  # halvings since the first stage
+        self.origin = origin  # (B, 3) int64 lowest coordinates of each event, in voxels of this stage
+        self.names = orders
+        self.shuffled = shuffled
+        turn = torch.randperm(len(orders)).tolist() if shuffled else range(len(orders))
+        self.orders = [orders[i] for i in turn]
+        self._patches: dict[tuple[str, int], Patches] = {}
+
+    @staticmethod
+    def finest(sites: Sites, orders: Sequence[str], shuffled: bool, n_levels: int) -> Level:
+        """The first stage. Raises BenchmarkError for events too large for codes of 64 bits.
+
+        Codes count from each event's own corner, which is one of all later stages' voxels too.
+        """
+        event, coords = sites.coords[:, 0], sites.coords[:, 1:]
+        empty = torch.full((sites.n_events, 3), torch.iinfo(torch.int64).max, device=coords.device)
+        low = empty.scatter_reduce(0, event[:, None].expand(-1, 3), coords, "amin")
+        corner = (low >> (n_levels - 1)) << (n_levels - 1)
+        extent = int((coords - corner[event]).max()) + 1
+        if extent > 2**BITS or sites.n_events > MAX_EVENTS:
+            raise BenchmarkError(
+                f"{sites.n_events} events of up to {extent} voxels a side were given. At most {MAX_EVENTS} events of "
+                f"{2**BITS} voxels a side were expected. Use larger voxels with --set grid=..., or smaller batches."
+            )
+        return Level(sites, orders, shuffled, corner, 0)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """(B,) int64 voxels per event."""
+        return torch.bincount(self.sites.coords[:, 0], minlength=self.sites.n_events)
+
+    @cached_property
+    def relative(self) -> Tensor:
+        """(N, 3) int64 coordinates from the event's corner on."""
+        return self.sites.coords[:, 1:] - self.origin[self.sites.coords[:, 0]]
+
+    def patches(self, index: int, size: int) -> Patches:
+        """Patches along the curve that block number `index` takes."""
+        key = (self.orders[index % len(self.orders)], size)
+        if key not in self._patches:
+            code = codes(self.relative, key[0], BITS - self.depth)
+            order = torch.argsort((self.sites.coords[:, 0] << 3 * BITS) | code)
+            self._patches[key] = cut(order, self.lengths, size)
+        return self._patches[key]
+
+    @cached_property
+    def coarser(self) -> Level:
+        """The next stage: voxels of twice the size."""
+        return Level(self.sites.coarser, self.names, self.shuffled, self.origin >> 1, self.depth + 1)
+
+    @cached_property
+    def parent(self) -> Tensor:
+        """(N,) int64 row of each voxel's parent in the next stage."""
+        pairs = self.sites.children
+        parent = torch.empty(len(self.sites), dtype=torch.int64, device=self.sites.coords.device)
+        parent[pairs.source.long()] = pairs.target.long()
+        return parent
+
+    @cached_property
+    def _families(self) -> tuple[Tensor, Tensor]:
+        """Rows of voxels, those of each parent together, and where each parent's begin."""
+        starts = torch.zeros(len(self.sites.coarser) + 1, dtype=torch.int64, device=self.parent.device)
+        starts[1:] = torch.bincount(self.parent, minlength=len(starts) - 1).cumsum(0)
+        return torch.argsort(self.parent, stable=True), starts
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """(M, C) maximum over the voxels of each parent of features (N, C)."""
+        members, starts = self._families
+        return embedding_bag(members, features, starts, mode="max", include_last_offset=True)
+
+
+def surroundings(level: Level, features: Tensor, radius: int) -> Tensor:
+    """(N, (2 radius + 1)^3, C): the features (N, C) of the voxels around each voxel, 0 where there is none.
+
+    A submanifold convolution of any kernel is one matrix product with it: of use where C is small.
+    """
+    width = 2 * radius + 1
+    event, coords = level.sites.coords[:, 0], level.relative
+    extent = coords.amax(0) + width
+    keys = ((event * extent[0] + coords[:, 0]) * extent[1] + coords[:, 1]) * extent[2] + coords[:, 2]  # ascending
+    n = len(keys)
+    table = features.new_zeros(n, width**3, features.shape[1])
+    centre = width**3 // 2
+    table[:, centre] = features
+    padded = torch.cat([keys, keys.new_full((width,), torch.iinfo(torch.int64).max)])
+    for dx in range(radius + 1):
+        for dy in range(-radius if dx else 0, radius + 1):
+            # the keys of one column (dx, dy), for all dz, are consecutive; half the columns are the others reversed
+            lowest = -radius if dx or dy else 1
+            first = keys + ((dx * extent[1] + dy) * extent[2] + lowest)
+            found = torch.searchsorted(keys, first)
+            ahead = torch.stack([padded[found + t] for t in range(width)], dim=1) - first[:, None]  # (N, width) >= 0
+            row, t = (ahead <= radius - lowest).nonzero(as_tuple=True)
+            other = found[row] + t
+            offset = ((dx * width) + dy) * width + lowest + ahead[row, t]  # from the centre
+            table[row, centre + offset] = features[other]
+            table[other, centre - offset] = features[row]
+    return table

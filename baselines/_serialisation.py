@@ -1,0 +1,113 @@
+"""Voxels in a row: codes of space-filling curves, and the patches of neighbours that the row is cut into.
+
+Wu et al., "Point Transformer V3" (arXiv:2312.10035), sections 4.1 and 4.2. The z-order interleaves the bits of the
+coordinates; the Hilbert curve is J. Skilling's ("Programming the Hilbert curve", AIP Conf. Proc. 707, 2004), whose
+consecutive codes are neighbours. Transposed orders exchange the first two axes. Each of these curves has the property
+that the code of a voxel of twice the size is that of any voxel in it without the last three bits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ORDERS = ("z", "z-trans", "hilbert", "hilbert-trans")
+BITS = 16  # per coordinate: 48 bits of code, and 15 for the number of the event
+_SPREAD = (  # steps that move bit b to bit 3 b
+    (32, 0x1F00000000FFFF), (16, 0x1F0000FF0000FF), (8, 0x100F00F00F00F00F),
+    (4, 0x10C30C30C30C30C3), (2, 0x1249249249249249),
+)  # fmt: skip
+
+
+def codes(coords: Tensor, order: str, bits: int = BITS) -> Tensor:
+    """(N,) int64 places on a curve of `coords` (N, 3) int64 in [0, 2^bits), `bits` at most 21. One of ORDERS."""
+    axes = coords[:, [1, 0, 2]] if order.endswith("-trans") else coords
+    return z_order(axes) if order.startswith("z") else hilbert(axes, bits)
+
+
+def z_order(coords: Tensor) -> Tensor:
+    """(N,) int64 codes of `coords` (N, 3) int64 in [0, 2^21); the first axis has the highest bit of each three."""
+    spread = coords.unbind(1)
+    for shift, mask in _SPREAD:
+        spread = tuple((axis | (axis << shift)) & mask for axis in spread)
+    x, y, z = spread
+    return (x << 2) | (y << 1) | z
+
+
+def hilbert(coords: Tensor, bits: int) -> Tensor:
+    """(N,) int64 codes of `coords` (N, 3) int64 in [0, 2^bits). Consecutive codes are voxels that share a face."""
+    # Leading zeros turn the axes, back to where they were after three of them: they need not be gone through.
+    needed = int(coords.max()).bit_length() if len(coords) else 0
+    bits -= 3 * ((bits - needed) // 3)
+    axes = [axis.clone() for axis in coords.unbind(1)]
+    for bit in range(bits - 1, 0, -1):
+        lower = (1 << bit) - 1
+        for i in range(3):
+            is_set = -((axes[i] >> bit) & 1)  # all bits where this one is set, else none
+            exchanged = (axes[0] ^ axes[i]) & lower & ~is_set
+            axes[i] = axes[i] ^ exchanged
+            axes[0] = axes[0] ^ (exchanged | (lower & is_set)) if i else axes[0] ^ (lower & is_set)
+    axes[1] = axes[1] ^ axes[0]
+    axes[2] = axes[2] ^ axes[1]
+    flips = axes[2] >> 1  # bit b becomes the parity of all bits of the last axis above b
+    for shift in (1, 2, 4, 8, 16):
+        flips = flips ^ (flips >> shift)
+    return z_order(torch.stack([axis ^ flips for axis in axes], dim=1))
+
+
+class Patches(NamedTuple):
+    """Where attention takes its rows from, and where each row finds its result.
+
+    `rows` lists whole patches of `size` rows, one after the other, then those of events with fewer rows, padded to the
+    longest of them. `present` (S, longest) tells these events' own rows from padding; None if there is no such event.
+    """
+
+    rows: Tensor  # (P * size + S * longest,) int64
+    slots: Tensor  # (N,) int64 places in `rows`
+    n_whole: int  # P
+    size: int
+    present: Tensor | None
+
+
+def cut(order: Tensor, lengths: Tensor, size: int) -> Patches:
+    """Patches of `size` consecutive rows of the same event; `order` (N,) lists rows by event and code.
+
+    As in the published code, a last patch that is not full is filled up with the rows before it, so it holds the
+    event's last `size` rows; results of rows that stand in two patches are taken from the first of the two. An event
+    with fewer rows is one patch by itself. Nothing is shared between events.
+    """
+    device = order.device
+    ends = lengths.cumsum(0)
+    begins = ends - lengths
+    whole = lengths >= size
+    n_patches = torch.where(whole, (lengths + size - 1) // size, 0)  # (B,)
+    first_patch = n_patches.cumsum(0) - n_patches
+    event = torch.repeat_interleave(torch.arange(len(lengths), device=device), n_patches)  # (P,)
+    nominal = (torch.arange(len(event), device=device) - first_patch[event]) * size
+    start = begins[event] + torch.minimum(nominal, lengths[event] - size)
+    rows = (start[:, None] + torch.arange(size, device=device)).flatten()
+    place = torch.arange(len(order), device=device)
+    owner = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths, output_size=len(order))
+    within = place - begins[owner]
+    present = None
+    if bool(whole.all()):
+        patch = first_patch[owner] + within // size
+        slot = patch * size + place - start[patch]
+    else:
+        short = (~whole & (lengths > 0)).nonzero().squeeze(1)
+        longest = int(lengths[short].max()) if len(short) else 0
+        steps = torch.arange(longest, device=device)
+        present = steps < lengths[short, None]
+        rows = torch.cat([rows, torch.where(present, begins[short, None] + steps, begins[short, None]).flatten()])
+        number = torch.full_like(lengths, -1)
+        number[short] = torch.arange(len(short), device=device)
+        of_short = len(event) * size + number[owner] * longest + within
+        patch = (first_patch[owner] + within // size).clamp(max=max(0, len(event) - 1))
+        of_whole = patch * size + place - (start[patch] if len(event) else 0)
+        slot = torch.where(whole[owner], of_whole, of_short)
+        present = present if len(short) else None
+    slots = torch.empty_like(order)
+    slots[order] = slot
+    return Patches(order[rows], slots, len(event), size, present)
