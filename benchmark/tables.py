@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmark.averages import Average, averages
 from benchmark.records import RunRecord
 
 N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
@@ -39,7 +40,7 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One task and dataset revision: a title, column names, and a row of texts per run, best primary metric first."""
+    """One task and dataset revision: a title, column names, and rows of texts, best primary metric first."""
 
     title: str
     columns: tuple[str, ...]
@@ -63,44 +64,51 @@ class Leaderboard:
         return f"**{self.title}**\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
-def leaderboards(records: Iterable[RunRecord]) -> list[Leaderboard]:
-    """One per task, dataset revision and protocol, in sorted order."""
+def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[Leaderboard]:
+    """One per task, dataset revision and protocol, in sorted order; a row averages draws and seeds, or is a run."""
     groups: dict[tuple[str, ...], list[RunRecord]] = {}
     for record in records:
         data = (record.dataset["name"], record.dataset["revision"])
         key = (record.task["name"], str(record.task["version"]), *data, protocol(record))
         groups.setdefault(key, []).append(record)
-    return [_leaderboard(key, group) for key, group in sorted(groups.items())]
+    return [_leaderboard(key, group, each_run) for key, group in sorted(groups.items())]
 
 
-def _leaderboard(key: tuple[str, ...], records: list[RunRecord]) -> Leaderboard:
+def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool) -> Leaderboard:
     task, version, dataset, revision, own = key
     metric, classes = records[0].task["primary_metric"], records[0].task["classes"]
-    labels = ("model", "preset", "mode", "labels", "draw", "seed")
-    scores = (f"{metric} [95%]", *(f"F1 {c}" for c in classes))
-    ordered = sorted(records, key=lambda r: (-_value(primary(r)), r.model, r.fingerprint))
+    rows = [Average((r,), r, None) for r in records] if each_run else averages(records)
+    ordered = sorted(rows, key=lambda row: (-_value(primary(row.record)), row.record.model, row.record.fingerprint))
     dirty = any(r.environment.get("dirty") for r in records)
     cost = ("training tokens" if _is_probe(records[0]) else "steps", "parameters", "wall s")
     return Leaderboard(
         title=f"{task} (version {version}) on {dataset}, {revision}" + (f", {own} protocol" if own else ""),
-        columns=(*labels, *scores, *cost),
-        rows=tuple(_row(record, classes) for record in ordered),
+        columns=(
+            *("model", "preset", "mode", "labels", *(("draw", "seed") if each_run else ("runs", "spread"))),
+            *(f"{metric} [95%]", *(f"F1 {c}" for c in classes)),
+            *cost,
+        ),
+        rows=tuple(_row(row, classes, each_run) for row in ordered),
         note="* made from a working tree with uncommitted changes" if dirty else "",
     )
 
 
-def _row(record: RunRecord, classes: list[str]) -> tuple[str, ...]:
+def _row(row: Average, classes: list[str], each_run: bool) -> tuple[str, ...]:
+    record = row.record
     c = record.config
     mark = "" if record.status == "finished" else f" ({record.status})"
-    name = record.model + mark + ("*" if record.environment.get("dirty") else "")
-    scores = (with_interval(primary(record)), *(_plain(score(record, "f1", x)) for x in classes))
+    name = record.model + mark + ("*" if any(r.environment.get("dirty") for r in row.runs) else "")
+    spread = "-" if row.spread is None else f"{row.spread:.3f}"
+    repetition = (str(c["draw"]), str(c["seed"])) if each_run else (str(row.n_runs), spread)
+    scores = (primary(record), *(score(record, "f1", x) for x in classes))
     probed = record.training.get("probe") or {}
+    wall_s = sum(r.resources.get("wall_s", 0) for r in row.runs) / row.n_runs
     cost = (
         f"{probed.get('n_tokens', 0):,}" if _is_probe(record) else str(record.training.get("steps", "-")),
         f"{record.resources.get('n_parameters', 0):,}",
-        f"{record.resources.get('wall_s', 0):.0f}",
+        f"{wall_s:.0f}",
     )
-    return (name, c["preset"], c["mode"], record.labels, str(c["draw"]), str(c["seed"]), *scores, *cost)
+    return (name, c["preset"], c["mode"], record.labels, *repetition, *map(with_interval, scores), *cost)
 
 
 def protocol(record: RunRecord) -> str:
@@ -156,10 +164,6 @@ def with_interval(entry: Mapping[str, Any] | None, separator: str = " ") -> str:
     if entry.get("low") is None:
         return f"{entry['value']:.3f}"
     return f"{entry['value']:.3f}{separator}[{entry['low']:.3f}, {entry['high']:.3f}]"
-
-
-def _plain(entry: Mapping[str, Any] | None) -> str:
-    return "-" if entry is None or entry["value"] is None else f"{entry['value']:.3f}"
 
 
 def _value(entry: Mapping[str, Any] | None) -> float:

@@ -371,6 +371,8 @@ def test_leaderboard_reads_records_alone_and_goes_on_past_a_damaged_one(cli, dat
     code, out, _ = cli("leaderboard", "--json")
     assert [r["config"]["draw"] for r in json.loads(out)] == [0, 1]
     code, out, _ = cli("leaderboard", "--markdown")
+    assert out.count("| majority") == 1  # both draws in one row
+    code, out, _ = cli("leaderboard", "--markdown", "--runs")
     assert out.count("| majority") == 2
     assert json.loads(cli("leaderboard", "--task", "lartpc-segmentation-5", "--json")[1]) == []
     assert (folder / "damaged.json").read_text() == "{"

@@ -18,14 +18,14 @@ RANKS = [
     {"contracts"},
     {"sparse", "ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records", "heads"},
-    {"shipped"},
+    {"shipped", "averages", "tunings"},
     {"config", "tables"},
     {"checkpoints"},
     {"training", "evaluate", "displays"},
     {"probe", "curves"},
     {"pretrain"},
     {"run"},
-    {"transfer", "verify", "pretrain_alone"},
+    {"transfer", "verify", "pretrain_alone", "tune"},
     {"studies"},
     {"cli"},
     {"__main__"},
@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib"},
     "cuda": {"torch", "triton", "numpy"},
 }
-OPTIONAL = {"MinkowskiEngine", "huggingface_hub", "plotly", "pytorch3d", "spconv", "submitit"}
+OPTIONAL = {"MinkowskiEngine", "huggingface_hub", "optuna", "plotly", "pytorch3d", "spconv", "submitit"}
 
 
 def sources():
@@ -163,7 +163,7 @@ def test_optional_packages_are_imported_in_one_file_each_and_only_when_used():
     assert all(len(paths) == 1 for paths in users.values()), dict(users)
 
 
-@pytest.mark.parametrize("start", ["records", "tables", "tasks", "budget", "settings", "metrics.bootstrap"])
+@pytest.mark.parametrize("start", ["records", "tables", "tunings", "tasks", "budget", "settings", "metrics.bootstrap"])
 def test_records_and_reports_need_no_torch(start):
     seen, queue, packages = set(), [f"benchmark.{start}"], set()
     while queue:

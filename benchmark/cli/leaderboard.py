@@ -17,10 +17,14 @@ from benchmark.cli import app, console
 def leaderboard(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="A row for each run, not one for all draws and seeds.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
 ) -> None:
-    """Show what has been run: one table per task and dataset revision, best first. Reads records only."""
+    """Show what has been run: one table per task and dataset revision, best first. Reads records only.
+
+    A row is the mean over draws and seeds, with their standard deviation and a bootstrap interval over events and runs.
+    """
     from benchmark import tasks
     from benchmark.errors import DataError
     from benchmark.records import read_records, records_dir
@@ -40,7 +44,7 @@ def leaderboard(
     if as_json:
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return
-    tables = leaderboards(shown)
+    tables = leaderboards(shown, each_run=runs)
     if markdown:
         print("\n".join(table.markdown() for table in tables), end="")
         return

@@ -50,16 +50,16 @@ def intervals(
     `segmentation.scores_from_counts`. A resample in which a score is undefined (NaN) is left out of that score's
     interval; a score that is undefined in all of them has a NaN interval.
     """
-    tails = [(1 - level) / 2, (1 + level) / 2]
     scores = score(resampled_sums(counts, rng, n_resamples))
-    return {name: _percentiles(np.asarray(values), tails) for name, values in scores.items()}
+    return {name: percentiles(np.asarray(values), level) for name, values in scores.items()}
 
 
-def _percentiles(values: np.ndarray, tails: list[float]) -> np.ndarray:
+def percentiles(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
+    """(2, ...) lower and upper ends of the middle `level` of (R, ...) resampled scores, NaN left out."""
     columns = values.reshape(len(values), -1)  # (R, scores)
     result = np.full((2, columns.shape[1]), np.nan)
     for i, column in enumerate(columns.T):
         defined = column[~np.isnan(column)]
         if len(defined):
-            result[:, i] = np.quantile(defined, tails)
+            result[:, i] = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return result.reshape(2, *values.shape[1:])
