@@ -28,13 +28,15 @@ class Evaluation:
     events: dict[str, int] = field(default_factory=dict)  # counts of events that replace those known beforehand
 
 
-def evaluate(model: Model, events: EventSet, batch_size: int, rng: np.random.Generator) -> Evaluation:
-    """Predict every event of the set and count. `rng` resamples events for the intervals."""
+def evaluate(
+    model: Model, events: EventSet, batch_size: int, rng: np.random.Generator, split: str = "test"
+) -> Evaluation:
+    """Predict every event of the set and count. `rng` resamples events for the intervals; `split` names them."""
     task = events.task
     place = {event_id: i for i, event_id in enumerate(events.event_ids)}
     counts = np.zeros((len(events), task.n_outputs, task.n_outputs), dtype=np.int64)
     spent, done = 0.0, 0
-    with progress("scoring the test split", len(events)) as bar:
+    with progress(f"scoring the {split} split", len(events)) as bar:
         for batch in events.in_order(batch_size):
             started = time.perf_counter()
             scores = np.asarray(model.predict(batch.without_target()))

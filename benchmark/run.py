@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,9 @@ from benchmark.seeding import generator, seed_from
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from benchmark.contracts.torch_model import TorchModel
+    from benchmark.training.fit import FitReport
 
 WEIGHTS = "model.safetensors"  # of a run, in its folder
 
@@ -196,22 +199,29 @@ def _train(
         if processes().first:
             model.fit(data.labelled.in_order(config.train.batch_size), config.task)
         return {"steps": 1, "n_steps": 1}
-    from benchmark.training.fit import Hardware, fit
-
     model.to(environment["device"])
-    hardware = Hardware(environment["device"], environment["precision"])
     pretraining = None
     if config.starts_pretrained:
         subject = Subject(config, spec, data.train, data.dataset, environment, code, asked)
         pretraining = pretrained(model, subject, resume, deadline, say)
     if config.probe is not None:
         return {"steps": 0, "n_steps": 0, "pretraining": pretraining}
-    report = fit(
-        model, data.labelled, config.train, config.optim, stage="finetune", seed=config.seed, hardware=hardware,
-        folder=folder, title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume,
-        deadline=deadline,
-    )  # fmt: skip
+    report = train_on_labels(model, config, data.labelled, environment, folder, resume, deadline)
     return {**report.facts(), "history": dict(report.history), "pretraining": pretraining}
+
+
+def train_on_labels(
+    model: TorchModel, config: RunConfig, labelled: EventSet, environment: Mapping[str, Any], folder: Path,
+    resume: bool, deadline: float | None = None,
+) -> FitReport:  # fmt: skip
+    """The supervised stage of every run and of every trial of a search: one rule for all models."""
+    from benchmark.training.fit import Hardware, fit
+
+    return fit(
+        model, labelled, config.train, config.optim, stage="finetune", seed=config.seed,
+        hardware=Hardware(environment["device"], environment["precision"]), folder=folder,
+        title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume, deadline=deadline,
+    )  # fmt: skip
 
 
 def _score(model: Model, config: RunConfig, data: _Data) -> Evaluation:

@@ -77,6 +77,7 @@ def add_commands() -> None:
         run,
         study,
         transfer,
+        tune,
         verify,
     )
 

@@ -1,0 +1,99 @@
+"""`tune`: a small, recorded search for the learning rate on the validation split, the same for every model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli import app, console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from benchmark.tunings import Tuning
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Option(help="Name of a model or baseline, or path to a file that binds SPEC.")],
+    labels: Annotated[str, typer.Option(help="Labelled events: a whole number, or `all`.", metavar="N|all")] = "100",
+    rates: Annotated[
+        str, typer.Option(help="Learning rates to try, with commas between them.")
+    ] = "3e-4,1e-3,3e-3,1e-2",
+    steps: Annotated[int | None, typer.Option(help="Steps of each trial; without it, those of a run.")] = None,
+    task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
+    dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "lartpc-sim",
+    data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")
+    ] = "default",
+    mode: Annotated[str | None, typer.Option(help="fft, peft, frozen or scratch, as in `run`.")] = None,
+    draw: Annotated[int, typer.Option(help="Which subset of labelled events.")] = 0,
+    seed: Annotated[int, typer.Option(help="Initial weights and order of events.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one setting, e.g. --set depth=6. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted search of the same configuration.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Search again although it is done.")] = False,
+    tuning: Annotated[Path | None, typer.Option(help="Where the result goes; default runs/tuning.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of the table.")] = False,
+) -> None:
+    """Try a few learning rates on a label budget; score each on the validation split. The test split stays closed."""
+    from benchmark.config import Request
+    from benchmark.run import Execution
+    from benchmark.tune import Search, advice, parse_rates, run_command
+    from benchmark.tune import tune as carry_out
+    from benchmark.tunings import tuning_path
+
+    request = Request(model, task, dataset, preset, labels, mode, draw, seed, assignments=tuple(set_ or ()))
+    execution = Execution(
+        device, threads, data, resume=resume, force=force, command=("benchmark", *sys.argv[1:])
+    )  # fmt: skip
+    search = Search(parse_rates(rates), steps, tuning)
+    found = carry_out(request, execution, search)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found.tuning), indent=1, sort_keys=True))
+        return
+    screen = console()
+    if not found.fresh:
+        screen.print("This search is already recorded; --force makes it again.")
+    screen.print(table(found.tuning))
+    command = run_command(found.tuning, request, data)
+    lines = [advice(found.tuning), None if command is None else f"run it: {command}"]
+    lines.append(f"result: {tuning_path(tuning or execution.runs / 'tuning', found.tuning)}")
+    for line in lines:
+        if line is not None:
+            screen.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def table(tuning: Tuning) -> Table:
+    """A row per rate, the best one marked."""
+    from rich.table import Table
+
+    from benchmark.tables import with_interval
+
+    c, classes, metric = tuning.config, tuning.task["classes"], tuning.task["primary_metric"]
+    title = (
+        f"{tuning.model} ({c['preset']}, {c['mode']}), {tuning.labels} labelled events, draw {c['draw']}, seed "
+        f"{c['seed']}, {tuning.steps} steps\n{tuning.task['name']}: {tuning.events['selection']} validation events of "
+        f"{tuning.dataset['name']}"
+    )
+    shown = Table(title=title, title_justify="left", caption="95% intervals: bootstrap over validation events")
+    columns = ("learning rate", f"{metric} [95%]", *(f"F1 {name}" for name in classes))
+    for name in (*columns, "first loss", "last loss", "gradient norm", "wall s"):
+        shown.add_column(name, justify="right")
+    for t in tuning.trials:
+        mark = " (best)" if t["rate"] == tuning.best_rate else ""
+        score = with_interval(t["score"]) if t["status"] == "finished" else "failed"
+        numbers = (*(t["f1"].get(name) for name in classes), t["first_loss"], t["last_loss"], t["grad_norm"])
+        cells = ["-" if n is None else f"{n:.3f}" for n in numbers]
+        shown.add_row(f"{t['rate']:g}{mark}", score, *cells, "-" if t["wall_s"] is None else f"{t['wall_s']:.0f}")
+    return shown
