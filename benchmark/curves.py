@@ -1,13 +1,18 @@
-"""The course of a training as a picture: loss, its parts, learning rate and probe scores against the step."""
+"""The course of trainings as pictures: loss, its parts, learning rate, gradients and scores against the step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmark.displays import COLOURS, pyplot
+from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
+from benchmark.metrics.segmentation import scores_from_counts
+from benchmark.records import RunRecord
 
 DPI = 110
 SHOWN_SCORES = "f1"  # what the probe's panel shows: names with this in them
@@ -49,3 +54,49 @@ def _scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=width, color=colour, label=name)
     axis.set(title="linear SVM on frozen tokens, validation split", xlabel="step", ylim=(0, 1))
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside: no corner stays free
+
+
+def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
+    """A PNG of how runs were trained: loss, gradient norm and F1 on the training events against the step, a line each.
+
+    F1 is that of the counts of each stretch of steps, of events as augmented and of the model as it was then. Raises
+    BenchmarkError without matplotlib, or where no record holds the course of its training.
+    """
+    shown = [r for r in records if r.training.get("history", {}).get("counts")]
+    if not shown:
+        raise BenchmarkError(
+            f"None of {len(records)} records holds the course of a training. Records of trained models were expected. "
+            f"Type `python -m benchmark run --model pointnet --labels 100` first."
+        )
+    plt = pyplot()
+    classes = shown[0].task["classes"]
+    columns = max(3, len(classes))
+    figure, axes = plt.subplots(2, columns, figsize=(3.9 * columns, 7), layout="constrained", squeeze=False)
+    upper, lower = axes
+    for number, record in enumerate(shown):
+        history = record.training["history"]
+        scores = scores_from_counts(np.asarray(history["counts"]))
+        c = record.config
+        style = {
+            "color": plt.get_cmap("tab10")(number % 10), "linestyle": ("-", "--", ":")[number // 10 % 3],
+            "linewidth": 1.3, "label": f"{record.model} {c['mode']}, {record.labels}, draw {c['draw']}",
+        }  # fmt: skip
+        for axis, values in zip(upper, (history["loss"], history["grad_norm"], scores["macro_f1"]), strict=False):
+            axis.plot(history["step"], values, **style)
+        for axis, values in zip(lower, scores["f1"].T, strict=False):
+            axis.plot(history["step"], values, **style)
+    for axis, title in zip(upper, ("loss", "norm of the gradient", "macro F1 on training events"), strict=False):
+        axis.set(title=title, xlabel="step")
+    for axis in upper[:2]:
+        axis.set_yscale("log")
+    for axis, name in zip(lower, classes, strict=False):
+        axis.set(title=f"F1 of {name} on training events", xlabel="step")
+    for axis in (upper[2], *lower[: len(classes)]):
+        axis.set_ylim(0, 1)
+    for axis in (*upper[3:], *lower[len(classes) :]):
+        axis.set_axis_off()
+    legend = upper[3] if columns > 3 else figure
+    legend.legend(*upper[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="center left")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png")
+    plt.close(figure)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import Dataset, Task
-from benchmark.errors import RecordError
+from benchmark.errors import DataError, RecordError
 from benchmark.io import atomic_write_json
 
 SCHEMA = 1
@@ -185,6 +186,19 @@ def read_records(root: Path) -> tuple[list[RunRecord], list[str]]:
             records.append(read_record(path))
         except RecordError as error:
             problems.append(str(error))
+    return records, problems
+
+
+def found_records(root: Path) -> tuple[list[RunRecord], list[str]]:
+    """What `read_records` gives, with each problem named on standard error. Raises DataError without such a folder."""
+    if not root.is_dir():
+        raise DataError(
+            f"There is no folder of records at {root}. Records of earlier runs were expected. "
+            f"Type `python -m benchmark run --model majority` first."
+        )
+    records, problems = read_records(root)
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
     return records, problems
 
 

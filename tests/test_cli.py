@@ -16,7 +16,7 @@ from benchmark.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = [[], ["run"], ["list"], ["leaderboard"], ["doctor"], ["data"], ["data", "prepare"], ["data", "info"]]
-COMMANDS += [["data", "simulate"], ["transfer"], ["pretrain"]]
+COMMANDS += [["data", "simulate"], ["transfer"], ["pretrain"], ["training-curves"]]
 COMMANDS += [["evaluate"], ["verify"], ["verify", "predictions"], ["checkpoint"]]
 COMMANDS += [["checkpoint", name] for name in ("import", "info", "upload", "download")]
 HEAVY = {"torch", "lightning", "numba", "numpy", "scipy", "h5py", "huggingface_hub", "submitit"}
@@ -93,6 +93,7 @@ BAD = {
     "too many arguments": (["list", "models", "more"], ["more"]),
     "nothing of this kind to list": (["list", "model"], ["Did you mean 'models'?"]),
     "no folder of records": (["leaderboard", "--records", "gone"], ["There is no folder of records at gone"]),
+    "no course of a training": (["training-curves", "--records", "."], ["None of 0 records holds the course"]),
     "no such task to rank": (["leaderboard", "--task", "lartpc"], ["Expected one of"]),
     "a missing record": (["transfer", "gone.json"], ["There is no record gone.json"]),
     "pre-training of a model without": (["pretrain", "--model", "pointnet"], ["pointnet has no pre-training"]),
@@ -392,3 +393,15 @@ main(["leaderboard"])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert "majority" in done.stdout  # output that is no terminal is not cut to 80 columns
+
+
+def test_the_course_of_training_is_drawn_from_records(cli, data, tmp_path):
+    for model in ("pointnet", "majority"):
+        assert cli("run", "--model", model, *on(data))[0] == 0
+    code, out, _ = cli("training-curves", "--labels", "6", "--out", "curves.png")
+    assert code == 0
+    assert out.strip() == "curves.png"
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    code, _, err = cli("training-curves", "--labels", "7")
+    assert code == 2
+    assert "None of 0 records" in err

@@ -77,7 +77,7 @@ def add_commands() -> None:
         run,
         study,
         transfer,
-        tune,
+        training_curves,
         verify,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,20 +25,12 @@ def leaderboard(
     A row is the mean over draws and seeds, with their standard deviation and a bootstrap interval over events and runs.
     """
     from benchmark import tasks
-    from benchmark.errors import DataError
-    from benchmark.records import read_records, records_dir
+    from benchmark.records import found_records, records_dir
     from benchmark.tables import leaderboards
 
     wanted = tasks.task(task).name if task is not None else None
     root = records or records_dir()
-    if not root.is_dir():
-        raise DataError(
-            f"There is no folder of records at {root}. Records of earlier runs were expected. "
-            f"Type `python -m benchmark run --model majority` first."
-        )
-    found, problems = read_records(root)
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
+    found, problems = found_records(root)
     shown = [r for r in found if r.status != "failed" and wanted in (None, r.task["name"])]
     if as_json:
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))

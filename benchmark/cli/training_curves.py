@@ -1,0 +1,30 @@
+"""`training-curves`: how the runs of some records were trained, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import app
+
+
+@app.command()
+def training_curves(
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
+    task: Annotated[str, typer.Option(help="The runs of this task.")] = "lartpc-segmentation",
+    labels: Annotated[str, typer.Option(help="The runs with this budget: a number of labelled events, or all.")] = "100",
+    draw: Annotated[int, typer.Option(help="The runs with this draw of labelled events.")] = 0,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("training-curves.png"),
+) -> None:
+    """Draw loss, gradient norm and F1 on the training events of every recorded run of a budget. Needs matplotlib."""
+    from benchmark import tasks
+    from benchmark.curves import draw_trainings
+    from benchmark.records import found_records, records_dir
+
+    wanted = tasks.task(task).name
+    found, _ = found_records(records or records_dir())
+    runs = [r for r in found if r.status == "finished" and r.task["name"] == wanted and r.labels == labels]
+    draw_trainings([r for r in runs if r.config["draw"] == draw], out)
+    print(out)
