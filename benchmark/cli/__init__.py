@@ -76,8 +76,9 @@ def add_commands() -> None:
         pretrain,
         run,
         study,
-        transfer,
         training_curves,
+        transfer,
+        tune,
         verify,
     )
 

@@ -14,7 +14,7 @@ from benchmark.cli import app
 def training_curves(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
     task: Annotated[str, typer.Option(help="The runs of this task.")] = "lartpc-segmentation",
-    labels: Annotated[str, typer.Option(help="The runs with this budget: a number of labelled events, or all.")] = "100",
+    labels: Annotated[str, typer.Option(help="The runs with this budget: a number of events, or all.")] = "100",
     draw: Annotated[int, typer.Option(help="The runs with this draw of labelled events.")] = 0,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("training-curves.png"),
 ) -> None:
