@@ -98,9 +98,9 @@ def shortened(typed, root, data):
     if typed[:2] == ["data", "simulate"]:
         typed[typed.index("--events") + 1] = "14"
         return [*typed, "--workers", "1"]
-    if typed[0] not in ("run", "pretrain"):
+    if typed[0] not in ("run", "pretrain", "tune"):
         return typed
-    labels = [("--labels", "6")] if typed[0] == "run" and "probe.protocol=published" not in typed else []
+    labels = [("--labels", "6")] if typed[0] != "pretrain" and "probe.protocol=published" not in typed else []
     for option, value in (*labels, ("--dataset", "pilarnet-m"), ("--data", str(data))):
         if option in typed:
             typed[typed.index(option) + 1] = value
