@@ -8,6 +8,7 @@ went in. Stages are joined by pooling (a maximum per voxel of twice the size) an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -185,7 +186,7 @@ class Backbone(nn.Module):
         enc, dec = c.enc_channels, (*c.dec_channels, c.enc_channels[-1])
         self.stem = Stem(n_in, enc[0], c.stem_kernel, c.norm)
         self.encoder = Stages(c.enc_depths, enc, c.enc_heads, c, reverse=False)
-        self.down = nn.ModuleList(Down(a, b, c.norm) for a, b in zip(enc[:-1], enc[1:], strict=True))
+        self.down = nn.ModuleList(Down(a, b, c.norm) for a, b in pairwise(enc))
         self.up = nn.ModuleList(Up(dec[s + 1], enc[s], dec[s], c.norm) for s in range(len(c.dec_channels)))
         self.decoder = Stages(c.dec_depths, c.dec_channels, c.dec_heads, c, reverse=True)
         self.width = dec[0]

@@ -62,8 +62,9 @@ class PTv3Config:
     def __post_init__(self) -> None:
         self._check_stages()
         for name, least in (("patch", 1), ("attention_from", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} is not possible. A number from {least} on was expected.")
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name}={value} is not possible. A number from {least} on was expected.")
         if self.stem_kernel < 1 or self.stem_kernel % 2 == 0:
             raise ValueError(f"stem_kernel={self.stem_kernel} is not possible. An odd number was expected, such as 5.")
         for name in ("grid", "mlp_ratio"):
