@@ -175,6 +175,7 @@ def _finish(
         "train_s": round(trained - started, 2),
         "predict_events_per_s": round(len(result.counts) / result.wall_s, 2),
         "peak_memory_bytes": peak_memory_bytes(blank.environment["device"]),
+        **_flops(model, config, data),
     }
     stopped = training.get("steps", 0) < training.get("n_steps", 0)
     return replace(
@@ -187,6 +188,18 @@ def _finish(
         resources=resources,
         environment={**blank.environment, "backends": dict(model.backends)},
     )
+
+
+def _flops(model: Model, config: RunConfig, data: _Data) -> dict[str, int]:
+    """Forward FLOPs of the scored network, where they can be counted: see `benchmark.flops`."""
+    from benchmark.contracts.torch_model import TorchModel
+
+    if not isinstance(model, TorchModel) or config.probe is not None:
+        return {}
+    from benchmark.flops import flops_per_event
+
+    count = flops_per_event(model, data.test)
+    return {} if count is None else {"flops_per_event": count}
 
 
 def _train(

@@ -21,7 +21,7 @@ RANKS = [
     {"shipped", "averages", "tunings"},
     {"config", "tables"},
     {"checkpoints"},
-    {"training", "evaluate", "displays"},
+    {"training", "evaluate", "displays", "flops"},
     {"probe", "curves"},
     {"pretrain"},
     {"run"},

@@ -1,0 +1,77 @@
+"""Floating-point operations of a torch model's forward pass, counted while it runs on real events.
+
+Counted are matrix products, convolutions and attention, two operations per multiplication and addition (torch's own
+`torch.utils.flop_counter`), those inside our sparse convolutions too. Not counted are element-wise functions, norms,
+sums and maxima over neighbours, and whatever runs outside torch: the grouping of points into tokens, the search for
+neighbours, kernel maps. So the figure compares networks; `wall s` compares whole programs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.contracts import PointBatch
+from benchmark.contracts.torch_model import TorchModel
+from benchmark.data.stream import EventSet
+
+N_EVENTS = 8  # of the scored split, the first ones by id
+OPAQUE = frozenset({"spconv", "minkowski"})  # engines whose kernels torch does not see
+
+
+def flops_per_event(model: TorchModel, events: EventSet, n_events: int = N_EVENTS) -> int | None:
+    """Mean over the first events of the set, each predicted alone and without labels.
+
+    None where an engine hides its products from torch: a part of the count would pass for the whole.
+    """
+    if OPAQUE & set(model.backends.values()):
+        return None
+    chosen = range(min(n_events, len(events)))
+    counts = [forward_flops(model, events.batch([position]).without_target()) for position in chosen]
+    return round(sum(counts) / len(counts))
+
+
+def forward_flops(model: TorchModel, batch: PointBatch) -> int:
+    """FLOPs of one prediction of a batch.
+
+    With gradients on, though none is taken: torch's layers otherwise take shortcuts that the counter cannot look into,
+    and attention is told to be made of plain products for the same reason.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    device = next(model.parameters()).device
+    counter = FlopCounterMode(display=False, custom_mapping=_FURTHER)
+    try:
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            model(batch.to_torch(device))
+    finally:
+        for module, training in modes:
+            module.training = training
+    return int(counter.get_total_flops())
+
+
+def _added_product(into: Any, left: Any, right: Any, *rest: Any, **further: Any) -> int:
+    """Of shapes (..., m, n), (..., m, k), (..., k, n)."""
+    return 2 * _size(left) * int(right[-1])
+
+
+def _vector_product(matrix: Any, vector: Any, *rest: Any, **further: Any) -> int:
+    return 2 * _size(matrix)
+
+
+def _size(shape: Any) -> int:
+    total = 1
+    for length in shape:
+        total *= int(length)
+    return total
+
+
+# what torch's table lacks: products that are added in place, which our sparse convolution uses, and with a vector
+_FURTHER = {
+    torch.ops.aten.addmm_: _added_product,
+    torch.ops.aten.baddbmm_: _added_product,
+    torch.ops.aten.mv: _vector_product,
+}
