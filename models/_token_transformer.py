@@ -18,7 +18,9 @@ from torch.nn import functional
 
 from benchmark.contracts import Inputs, PointBatch, Task, TokenFeatures, TorchModel
 from benchmark.errors import ConfigError
+from benchmark.heads import PooledHead
 from benchmark.losses import focal_loss
+from benchmark.models._event_head import LinearEventHead
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm
 from benchmark.models._segmentation_head import LinearHead, SegmentationHead
 from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
@@ -50,15 +52,16 @@ class TokenTransformerConfig:
     drop_path: float = 0.0  # stochastic depth of the last block, per event
     # Head
     fetch_layers: tuple[int, ...] = (1, 2, 3)  # blocks whose outputs are averaged, counted from 0
+    # "pointnet": the published head of points, the shared one of events; "linear" is the read-out of mode `frozen`
+    head: Literal["pointnet", "linear"] = "pointnet"
+    inverse_frequency_loss: bool = False  # published class weights (total / count), not the task's milder ones
+    # Head of point tasks alone
     upsample_neighbours: int = 5  # tokens that a point is interpolated from
-    head: Literal["pointnet", "linear"] = "pointnet"  # "linear" is the read-out of mode `frozen`
     head_widths: tuple[int, int] = (128, 64)  # hidden widths of the segmentation head
     head_dropout: float = 0.1  # dropout in the segmentation head
     point_features: bool = True  # the head also sees a point's own features and its offset to the nearest centre
-    member_features: bool = (
-        True  # the head also sees a point's vectors inside the mini-PointNet, averaged over its groups
-    )
-    inverse_frequency_loss: bool = False  # published class weights (total / count), not the task's milder ones
+    # The head also sees a point's vectors inside the mini-PointNet, averaged over its groups
+    member_features: bool = True
 
     def __post_init__(self) -> None:
         GroupingConfig(max_groups=self.max_tokens, n_seeds=self.n_seeds, strategy=self.strategy).check()
@@ -104,6 +107,10 @@ class TokenTransformer(TorchModel):
     def add_head(self) -> None:
         """The head with random weights: drawn last, so that they do not shift what is drawn before."""
         c, n_features, n_outputs = self.config, len(self.columns), self.task.n_outputs
+        if self.task.level == "event":
+            made = LinearEventHead if c.head == "linear" else PooledHead
+            self.head = made(c.width, n_outputs)
+            return
         n_own = 3 + (3 + n_features if c.point_features else 0) + (c.width if c.member_features else 0)
         self.head = (
             LinearHead(c.width, n_outputs)
@@ -142,19 +149,34 @@ class TokenTransformer(TorchModel):
         return interpolate_points(batch, tokens, self.config.upsample_neighbours)
 
     def forward(self, batch: PointBatch) -> Tensor:
-        """(N, n_outputs) scores of points."""
+        """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task.
+
+        An event is read from the mean and the maximum of its tokens' fetched features: what the published segmentation
+        head sees of the whole event. Point-MAE classifies from the maximum and a class token (in its published code);
+        there is no class token here, nor in the released weights, and the mean stands in its place.
+        """
         tokens = self.tokens(batch)
         layers, members = self.encode(tokens)
-        features, to_points = self.fetched(layers), self.interpolation(batch, tokens)
+        features = self.fetched(layers)
+        scores: Tensor
+        if self.task.level == "event":
+            scores = self.head(features, tokens.lengths)
+            return scores
+        to_points = self.interpolation(batch, tokens)
         lengths = torch.tensor(tokens.lengths, device=features.device)
+        own = self.own_inputs(batch, tokens, members, to_points)
+        scores = self.head(features, lengths, to_points, own, batch.event_index)
+        return scores
+
+    def own_inputs(self, batch: PointBatch, tokens: Tokens, members: Tensor, to_points: Interpolation) -> Tensor:
+        """(N, n_own) what the head sees of a point besides its tokens: where it is, and more if configured."""
         own = [batch.normalised_coords]
         if self.config.point_features:
             nearest = tokens.centres[to_points.tokens[:, 0]]
             own += [(batch.normalised_coords - nearest) / (self.config.group_radius * batch.frame.scale), batch.feats]
         if self.config.member_features:
             own.append(segment_mean(members.float(), tokens.point, batch.n_points))
-        scores: Tensor = self.head(features, lengths, to_points, torch.cat(own, dim=1), batch.event_index)
-        return scores
+        return torch.cat(own, dim=1)
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
         """Focal loss, gamma 2, with the task's class weights or the published inverse frequencies."""

@@ -1,4 +1,4 @@
-"""What PoLAr-MAE and Point-MAE share: both behaviours, tokens and reconstruction, and the released names."""
+"""What PoLAr-MAE and Point-MAE share: both behaviours, points and events, tokens and reconstruction, released names."""
 
 import dataclasses
 
@@ -8,8 +8,9 @@ import torch
 from test_polarmae import INPUTS, event
 
 from benchmark.config import Request, resolve
-from benchmark.contracts import OptimConfig, TokenModel, concatenate
+from benchmark.contracts import OptimConfig, Task, TokenModel, concatenate
 from benchmark.errors import CheckpointError, ConfigError
+from benchmark.heads import PooledHead
 from benchmark.models import _reference, pointmae, polarmae
 from benchmark.models._masking import chamfer_per_group, random_mask
 from benchmark.models._point_embedding import MiniPointNet
@@ -22,13 +23,17 @@ from benchmark.training.module import Training
 
 SPECS = {"polarmae": polarmae.SPEC, "pointmae": pointmae.SPEC}
 PLAIN = {"point_features": False, "member_features": False}  # what released segmentation checkpoints need
+EVENTS = Task(  # no dataset has such labels yet
+    name="events", version=1, summary="A class for each event", data="points", level="event", kind="classification",
+    label="kind", classes=("a", "b", "c"),
+)  # fmt: skip
 
 
-def build(name="polarmae", seed=0, preset="tiny", **changes):
+def build(name="polarmae", seed=0, preset="tiny", task=LARTPC_SEGMENTATION, **changes):
     spec = SPECS[name]
     config = override(spec.config(), {**spec.presets[preset].model, **changes}, "model")
     torch.manual_seed(seed)
-    return spec.build(config, INPUTS, LARTPC_SEGMENTATION)
+    return spec.build(config, INPUTS, task)
 
 
 def reference(name="polarmae", **changes):
@@ -78,6 +83,18 @@ def test_reference_preset_trains_as_published():
     assert (config.pretrain.steps, config.pretrain.events, config.model_config.behaviour) == (500_000, 0, "reference")
     config = resolve(Request("pointmae", preset="paper"))
     assert (config.train.rotation, config.model_config.behaviour) == ("event", "clean")
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("behaviour", ["clean", "reference"])
+def test_weights_are_drawn_backbone_first_then_decoder_then_head(name, behaviour):
+    """Another order would change the results of every seed."""
+    net, deeper = (build(name, behaviour=behaviour, decoder_depth=d) for d in (1, 2))
+    assert [n for n, _ in net.named_children()] == ["embed", "position", "encoder", "decoder", "head"]
+    state, other = net.state_dict(), deeper.state_dict()
+    for part, same in (("embed.", True), ("position.", True), ("encoder.", True), ("head.", False)):
+        names = [k for k in state if k.startswith(part)]
+        assert names and all(torch.equal(state[k], other[k]) for k in names) == same
 
 
 # Behaviours
@@ -228,6 +245,77 @@ def test_fixed_backbone_rests_under_clean_and_keeps_its_statistics_live_under_re
     assert all(p.grad is not None for p in net.head.parameters())
 
 
+# Events
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("changes", [{}, {"behaviour": "reference"}])
+@pytest.mark.parametrize("head", ["pointnet", "linear"])
+def test_an_event_is_read_from_the_mean_and_the_maximum_of_its_tokens(name, changes, head, batch):
+    net = build(name, task=EVENTS, head=head, **changes).eval()
+    assert isinstance(net.head, PooledHead) == (head == "pointnet")
+    tokens = net.tokens(batch)
+    with torch.no_grad():
+        events = net.fetched(net.encode(tokens)[0]).split(tokens.lengths)
+        pooled = torch.stack([torch.cat([rows.mean(0), rows.amax(0)]) for rows in events])
+        expected = (net.head.perceptron if head == "pointnet" else net.head.score)(pooled)
+        assert torch.allclose(net(batch), expected, atol=1e-5)
+    assert expected.shape == (3, 3)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("preset", ["default", "paper", "reference"])
+@pytest.mark.parametrize("head", ["pointnet", "linear"])
+def test_every_preset_scores_events_and_learns_from_them(name, preset, head):
+    net = build(name, preset=preset, task=EVENTS, head=head)
+    batch = dataclasses.replace(concatenate([event(0, 40), event(1, 4)]), target=np.array([0, 2])).to_torch()
+    loss = net.train().loss(batch, net(batch))
+    loss.backward()
+    assert torch.isfinite(loss)
+    unused = {id(p) for m in net.pretraining_only() for p in m.parameters()}
+    for key, parameter in net.named_parameters():
+        assert (parameter.grad is None) == (id(parameter) in unused), key
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), key
+    assert np.isfinite(net.predict(batch)).all()
+    loss, _ = net.train().pretrain_loss(batch)
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("behaviour", ["clean", "reference"])
+def test_an_event_of_one_point_is_scored(name, behaviour):
+    one = event(3)
+    single = one.map_arrays(lambda a: a[:1] if len(a) == one.n_points else a)
+    single = dataclasses.replace(single, offsets=np.array([0, 1]))
+    assert np.isfinite(build(name, task=EVENTS, behaviour=behaviour).predict(single)).all()
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_backbone_serves_points_and_events(name, batch, tmp_path):
+    """Weights of pre-training do not depend on the task; what they make of the tokens does not either."""
+    points, events = build(name, seed=1), build(name, seed=2, task=EVENTS)
+    points.save_pretrained(tmp_path / "weights", {})
+    events.load_backbone(tmp_path / "weights")
+    assert torch.equal(events.token_features(batch).features, points.token_features(batch).features)
+    events.load_pretrained(tmp_path / "weights")
+    assert torch.equal(events.reconstruct(batch).coords, points.reconstruct(batch).coords)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("mode", ["peft", "frozen"])
+def test_a_fixed_backbone_is_read_by_the_head_of_its_mode(name, mode, batch, monkeypatch):
+    net = build(name, task=EVENTS, **SPECS[name].mode_overrides.get(mode, {}))
+    assert isinstance(net.head, PooledHead) == (mode == "peft")
+    training = Training(net, OptimConfig(), 10, 0, "finetune", frozen=True).train()
+    monkeypatch.setattr(training, "optimizers", lambda: torch.optim.SGD(net.head.parameters(), lr=0.1))
+    monkeypatch.setattr(training, "log", lambda *a, **k: None)
+    monkeypatch.setattr(training, "log_dict", lambda *a, **k: None)
+    labelled = dataclasses.replace(batch, target=torch.tensor([0, 2, 1]))
+    training.training_step(labelled, 0)["loss"].backward()
+    trained = {k for k, p in net.named_parameters() if p.grad is not None}
+    assert trained == {f"head.{k}" for k, _ in net.head.named_parameters()}
+
+
 # Tokens, attention, reconstruction
 
 
@@ -247,6 +335,14 @@ def test_token_features_are_those_of_the_encoder_in_the_units_of_the_batch(name,
     assert distance.max() < 5.0 + 1e-3  # voxels
     assert torch.equal(found.centres, found.centres.round())
     assert torch.equal(batch.event_index[found.point], tokens.event[found.token])
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_attention_embeds_the_tokens_once(layer, batch):
+    net, calls = build(), []
+    net.embed.register_forward_hook(lambda *_: calls.append(1))
+    net.attention(batch, layer)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(("layer", "rotary_wave"), [(0, 40.0), (1, 40.0), (1, 0.0)])

@@ -1,0 +1,58 @@
+"""A transformer on volumetric tokens, trained from scratch: PoLAr-MAE's tokens, encoder and head, nothing pre-trained.
+
+The control that separates pre-training from architecture. Sizes are those of Young, Jwa and Terao, arXiv 2502.02558,
+sections 3.1, 3.2 and 4.2 and table 6; preset by preset the same as PoLAr-MAE's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.contracts import Inputs, ModelSpec, Preset, Task
+from benchmark.models._token_transformer import (
+    FINE_TUNING,
+    FINE_TUNING_WARMUP,
+    PAPER,
+    PAPER_OPTIM,
+    TINY,
+    TokenTransformer,
+    TokenTransformerConfig,
+)
+
+
+@dataclass(frozen=True)
+class TransformerConfig(TokenTransformerConfig):
+    """Hyper-parameters of the transformer. The defaults are the `default` preset, made for minutes on a CPU."""
+
+
+class SupervisedTransformer(TokenTransformer):
+    """Tokens -> mini-PointNet -> transformer encoder -> head, all of it learnt from labels."""
+
+    def __init__(self, config: TransformerConfig, inputs: Inputs, task: Task) -> None:
+        super().__init__(config, inputs, task)
+        self.add_head()
+
+
+def build(config: TransformerConfig, inputs: Inputs, task: Task) -> SupervisedTransformer:
+    """A model with random weights."""
+    return SupervisedTransformer(config, inputs, task)
+
+
+SPEC = ModelSpec(
+    name="transformer",
+    summary="Transformer on volumetric tokens, trained from scratch: PoLAr-MAE's network without pre-training",
+    config=TransformerConfig,
+    build=build,
+    presets={
+        "default": Preset(optim={"lr": 3e-3}),
+        "tiny": Preset(model=TINY, optim={"lr": 2e-3}),
+        # Nobody has published this network trained from scratch: the recipe is that of PoLAr-MAE's fine-tuning.
+        "paper": Preset(
+            model=PAPER,
+            optim={**PAPER_OPTIM, "warmup_fraction": FINE_TUNING_WARMUP},
+            train={"rotation": "event", **FINE_TUNING},
+        ),
+    },
+    levels=("point", "event"),
+    reference="arXiv:2502.02558, sections 3.1, 3.2 and 4.2, tables 5 and 6",
+)
