@@ -78,36 +78,29 @@ def cut(order: Tensor, lengths: Tensor, size: int) -> Patches:
     event's last `size` rows; results of rows that stand in two patches are taken from the first of the two. An event
     with fewer rows is one patch by itself. Nothing is shared between events.
     """
-    device = order.device
-    ends = lengths.cumsum(0)
-    begins = ends - lengths
-    whole = lengths >= size
-    n_patches = torch.where(whole, (lengths + size - 1) // size, 0)  # (B,)
-    first_patch = n_patches.cumsum(0) - n_patches
-    event = torch.repeat_interleave(torch.arange(len(lengths), device=device), n_patches)  # (P,)
-    nominal = (torch.arange(len(event), device=device) - first_patch[event]) * size
-    start = begins[event] + torch.minimum(nominal, lengths[event] - size)
-    rows = (start[:, None] + torch.arange(size, device=device)).flatten()
-    place = torch.arange(len(order), device=device)
-    owner = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths, output_size=len(order))
-    within = place - begins[owner]
-    present = None
-    if bool(whole.all()):
-        patch = first_patch[owner] + within // size
-        slot = patch * size + place - start[patch]
-    else:
-        short = (~whole & (lengths > 0)).nonzero().squeeze(1)
-        longest = int(lengths[short].max()) if len(short) else 0
-        steps = torch.arange(longest, device=device)
-        present = steps < lengths[short, None]
-        rows = torch.cat([rows, torch.where(present, begins[short, None] + steps, begins[short, None]).flatten()])
-        number = torch.full_like(lengths, -1)
-        number[short] = torch.arange(len(short), device=device)
-        of_short = len(event) * size + number[owner] * longest + within
-        patch = (first_patch[owner] + within // size).clamp(max=max(0, len(event) - 1))
-        of_whole = patch * size + place - (start[patch] if len(event) else 0)
-        slot = torch.where(whole[owner], of_whole, of_short)
-        present = present if len(short) else None
+    begins = lengths.cumsum(0) - lengths
+    whole, counts = _whole(begins, lengths, size)
+    short, present = _short(begins, lengths, size)
+    rows = order[torch.cat([whole.flatten(), short.flatten()])]
+    taken = torch.cat([counts.flatten(), present.flatten()]).nonzero().squeeze(1)
     slots = torch.empty_like(order)
-    slots[order] = slot
-    return Patches(order[rows], slots, len(event), size, present)
+    slots[rows[taken]] = taken
+    return Patches(rows, slots, len(whole), size, present if len(short) else None)
+
+
+def _whole(begins: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Places (P, size) in the order of full patches, and which of them are not those of the patch before too."""
+    steps = torch.arange(size, device=lengths.device)
+    n_patches = torch.where(lengths >= size, (lengths + size - 1) // size, 0)  # (B,)
+    event = torch.repeat_interleave(n_patches)  # (P,)
+    number = torch.arange(len(event), device=lengths.device) - (n_patches.cumsum(0) - n_patches)[event]
+    start = torch.minimum(number * size, lengths[event] - size)  # from the event's begin on
+    return (begins[event] + start)[:, None] + steps, start[:, None] + steps >= number[:, None] * size
+
+
+def _short(begins: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Places (S, longest) of events that fill no patch, padded with their first, and which are not padding."""
+    short = ((lengths < size) & (lengths > 0)).nonzero().squeeze(1)
+    steps = torch.arange(int(lengths[short].max()) if len(short) else 0, device=lengths.device)
+    present = steps < lengths[short, None]
+    return begins[short, None] + steps * present, present
