@@ -10,6 +10,7 @@ from benchmark.sparse import BACKENDS, Sites, SparseTensor, backend, choose, lay
 from benchmark.sparse.backends import unusable
 from benchmark.sparse.conformance import FAR, OPERATIONS, TOLERANCE, arguments, dense, departs, example, sparse
 from benchmark.sparse.native import Native
+from benchmark.sparse.public_benchmark import SIZES, VOXELS, PublicNetwork, one_pass, workload
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -41,7 +42,7 @@ def test_values_and_gradients_equal_dense_convolution_and_are_the_same_twice(ope
 def test_gradients_are_those_of_finite_differences(operation):
     sites = example(CPU, n_voxels=12, size=4)
     features, weight, _ = (t.double().requires_grad_() for t in arguments(operation, sites))
-    convolve = getattr(backend("native"), operation)
+    convolve = getattr(backend("native"), operation.rstrip("3"))
     assert torch.autograd.gradcheck(lambda x, w: convolve(x, w, sites), (features, weight))
 
 
@@ -232,3 +233,77 @@ def test_half_precision_is_that_of_autocast():
         half = backend("native").submanifold(features, weight, sites)
     assert half.dtype == torch.bfloat16
     assert (half.float() - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+# the public benchmark ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_public_network_has_the_published_number_of_parameters(size):
+    with torch.device("meta"):
+        net = PublicNetwork(size)
+    assert sum(p.numel() for p in net.parameters()) == SIZES[size].n_parameters
+
+
+def test_the_public_network_is_that_of_dense_convolutions():
+    torch.manual_seed(0)
+    sites = example(CPU, n_voxels=60, size=8)
+    net = PublicNetwork("small")
+    x = SparseTensor(torch.randn(len(sites), 1), sites)
+    out = net(x, backend("native"))
+    assert out.sites is sites.coarser.coarser.coarser and out.features.shape == (len(out.sites), 128)
+    torch.testing.assert_close(net(x, Dense()).features, out.features, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UnknownNameError, match="huge"):
+        PublicNetwork("huge")
+
+
+class Dense(Native):
+    """Torch's dense convolutions, read at the active voxels."""
+
+    name = "dense"
+
+    def submanifold(self, features, weight, sites):
+        return self.convolve(features, weight, sites, sites, 1)
+
+    def strided(self, features, weight, sites):
+        return self.convolve(features, weight, sites, sites.coarser, 2)
+
+    def convolve(self, features, weight, start, end, stride):
+        low = 2 * (start.coords[:, 1:].amin(0) // 2) - 2  # even, so that the halved grid starts at a voxel
+        at = (start.coords[:, 0], *(start.coords[:, 1:] - low).unbind(1))
+        grid = torch.zeros(start.n_events, *[int(a.amax()) + 4 for a in at[1:]], features.shape[1])
+        grid = grid.index_put(at, features).permute(0, 4, 1, 2, 3)
+        kernel = weight.view(3, 3, 3, *weight.shape[1:]).permute(4, 3, 2, 1, 0)
+        out = torch.nn.functional.conv3d(grid, kernel, stride=stride, padding=1).permute(0, 2, 3, 4, 1)
+        return out[(end.coords[:, 0], *(end.coords[:, 1:] - low // stride).unbind(1))]
+
+
+def test_the_public_workloads_have_the_published_numbers_of_voxels():
+    assert VOXELS == {1: 4690, 2: 7299, 4: 18984, 8: 30392, 16: 56700}
+    rng = torch.Generator().manual_seed(2)
+    sizes = (3000, 5000, 5200, 4000)
+    events = [(torch.randperm(30**3, generator=rng)[:n], torch.rand(n, generator=rng)) for n in sizes]
+    events = [(torch.stack([p // 900, p // 30 % 30, p % 30], dim=1).float(), e) for p, e in events]
+    coords, energies = workload(events, 2)
+    assert coords.shape == (7299, 4) and energies.shape == (7299, 1)
+    assert torch.bincount(coords[:, 0]).tolist() == [3649, 3650]
+    for number, (xyz, energy) in enumerate(events[1:3]):
+        given = dict(zip(map(tuple, xyz.long().tolist()), energy.tolist(), strict=True))
+        own = coords[:, 0] == number
+        kept = zip(map(tuple, coords[own, 1:].tolist()), energies[own, 0].tolist(), strict=True)
+        assert all(given[voxel] == e for voxel, e in kept)
+    with pytest.raises(DataError, match=r"^2 events have 4746 voxels or more\. 4 were expected\. Give more events\.$"):
+        workload(events, 4)
+    with pytest.raises(DataError, match="no batch of 3 events"):
+        workload(events, 3)
+
+
+def test_one_pass_gives_the_loss_and_its_gradients():
+    torch.manual_seed(0)
+    net = PublicNetwork("small")
+    coords = example(CPU, n_voxels=40, size=6).coords.flip(0)
+    energies = torch.rand(len(coords), 1)
+    loss = one_pass(net, backend("native"), coords, energies, backward=True)
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+    again = one_pass(net, backend("native"), coords.flip(0), energies.flip(0), backward=False)
+    torch.testing.assert_close(loss, again)

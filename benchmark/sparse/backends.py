@@ -33,7 +33,11 @@ class SparseBackend(ABC):
 
     @abstractmethod
     def strided(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
-        """(M, D) on `sites.coarser` from features (N, C) on `sites` and weight (8, C, D)."""
+        """(M, D) on `sites.coarser` from features (N, C) on `sites` and weight (8, C, D) or (27, C, D); stride 2.
+
+        The kernel 2^3 covers a coarser voxel's own eight. The kernel 3^3 is centred on the first of them, as with a
+        padding of 1: coarser voxel o sees voxels 2 o - 1 to 2 o + 1.
+        """
 
     @abstractmethod
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:

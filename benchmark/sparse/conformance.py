@@ -15,7 +15,8 @@ from benchmark.sparse.sites import Sites
 TOLERANCE = 1e-5  # of the largest value, in float32
 FAR = 768  # voxels along a detector's axis
 N_FAR = 12  # events of that size are more than 32-bit keys tell apart
-OPERATIONS = ("submanifold", "strided", "inverse")
+SIDES = {"submanifold": 3, "strided": 2, "strided3": 3, "inverse": 2}  # of the kernel
+OPERATIONS = tuple(SIDES)
 
 
 def departs(backend: SparseBackend, device: torch.device) -> str | None:
@@ -58,16 +59,16 @@ def arguments(operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
     """Features (rows, 6), weight (offsets, 6, 5) and gradient (results, 5) of an operation on sites."""
     generator = torch.Generator().manual_seed(11)
     fine, coarse = len(sites), len(sites.coarser)
-    rows, results = {"submanifold": (fine, fine), "strided": (fine, coarse), "inverse": (coarse, fine)}[operation]
-    offsets = 27 if operation == "submanifold" else 8
-    shapes = ((rows, 6), (offsets, 6, 5), (results, 5))
+    rows = coarse if operation == "inverse" else fine
+    results = coarse if operation.startswith("strided") else fine
+    shapes = ((rows, 6), (SIDES[operation] ** 3, 6, 5), (results, 5))
     features, weight, gradient = (torch.randn(s, generator=generator).to(sites.coords.device) for s in shapes)
     return features, weight, gradient
 
 
 def sparse(backend: SparseBackend, operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
     """Values, feature gradient and weight gradient by the backend."""
-    convolve: Callable[[Tensor, Tensor, Sites], Tensor] = getattr(backend, operation)
+    convolve: Callable[[Tensor, Tensor, Sites], Tensor] = getattr(backend, operation.rstrip("3"))
     features, weight, gradient = arguments(operation, sites)
     features.requires_grad_()
     weight.requires_grad_()
@@ -85,16 +86,19 @@ def dense(operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
     origin = 2 * coarse[:, 1:].amin(0) - 2  # even, so that the halved grid starts at a voxel
     shape = (2 * (coarse[:, 1:].amax(0) + 2) - origin).tolist()
     places = {"fine": _places(fine, origin), "coarse": _places(coarse, torch.div(origin, 2, rounding_mode="floor"))}
-    start, end = ("coarse" if operation == "inverse" else "fine"), ("coarse" if operation == "strided" else "fine")
+    start, end = (
+        ("coarse" if operation == "inverse" else "fine"),
+        ("coarse" if operation.startswith("strided") else "fine"),
+    )
     size = shape if start == "fine" else [s // 2 for s in shape]
     grid = features.new_zeros(sites.n_events, *size, features.shape[1]).index_put(places[start], features)
     grid = grid.permute(0, 4, 1, 2, 3)
-    side = 3 if operation == "submanifold" else 2
+    side = SIDES[operation]
     kernel = weight.view(side, side, side, *weight.shape[1:]).permute(4, 3, 2, 1, 0)  # (out, in, x, y, z)
     if operation == "submanifold":
         result = conv3d(grid, kernel, padding=1)
-    elif operation == "strided":
-        result = conv3d(grid, kernel, stride=2)
+    elif operation.startswith("strided"):
+        result = conv3d(grid, kernel, stride=2, padding=side - 2)
     else:
         result = conv_transpose3d(grid, kernel.transpose(0, 1), stride=2)
     values = result.permute(0, 2, 3, 4, 1)[places[end]]

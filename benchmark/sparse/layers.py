@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +39,10 @@ class SubmanifoldConvolution(_Convolution):
 
 
 class StridedConvolution(_Convolution):
-    """2^3 with stride 2, onto the coarser sites."""
+    """2^3 or 3^3 with stride 2, onto the coarser sites."""
 
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__(8, n_in, n_out, n_in)
+    def __init__(self, n_in: int, n_out: int, side: Literal[2, 3] = 2) -> None:
+        super().__init__(side**3, n_in, n_out, n_in)
 
     def forward(self, x: SparseTensor, backend: SparseBackend) -> SparseTensor:
         """Features on `x.sites.coarser`."""

@@ -36,7 +36,8 @@ class Minkowski(SparseBackend):
 
     def strided(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        return self._convolve("MinkowskiConvolution", 2, 2, features, weight, sites, sites.coarser)
+        side = 2 if len(weight) == 8 else 3
+        return self._convolve("MinkowskiConvolution", side, 2, features, weight, sites, sites.coarser)
 
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""

@@ -32,7 +32,7 @@ class Native(SparseBackend):
 
     def strided(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        return convolve(features, weight, sites.children, None)
+        return convolve(features, weight, sites.children if len(weight) == 8 else sites.overlapping, None)
 
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""

@@ -7,12 +7,14 @@ up, and those in four searches: a column (dx, dy) of three offsets needs one, be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import product
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 CENTRE = 13  # of the 27 offsets, numbered with the first axis fastest: (dx + 1) + 3 (dy + 1) + 9 (dz + 1)
+Number = TypeVar("Number", int, Tensor)
 COLUMNS = ((0, 1), (1, -1), (1, 0), (1, 1))  # (dx, dy) whose offsets, for all dz, come later in the order of keys
 
 
@@ -86,7 +88,36 @@ def parent_pairs(parent: Tensor, child: Tensor, n_parents: int) -> Pairs:
     return Pairs(source, target, sizes, offsets, into_source, _bags(target, sizes, n_parents))
 
 
-def _offset(dx: int, dy: int, dz: int) -> int:
+def strided_pairs(coords: Tensor, parent: Tensor, coarse_keys: Tensor, coarse_extent: tuple[int, int, int]) -> Pairs:
+    """Pairs (voxel, coarser voxel) of a 3^3 convolution with stride 2, centred on the coarser voxels' first corners.
+
+    Coarser voxel o meets voxels 2 o + d, d in {-1, 0, 1}^3: an even coordinate belongs to its parent alone, an odd one
+    to its parent and the next. `coords` (N, 3) and `parent` (N,) are of the voxels, the keys (M,) of the parents.
+    """
+    odd = coords & 1  # (N, 3)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []  # rows, coarser rows, offsets
+    for step in product((0, 1), repeat=3):
+        row = (odd >= odd.new_tensor(step)).all(1).nonzero().squeeze(1)
+        target = parent[row]
+        if any(step):
+            key = coarse_keys[target] + (step[0] * coarse_extent[1] + step[1]) * coarse_extent[2] + step[2]
+            target = torch.searchsorted(coarse_keys, key).clamp_(max=len(coarse_keys) - 1)
+            present = coarse_keys[target] == key
+            row, target = row[present], target[present]
+        d = odd[row] - 2 * odd.new_tensor(step)  # (n, 3) in -1..1
+        found.append((row, target, _offset(d[:, 0], d[:, 1], d[:, 2])))
+    source, target, offset = (torch.cat(part) for part in zip(*found, strict=True))
+    order = torch.argsort(offset * len(coords) + source)
+    counts = torch.bincount(offset, minlength=27).tolist()
+    offsets = [o for o, n in enumerate(counts) if n]
+    sizes = [n for n in counts if n]
+    source, target = source[order].int(), target[order].int()
+    return Pairs(
+        source, target, sizes, offsets, _bags(source, sizes, len(coords)), _bags(target, sizes, len(coarse_keys))
+    )
+
+
+def _offset(dx: Number, dy: Number, dz: Number) -> Number:
     return (dx + 1) + 3 * (dy + 1) + 9 * (dz + 1)
 
 

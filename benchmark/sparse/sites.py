@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import DataError
-from benchmark.sparse.pairs import Pairs, neighbour_pairs, parent_pairs
+from benchmark.sparse.pairs import Pairs, neighbour_pairs, parent_pairs, strided_pairs
 
 INT32 = 2**31  # coordinates lie in [-INT32, INT32)
 KEYS = 2**63  # number of keys that fit a signed 64-bit integer
@@ -55,22 +55,27 @@ class Sites:
         return neighbour_pairs(self.keys, self.extent)
 
     @cached_property
-    def _down(self) -> tuple[Sites, Pairs]:
+    def _down(self) -> tuple[Sites, Tensor]:
         halved = torch.cat([self.coords[:, :1], self.coords[:, 1:] >> 1], dim=1)  # rounded down, negative ones too
-        coarse, parent = _unique(halved, self.n_events, 2 * self.stride)
-        low = self.coords[:, 1:] & 1
-        child = low[:, 0] + 2 * low[:, 1] + 4 * low[:, 2]
-        return coarse, parent_pairs(parent, child, len(coarse))
+        return _unique(halved, self.n_events, 2 * self.stride)
 
     @property
     def coarser(self) -> Sites:
         """The voxels of twice the stride that hold at least one of these. Made once."""
         return self._down[0]
 
-    @property
+    @cached_property
     def children(self) -> Pairs:
         """Pairs (this voxel, its parent) of a strided convolution with kernel 2^3; its inverse uses them reversed."""
-        return self._down[1]
+        coarse, parent = self._down
+        low = self.coords[:, 1:] & 1
+        return parent_pairs(parent, low[:, 0] + 2 * low[:, 1] + 4 * low[:, 2], len(coarse))
+
+    @cached_property
+    def overlapping(self) -> Pairs:
+        """Pairs (this voxel, coarser voxel) of a strided convolution with kernel 3^3. Made once."""
+        coarse, parent = self._down
+        return strided_pairs(self.coords[:, 1:], parent, coarse.keys, coarse.extent)
 
 
 def voxelise(coords: Tensor, event_index: Tensor, n_events: int) -> tuple[Sites, Tensor]:

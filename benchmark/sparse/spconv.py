@@ -39,18 +39,20 @@ class Spconv(SparseBackend):
 
     def strided(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        layer = _layer("SparseConv3d", weight.shape[1], weight.shape[2], 2, stride=2)
-        made = _apply(layer, weight, 2, _tensor(sites).replace_feature(features))
-        if "spconv down" not in sites.kept:
-            sites.kept["spconv down"] = made.replace_feature(made.features.detach()[:, :0]), _order(sites, made)
-        result: Tensor = made.features[sites.kept["spconv down"][1]]
+        side = 2 if len(weight) == 8 else 3
+        layer = _layer("SparseConv3d", weight.shape[1], weight.shape[2], side, stride=2, padding=side - 2)
+        made = _apply(layer, weight, side, _tensor(sites).replace_feature(features))
+        kept = f"spconv down {side}"
+        if kept not in sites.kept:
+            sites.kept[kept] = made.replace_feature(made.features.detach()[:, :0]), _order(sites, made)
+        result: Tensor = made.features[sites.kept[kept][1]]
         return result
 
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        if "spconv down" not in sites.kept:  # its pairs are those of the strided convolution
+        if "spconv down 2" not in sites.kept:  # its pairs are those of the strided convolution
             self.strided(features.new_zeros(len(sites), 1), weight.new_zeros(8, 1, 1), sites)
-        made, order = sites.kept["spconv down"]
+        made, order = sites.kept["spconv down 2"]
         theirs = torch.empty_like(order)
         theirs[order] = torch.arange(len(order), device=order.device)
         layer = _layer("SparseInverseConv3d", weight.shape[1], weight.shape[2], 2)
@@ -72,16 +74,17 @@ def _tensor(sites: Sites) -> Any:
 
 
 def _order(sites: Sites, made: Any) -> Tensor:
-    """(M,) their row of each of the coarser sites."""
+    """(M,) their row of each of the coarser sites. The kernel 3^3 makes more: odd voxels belong to the next, too."""
     corner = (sites.coords[:, 1:].amin(0) >> 1) << 1
     theirs = made.indices.long()
     theirs = torch.cat([theirs[:, :1], theirs[:, 1:] + (corner >> 1)], dim=1)
-    found, row = Sites.of(theirs, sites.n_events)
-    if not torch.equal(found.coords, sites.coarser.coords):
-        raise RuntimeError("spconv's strided convolution has other result voxels than the parents of its input")
-    order = torch.empty_like(row)
-    order[row] = torch.arange(len(row), device=row.device)
-    return order
+    every, row = torch.unique(torch.cat([theirs, sites.coarser.coords]), dim=0, return_inverse=True)
+    order = torch.full((len(every),), -1, device=row.device)
+    order[row[: len(theirs)]] = torch.arange(len(theirs), device=row.device)
+    wanted = order[row[len(theirs) :]]
+    if bool((wanted < 0).any()):
+        raise RuntimeError("spconv's strided convolution lacks result voxels that are parents of its input")
+    return wanted
 
 
 @cache
@@ -90,7 +93,7 @@ def _layer(kind: str, n_in: int, n_out: int, side: int, **settings: int) -> Any:
     import spconv.pytorch as engine
 
     layer = getattr(engine, kind)(
-        n_in, n_out, side, bias=False, indice_key="submanifold" if kind == "SubMConv3d" else "down", **settings
+        n_in, n_out, side, bias=False, indice_key="submanifold" if kind == "SubMConv3d" else f"down {side}", **settings
     )
     return layer.train()
 
