@@ -44,6 +44,7 @@ SPEC = ModelSpec(
     config=TransformerConfig,
     build=build,
     presets={
+        # chosen on validation events for this network, as mode `scratch` of PoLAr-MAE: see docs/pretraining.md
         "default": Preset(optim={"lr": 3e-3}),
         "tiny": Preset(model=TINY, optim={"lr": 2e-3}),
         # Nobody has published this network trained from scratch: the recipe is that of PoLAr-MAE's fine-tuning.
