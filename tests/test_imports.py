@@ -20,7 +20,7 @@ RANKS = [
     {"data", "records", "heads"},
     {"shipped", "averages", "tunings"},
     {"config", "tables"},
-    {"checkpoints"},
+    {"checkpoints", "fairness"},
     {"training", "evaluate", "displays", "flops"},
     {"probe", "curves"},
     {"pretrain"},
@@ -163,7 +163,9 @@ def test_optional_packages_are_imported_in_one_file_each_and_only_when_used():
     assert all(len(paths) == 1 for paths in users.values()), dict(users)
 
 
-@pytest.mark.parametrize("start", ["records", "tables", "tunings", "tasks", "budget", "settings", "metrics.bootstrap"])
+@pytest.mark.parametrize(
+    "start", ["records", "tables", "tunings", "fairness", "tasks", "budget", "settings", "metrics.bootstrap"]
+)
 def test_records_and_reports_need_no_torch(start):
     seen, queue, packages = set(), [f"benchmark.{start}"], set()
     while queue:

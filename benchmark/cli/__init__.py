@@ -71,6 +71,7 @@ def add_commands() -> None:
         data,
         doctor,
         evaluate,
+        fairness,
         leaderboard,
         listing,
         pretrain,

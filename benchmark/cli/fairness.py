@@ -1,0 +1,48 @@
+"""`fairness`: what each result cost and how its settings were chosen, from records alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import app, console
+
+
+@app.command()
+def fairness(
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
+    tuning: Annotated[Path | None, typer.Option(help="Folder of searches by `tune`; default runs/tuning.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+) -> None:
+    """Show cost and choices behind each result: parameters, FLOPs, steps, events, optimiser, how the rate was found.
+
+    One table per task, dataset revision and label budget; a row averages draws and seeds. Reads records only.
+    """
+    from benchmark import tasks
+    from benchmark.errors import DataError
+    from benchmark.fairness import fair_tables
+    from benchmark.records import found_records, records_dir
+    from benchmark.tunings import read_tunings
+
+    wanted = tasks.task(task).name if task is not None else None
+    if tuning is not None and not tuning.is_dir():
+        raise DataError(
+            f"There is no folder of searches at {tuning}. Results of `tune` were expected. Type for example "
+            f"`python -m benchmark tune --model pointnet --labels 100`, or leave --tuning out."
+        )
+    found, _ = found_records(records or records_dir())
+    tunings, problems = read_tunings(tuning or Path("runs/tuning"))
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    tables = fair_tables([r for r in found if wanted in (None, r.task["name"])], tunings)
+    if markdown:
+        print("\n".join(table.markdown() for table in tables), end="")
+        return
+    screen = console()
+    for table in tables:
+        screen.print(table.rich())
+    screen.print(f"{len(found)} records, {len(tunings)} searches for a learning rate", highlight=False)
