@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import registry
 from benchmark.budget import Subset, subset
-from benchmark.config import Request, RunConfig, resolve
+from benchmark.config import DEFAULT_DATASET, Request, RunConfig, resolve
 from benchmark.contracts import Dataset, ModelSpec
 from benchmark.data.stream import EventSet, event_set
 from benchmark.environment import choose_device, choose_precision, describe
@@ -182,9 +182,10 @@ def run_command(tuning: Tuning, request: Request, data: Path | None = None) -> s
     if tuning.best_rate is None:
         return None
     typed = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", request.labels]
+    plain = Request(request.model, dataset=DEFAULT_DATASET)
     for field in ("task", "dataset", "preset", "mode", "draw", "seed"):
         value = getattr(request, field)
-        if value != Request.__dataclass_fields__[field].default:
+        if value not in (None, getattr(plain, field)):
             typed += [f"--{field}", str(value)]
     if data is not None:
         typed += ["--data", str(data)]

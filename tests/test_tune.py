@@ -9,7 +9,7 @@ from synthetic import execute, make_data, request
 
 from benchmark import tune as tuning_module
 from benchmark.cli import main
-from benchmark.config import resolve
+from benchmark.config import Request, resolve
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError, DataError, RecordError
 from benchmark.registry import dataset_spec
@@ -236,6 +236,16 @@ def test_a_best_rate_at_the_edge_of_the_grid_comes_with_a_wider_one(searched, be
     assert says in told
     wider = parse_rates(told.split("--rates ")[1].split(" ")[0].rstrip("."))
     assert set(rates) < set(wider) if best is not None else max(wider) < max(rates)
+
+
+def test_the_command_to_type_names_what_is_not_the_default(searched):
+    found = dataclasses.replace(searched[0], best_rate=3e-3)
+    start = "python -m benchmark run --model pointnet --labels"
+    plain = Request("pointnet", dataset="lartpc-sim")
+    assert run_command(found, plain) == f"{start} 100 --set optim.lr=0.003"
+    asked = dataclasses.replace(plain, labels="all", preset="paper", draw=2, assignments=("model.width=a b",))
+    changed = "--preset paper --draw 2 --set 'model.width=a b' --set optim.lr=0.003"
+    assert run_command(found, asked) == f"{start} all {changed}"
 
 
 def test_all_trials_may_fail(data, tmp_path):
