@@ -1,15 +1,20 @@
 """PointNet: a shared network per point, one maximum over the event, both joined again for every point.
 
 Qi et al., "PointNet: Deep Learning on Point Sets for 3D Classification and Segmentation", CVPR 2017 (arXiv:1612.00593).
-Followed under `paper`: objects normalised to the unit sphere; T-Nets for coordinates and for the 64 features, made of
-64-128-1024, a maximum and 512-256, starting at the identity; the penalty of equation 2 with weight 0.001; figure 2's
-widths 64-64 | 64-128-1024, then 512-256-128-128 per point, or 512-256 with dropout 0.3 per event; Adam at 0.001, 32
-objects per step (section 4, supplementary C). Of their schedules only the outline: theirs halve the learning rate every
-20 epochs (here a cosine), and move the batch norm's momentum from 0.5 to 0.01 (here 0.1).
+Followed under `paper`: T-Nets for coordinates and for the 64 features, made of 64-128-1024, a maximum and 512-256,
+starting at the identity; the penalty of equation 2 with weight 0.001; figure 2's widths 64-64 | 64-128-1024, then
+512-256-128-128 per point, or 512-256 with dropout 0.3 per event; Adam at 0.001, 32 sets per step (section 4,
+supplementary C). Of their schedules only the outline: theirs halve the learning rate every 20 epochs (here a cosine),
+and move the batch norm's momentum from 0.5 to 0.01 (here 0.1).
 
-`default` is smaller and is told positions as waves too: tracks are 1 voxel wide in an event of hundreds, which a
-network on unit-sphere coordinates cannot resolve (Tancik et al., arXiv:2006.10739). What remains out of reach is what
-stands beside a point: all that a point knows of others has gone through one maximum over the whole event.
+For points, the publication cuts scenes into blocks of 1 m, a sixth of a room's side, and labels each block alone from
+coordinates in the block, colours, and the place in the room (section 5.1). Here: cubes of 128 voxels, a sixth of the
+detector; coordinates in the cube, energy, and the place in the event. For events, coordinates are normalised to the
+unit sphere, as objects are there.
+
+`default` is smaller, has smaller blocks, and is told positions as waves too: tracks are 1 voxel wide, which a network
+on coordinates alone hardly resolves (Tancik et al., arXiv:2006.10739). What remains out of reach is what stands beside
+a point: all that a point knows of others has gone through one maximum over its block.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +37,13 @@ class PointNetConfig:
     """Widths and parts."""
 
     local: tuple[int, ...] = (64, 64)  # shared network before the feature transform
-    wide: tuple[int, ...] = (64, 128, 256)  # shared network before the maximum
-    head: tuple[int, ...] = (128, 128)  # network on [local, global] features of a point
+    wide: tuple[int, ...] = (64, 192)  # shared network before the maximum
+    head: tuple[int, ...] = (128, 64)  # network on [local, global] features of a point
     event_head: tuple[int, ...] = (128, 128)  # network on the global features of an event
+    block: float = 64.0  # of point tasks: side of the cubes that are sets of their own; 0: the whole event is one set
     waves: int = 8  # sines and cosines of each coordinate, with wavelengths in geometric progression; 0: none
-    wavelengths: tuple[float, float] = (8.0, 1024.0)  # shortest and longest, in coordinate units
-    transform: tuple[int, ...] = (32, 64, 128)  # shared network of a T-Net; two layers of 1/2 and 1/4 follow
+    wavelengths: tuple[float, float] = (4.0, 128.0)  # shortest and longest, in coordinate units
+    transform: tuple[int, ...] = (32, 64)  # shared network of a T-Net; two layers of 1/2 and 1/4 follow
     input_transform: bool = True  # T-Net that turns the coordinates
     feature_transform: bool = True  # T-Net that turns the local features
     transform_penalty: float = 0.001  # weight of ||I - A A^T||^2, equation 2
@@ -50,6 +56,8 @@ class PointNetConfig:
                 f"waves={self.waves} with wavelengths={self.wavelengths} are not possible. A number from 0 on, and two "
                 f"lengths above 0, the shorter one first, were expected."
             )
+        if not self.block >= 0:
+            raise ValueError(f"block={self.block} is not possible. A length from 0 on was expected.")
         if self.event_norm not in ("layer", "batch"):
             raise ValueError(f"event_norm={self.event_norm!r} is not known. One of layer, batch was expected.")
 
@@ -115,7 +123,8 @@ class PointNet(TorchModel):
         self.config = config
         c = config
         self.input_net = TNet(3, c.transform, c.event_norm) if c.input_transform else None
-        self.local = shared((3 + 6 * c.waves + inputs.n_features, *c.local))
+        n_places = 6 if task.level == "point" and c.block else 3  # in the set, and of the point in the event
+        self.local = shared((n_places + 6 * c.waves + inputs.n_features, *c.local))
         self.feature_net = TNet(c.local[-1], c.transform, c.event_norm) if c.feature_transform else None
         self.wide = shared((c.local[-1], *c.wide))
         if task.level == "point":
@@ -129,27 +138,35 @@ class PointNet(TorchModel):
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, C) scores of a point task, (B, C) of an event task."""
-        lengths = batch.lengths
-        local = self.local(torch.cat([self._places(batch), batch.feats], dim=1))
+        if self.task.level == "event" or not self.config.block:
+            return self._scores(whole_events(batch))
+        sets = cubes(batch, self.config.block)
+        back = torch.empty_like(sets.order)
+        back[sets.order] = torch.arange(len(back), device=back.device)
+        return self._scores(sets).index_select(0, back)
+
+    def _scores(self, sets: Sets) -> Tensor:
+        """Scores of points in the order of the sets, or of sets."""
+        local = self.local(torch.cat([self._places(sets), sets.feats], dim=1))
         self._penalty = None
         if self.feature_net is not None:
-            matrix = self.feature_net(local, lengths)
-            local = turn(local, matrix, lengths)
+            matrix = self.feature_net(local, sets.lengths)
+            local = turn(local, matrix, sets.lengths)
             self._penalty = orthogonality(matrix)
-        features = segment_max(self.wide(local), lengths)  # (B, wide)
+        features = segment_max(self.wide(local), sets.lengths)  # (S, wide)
         if self.task.level == "point":
-            features = self.join(local, features, batch.event_index)
+            features = self.join(local, features, sets.index)
         scores: Tensor = self.out(self.head(features))
         return scores
 
-    def _places(self, batch: PointBatch) -> Tensor:
-        """(N, 3 + 6 waves) coordinates in the event's unit sphere, turned by the T-Net, and their waves."""
-        xyz, radius = unit_sphere(batch)
+    def _places(self, sets: Sets) -> Tensor:
+        """(N, 3 + 6 waves) coordinates in the set, turned by the T-Net, and their waves."""
+        xyz = sets.xyz
         if self.input_net is not None:
-            xyz = turn(xyz, self.input_net(xyz, batch.lengths), batch.lengths)
+            xyz = turn(xyz, self.input_net(xyz, sets.lengths), sets.lengths)
         if not self.config.waves:
             return xyz
-        return torch.cat([xyz, waves(xyz * radius, self.config.waves, self.config.wavelengths)], dim=1)
+        return torch.cat([xyz, waves(xyz * sets.radius, self.config.waves, self.config.wavelengths)], dim=1)
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
         """The task's loss and the orthogonality penalty of the feature transform."""
@@ -159,15 +176,50 @@ class PointNet(TorchModel):
         return loss
 
 
-def unit_sphere(batch: PointBatch) -> tuple[Tensor, Tensor]:
-    """Coordinates (N, 3) about each event's centroid, its farthest point at 1, and that point's distance (N, 1)."""
+class Sets(NamedTuple):
+    """The N points of S sets, set after set."""
+
+    order: Tensor  # (N,) int64 the row of each point in the batch
+    lengths: Tensor  # (S,) int64 points of each set
+    index: Tensor  # (N,) int64 the set of each point
+    xyz: Tensor  # (N, 3) float32 coordinates about the set's centroid, over `radius`
+    radius: Tensor  # (N, 1) float32 in coordinate units
+    feats: Tensor  # (N, C) float32
+
+
+def whole_events(batch: PointBatch) -> Sets:
+    """Each event is a set, normalised to the unit sphere."""
     event = batch.event_index
-    # float64: sums of thousands of coordinates would follow the order of the points
-    centre = segment_mean(batch.coords.double(), event, batch.n_events)
-    away = (batch.coords - centre[event]).to(batch.coords.dtype)
+    away = about_centroid(batch.coords, event, batch.n_events)
     radius = segment_max(away.norm(dim=1, keepdim=True), batch.lengths)
     radius = torch.where(radius > 0, radius, 1.0)[event]
-    return away / radius, radius
+    rows = torch.arange(batch.n_points, device=event.device)
+    return Sets(rows, batch.lengths, event, away / radius, radius, batch.feats)
+
+
+def cubes(batch: PointBatch, side: float) -> Sets:
+    """The points of an event in one cube are a set. Cubes begin at the event's lowest coordinates.
+
+    Three more features say where in the event a point is, 0 to 1 along each axis of the event's bounding box.
+    """
+    event = batch.event_index
+    low, high = (sign * segment_max(sign * batch.coords, batch.lengths) for sign in (-1.0, 1.0))
+    inside = batch.coords - low[event]
+    cell = (inside / side).long()  # (N, 3), far below 2^16
+    key = (((event << 16 | cell[:, 0]) << 16 | cell[:, 1]) << 16) | cell[:, 2]
+    _, index, lengths = torch.unique(key, return_inverse=True, return_counts=True)
+    order = torch.argsort(index, stable=True)
+    extent = torch.where(high > low, high - low, 1.0)
+    feats = torch.cat([batch.feats, inside / extent[event]], dim=1)
+    xyz = about_centroid(batch.coords, index, len(lengths)) / (side / 2)
+    radius = torch.full_like(xyz[:, :1], side / 2)
+    return Sets(order, lengths, index[order], xyz[order], radius, feats[order])
+
+
+def about_centroid(coords: Tensor, index: Tensor, n_sets: int) -> Tensor:
+    """(N, 3) coordinates less the mean over each set. In float64: sums would follow the order of the points."""
+    centre = segment_mean(coords.double(), index, n_sets)
+    return (coords - centre[index]).to(coords.dtype)
 
 
 def waves(xyz: Tensor, n_waves: int, wavelengths: tuple[float, float]) -> Tensor:
@@ -200,7 +252,7 @@ _TINY: dict[str, Any] = {
 
 SPEC = ModelSpec(
     name="pointnet",
-    summary="Shared network per point and one maximum over the event (Qi et al. 2017)",
+    summary="Shared network per point and one maximum over its block or event (Qi et al. 2017)",
     config=PointNetConfig,
     build=build,
     presets={
@@ -209,7 +261,7 @@ SPEC = ModelSpec(
         "paper": Preset(
             model={
                 "wide": (64, 128, 1024), "head": (512, 256, 128, 128), "event_head": (512, 256), "waves": 0,
-                "transform": (64, 128, 1024), "dropout": 0.3, "event_norm": "batch",
+                "block": 128.0, "transform": (64, 128, 1024), "dropout": 0.3, "event_norm": "batch",
             },
             optim={"lr": 1e-3, "weight_decay": 0.0, "warmup_fraction": 0.0, "clip_norm": 0.0},
             train={"batch_size": 32},

@@ -1,11 +1,24 @@
 """PointNet: what the publication fixes, and the encoding that makes fine structure visible."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from test_conformance import make_batch
 
 from benchmark import registry
-from benchmark.baselines.pointnet import Join, PointNetConfig, TNet, orthogonality, turn, unit_sphere, waves
+from benchmark.baselines.pointnet import (
+    Join,
+    PointNetConfig,
+    TNet,
+    build,
+    cubes,
+    orthogonality,
+    turn,
+    waves,
+    whole_events,
+)
 from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs
 from benchmark.datasets._pilarnet import FRAME
@@ -43,15 +56,45 @@ def test_joining_maps_the_concatenation_of_local_and_global_features():
 
 
 def test_events_are_normalised_to_the_unit_sphere_wherever_they_stand():
-    from test_conformance import make_batch
-
     batch = make_batch(TASK).to_torch()
-    xyz, radius = unit_sphere(batch)
-    for part, r in zip(xyz.split(batch.lengths.tolist()), radius.split(batch.lengths.tolist()), strict=True):
+    sets = whole_events(batch)
+    for part in sets.xyz.split(batch.lengths.tolist()):
         assert part.mean(0).abs().max() < 1e-5
         assert part.norm(dim=1).max().item() == pytest.approx(1.0, abs=1e-5)
-        assert len(r.unique()) == 1
-    torch.testing.assert_close(unit_sphere(batch.with_coords(batch.coords + 40))[0], xyz, atol=1e-5, rtol=0)
+    moved = whole_events(batch.with_coords(batch.coords + 40))
+    torch.testing.assert_close(moved.xyz, sets.xyz, atol=1e-5, rtol=0)
+
+
+def test_cubes_part_the_points_of_each_event():
+    batch, side = make_batch(TASK).to_torch(), 20.0
+    sets = cubes(batch, side)
+    assert sorted(sets.order.tolist()) == list(range(batch.n_points))
+    assert len(sets.lengths) > batch.n_events
+    seen = set()
+    for rows in sets.order.split(sets.lengths.tolist()):
+        (event,) = batch.event_index[rows].unique().tolist()
+        low = batch.coords[batch.event_index == event].amin(0)
+        (cell,) = ((batch.coords[rows] - low) / side).long().unique(dim=0).tolist()
+        seen.add((event, *cell))
+    assert len(seen) == len(sets.lengths)
+    assert sets.feats[:, -3:].min() == 0
+    assert sets.feats[:, -3:].max() == 1
+
+
+def test_points_of_other_cubes_change_no_score():
+    torch.manual_seed(0)
+    model = build(PointNetConfig(block=20.0), Inputs(("log_energy",), FRAME), TASK).eval()
+    batch = make_batch(TASK, sizes=(150,)).to_torch()
+    before = model(batch)
+    sets = cubes(batch, 20.0)
+    low, high = batch.coords.amin(0), batch.coords.amax(0)
+    inner = ((batch.coords[sets.order] > low) & (batch.coords[sets.order] < high)).all(1)
+    block = int(sets.index[inner].mode().values)
+    feats = batch.feats.clone()
+    feats[sets.order[sets.index == block]] += 1.0
+    changed = (model(dataclasses.replace(batch, feats=feats)) != before).any(1)
+    assert changed.any()
+    assert set(sets.index[torch.argsort(sets.order)][changed].tolist()) == {block}
 
 
 def test_waves_tell_neighbouring_voxels_apart():
@@ -71,11 +114,13 @@ def test_the_paper_preset_has_the_published_widths():
     assert widths(model.feature_net) == [64, 128, 1024, 512, 256, 64 * 64]
     assert widths(model.local) + widths(model.wide) == [64, 64, 64, 128, 1024]
     assert [model.join.from_local.out_features, *widths(model.head), *widths(model.out)] == [512, 256, 128, 128, 4]
-    assert model.local[0].in_features == 4  # coordinates and the energy, no waves
+    assert model.local[0].in_features == 7  # coordinates in the cube and in the event, the energy; no waves
     assert config.optim.lr == 1e-3
 
 
-@pytest.mark.parametrize("setting", [{"waves": -1}, {"wavelengths": (9.0, 3.0)}, {"event_norm": "group"}])
+@pytest.mark.parametrize(
+    "setting", [{"waves": -1}, {"wavelengths": (9.0, 3.0)}, {"event_norm": "group"}, {"block": -1.0}]
+)
 def test_settings_that_are_not_possible_are_refused(setting):
     with pytest.raises(ValueError, match="expected"):
         PointNetConfig(**setting)
