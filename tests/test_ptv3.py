@@ -317,6 +317,11 @@ def test_rotated_events_are_scored():
     assert torch.isfinite(model().eval()(turned)).all()
 
 
+def test_stages_before_the_first_with_attention_have_none():
+    net = model(enc_depths=(1, 1, 1), attention_from=1).network
+    assert [[b.attention is not None for b in stage] for stage in net.encoder] == [[False], [True], [True]]
+
+
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_a_batch_of_one_voxel_is_trained_on(norm):
     batch = batch_of([[5, 5, 5]], [0, 1], target=torch.tensor([2]))
@@ -330,7 +335,7 @@ def test_a_batch_of_one_voxel_is_trained_on(norm):
 
 def test_training_draws_from_torchs_generator_and_evaluation_draws_nothing():
     batch = events(150, 60)
-    net = model(drop_path=0.5, enc_depths=(1, 1, 2), attention_from=0).train()
+    net = model(drop_path=0.5, enc_depths=(1, 1, 2)).train()
     scores = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -399,11 +404,11 @@ def test_losses_are_added():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"enc_depths": (1, 1)}, r"enc_depths=\(1, 1\) has 2 numbers. 4 were expected"),
-        ({"dec_channels": (8,)}, r"dec_channels=\(8,\) has 1 numbers. 3 were expected.* but the last"),
+        ({"enc_depths": (1, 1)}, r"enc_depths=\(1, 1\) has 2 numbers. 5 were expected"),
+        ({"dec_channels": (8,)}, r"dec_channels=\(8,\) has 1 numbers. 4 were expected.* but the last"),
         ({"enc_channels": ()}, "0 numbers|were expected"),
-        ({"dec_depths": (0, 0, -1)}, r"Numbers from 0 on"),
-        ({"enc_heads": (5, 1, 1, 1)}, "do not share out"),
+        ({"dec_depths": (0, 0, 0, -1)}, r"Numbers from 0 on"),
+        ({"enc_heads": (5, 1, 1, 1, 1)}, "do not share out"),
         ({"patch": 0}, "patch=0 is not possible"),
         ({"stem_kernel": 4}, "odd number"),
         ({"grid": 0.0}, "More than 0"),
