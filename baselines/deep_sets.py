@@ -12,12 +12,12 @@ steps, the cosine, and rotations about every axis.
 
 `default` gives points and pool weights of their own, x Lambda + pool(x) Gamma, of which equation 4 is the special case
 of tied weights, normalises activations, and is told positions as waves too, which layers this few in number do not make
-out of coordinates (Tancik et al., arXiv:2006.10739).
+out of coordinates (Tancik et al., arXiv:2006.10739). For tasks of points a set is what stands in one cube of the event,
+as the sets of the publication's red-shift estimation, with a label per point, are clusters of galaxies, not the sky.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.heads import PointModel
 from benchmark.ops.segments import segment_max, segment_mean
+
+from ._sets import cubes, waves, whole_events
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
@@ -40,8 +42,9 @@ class DeepSetsConfig:
     tied: bool = False  # True: (x - pool(x)) Gamma, as published for clouds | False: x Lambda + pool(x) Gamma
     activation: str = "relu"  # relu | tanh | elu
     norm: bool = True  # batch norm over the points of each layer
+    block: float = 64.0  # of point tasks: side of the cubes that are sets of their own; 0: the whole event is one set
     waves: int = 8  # sines and cosines of each coordinate, with wavelengths in geometric progression; 0: none
-    wavelengths: tuple[float, float] = (8.0, 1024.0)  # shortest and longest, in coordinate units
+    wavelengths: tuple[float, float] = (4.0, 128.0)  # shortest and longest, in coordinate units
     event_head: str = "shared"  # of event tasks: shared (the suite's, mean and maximum) | published (maximum, dropout)
     event_width: int = 256  # of the layer after the published pooling
     dropout: float = 0.0  # of the published event head: on the pooled row, and on the layer after it
@@ -56,6 +59,8 @@ class DeepSetsConfig:
                 raise ValueError(f"{name}={value!r} is not known. One of {', '.join(valid)} was expected.")
         if not self.layers or min(self.layers) < 1:
             raise ValueError(f"layers={self.layers} are not possible. At least one width from 1 on was expected.")
+        if not self.block >= 0:
+            raise ValueError(f"block={self.block} is not possible. A length from 0 on was expected.")
         if self.waves < 0 or not 0 < self.wavelengths[0] <= self.wavelengths[1]:
             raise ValueError(
                 f"waves={self.waves} with wavelengths={self.wavelengths} are not possible. A number from 0 on, and two "
@@ -109,7 +114,9 @@ class DeepSets(PointModel):
         super().__init__(task)
         c = config
         self.config = c
-        widths = (3 + 6 * c.waves + inputs.n_features, *c.layers)
+        self.in_blocks = task.level == "point" and c.block > 0
+        n_places = 6 if self.in_blocks else 3  # in the set, and of the point in the event
+        widths = (n_places + 6 * c.waves + inputs.n_features, *c.layers)
         pools = [("max", "mean")[i % 2] if c.pool == "both" else c.pool for i in range(len(c.layers))]
         self.layers = nn.ModuleList(
             Equivariant(*pair, pool, c) for pair, pool in zip(pairwise(widths), pools, strict=True)
@@ -121,29 +128,15 @@ class DeepSets(PointModel):
 
     def features(self, batch: PointBatch) -> Tensor:
         """(N, width) what the last equivariant layer gives."""
-        event, lengths = batch.event_index, batch.lengths
-        x = torch.cat([self._places(batch, event), batch.feats], dim=1)
+        c = self.config
+        sets = cubes(batch, c.block) if self.in_blocks else whole_events(batch)
+        places = waves(sets.xyz * sets.radius, c.waves, c.wavelengths)
+        x = torch.cat([sets.xyz, places, sets.feats], dim=1)
         for layer in self.layers:
-            x = layer(x, event, lengths)
-        return x
-
-    def _places(self, batch: PointBatch, event: Tensor) -> Tensor:
-        """(N, 3 + 6 waves) coordinates standardised per event, and waves of those about the event's centroid."""
-        # float64: sums of thousands of coordinates would follow the order of the points
-        coords = batch.coords.double()
-        away = coords - segment_mean(coords, event, batch.n_events)[event]
-        variance = segment_mean(away.square().mean(dim=1, keepdim=True), event, batch.n_events)
-        spread = torch.where(variance > 0, variance, 1.0).sqrt()[event]
-        away, standard = (a.to(batch.coords.dtype) for a in (away, away / spread))
-        return torch.cat([standard, waves(away, self.config.waves, self.config.wavelengths)], dim=1)
-
-
-def waves(xyz: Tensor, n_waves: int, wavelengths: tuple[float, float]) -> Tensor:
-    """(N, 6 n_waves) sines and cosines of coordinates (N, 3) in the unit of the wavelengths, shortest and longest."""
-    shortest, longest = (math.log(w) for w in wavelengths)
-    lengths = torch.linspace(shortest, longest, n_waves, dtype=xyz.dtype, device=xyz.device).exp()
-    phase = (2 * math.pi * xyz[:, :, None] / lengths).flatten(1)
-    return torch.cat([phase.sin(), phase.cos()], dim=1)
+            x = layer(x, sets.index, sets.lengths)
+        back = torch.empty_like(sets.order)
+        back[sets.order] = torch.arange(len(back), device=back.device)
+        return x.index_select(0, back)
 
 
 def build(config: DeepSetsConfig, inputs: Inputs, task: Task) -> DeepSets:
@@ -162,7 +155,7 @@ SPEC = ModelSpec(
         "paper": Preset(
             model={
                 "layers": (256, 256, 256), "pool": "max", "tied": True, "activation": "tanh", "norm": False, "waves": 0,
-                "event_head": "published", "dropout": 0.5,
+                "block": 0.0, "event_head": "published", "dropout": 0.5,
             },
             optim={"lr": 1e-3, "weight_decay": 0.0, "warmup_fraction": 0.0, "clip_norm": 0.0},
             train={"batch_size": 64},

@@ -3,12 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from test_conformance import EVENTS, make_batch, warmed_up
 from torch import nn
 
 from benchmark import registry
-from benchmark.baselines.deep_sets import DeepSetsConfig, Equivariant, PublishedHead, waves
+from benchmark.baselines._sets import cubes, waves, whole_events
+from benchmark.baselines.deep_sets import DeepSetsConfig, Equivariant, PublishedHead
 from benchmark.config import Request, resolve
+from benchmark.contracts import Inputs
+from benchmark.datasets._pilarnet import FRAME
 from benchmark.heads import PooledHead
+from benchmark.tasks import TASKS
+
+TASK = TASKS["lartpc-segmentation"]
 
 EVENT = torch.tensor([0] * 5 + [1] * 3)
 LENGTHS = torch.tensor([5, 3])
@@ -53,9 +60,20 @@ def test_waves_tell_neighbouring_voxels_apart_and_repeat_after_a_wavelength():
     torch.testing.assert_close(single[0], single[1], atol=1e-5, rtol=0)
 
 
-def test_the_paper_preset_is_the_published_network():
-    from test_conformance import EVENTS, FRAME, Inputs
+def test_events_are_standardised_and_cubes_part_their_points():
+    batch = make_batch(TASK).to_torch()
+    for part in whole_events(batch).xyz.split(batch.lengths.tolist()):
+        assert part.mean(0).abs().max() < 1e-5
+        assert part.square().mean().item() == pytest.approx(1.0, rel=1e-5)
+    sets = cubes(batch, 20.0)
+    assert sorted(sets.order.tolist()) == list(range(batch.n_points))
+    assert len(sets.lengths) > batch.n_events
+    for rows in sets.order.split(sets.lengths.tolist()):
+        assert len(batch.event_index[rows].unique()) == 1
+        assert (batch.coords[rows].amax(0) - batch.coords[rows].amin(0)).max() <= 20.0
 
+
+def test_the_paper_preset_is_the_published_network():
     config = resolve(Request("deep_sets", preset="paper", dataset="pilarnet-m")).model_config
     spec = registry.model_spec("deep_sets")
     model = spec.build(config, Inputs(("log_energy",), FRAME), EVENTS)
@@ -69,17 +87,14 @@ def test_the_paper_preset_is_the_published_network():
 
 
 def test_moving_an_event_changes_no_score():
-    from test_conformance import make_batch, warmed_up
-
-    from benchmark.tasks import TASKS
-
-    task = TASKS["lartpc-segmentation"]
-    model, batch = warmed_up("deep_sets", task), make_batch(task)
+    model, batch = warmed_up("deep_sets", TASK), make_batch(TASK)
     moved = batch.with_coords(batch.coords + np.float32(40))
     np.testing.assert_allclose(model.predict(moved), model.predict(batch), atol=2e-4, rtol=2e-4)
 
 
-@pytest.mark.parametrize("setting", [{"pool": "sum"}, {"activation": "gelu"}, {"layers": ()}, {"waves": -1}])
+@pytest.mark.parametrize(
+    "setting", [{"pool": "sum"}, {"activation": "gelu"}, {"layers": ()}, {"waves": -1}, {"block": -1.0}]
+)
 def test_settings_that_are_not_possible_are_refused(setting):
     with pytest.raises(ValueError, match="expected"):
         DeepSetsConfig(**setting)

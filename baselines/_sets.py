@@ -1,0 +1,66 @@
+"""What a set is: a whole event, or the points of an event in one cube. Ragged; each event on its own."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark.contracts import PointBatch
+from benchmark.ops.segments import segment_max, segment_mean
+
+
+class Sets(NamedTuple):
+    """The N points of S sets, set after set."""
+
+    order: Tensor  # (N,) int64 the row of each point in the batch
+    lengths: Tensor  # (S,) int64 points of each set
+    index: Tensor  # (N,) int64 the set of each point
+    xyz: Tensor  # (N, 3) float32 coordinates about the set's centroid, over `radius`
+    radius: Tensor  # (N, 1) float32 in coordinate units
+    feats: Tensor  # (N, C) float32
+
+
+def whole_events(batch: PointBatch) -> Sets:
+    """Each event is a set, with zero mean and a variance of 1 over all coordinates."""
+    event = batch.event_index
+    away = about_centroid(batch.coords, event, batch.n_events)
+    variance = segment_mean(away.double().square().mean(dim=1, keepdim=True), event, batch.n_events)
+    radius = torch.where(variance > 0, variance, 1.0).sqrt().to(away.dtype)[event]
+    rows = torch.arange(batch.n_points, device=event.device)
+    return Sets(rows, batch.lengths, event, away / radius, radius, batch.feats)
+
+
+def cubes(batch: PointBatch, side: float) -> Sets:
+    """The points of an event in one cube are a set. Cubes begin at the event's lowest coordinates.
+
+    Three more features say where in the event a point is, 0 to 1 along each axis of the event's bounding box.
+    """
+    event = batch.event_index
+    low, high = (sign * segment_max(sign * batch.coords, batch.lengths) for sign in (-1.0, 1.0))
+    inside = batch.coords - low[event]
+    cell = (inside / side).long()  # (N, 3), far below 2^16
+    key = (((event << 16 | cell[:, 0]) << 16 | cell[:, 1]) << 16) | cell[:, 2]
+    _, index, lengths = torch.unique(key, return_inverse=True, return_counts=True)
+    order = torch.argsort(index, stable=True)
+    extent = torch.where(high > low, high - low, 1.0)
+    feats = torch.cat([batch.feats, inside / extent[event]], dim=1)
+    xyz = about_centroid(batch.coords, index, len(lengths)) / (side / 2)
+    radius = torch.full_like(xyz[:, :1], side / 2)
+    return Sets(order, lengths, index[order], xyz[order], radius, feats[order])
+
+
+def about_centroid(coords: Tensor, index: Tensor, n_sets: int) -> Tensor:
+    """(N, 3) coordinates less the mean over each set. In float64: sums would follow the order of the points."""
+    centre = segment_mean(coords.double(), index, n_sets)
+    return (coords - centre[index]).to(coords.dtype)
+
+
+def waves(xyz: Tensor, n_waves: int, wavelengths: tuple[float, float]) -> Tensor:
+    """(N, 6 n_waves) sines and cosines of coordinates (N, 3) in the unit of the wavelengths, shortest and longest."""
+    shortest, longest = (math.log(w) for w in wavelengths)
+    lengths = torch.linspace(shortest, longest, n_waves, dtype=xyz.dtype, device=xyz.device).exp()
+    phase = (2 * math.pi * xyz[:, :, None] / lengths).flatten(1)
+    return torch.cat([phase.sin(), phase.cos()], dim=1)
