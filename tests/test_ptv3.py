@@ -257,7 +257,7 @@ def test_the_paper_preset_has_the_published_size_and_recipe():
     found = size_of("paper", columns=6)  # ScanNet's colours and normals
     wanted = expected_sizes((2, 2, 2, 6, 2), (32, 64, 128, 256, 512), (2,) * 4, (64, 64, 128, 256), 125 * 6 * 32)
     assert found == wanted
-    assert round(sum(found.values()) / 1e6, 1) == 46.2  # the paper, table 10
+    assert round(sum(found.values()) / 1e6, 1) == 46.2  # as published
     config = resolve(Request("ptv3", preset="paper"))
     assert (config.optim.weight_decay, config.optim.warmup_fraction, config.train.batch_size) == (0.05, 0.05, 12)
     assert (config.model_config.patch, config.model_config.drop_path) == (1024, 0.3)
