@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -99,23 +100,26 @@ def best_rule(energy: np.ndarray, target: np.ndarray, n_classes: int) -> Rule:
     sorted energies; likewise above. A rule of two classes scores the sum of the two, over the classes that occur.
     """
     order = np.argsort(energy, kind="stable")
-    values, one_hot = energy[order], np.eye(n_classes, dtype=np.int64)[target[order]]  # (n,), (n, C)
-    cuts = np.concatenate([[0], np.flatnonzero(np.diff(values) > 0) + 1])  # this many points lie below each cut
-    below = np.concatenate([np.zeros((1, n_classes), np.int64), np.cumsum(one_hot, axis=0)])[cuts]  # (K, C)
-    total = one_hot.sum(axis=0)
-    f1_low = _f1(below, cuts[:, None], total)
-    f1_high = _f1(total - below, (len(values) - cuts)[:, None], total)
-    sums = f1_low[:, :, None] + f1_high[:, None, :]  # (K, low, high)
-    sums[:, np.arange(n_classes), np.arange(n_classes)] = -1.0  # one class on both sides is no cut
-    cut, low, high = np.unravel_index(np.argmax(sums), sums.shape)
-    place = cuts[cut]
+    values, classes = energy[order], target[order]
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(values) > 0) + 1])  # (K,), this many points lie below each
+    total = np.bincount(classes, minlength=n_classes)
+    below = [np.concatenate([[0], np.cumsum(classes == c)])[cuts] for c in range(n_classes)]  # of each class, (K,)
+    best, found = (-1.0, 0), (0, 0)
+    for low, high in permutations(range(n_classes), 2):
+        above = total[high] - below[high]
+        score = _f1(below[low], cuts, total[low]) + _f1(above, len(values) - cuts, total[high])
+        cut = int(np.argmax(score))
+        if (score[cut], -cut) > best:
+            best, found = (float(score[cut]), -cut), (low, high)
+    place = cuts[-best[1]]
     # halfway, so that another order of summation moves no event across
     threshold = -np.inf if place == 0 else (values[place - 1] + values[place]) / 2
-    return Rule(float(threshold), int(low), int(high))
+    return Rule(float(threshold), *found)
 
 
-def _f1(true_positives: np.ndarray, called: np.ndarray, true: np.ndarray) -> np.ndarray:
-    return 2 * true_positives / np.maximum(called + true, 1)
+def _f1(true_positives: np.ndarray, called: np.ndarray, true: int) -> np.ndarray:
+    score: np.ndarray = 2 * true_positives / np.maximum(called + true, 1)
+    return score
 
 
 def build(config: EnergyThresholdConfig, inputs: Inputs, task: Task) -> EnergyThreshold:
