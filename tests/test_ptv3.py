@@ -303,6 +303,15 @@ def test_points_of_one_voxel_share_their_mean_feature_and_their_scores():
     torch.testing.assert_close(scores[1:], net(merged))
 
 
+def test_the_constant_input_keeps_the_size_of_an_energy_that_a_layer_norm_would_hide():
+    low = batch_of([[5, 5, 5]], [0, 1])
+    low = dataclasses.replace(low, feats=torch.full((1, 1), 0.2))
+    high = dataclasses.replace(low, feats=torch.full((1, 1), 0.9))
+    given, hidden = (model(occupancy=occupancy).eval() for occupancy in (True, False))
+    assert not torch.allclose(given(low), given(high), atol=1e-2)
+    torch.testing.assert_close(hidden(low), hidden(high), atol=1e-2, rtol=1e-2)
+
+
 def test_larger_voxels_merge_points():
     batch = batch_of([[4, 5, 5], [5, 4, 3], [9, 9, 9]], [0, 3])
     scores = model(grid=4.0).eval()(batch)
