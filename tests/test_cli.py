@@ -16,7 +16,7 @@ from benchmark.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = [[], ["run"], ["list"], ["leaderboard"], ["doctor"], ["data"], ["data", "prepare"], ["data", "info"]]
-COMMANDS += [["data", "simulate"], ["transfer"], ["pretrain"], ["training-curves"]]
+COMMANDS += [["data", "simulate"], ["transfer"], ["pretrain"], ["training-curves"], ["tune"], ["fairness"]]
 COMMANDS += [["evaluate"], ["verify"], ["verify", "predictions"], ["checkpoint"]]
 COMMANDS += [["checkpoint", name] for name in ("import", "info", "upload", "download")]
 HEAVY = {"torch", "lightning", "numba", "numpy", "scipy", "h5py", "huggingface_hub", "submitit"}
