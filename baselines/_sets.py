@@ -23,12 +23,16 @@ class Sets(NamedTuple):
     feats: Tensor  # (N, C) float32
 
 
-def whole_events(batch: PointBatch) -> Sets:
-    """Each event is a set, with zero mean and a variance of 1 over all coordinates."""
+def whole_events(batch: PointBatch, unit: str) -> Sets:
+    """Each event is a set about its centroid. `unit`: the farthest point, or the root of the coordinates' variance."""
     event = batch.event_index
     away = about_centroid(batch.coords, event, batch.n_events)
-    variance = segment_mean(away.double().square().mean(dim=1, keepdim=True), event, batch.n_events)
-    radius = torch.where(variance > 0, variance, 1.0).sqrt().to(away.dtype)[event]
+    if unit == "farthest":
+        radius = segment_max(away.norm(dim=1, keepdim=True), batch.lengths)
+    else:
+        variance = segment_mean(away.double().square().mean(dim=1, keepdim=True), event, batch.n_events)
+        radius = variance.sqrt().to(away.dtype)
+    radius = torch.where(radius > 0, radius, 1.0)[event]
     rows = torch.arange(batch.n_points, device=event.device)
     return Sets(rows, batch.lengths, event, away / radius, radius, batch.feats)
 

@@ -129,7 +129,7 @@ class DeepSets(PointModel):
     def features(self, batch: PointBatch) -> Tensor:
         """(N, width) what the last equivariant layer gives."""
         c = self.config
-        sets = cubes(batch, c.block) if self.in_blocks else whole_events(batch)
+        sets = cubes(batch, c.block) if self.in_blocks else whole_events(batch, "deviation")
         places = waves(sets.xyz * sets.radius, c.waves, c.wavelengths)
         x = torch.cat([sets.xyz, places, sets.feats], dim=1)
         for layer in self.layers:

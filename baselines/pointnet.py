@@ -19,17 +19,19 @@ a point: all that a point knows of others has gone through one maximum over its 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.contracts.torch_model import TorchModel
-from benchmark.ops.segments import segment_max, segment_mean
+from benchmark.ops.segments import segment_max
+
+from ._perceptron import shared
+from ._sets import Sets, cubes, waves, whole_events
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,6 @@ class PointNetConfig:
             raise ValueError(f"block={self.block} is not possible. A length from 0 on was expected.")
         if self.event_norm not in ("layer", "batch"):
             raise ValueError(f"event_norm={self.event_norm!r} is not known. One of layer, batch was expected.")
-
-
-def shared(widths: tuple[int, ...]) -> nn.Sequential:
-    """Linear, batch norm and ReLU per row; at evaluation every row stands alone."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(widths):
-        layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 def per_event(widths: tuple[int, ...], norm: str) -> nn.Sequential:
@@ -139,7 +133,7 @@ class PointNet(TorchModel):
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, C) scores of a point task, (B, C) of an event task."""
         if self.task.level == "event" or not self.config.block:
-            return self._scores(whole_events(batch))
+            return self._scores(whole_events(batch, "farthest"))
         sets = cubes(batch, self.config.block)
         back = torch.empty_like(sets.order)
         back[sets.order] = torch.arange(len(back), device=back.device)
@@ -174,60 +168,6 @@ class PointNet(TorchModel):
         if self._penalty is not None:
             loss = loss + self.config.transform_penalty * self._penalty
         return loss
-
-
-class Sets(NamedTuple):
-    """The N points of S sets, set after set."""
-
-    order: Tensor  # (N,) int64 the row of each point in the batch
-    lengths: Tensor  # (S,) int64 points of each set
-    index: Tensor  # (N,) int64 the set of each point
-    xyz: Tensor  # (N, 3) float32 coordinates about the set's centroid, over `radius`
-    radius: Tensor  # (N, 1) float32 in coordinate units
-    feats: Tensor  # (N, C) float32
-
-
-def whole_events(batch: PointBatch) -> Sets:
-    """Each event is a set, normalised to the unit sphere."""
-    event = batch.event_index
-    away = about_centroid(batch.coords, event, batch.n_events)
-    radius = segment_max(away.norm(dim=1, keepdim=True), batch.lengths)
-    radius = torch.where(radius > 0, radius, 1.0)[event]
-    rows = torch.arange(batch.n_points, device=event.device)
-    return Sets(rows, batch.lengths, event, away / radius, radius, batch.feats)
-
-
-def cubes(batch: PointBatch, side: float) -> Sets:
-    """The points of an event in one cube are a set. Cubes begin at the event's lowest coordinates.
-
-    Three more features say where in the event a point is, 0 to 1 along each axis of the event's bounding box.
-    """
-    event = batch.event_index
-    low, high = (sign * segment_max(sign * batch.coords, batch.lengths) for sign in (-1.0, 1.0))
-    inside = batch.coords - low[event]
-    cell = (inside / side).long()  # (N, 3), far below 2^16
-    key = (((event << 16 | cell[:, 0]) << 16 | cell[:, 1]) << 16) | cell[:, 2]
-    _, index, lengths = torch.unique(key, return_inverse=True, return_counts=True)
-    order = torch.argsort(index, stable=True)
-    extent = torch.where(high > low, high - low, 1.0)
-    feats = torch.cat([batch.feats, inside / extent[event]], dim=1)
-    xyz = about_centroid(batch.coords, index, len(lengths)) / (side / 2)
-    radius = torch.full_like(xyz[:, :1], side / 2)
-    return Sets(order, lengths, index[order], xyz[order], radius, feats[order])
-
-
-def about_centroid(coords: Tensor, index: Tensor, n_sets: int) -> Tensor:
-    """(N, 3) coordinates less the mean over each set. In float64: sums would follow the order of the points."""
-    centre = segment_mean(coords.double(), index, n_sets)
-    return (coords - centre[index]).to(coords.dtype)
-
-
-def waves(xyz: Tensor, n_waves: int, wavelengths: tuple[float, float]) -> Tensor:
-    """(N, 6 n_waves) sines and cosines of coordinates (N, 3) in the unit of the wavelengths, shortest and longest."""
-    shortest, longest = (math.log(w) for w in wavelengths)
-    lengths = torch.linspace(shortest, longest, n_waves, dtype=xyz.dtype, device=xyz.device).exp()
-    phase = (2 * math.pi * xyz[:, :, None] / lengths).flatten(1)
-    return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
 def turn(x: Tensor, matrix: Tensor, lengths: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ order, where theirs keeps the first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.heads import PointModel
 
+from ._perceptron import shared
 from ._pointnet2 import Level, canonical_order, hierarchy
 
 
@@ -58,14 +58,6 @@ class PointNet2Config:
             raise ValueError(f"radius_unit={self.radius_unit!r} is not known. One of coordinate, ball was expected.")
         if self.n_neighbours < 1:
             raise ValueError(f"n_neighbours={self.n_neighbours} is not possible. A number from 1 on was expected.")
-
-
-def shared(widths: tuple[int, ...]) -> nn.Sequential:
-    """Linear, batch norm and ReLU per row; at evaluation every row stands alone."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(widths):
-        layers += [nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 class SetAbstraction(nn.Module):

@@ -62,7 +62,7 @@ def test_waves_tell_neighbouring_voxels_apart_and_repeat_after_a_wavelength():
 
 def test_events_are_standardised_and_cubes_part_their_points():
     batch = make_batch(TASK).to_torch()
-    for part in whole_events(batch).xyz.split(batch.lengths.tolist()):
+    for part in whole_events(batch, "deviation").xyz.split(batch.lengths.tolist()):
         assert part.mean(0).abs().max() < 1e-5
         assert part.square().mean().item() == pytest.approx(1.0, rel=1e-5)
     sets = cubes(batch, 20.0)

@@ -8,17 +8,8 @@ import torch
 from test_conformance import make_batch
 
 from benchmark import registry
-from benchmark.baselines.pointnet import (
-    Join,
-    PointNetConfig,
-    TNet,
-    build,
-    cubes,
-    orthogonality,
-    turn,
-    waves,
-    whole_events,
-)
+from benchmark.baselines._sets import cubes, waves, whole_events
+from benchmark.baselines.pointnet import Join, PointNetConfig, TNet, build, orthogonality, turn
 from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs
 from benchmark.datasets._pilarnet import FRAME
@@ -57,11 +48,11 @@ def test_joining_maps_the_concatenation_of_local_and_global_features():
 
 def test_events_are_normalised_to_the_unit_sphere_wherever_they_stand():
     batch = make_batch(TASK).to_torch()
-    sets = whole_events(batch)
+    sets = whole_events(batch, "farthest")
     for part in sets.xyz.split(batch.lengths.tolist()):
         assert part.mean(0).abs().max() < 1e-5
         assert part.norm(dim=1).max().item() == pytest.approx(1.0, abs=1e-5)
-    moved = whole_events(batch.with_coords(batch.coords + 40))
+    moved = whole_events(batch.with_coords(batch.coords + 40), "farthest")
     torch.testing.assert_close(moved.xyz, sets.xyz, atol=1e-5, rtol=0)
 
 
