@@ -154,7 +154,7 @@ SPEC = ModelSpec(
     config=PointNet2Config,
     build=build,
     presets={
-        "default": Preset(optim={"lr": 4e-3, "weight_decay": 1e-4}),
+        "default": Preset(optim={"lr": 3e-3, "weight_decay": 1e-4}),
         "tiny": Preset(
             model={
                 "centres": (0.25, 0.25), "radii": (5.0, 20.0), "down": ((8, 16), (16, 16)), "up": ((16,), (16,)),
