@@ -6,7 +6,6 @@ Panda (arXiv:2512.01324) trains on PILArNet-M. The curves and patches are in `_s
 
 The default is made for a CPU: on the finest voxels, of which there are the most, only the first convolution and the
 last copying back, no blocks; one narrow block per stage, with perceptrons of twice its width instead of four times.
-It is also given a constant input: a layer norm behind a convolution without bias would hide the size of the energies.
 
 Points become voxels as in `sparse_uresnet`: points of one voxel share their mean features and its scores.
 
@@ -58,7 +57,7 @@ class PTv3Config:
     norm: str = "layer"  # of stem, pooling and copying back: layer (PT-v3m2) | batch (PT-v3m1)
     init_std: float = 0.0  # of the weights at the start, as in PT-v3m2 (0.02); 0: PyTorch's own, as in PT-v3m1
     grid: float = 1.0  # edge of the finest voxels in units of the coordinates
-    occupancy: bool = True  # a constant 1 as input besides the features: the first convolution sees where voxels are
+    occupancy: bool = False  # a constant 1 as input too: norm=layer hides the common size of all inputs around a voxel
     coordinates: bool = False  # normalised coordinates as input besides the features
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy
     lovasz: float = 0.0  # weight of the Lovász-Softmax loss of classifying points, added
@@ -158,7 +157,7 @@ def build(config: PTv3Config, inputs: Inputs, task: Task) -> PTv3:
     return PTv3(config, inputs, task)
 
 
-_OPTIM: dict[str, Any] = {"lr": 3e-3, "weight_decay": 0.05}
+_OPTIM: dict[str, Any] = {"lr": 5e-3, "weight_decay": 0.05}
 
 SPEC = ModelSpec(
     name="ptv3",
@@ -179,7 +178,7 @@ SPEC = ModelSpec(
                 "enc_depths": (2, 2, 2, 6, 2), "enc_channels": (32, 64, 128, 256, 512),
                 "enc_heads": (2, 4, 8, 16, 32), "dec_depths": (2, 2, 2, 2), "dec_channels": (64, 64, 128, 256),
                 "dec_heads": (4, 4, 8, 16), "patch": 1024, "mlp_ratio": 4.0, "drop_path": 0.3, "norm": "batch",
-                "occupancy": False, "loss": "unweighted", "lovasz": 1.0,
+                "loss": "unweighted", "lovasz": 1.0,
             },
             optim={
                 "lr": 6e-4, "weight_decay": 0.05, "warmup_fraction": 0.05, "final_lr_fraction": 1e-4, "clip_norm": 0.0,
@@ -193,8 +192,7 @@ SPEC = ModelSpec(
                 "enc_depths": (3, 3, 3, 9, 3), "enc_channels": (48, 96, 192, 384, 512),
                 "enc_heads": (3, 6, 12, 24, 32), "dec_depths": (2, 2, 2, 2), "dec_channels": (64, 96, 192, 384),
                 "dec_heads": (4, 6, 12, 24), "patch": 256, "mlp_ratio": 4.0, "drop_path": 0.3, "stem_kernel": 1,
-                "init_std": 0.02, "grid": 0.6651, "occupancy": False, "coordinates": True, "loss": "unweighted",
-                "lovasz": 0.05,
+                "init_std": 0.02, "grid": 0.6651, "coordinates": True, "loss": "unweighted", "lovasz": 0.05,
             },
             optim={
                 "lr": 2.6e-3, "weight_decay": 0.04, "warmup_fraction": 0.05, "final_lr_fraction": 1e-4,
