@@ -150,7 +150,7 @@ SPEC = ModelSpec(
     config=DeepSetsConfig,
     build=build,
     presets={
-        "default": Preset(optim={"lr": 4e-3, "weight_decay": 1e-4}),
+        "default": Preset(optim={"lr": 3e-3, "weight_decay": 1e-4}),
         "tiny": Preset(model={"layers": (16, 16, 16)}, optim={"lr": 4e-3, "weight_decay": 1e-4}),
         "paper": Preset(
             model={

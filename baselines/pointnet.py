@@ -196,7 +196,7 @@ SPEC = ModelSpec(
     config=PointNetConfig,
     build=build,
     presets={
-        "default": Preset(optim={"lr": 4e-3, "weight_decay": 1e-4}),
+        "default": Preset(optim={"lr": 3e-3, "weight_decay": 1e-4}),
         "tiny": Preset(model=_TINY, optim={"lr": 2e-3, "weight_decay": 1e-4}),
         "paper": Preset(
             model={
