@@ -62,7 +62,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(features, weight)
         ctx.pairs, ctx.centre = pairs, centre
         products = _workspace(features, len(pairs.source), weight.shape[2])
-        blocks = (_blocks(pairs.source, pairs), _blocks(products, pairs), _kernels(weight, pairs))
+        blocks = (pairs.source_blocks, torch.split(products, pairs.sizes), _kernels(weight, pairs))
         for source, product, kernel in zip(*blocks, strict=True):
             torch.mm(features.index_select(0, source), kernel, out=product)
         return _total(products, pairs.into_target, features, None if centre is None else weight[centre])
@@ -76,8 +76,8 @@ class _Convolution(torch.autograd.Function):
         weight_gradient = _like_weight(weight, pairs, centre) if for_weight else weight
         products = _workspace(gradient, len(pairs.source) if for_features else 0, weight.shape[1])
         blocks = (
-            _blocks(pairs.source, pairs), _blocks(pairs.target, pairs), _kernels(weight, pairs),
-            _kernels(weight_gradient, pairs), _blocks(products, pairs) if for_features else pairs.sizes,
+            pairs.source_blocks, pairs.target_blocks, _kernels(weight, pairs), _kernels(weight_gradient, pairs),
+            torch.split(products, pairs.sizes) if for_features else pairs.sizes,
         )  # fmt: skip
         for source, target, kernel, for_kernel, product in zip(*blocks, strict=True):
             arrived = gradient.index_select(0, target)
@@ -94,11 +94,6 @@ class _Convolution(torch.autograd.Function):
             None,
             None,
         )
-
-
-def _blocks(rows: Tensor, pairs: Pairs) -> tuple[Tensor, ...]:
-    """The part of each block."""
-    return torch.split(rows, pairs.sizes)
 
 
 def _kernels(weight: Tensor, pairs: Pairs) -> list[Tensor]:

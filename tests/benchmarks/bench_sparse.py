@@ -1,9 +1,18 @@
-"""Sparse convolution: backends, and two plain prototypes of the same algorithm, side by side in one run.
+r"""Sparse convolution: backends side by side, in one run: forward, forward and backward, peak memory.
+
+The network and workloads of the public benchmark (small, medium, large; 4,690 to 56,700 voxels), every backend present:
+
+    python -m pytest tests/benchmarks/bench_sparse.py --benchmark-only -k small \
+        --benchmark-group-by=param:size,param:n_events,param:passes --benchmark-columns=min,median,rounds \
+        --benchmark-timer=time.process_time       # processor time: other programs on the machine do not count
+    python tests/benchmarks/bench_sparse.py --public PATH     # the table of what --benchmark-json=PATH has written
+
+SPINE's UResNet (10.96 M parameters) on 5 events of 4,000 voxels with 6.2 active neighbours of 27, beside two plain
+prototypes of the same algorithm:
 
     python tests/benchmarks/bench_sparse.py --threads 1 --rounds 5
 
-The network is SPINE's UResNet (10.96 M parameters), the workload 5 events of 4,000 voxels with 6.2 active neighbours
-of 27. Every implementation computes the same numbers (checked first) from the same pairs of voxels:
+There every implementation computes the same numbers (checked first) from the same pairs of voxels:
 
 - `native`: ours;
 - `prototype`: gather, product and scatter_add_ per offset, in a function with its own gradient;
@@ -16,11 +25,13 @@ disturb less; with more, wall time. Memory is the peak resident size of a fresh 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -28,6 +39,7 @@ from benchmark.baselines._uresnet import Norms, UResNet
 from benchmark.environment import processor
 from benchmark.sparse import BACKENDS, Sites, SparseBackend, SparseTensor, backend
 from benchmark.sparse.backends import unusable
+from benchmark.sparse.public_benchmark import SIZES, VOXELS, PublicNetwork, one_pass, workload
 
 PASSES = ("forward", "forward+backward")
 
@@ -138,9 +150,68 @@ def engines():
     return {e.name: e for e in (*present, Prototype(), Autograd())}
 
 
-def peak_mb(name, passes, threads):
-    command = [sys.executable, __file__, "--threads", str(threads), "--memory", name, passes]
+def peak_mb(threads, *what):
+    """Of a fresh process that does one pass: engine and passes; then, for the public network, size and workload."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--memory", *what]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def print_peak():
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would count the parent's memory
+    print(next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+# the public benchmark -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory):
+    """Number of events -> file with the coordinates and energies of a batch, from events simulated here."""
+    from benchmark import registry
+    from benchmark.datasets.larsim.production import simulate_dataset
+
+    folder = tmp_path_factory.mktemp("public")
+    simulate_dataset(folder / "sim", events=42, val=1, test=40, workers=1)
+    spec = registry.dataset_spec("lartpc-sim")
+    source = spec.open(spec.config(), folder / "sim").events("test")
+    events = [source[i] for i in range(len(source))]
+    tensors = [(torch.as_tensor(e.coords), torch.as_tensor(e.energy)) for e in events]
+    for n_events in VOXELS:
+        torch.save(workload(tensors, n_events), folder / f"{n_events}.pt")
+    return {n_events: folder / f"{n_events}.pt" for n_events in VOXELS}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("passes", PASSES)
+@pytest.mark.parametrize("n_events", VOXELS)
+@pytest.mark.parametrize("size", SIZES)
+def test_public_benchmark(benchmark, batches, size, n_events, passes, name):
+    if unusable(name, "cpu") is not None:
+        pytest.skip(f"{name}: {unusable(name, 'cpu')}")
+    torch.set_num_threads(1)
+    coords, energies = torch.load(batches[n_events])
+    torch.manual_seed(0)
+    net = PublicNetwork(size)
+    arguments = (net, backend(name), coords, energies, passes != "forward")
+    benchmark.pedantic(one_pass, arguments, rounds=3, warmup_rounds=1)
+    benchmark.extra_info["voxels"] = len(coords)
+    benchmark.extra_info["peak_mb"] = peak_mb(1, name, passes, size, str(batches[n_events]))
+
+
+def print_public(path):
+    print(f"{'network':9}{'events':>7}{'voxels':>8}  {'backend':10}{'pass':18}{'s':>8}{'peak MB':>9}")
+    for run in json.loads(Path(path).read_text(encoding="utf-8"))["benchmarks"]:
+        own, extra = run["params"], run["extra_info"]
+        print(
+            f"{own['size']:9}{own['n_events']:7}{extra['voxels']:8}  {own['name']:10}{own['passes']:18}"
+            f"{run['stats']['min']:8.3f}{extra['peak_mb']:9}"
+        )
+
+
+def public_memory(name, passes, size, path):
+    coords, energies = torch.load(path)
+    one_pass(PublicNetwork(size), backend(name), coords, energies, passes != "forward")
+    print_peak()
 
 
 def main():
@@ -148,14 +219,20 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true", help="times alone")
-    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--public", type=Path, metavar="PATH", help="print the public benchmark's table, run no other")
     asked = parser.parse_args()
+    if asked.public:
+        print_public(asked.public)
+        return
     torch.set_num_threads(asked.threads)
+    if asked.memory and len(asked.memory) == 4:
+        public_memory(*asked.memory)
+        return
     coords, (net, head) = events(), network()
     if asked.memory:
         once(engines()[asked.memory[0]], coords, net, head, asked.memory[1])
-        status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would count the parent's memory
-        print(next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")))
+        print_peak()
         return
     every = engines()
     reference = once(every["native"], coords, net, head, "forward")
@@ -176,7 +253,7 @@ def main():
     for passes in PASSES:
         for name in every:
             ratio = best["native", passes] / best[name, passes]
-            memory = "-" if asked.no_memory else peak_mb(name, passes, asked.threads)
+            memory = "-" if asked.no_memory else peak_mb(asked.threads, name, passes)
             print(f"{name:12}{passes:18}{best[name, passes]:8.3f}{ratio:13.2f}{memory:>9}")
 
 
