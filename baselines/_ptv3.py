@@ -25,7 +25,7 @@ class BatchNorm(nn.BatchNorm1d):
     """Over all voxels of the batch. A single voxel has no variance: it is scaled by the running statistics."""
 
     def __init__(self, n: int) -> None:
-        super().__init__(n, eps=1e-3, momentum=0.01)
+        super().__init__(n, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C) in and out."""
@@ -190,6 +190,9 @@ class Backbone(nn.Module):
         self.up = nn.ModuleList(Up(dec[s + 1], enc[s], dec[s], c.norm) for s in range(len(c.dec_channels)))
         self.decoder = Stages(c.dec_depths, c.dec_channels, c.dec_heads, c, reverse=True)
         self.width = dec[0]
+        for module in self.modules():
+            if isinstance(module, BatchNorm):
+                module.momentum = c.norm_momentum
         if c.init_std:
             self.apply(self._initialise)
 

@@ -55,6 +55,7 @@ class PTv3Config:
     mlp_ratio: float = 2.0  # hidden channels of a block's perceptron over its channels
     drop_path: float = 0.0  # rate of stochastic depth in the last block
     norm: str = "batch"  # of stem, pooling and copying back: batch (PT-v3m1; learns faster) | layer (PT-v3m2)
+    norm_momentum: float = 0.1  # of batch norms: weight of a new batch in the running statistics; published: 0.01
     init_std: float = 0.0  # of the weights at the start, as in PT-v3m2 (0.02); 0: PyTorch's own, as in PT-v3m1
     grid: float = 1.0  # edge of the finest voxels in units of the coordinates
     occupancy: bool = False  # a constant 1 as input too: norm=layer hides the common size of all inputs around a voxel
@@ -177,8 +178,8 @@ SPEC = ModelSpec(
             model={
                 "enc_depths": (2, 2, 2, 6, 2), "enc_channels": (32, 64, 128, 256, 512),
                 "enc_heads": (2, 4, 8, 16, 32), "dec_depths": (2, 2, 2, 2), "dec_channels": (64, 64, 128, 256),
-                "dec_heads": (4, 4, 8, 16), "patch": 1024, "mlp_ratio": 4.0, "drop_path": 0.3, "loss": "unweighted",
-                "lovasz": 1.0,
+                "dec_heads": (4, 4, 8, 16), "patch": 1024, "mlp_ratio": 4.0, "drop_path": 0.3, "norm_momentum": 0.01,
+                "loss": "unweighted", "lovasz": 1.0,
             },
             optim={
                 "lr": 6e-4, "weight_decay": 0.05, "warmup_fraction": 0.05, "final_lr_fraction": 1e-4, "clip_norm": 0.0,

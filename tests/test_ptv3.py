@@ -450,3 +450,11 @@ def test_an_event_too_large_for_the_codes_is_refused():
 def test_coordinates_that_no_voxel_has_are_refused_in_one_sentence():
     with pytest.raises(BenchmarkError, match=r"voxel coordinate is .* 32 bits"):
         model().eval()(batch_of([[5, 5, float("nan")]], [0, 1]))
+
+
+def test_running_statistics_follow_within_some_hundred_steps_by_default_and_slowly_as_published():
+    config = resolve(Request("ptv3", preset="paper", dataset="pilarnet-m")).model_config
+    assert config.norm_momentum == 0.01
+    norms = [m for m in model(norm_momentum=0.25).modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert norms
+    assert all(m.momentum == 0.25 for m in norms)
