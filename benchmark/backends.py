@@ -26,6 +26,8 @@ def backends() -> list[Backend]:
         Backend("pytorch3d", "tokenisation, beside the native code", lambda: _package("pytorch3d", _PYTORCH3D)),
         Backend("spconv", "sparse convolution on GPUs", lambda: _package("spconv", "spconv-cu126")),
         Backend("minkowski", "sparse convolution, where you have built it", _minkowski),
+        Backend("torch_geometric", "the model gnn", lambda: _package("torch_geometric", "particlebench[graphs]")),
+        Backend("optuna", "searches for learning rates", lambda: _package("optuna", "particlebench[tune]")),
         Backend("cuda", "training and inference on NVIDIA GPUs", _cuda),
         Backend("submitit", "simulation over SLURM", lambda: _package("submitit", "particlebench[cluster]")),
         Backend("huggingface_hub", "download of PILArNet-M", lambda: _package("huggingface_hub", "particlebench[hub]")),
