@@ -158,7 +158,7 @@ def build(config: PTv3Config, inputs: Inputs, task: Task) -> PTv3:
     return PTv3(config, inputs, task)
 
 
-_OPTIM: dict[str, Any] = {"lr": 5e-3, "weight_decay": 0.05}
+_OPTIM: dict[str, Any] = {"lr": 3e-3, "weight_decay": 0.05}
 
 SPEC = ModelSpec(
     name="ptv3",
