@@ -98,7 +98,7 @@ def build(config: SparseUResNetConfig, inputs: Inputs, task: Task) -> SparseURes
 
 # Settings tried on validation events at 100 labels. With 300 steps the network has not yet learnt the rare classes, of
 # its own training events either; rates from 2e-3 to 1e-2 and rotations of the lattice alone change that little.
-_OPTIM: dict[str, Any] = {"lr": 5e-3, "weight_decay": 1e-4}
+_OPTIM: dict[str, Any] = {"lr": 3e-3, "weight_decay": 1e-4}
 
 SPEC = ModelSpec(
     name="sparse_uresnet",
