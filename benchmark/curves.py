@@ -78,7 +78,7 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
         scores = scores_from_counts(np.asarray(history["counts"]))
         c = record.config
         style = {
-            "color": plt.get_cmap("tab10")(number % 10), "linestyle": ("-", "--", ":")[number // 10 % 3],
+            "color": COLOURS[number % len(COLOURS)], "linestyle": ("-", "--", ":")[number // len(COLOURS) % 3],
             "linewidth": 1.3, "label": f"{record.model} {c['mode']}, {record.labels}, draw {c['draw']}",
         }  # fmt: skip
         for axis, values in zip(upper, (history["loss"], history["grad_norm"], scores["macro_f1"]), strict=False):

@@ -40,7 +40,7 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One task and dataset revision: a title, column names, and rows of texts, best primary metric first."""
+    """One task and dataset revision: a title, column names, and rows of texts, by budget and best first in each."""
 
     title: str
     columns: tuple[str, ...]
@@ -78,7 +78,7 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool)
     task, version, dataset, revision, own = key
     metric, classes = records[0].task["primary_metric"], records[0].task["classes"]
     rows = [Average((r,), r, None) for r in records] if each_run else averages(records)
-    ordered = sorted(rows, key=lambda row: (-_value(primary(row.record)), row.record.model, row.record.fingerprint))
+    ordered = sorted(rows, key=lambda row: _place(row.record))
     dirty = any(r.environment.get("dirty") for r in records)
     cost = ("training tokens" if _is_probe(records[0]) else "steps", "parameters", "wall s")
     return Leaderboard(
@@ -91,6 +91,12 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool)
         rows=tuple(_row(row, classes, each_run) for row in ordered),
         note="* made from a working tree with uncommitted changes" if dirty else "",
     )
+
+
+def _place(record: RunRecord) -> tuple[float, float, str, str]:
+    """Order of rows: small budgets first, and in each the best first."""
+    budget = float("inf") if record.labels == "all" else float(record.labels)
+    return (budget, -_value(primary(record)), record.model, record.fingerprint)
 
 
 def _row(row: Average, classes: list[str], each_run: bool) -> tuple[str, ...]:

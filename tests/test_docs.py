@@ -88,9 +88,12 @@ def workplace(tmp_path_factory):
     return root, data
 
 
+NOT_RUN = ("transfer", "checkpoint", "evaluate", "verify", "study", "training-curves")
+
+
 def shortened(typed, root, data):
     """The same command on tiny events and with few steps; None where it needs a network, a record, weights, minutes."""
-    if typed[0] in ("transfer", "checkpoint", "evaluate", "verify", "study") or typed[:2] == ["data", "prepare"]:
+    if typed[0] in NOT_RUN or typed[:2] == ["data", "prepare"]:
         return None
     if "--checkpoint" in typed:
         return None

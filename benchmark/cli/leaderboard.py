@@ -20,7 +20,7 @@ def leaderboard(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
 ) -> None:
-    """Show what has been run: one table per task and dataset revision, best first. Reads records only.
+    """Show what has been run: one table per task and dataset revision, by budget, best first. Reads records only.
 
     A row is the mean over draws and seeds, with their standard deviation and a bootstrap interval over events and runs.
     """

@@ -16,6 +16,8 @@ def training_curves(
     task: Annotated[str, typer.Option(help="The runs of this task.")] = "lartpc-segmentation",
     labels: Annotated[str, typer.Option(help="The runs with this budget: a number of events, or all.")] = "100",
     draw: Annotated[int, typer.Option(help="The runs with this draw of labelled events.")] = 0,
+    models: Annotated[str | None, typer.Option(help="The runs of these models, with commas between them.")] = None,
+    steps: Annotated[int | None, typer.Option(help="The runs with this number of steps.")] = None,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("training-curves.png"),
 ) -> None:
     """Draw loss, gradient norm and F1 on the training events of every recorded run of a budget. Needs matplotlib."""
@@ -26,5 +28,7 @@ def training_curves(
     wanted = tasks.task(task).name
     found, _ = found_records(records or records_dir())
     runs = [r for r in found if r.status == "finished" and r.task["name"] == wanted and r.labels == labels]
-    draw_trainings([r for r in runs if r.config["draw"] == draw], out)
+    runs = [r for r in runs if r.config["draw"] == draw and steps in (None, r.config["train"]["steps"])]
+    named = None if models is None else models.split(",")
+    draw_trainings([r for r in runs if named is None or r.model in named], out)
     print(out)
