@@ -332,5 +332,5 @@ def set_up_torch(asked: int | None) -> int:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # else torch also fills every new tensor with NaN first, a tenth to a quarter of a step on a CPU
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return threads

@@ -398,7 +398,8 @@ main(["leaderboard"])
 def test_the_course_of_training_is_drawn_from_records(cli, data, tmp_path):
     for model in ("pointnet", "majority"):
         assert cli("run", "--model", model, *on(data))[0] == 0
-    code, out, _ = cli("training-curves", "--labels", "6", "--models", "pointnet", "--steps", "3", "--out", "curves.png")
+    chosen = ("--labels", "6", "--models", "pointnet", "--steps", "3")
+    code, out, _ = cli("training-curves", *chosen, "--out", "curves.png")
     assert code == 0
     assert out.strip() == "curves.png"
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
