@@ -79,7 +79,7 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
         c = record.config
         style = {
             "color": COLOURS[number % len(COLOURS)], "linestyle": ("-", "--", ":")[number // len(COLOURS) % 3],
-            "linewidth": 1.3, "label": f"{record.model} {c['mode']}, {record.labels}, draw {c['draw']}",
+            "linewidth": 1.3, "label": f"{record.model} {c['mode']}, {record.labels} labels, {c['train']['steps']} steps",
         }  # fmt: skip
         for axis, values in zip(upper, (history["loss"], history["grad_norm"], scores["macro_f1"]), strict=False):
             axis.plot(history["step"], values, **style)
