@@ -70,33 +70,32 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
         )
     plt = pyplot()
     classes = shown[0].task["classes"]
-    columns = max(3, len(classes))
-    figure, axes = plt.subplots(2, columns, figsize=(3.9 * columns, 7), layout="constrained", squeeze=False)
-    upper, lower = axes
+    columns = max(4, len(classes))  # the upper row holds three panels and the legend
+    figure, axes = plt.subplots(2, columns, figsize=(3.9 * columns, 7), layout="constrained")
     for number, record in enumerate(shown):
         history = record.training["history"]
-        scores = scores_from_counts(np.asarray(history["counts"]))
-        c = record.config
-        style = {
-            "color": COLOURS[number % len(COLOURS)], "linestyle": ("-", "--", ":")[number // len(COLOURS) % 3],
-            "linewidth": 1.3, "label": f"{record.model} {c['mode']}, {record.labels} labels, {c['train']['steps']} steps",
-        }  # fmt: skip
-        for axis, values in zip(upper, (history["loss"], history["grad_norm"], scores["macro_f1"]), strict=False):
-            axis.plot(history["step"], values, **style)
-        for axis, values in zip(lower, scores["f1"].T, strict=False):
-            axis.plot(history["step"], values, **style)
-    for axis, title in zip(upper, ("loss", "norm of the gradient", "macro F1 on training events"), strict=False):
-        axis.set(title=title, xlabel="step")
-    for axis in upper[:2]:
-        axis.set_yscale("log")
-    for axis, name in zip(lower, classes, strict=False):
-        axis.set(title=f"F1 of {name} on training events", xlabel="step")
-    for axis in (upper[2], *lower[: len(classes)]):
-        axis.set_ylim(0, 1)
-    for axis in (*upper[3:], *lower[len(classes) :]):
+        f1 = scores_from_counts(np.asarray(history["counts"]))
+        values = (history["loss"], history["grad_norm"], f1["macro_f1"])
+        for axis, curve in (*zip(axes[0], values, strict=False), *zip(axes[1], f1["f1"].T, strict=False)):
+            axis.plot(history["step"], curve, **_style(record, number))
+    titles = ("loss", "norm of the gradient", "macro F1 on training events")
+    for axis, title in (*zip(axes[0], titles, strict=False), *zip(axes[1], classes, strict=False)):
+        name = title if title in titles else f"F1 of {title} on training events"
+        axis.set(title=name, xlabel="step", **({"ylim": (0, 1)} if "F1" in name else {"yscale": "log"}))
+    for axis in (*axes[0, 3:], *axes[1, len(classes) :]):
         axis.set_axis_off()
-    legend = upper[3] if columns > 3 else figure
-    legend.legend(*upper[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="center left")
+    axes[0, 3].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="center left")
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
     plt.close(figure)
+
+
+def _style(record: RunRecord, number: int) -> dict[str, Any]:
+    """Colour, dashes and name of a run's lines."""
+    c = record.config
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": ("-", "--", ":")[number // len(COLOURS) % 3],
+        "linewidth": 1.3,
+        "label": f"{record.model} {c['mode']}, {record.labels} labels, {c['train']['steps']} steps",
+    }
