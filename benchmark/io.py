@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,3 +85,8 @@ def _write_error(path: Path, error: OSError) -> RecordError:
         f"{path} could not be written: {error.strerror or error}. A writable folder with free space was expected, and "
         f"nothing was left half-written. Free some space or choose another folder, then repeat the command."
     )
+
+
+def safe_name(text: str) -> str:
+    """A text as part of a file's name: it cannot lead out of a folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)

@@ -9,21 +9,21 @@ import base64
 import dataclasses
 import json
 import os
-import re
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from benchmark.contracts import Dataset, Task
 from benchmark.errors import DataError, RecordError
-from benchmark.io import atomic_write_json
+from benchmark.io import atomic_write_json, safe_name
 
+T = TypeVar("T")
 SCHEMA = 1
 STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
 
@@ -93,7 +93,7 @@ def records_dir() -> Path:
 def run_name(record: RunRecord) -> str:
     """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
     c = record.config
-    return f"{_safe(record.model)}-{record.labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
+    return f"{safe_name(record.model)}-{record.labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
 
 
 def record_path(root: Path, record: RunRecord) -> Path:
@@ -102,7 +102,8 @@ def record_path(root: Path, record: RunRecord) -> Path:
     So neither a failure nor a stop ever replaces the record of a finished run.
     """
     status = "" if record.status == "finished" else f".{record.status}"
-    return root / _safe(record.task["name"]) / _safe(record.dataset["name"]) / f"{run_name(record)}{status}.json"
+    folder = root / safe_name(record.task["name"]) / safe_name(record.dataset["name"])
+    return folder / f"{run_name(record)}{status}.json"
 
 
 def write_record(root: Path, record: RunRecord) -> Path:
@@ -180,13 +181,18 @@ _NEEDED = {
 
 def read_records(root: Path) -> tuple[list[RunRecord], list[str]]:
     """All records under `root` in sorted order, and one message for each file that could not be read."""
-    records, problems = [], []
+    return read_each(root, read_record)
+
+
+def read_each(root: Path, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
+    """What `read` makes of every JSON file under `root`, in sorted order, and the message of each RecordError."""
+    found, problems = [], []
     for path in sorted(root.rglob("*.json")):
         try:
-            records.append(read_record(path))
+            found.append(read(path))
         except RecordError as error:
             problems.append(str(error))
-    return records, problems
+    return found, problems
 
 
 def found_records(root: Path) -> tuple[list[RunRecord], list[str]]:
@@ -239,7 +245,3 @@ def _ids_sha256(event_ids: tuple[str, ...]) -> str:
     from benchmark.io import sha256_text
 
     return sha256_text("\n".join(event_ids))
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)

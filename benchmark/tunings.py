@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import RecordError
-from benchmark.io import atomic_write_json
+from benchmark.io import atomic_write_json, safe_name
+from benchmark.records import read_each
 
 SCHEMA = 1
 SPLIT = "val"  # the test split decides nothing
@@ -78,7 +78,7 @@ def tuning_path(root: Path, tuning: Tuning) -> Path:
     """`<root>/<task>/<dataset>/<model>-<preset>-<mode>-<labels>-d<draw>-s<seed>.json`."""
     c = tuning.config
     name = f"{tuning.model}-{c['preset']}-{c['mode']}-{tuning.labels}-d{c['draw']}-s{c['seed']}"
-    return root / _safe(tuning.task["name"]) / _safe(tuning.dataset["name"]) / f"{_safe(name)}.json"
+    return root / safe_name(tuning.task["name"]) / safe_name(tuning.dataset["name"]) / f"{safe_name(name)}.json"
 
 
 def write_tuning(root: Path, tuning: Tuning) -> Path:
@@ -112,13 +112,7 @@ def read_tuning(path: Path) -> Tuning:
 
 def read_tunings(root: Path) -> tuple[list[Tuning], list[str]]:
     """All searches under `root` in sorted order, and one message for each file that could not be read."""
-    tunings, problems = [], []
-    for path in sorted(root.rglob("*.json")):
-        try:
-            tunings.append(read_tuning(path))
-        except RecordError as error:
-            problems.append(str(error))
-    return tunings, problems
+    return read_each(root, read_tuning)
 
 
 def find_tuning(root: Path, like: Tuning) -> Tuning | None:
@@ -184,7 +178,3 @@ def _is_trial(value: Any) -> bool:
 
 def _wrong(path: Path, what: str, expected: str) -> RecordError:
     return RecordError(f"The search {path} {what}. {expected}. Delete it and search again.")
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
