@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmark.averages import Average, averages
 from benchmark.records import RunRecord
-from benchmark.tables import PUBLISHED_PRESETS, primary, protocol, with_interval
+from benchmark.tables import PUBLISHED_PRESETS, dirty_note, markdown_table, place, primary, protocol, with_interval
 from benchmark.tunings import Tuning
 
 Row = Mapping[str, str]
@@ -58,9 +58,8 @@ class FairTable:
 
     def markdown(self) -> str:
         """For a page."""
-        rule = tuple("---" if name in TEXT else "---:" for name in self.columns)
-        lines = [self.columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        sides = ["left" if name in TEXT else "right" for name in self.columns]
+        table = markdown_table(self.columns, sides, self.rows)
         return "\n".join(f"{part}\n" for part in (f"**{self.title}**", self.common, table, self.note) if part)
 
 
@@ -146,20 +145,19 @@ def _table(records: list[RunRecord], tunings: Sequence[Tuning]) -> FairTable:
     first = records[0]
     metric = first.task["primary_metric"]
     own = f", {protocol(first)} protocol" if protocol(first) else ""
-    ordered = sorted(averages(records), key=lambda a: (-_value(a), a.record.model, a.record.fingerprint))
+    ordered = sorted(averages(records), key=lambda average: place(average.record))
     rows = [_row(average, f"{metric} [95%]", tunings) for average in ordered]
     values = {name: {row[name] for row in rows} - {NONE} for name in rows[0]}
     same = [name for name in RECIPE if len(values[name]) == 1]
     columns = tuple(name for name in rows[0] if values[name] and name not in same)
     budget = "all labelled events" if first.labels == "all" else f"{first.labels} labelled events"
     data = f"{first.dataset['name']}, {first.dataset['revision']}"
-    dirty = any(r.environment.get("dirty") for r in records)
     return FairTable(
         title=f"{first.task['name']} (version {first.task['version']}) on {data}{own}: {budget}",
         common=f"The same for every trained model: {_listed(same, values)}." if same else "",
         columns=columns,
         rows=tuple(tuple(row[name] for name in columns) for row in rows),
-        note="* made from a working tree with uncommitted changes" if dirty else "",
+        note=dirty_note(records),
     )
 
 
@@ -242,8 +240,3 @@ def _backbone(record: RunRecord) -> str:
 
 def _listed(names: Sequence[str], values: Mapping[str, set[str]]) -> str:
     return "; ".join(f"{name} {next(iter(values[name]))}" for name in names)
-
-
-def _value(average: Average) -> float:
-    entry = primary(average.record)
-    return -1.0 if entry is None or entry["value"] is None else float(entry["value"])

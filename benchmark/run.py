@@ -257,14 +257,19 @@ def inputs_of(config: RunConfig, dataset: Dataset) -> Inputs:
 def _data(config: RunConfig, dataset: Dataset) -> _Data:
     train = event_set(dataset, "train", config.task, config.preprocess)
     test = event_set(dataset, config.scored_split, config.task, config.preprocess)
-    both = set(train.event_ids) & set(test.event_ids)
-    if both:
-        raise DataError(
-            f"{len(both)} events are in both the training and the {config.scored_split} split of {dataset.info.name} "
-            f"(first: {min(both)}). Disjoint splits were expected. Remove them from one of the two."
-        )
+    check_disjoint(train, test, config.scored_split, dataset)
     chosen = subset(train.event_ids, config.labels, config.draw)
     return _Data(dataset, train, train.chosen(chosen), test, chosen)
+
+
+def check_disjoint(train: EventSet, scored: EventSet, split: str, dataset: Dataset) -> None:
+    """Raises DataError where an event is in the training split and in the one that is scored."""
+    both = set(train.event_ids) & set(scored.event_ids)
+    if both:
+        raise DataError(
+            f"{len(both)} events are in both the training and the {split} split of {dataset.info.name} "
+            f"(first: {min(both)}). Disjoint splits were expected. Remove them from one of the two."
+        )
 
 
 def _blank(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,22 @@ class Leaderboard:
 
     def markdown(self) -> str:
         """For a README."""
-        rule = ["---"] * N_LABEL_COLUMNS + ["---:"] * (len(self.columns) - N_LABEL_COLUMNS)
-        lines = [self.columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
-        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        sides = ["left"] * N_LABEL_COLUMNS + ["right"] * (len(self.columns) - N_LABEL_COLUMNS)
+        text = markdown_table(self.columns, sides, self.rows)
         return f"**{self.title}**\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def markdown_table(columns: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table. `sides` tells of each column whether it stands `left` or `right`."""
+    rule = ["---" if side == "left" else "---:" for side in sides]
+    lines = [columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def dirty_note(records: Iterable[RunRecord]) -> str:
+    """What stands below a table with runs from a working tree that was not committed; empty without such runs."""
+    dirty = any(record.environment.get("dirty") for record in records)
+    return "* made from a working tree with uncommitted changes" if dirty else ""
 
 
 def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[Leaderboard]:
@@ -78,8 +90,7 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool)
     task, version, dataset, revision, own = key
     metric, classes = records[0].task["primary_metric"], records[0].task["classes"]
     rows = [Average((r,), r, None) for r in records] if each_run else averages(records)
-    ordered = sorted(rows, key=lambda row: _place(row.record))
-    dirty = any(r.environment.get("dirty") for r in records)
+    ordered = sorted(rows, key=lambda row: place(row.record))
     cost = ("training tokens" if _is_probe(records[0]) else "steps", "parameters", "wall s")
     return Leaderboard(
         title=f"{task} (version {version}) on {dataset}, {revision}" + (f", {own} protocol" if own else ""),
@@ -89,11 +100,11 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool)
             *cost,
         ),
         rows=tuple(_row(row, classes, each_run) for row in ordered),
-        note="* made from a working tree with uncommitted changes" if dirty else "",
+        note=dirty_note(records),
     )
 
 
-def _place(record: RunRecord) -> tuple[float, float, str, str]:
+def place(record: RunRecord) -> tuple[float, float, str, str]:
     """Order of rows: small budgets first, and in each the best first."""
     budget = float("inf") if record.labels == "all" else float(record.labels)
     return (budget, -_value(primary(record)), record.model, record.fingerprint)

@@ -22,7 +22,7 @@ from benchmark.config import DEFAULT_DATASET, Request, RunConfig, resolve
 from benchmark.contracts import Dataset, ModelSpec
 from benchmark.data.stream import EventSet, event_set
 from benchmark.environment import choose_device, choose_precision, describe
-from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.evaluate import Evaluation, evaluate
 from benchmark.io import sha256_text
 from benchmark.pretrain import Subject, pretrained
@@ -32,6 +32,7 @@ from benchmark.run import (
     Execution,
     Say,
     bootstrap_rng,
+    check_disjoint,
     check_model,
     inputs_of,
     model_code,
@@ -134,7 +135,7 @@ def tune(request: Request, execution: Execution, search: Search, say: Say = to_s
     folder = execution.runs / "tune" / f"{config.model}-{name[:16]}"
     train = event_set(dataset, "train", config.task, config.preprocess)
     validation = event_set(dataset, SPLIT, config.task, config.preprocess)
-    _check_disjoint(train, validation, dataset)
+    check_disjoint(train, validation, SPLIT, dataset)
     chosen = subset(train.event_ids, config.labels, config.draw)
     resume = execution.resume and not execution.force
     bench = _Bench(
@@ -377,15 +378,6 @@ def _check(request: Request, search: Search) -> None:
         raise ConfigError(
             f"A search runs in one process, not in {processes().n}. A plain command was expected. Leave torchrun or "
             f"srun out."
-        )
-
-
-def _check_disjoint(train: EventSet, validation: EventSet, dataset: Dataset) -> None:
-    both = set(train.event_ids) & set(validation.event_ids)
-    if both:
-        raise DataError(
-            f"{len(both)} events are in both the training and the {SPLIT} split of {dataset.info.name} (first: "
-            f"{min(both)}). Disjoint splits were expected. Remove them from one of the two."
         )
 
 
