@@ -95,7 +95,9 @@ def read_tuning(path: Path) -> Tuning:
     except (OSError, ValueError) as error:
         raise _wrong(path, f"cannot be read ({error})", "A JSON file that `tune` wrote was expected") from error
     if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
-        raise _wrong(path, "is no record of a search", "A JSON object with `schema` was expected")
+        raise RecordError(
+            f"{path} is no record of a search. A JSON object with `schema` was expected. Move it elsewhere."
+        )
     if values["schema"] > SCHEMA:
         raise RecordError(
             f"The search {path} has schema {values['schema']}. At most {SCHEMA} was expected. Update particlebench."
