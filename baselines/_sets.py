@@ -23,9 +23,17 @@ class Sets(NamedTuple):
     feats: Tensor  # (N, C) float32
 
 
-def whole_events(batch: PointBatch, unit: str) -> Sets:
-    """Each event is a set about its centroid. `unit`: the farthest point, or the root of the coordinates' variance."""
+def whole_events(batch: PointBatch, unit: str | float) -> Sets:
+    """Each event is a set about its centroid. `unit`: `farthest` point, or `deviation`, the root of the variance.
+
+    A number above 0 is a length, in coordinate units: coordinates are then about the frame's centre, for detectors
+    whose frame has a meaning for each event.
+    """
     event = batch.event_index
+    rows = torch.arange(batch.n_points, device=event.device)
+    if not isinstance(unit, str):
+        xyz = (batch.coords - batch.coords.new_tensor(batch.frame.centre)) / unit
+        return Sets(rows, batch.lengths, event, xyz, torch.full_like(xyz[:, :1], unit), batch.feats)
     away = about_centroid(batch.coords, event, batch.n_events)
     if unit == "farthest":
         radius = segment_max(away.norm(dim=1, keepdim=True), batch.lengths)
@@ -33,7 +41,6 @@ def whole_events(batch: PointBatch, unit: str) -> Sets:
         variance = segment_mean(away.double().square().mean(dim=1, keepdim=True), event, batch.n_events)
         radius = variance.sqrt().to(away.dtype)
     radius = torch.where(radius > 0, radius, 1.0)[event]
-    rows = torch.arange(batch.n_points, device=event.device)
     return Sets(rows, batch.lengths, event, away / radius, radius, batch.feats)
 
 
@@ -60,6 +67,22 @@ def about_centroid(coords: Tensor, index: Tensor, n_sets: int) -> Tensor:
     """(N, 3) coordinates less the mean over each set. In float64: sums would follow the order of the points."""
     centre = segment_mean(coords.double(), index, n_sets)
     return (coords - centre[index]).to(coords.dtype)
+
+
+def inverse(order: Tensor) -> Tensor:
+    """(N,) int64 the permutation that undoes `order` (N,)."""
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    return back
+
+
+def check_waves(n_waves: int, wavelengths: tuple[float, float]) -> None:
+    """Raises ValueError for settings that `waves` cannot follow."""
+    if n_waves < 0 or not 0 < wavelengths[0] <= wavelengths[1]:
+        raise ValueError(
+            f"waves={n_waves} with wavelengths={wavelengths} are not possible. A number from 0 on, and two lengths "
+            f"above 0, the shorter one first, were expected."
+        )
 
 
 def waves(xyz: Tensor, n_waves: int, wavelengths: tuple[float, float]) -> Tensor:

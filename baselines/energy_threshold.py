@@ -41,7 +41,7 @@ class EnergyThreshold(Model):
 
     def fit(self, batches: Iterator[PointBatch], task: Task) -> None:
         """Choose the rule on all labelled points (or events)."""
-        pairs = [(energies(batch, task), np.asarray(batch.target)) for batch in batches]
+        pairs = [(energies(batch, task), classes_of(batch, task)) for batch in batches]
         energy, target = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         labelled = target != task.ignore_index
         self.rule = best_rule(energy[labelled], target[labelled], task.n_outputs)
@@ -83,6 +83,14 @@ class EnergyThreshold(Model):
     def n_parameters(self) -> int:
         """The threshold and two classes."""
         return 3
+
+
+def classes_of(batch: PointBatch, task: Task) -> np.ndarray:
+    """(N,) or (B,) class of each row: of fractions the largest, and `ignore_index` where there is none."""
+    target = np.asarray(batch.target)
+    if not task.soft:
+        return target
+    return np.where(target.sum(axis=1) > 0, target.argmax(axis=1), task.ignore_index)
 
 
 def energies(batch: PointBatch, task: Task) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""The commonest class of the labelled events, for every point: the floor that any model must beat."""
+"""The commonest class of the labelled events, for every point: the floor that any model must beat.
+
+Where labels are fractions, frequencies are their means, and points weigh as they do in the task's loss.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ import numpy as np
 from benchmark.contracts import Inputs, Model, ModelSpec, PointBatch, Preset, Task
 from benchmark.errors import CheckpointError
 from benchmark.io import atomic_path
+
+from ._classical import class_frequencies, log_probabilities
+
+_LEAST = 1e-6  # frequency that a class without labelled points is given where scores are logarithms
 
 
 @dataclass(frozen=True)
@@ -27,16 +34,16 @@ class Majority(Model):
 
     def fit(self, batches: Iterator[PointBatch], task: Task) -> None:
         """Count the classes of all labelled points (or events)."""
-        counts = np.zeros(task.n_outputs)
-        for batch in batches:
-            target = np.asarray(batch.target)
-            counts += np.bincount(target[target != task.ignore_index], minlength=task.n_outputs)
-        self.frequencies = (counts / counts.sum()).astype(np.float32)
+        self.frequencies = class_frequencies(batches, task)
 
     def predict(self, batch: PointBatch) -> np.ndarray:
-        """(N, C) or (B, C) the same frequencies in every row."""
+        """(N, C) or (B, C) the same row everywhere: the frequencies, or their logarithms for fractions.
+
+        Fractions are compared with probabilities, which are the softmax of the scores.
+        """
         rows = batch.n_points if self.task.level == "point" else batch.n_events
-        return np.tile(self.frequencies, (rows, 1))
+        row = log_probabilities(self.frequencies, _LEAST) if self.task.soft else self.frequencies
+        return np.tile(row, (rows, 1))
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the frequencies as .npy."""
@@ -47,7 +54,7 @@ class Majority(Model):
         """Read what `save` wrote."""
         try:
             frequencies = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise CheckpointError(
                 f"The checkpoint {path} could not be read ({error}). A file of `majority` was expected. Check the path."
             ) from error

@@ -29,6 +29,7 @@ from benchmark.heads import PointModel
 
 from ._perceptron import shared
 from ._pointnet2 import Level, canonical_order, hierarchy
+from ._sets import inverse
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class PointNet2Config:
     radius_unit: str = "coordinate"  # coordinate: that of the data, voxels | ball: radius of the detector's unit ball
     n_neighbours: int = 16  # points per ball; a fuller one is thinned
     dropout: float = 0.0  # before the scores
+    unit: float = 0.0  # coordinates over this length are features of the points too; 0: only relative places are seen
 
     def __post_init__(self) -> None:
         n_levels = len(self.centres)
@@ -56,6 +58,8 @@ class PointNet2Config:
                 raise ValueError(f"{name}={getattr(self, name)} is not possible. Numbers above 0 were expected.")
         if self.radius_unit not in ("coordinate", "ball"):
             raise ValueError(f"radius_unit={self.radius_unit!r} is not known. One of coordinate, ball was expected.")
+        if not self.unit >= 0:
+            raise ValueError(f"unit={self.unit} is not possible. A length from 0 on was expected.")
         if self.n_neighbours < 1:
             raise ValueError(f"n_neighbours={self.n_neighbours} is not possible. A number from 1 on was expected.")
 
@@ -115,6 +119,7 @@ class PointNet2(PointModel):
         super().__init__(task)
         self.config = config
         c = config
+        inputs = self.given(inputs, c.unit)
         widths = (inputs.n_features, *(w[-1] for w in c.down))  # of each level, the points themselves first
         above = (*(w[-1] for w in c.up[1:]), widths[-1])  # what comes from the coarser level
         self.down = nn.ModuleList(SetAbstraction(n, w) for n, w in zip(widths[:-1], c.down, strict=True))
@@ -137,9 +142,7 @@ class PointNet2(PointModel):
         x = stack.pop()
         for module, level in zip(reversed(self.up), reversed(levels), strict=True):
             x = module(x, stack.pop(), level)
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=order.device)
-        found: Tensor = self.dropout(x.index_select(0, back))
+        found: Tensor = self.dropout(x.index_select(0, inverse(order)))
         return found
 
 
@@ -173,5 +176,21 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    kinds=("classification", "regression"),
+    detector_presets={
+        "calorimeter": {
+            "default": Preset(
+                model={
+                    "centres": (0.5, 0.25, 0.25), "radii": (1.5, 5.0, 15.0), "down": ((32, 64), (64, 128), (128, 192)),
+                    "up": ((64, 64), (128, 128), (192, 192)), "n_neighbours": 12, "unit": 8.0,
+                }
+            ),
+            "tiny": Preset(model={"radii": (2.0, 8.0), "unit": 8.0}),
+            # the published sizes; a scene of 1.5 m becomes the ball of a cluster
+            "paper": Preset(
+                model={"radii": (1.5, 3.0, 6.0, 12.0), "radius_unit": "coordinate", "centres": (0.5, 0.5, 0.25, 0.25)}
+            ),
+        }
+    },
     reference="arXiv:1706.02413, section 3, supplementary B.1",
 )  # fmt: skip

@@ -58,6 +58,8 @@ class PTv3Config:
     norm_momentum: float = 0.1  # of batch norms: weight of a new batch in the running statistics; published: 0.01
     init_std: float = 0.0  # of the weights at the start, as in PT-v3m2 (0.02); 0: PyTorch's own, as in PT-v3m1
     grid: float = 1.0  # edge of the finest voxels in units of the coordinates
+    stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)  # of each coordinate, before it is cut into voxels
+    unit: float = 0.0  # coordinates over this length are inputs too; 0: none
     occupancy: bool = False  # a constant 1 as input too: norm=layer hides the common size of all inputs around a voxel
     coordinates: bool = False  # normalised coordinates as input besides the features
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy
@@ -75,7 +77,9 @@ class PTv3Config:
         for name in ("grid", "mlp_ratio"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} is not possible. More than 0 was expected.")
-        for name in ("init_std", "lovasz"):
+        if not min(self.stretch) > 0:
+            raise ValueError(f"stretch={self.stretch} is not possible. Three numbers above 0 were expected.")
+        for name in ("init_std", "lovasz", "unit"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} is not possible. 0 or more was expected.")
         if not 0 <= self.drop_path < 1:
@@ -119,13 +123,15 @@ class PTv3(PointModel):
         self.config = config
         if config.backend != "auto":
             choose(config.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
+        inputs = self.given(inputs, config.unit)
         self.network = Backbone(inputs.n_features + config.occupancy + 3 * config.coordinates, config)
         self.add_head(self.network.width)
 
     def features(self, batch: PointBatch) -> Tensor:
         """(N, width) for each point, those of its voxel."""
         c = self.config
-        sites, row = voxelise(batch.coords / c.grid, batch.event_index, batch.n_events)
+        stretched = batch.coords * batch.coords.new_tensor(c.stretch)
+        sites, row = voxelise(stretched / c.grid, batch.event_index, batch.n_events)
         constant = [torch.ones_like(batch.feats[:, :1])] if c.occupancy else []
         given = torch.cat([batch.feats, *constant, *([batch.normalised_coords] if c.coordinates else [])], dim=1)
         merged = segment_mean(given, row, len(sites))
@@ -136,7 +142,7 @@ class PTv3(PointModel):
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
         """The task's loss or the mean cross-entropy, and the Lovász-Softmax loss."""
         c, target = self.config, batch.target
-        if self.task.kind != "classification" or target is None:
+        if self.task.kind != "classification" or self.task.soft or target is None:
             return super().loss(batch, scores)
         ignored = self.task.ignore_index
         if c.loss == "unweighted":
@@ -205,5 +211,21 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    kinds=("classification", "regression"),
+    # Two strips of EMB1 share a voxel; neighbours in EMB2 are 4 voxels apart in eta, 1 in phi; layers 1 to 3 in depth.
+    detector_presets={
+        "calorimeter": {
+            "default": Preset(
+                model={
+                    "stretch": (4.0, 1.0, 0.25), "unit": 8.0, "patch": 32,
+                    "enc_depths": (0, 1, 1, 1), "enc_channels": (24, 48, 64, 96), "enc_heads": (1, 3, 4, 6),
+                    "dec_depths": (0, 0, 1), "dec_channels": (32, 48, 64), "dec_heads": (1, 3, 4),
+                }
+            ),
+            "tiny": Preset(model={"stretch": (4.0, 1.0, 0.25), "unit": 8.0}),
+            "paper": Preset(model={"stretch": (4.0, 1.0, 0.25), "loss": "task", "lovasz": 0.0}),
+            "panda": Preset(model={"stretch": (4.0, 1.0, 0.25), "grid": 1.0, "loss": "task", "lovasz": 0.0}),
+        }
+    },
     reference="arXiv:2312.10035, sections 4 and 5; Panda: arXiv:2512.01324",
 )  # fmt: skip

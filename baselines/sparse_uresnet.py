@@ -6,7 +6,7 @@ depth 5, 32 filters, 2 blocks per level, leaky ReLU 0.33, the energy as only inp
 
 Points become voxels by rounding their coordinates. Detector coordinates are whole numbers, so that this is exact for
 evaluation; after a rotation some points share a voxel, whose feature is their mean (`energy`: their sum), and all get
-its scores.
+its scores. Where cells have other sizes along each axis, as in calorimeters, `stretch` says how many voxels a unit is.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class SparseUResNetConfig:
     norm_eps: float = 1e-4
     norm_momentum: float = 0.1  # weight of a new batch in the running statistics; 0.01 needs thousands of steps
     inputs: str = "features"  # features: the columns of the data | energy: the raw energy alone, in MeV
+    stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)  # voxels per coordinate unit, along each axis
+    unit: float = 0.0  # coordinates over this length are inputs too, with `features`; 0: none
     constant: bool = True  # a 1 beside the inputs, which tells a voxel whose inputs are near 0 from none
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy (SPINE)
     backend: str = "auto"  # of sparse convolution: auto | native | spconv | minkowski
@@ -45,6 +47,11 @@ class SparseUResNetConfig:
         for name in ("filters", "depth", "repetitions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not possible. A number from 1 on was expected.")
+        if not (min(self.stretch) > 0 and self.unit >= 0):
+            raise ValueError(
+                f"stretch={self.stretch} with unit={self.unit} is not possible. Three numbers above 0, and a length "
+                f"from 0 on, were expected."
+            )
         choices = {"inputs": ("features", "energy"), "loss": ("task", "unweighted"), "backend": ("auto", *BACKENDS)}
         for name, valid in choices.items():
             value = getattr(self, name)
@@ -61,6 +68,7 @@ class SparseUResNet(PointModel):
         self.config = c
         if c.backend != "auto":
             choose(c.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
+        inputs = self.given(inputs, c.unit)
         n_in = 1 if c.inputs == "energy" else inputs.n_features
         n_in += c.constant
         self.network = UResNet(n_in, c.filters, c.depth, c.repetitions, Norms(c.norm_eps, c.norm_momentum, c.slope))
@@ -68,7 +76,9 @@ class SparseUResNet(PointModel):
 
     def features(self, batch: PointBatch) -> Tensor:
         """(N, filters) for each point, those of its voxel."""
-        sites, row = voxelise(batch.coords, batch.event_index, batch.n_events)
+        sites, row = voxelise(
+            batch.coords * batch.coords.new_tensor(self.config.stretch), batch.event_index, batch.n_events
+        )
         if self.config.inputs == "energy":
             merged = batch.energy.new_zeros(len(sites), 1).index_add(0, row, batch.energy[:, None])
         else:
@@ -80,7 +90,7 @@ class SparseUResNet(PointModel):
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
         """The task's loss, or the mean cross-entropy without weights that SPINE trains with."""
-        if self.config.loss == "task":
+        if self.config.loss == "task" or self.task.kind != "classification" or self.task.soft:
             return super().loss(batch, scores)
         target: Any = batch.target
         return nn.functional.cross_entropy(scores, target, ignore_index=self.task.ignore_index)
@@ -121,5 +131,14 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    kinds=("classification", "regression"),
+    # Two strips of EMB1 share a voxel; neighbours in EMB2 are 4 voxels apart in eta, 1 in phi; layers 1 to 3 in depth.
+    detector_presets={
+        "calorimeter": {
+            "default": Preset(model={"stretch": (4.0, 1.0, 0.25), "depth": 4, "unit": 8.0}),
+            "tiny": Preset(model={"stretch": (4.0, 1.0, 0.25), "unit": 8.0}),
+            "paper": Preset(model={"stretch": (4.0, 1.0, 0.25), "inputs": "features", "loss": "task"}),
+        }
+    },
     reference="arXiv:1903.05663; SPINE 1.4.3, config/uresnet/uresnet_train.yaml",
 )  # fmt: skip

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmark.metrics import multilabel, segmentation
 from benchmark.metrics.bootstrap import N_RESAMPLES, percentiles
-from benchmark.metrics.summary import plain
+from benchmark.metrics.families import OVERALL, Family, Sections, as_entries, family
 from benchmark.records import RunRecord, unpack_counts
 from benchmark.seeding import generator
 
@@ -68,38 +67,49 @@ def _average(runs: list[RunRecord]) -> Average:
     return Average(tuple(runs), dataclasses.replace(first, metrics=_metrics(runs)), spread)
 
 
+def family_of(record: RunRecord) -> Family:
+    """The family of scores that a record's metrics are of."""
+    usual = "multilabel" if record.config.get("probe") else "segmentation"
+    return family(record.task.get("metrics", usual) if not record.config.get("probe") else usual)
+
+
 def _metrics(runs: list[RunRecord]) -> dict[str, Any]:
     """Means and intervals, shaped as a record's metrics. Raises RecordError for damaged counts."""
-    ends = _intervals(runs)
-    first = runs[0]
+    kind, first = family_of(runs[0]), runs[0]
     classes = first.task["classes"]
-
-    def entry(name: str, of: Callable[[RunRecord], Mapping[str, Any]], where: tuple[int, ...]) -> dict[str, Any]:
-        values = [of(run)[name]["value"] for run in runs]
-        low, high = (plain(end[where]) for end in ends[name]) if name in ends else (None, None)
-        return {"value": None if None in values else float(np.mean(values)), "low": low, "high": high}
-
-    overall = {name: entry(name, lambda run: run.metrics["overall"], ()) for name in first.metrics["overall"]}
-    per_class = {
-        label: {
-            name: entry(name, lambda run, label=label: run.metrics["per_class"][label], (number,))  # type: ignore[misc]
-            for name in first.metrics["per_class"][label]
-        }
-        for number, label in enumerate(classes)
-    }
-    return {"overall": overall, "per_class": per_class}
+    ends = _intervals(runs, kind)
+    values: dict[str, dict[str, Any]] = {}
+    for section in (s for s in first.metrics if s == OVERALL or s == "per_class" or s.startswith(("by_", "fine_"))):
+        rows = [None] if section == OVERALL else list(kind.rows(section, classes))
+        names = first.metrics[section] if section == OVERALL else first.metrics[section][rows[0]]
+        values[section] = {name: _means(runs, section, rows, name) for name in names}
+    return as_entries(kind, values, ends, classes)
 
 
-def _intervals(runs: list[RunRecord]) -> dict[str, np.ndarray]:
+def _means(runs: list[RunRecord], section: str, rows: list[Any], name: str) -> np.ndarray:
+    """() or (rows,) mean over runs of a score; NaN where it is undefined in one of them."""
+    every = [
+        [(run.metrics[section] if row is None else run.metrics[section][row])[name]["value"] for row in rows]
+        for run in runs
+    ]
+    means: np.ndarray = np.array(every, dtype=np.float64).mean(axis=0)  # None becomes NaN
+    return means.reshape(()) if rows == [None] else means
+
+
+def _intervals(runs: list[RunRecord], kind: Family) -> Sections:
     """(2, ...) lower and upper ends of every mean; none where the runs were not scored on the same events."""
     if len({run.per_event.get("event_ids_sha256") for run in runs}) != 1 or not runs[0].per_event:
         return {}
-    scores = multilabel.scores_from_counts if runs[0].config.get("probe") else segmentation.scores_from_counts
-    counts = np.stack([unpack_counts(run.per_event) for run in runs]).astype(np.float64)  # (runs, B, ...)
-    n_runs, n_events = counts.shape[:2]
+    states = [unpack_counts(run.per_event) for run in runs]  # (B, ...) each
+    n_runs, n_events = len(runs), len(states[0])
     rng = generator("bootstrap over runs", runs[0].task["name"], runs[0].dataset["revision"])
     times = rng.multinomial(n_events, np.full(n_events, 1 / n_events), size=N_RESAMPLES).astype(np.float64)
     shares = rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=N_RESAMPLES) / n_runs  # (R, runs)
-    sums = np.stack([times @ of_run.reshape(n_events, -1) for of_run in counts], axis=1)  # (R, runs, ...)
-    resampled = scores(sums.reshape(N_RESAMPLES, n_runs, *counts.shape[2:]))
-    return {name: percentiles(np.einsum("rn,rn...->r...", shares, values)) for name, values in resampled.items()}
+    drawn = [kind.scores(of_run, times) for of_run in states]
+    return {
+        section: {
+            name: percentiles(np.einsum("rn,rn...->r...", shares, np.stack([d[section][name] for d in drawn], axis=1)))
+            for name in names
+        }
+        for section, names in drawn[0].items()
+    }

@@ -16,7 +16,10 @@ from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
 
 _ROOT = Path(__file__).resolve().parent
-_PACKAGES = (_ROOT / "ops", _ROOT / "datasets" / "larsim", _ROOT.parent / "datasets" / "larsim")
+_PACKAGES = (
+    _ROOT / "ops",
+    *(folder / "datasets" / name for name in ("calosim", "larsim") for folder in (_ROOT, _ROOT.parent)),
+)
 
 
 def _sources_sha256() -> str:

@@ -13,14 +13,13 @@ from benchmark import hub, registry, tasks
 from benchmark.budget import parse_labels
 from benchmark.contracts import MODES, DatasetSpec, ModelSpec, OptimConfig, Preset, Task
 from benchmark.data.augment import ROTATIONS
-from benchmark.data.preprocess import Preprocess
+from benchmark.data.preparation import Preparation, preparation
 from benchmark.errors import CheckpointError, ConfigError, unknown_name
 from benchmark.io import sha256_file, sha256_text
 from benchmark.settings import as_dict, override, parse_assignments
 from benchmark.shipped import Shipped, find_shipped, misfits, seen_in_pretraining
 
 DEFAULT_TASK = "lartpc-segmentation"
-DEFAULT_DATASET = "lartpc-sim"
 PROBE_MODES = ("frozen", "scratch")  # of tasks at the level of tokens
 PRESET_ALIASES = {"small": "default"}  # another name -> the one in records
 
@@ -31,7 +30,8 @@ class TrainConfig:
 
     steps: int = 300  # optimiser steps
     batch_size: int = 8  # events per step
-    # event: a uniform one per event and step | lattice: one of the 24 that keep voxels | batch: one for all | none
+    # event: a uniform one per event and step | lattice: one of the 24 that keep voxels | batch: one for all | mirror:
+    # reflections in the first two coordinates | none
     rotation: str = "event"
     precision: str = "auto"  # auto | 32 | bf16; auto is bf16 on GPUs, 32 on CPUs
     checkpoint_every: int = 50  # steps between the states that an interrupted run resumes from
@@ -78,7 +78,7 @@ class RunConfig:
     task: Task
     dataset: str
     data: Any  # the dataset's own settings
-    preprocess: Preprocess
+    preprocess: Preparation
     model: str
     preset: str
     model_config: Any  # the model's own settings
@@ -138,9 +138,8 @@ def resolve(request: Request) -> RunConfig:
     labels = parse_labels(request.labels)
     spec = registry.model_spec(request.model)
     preset_name = preset_called(request.preset)
-    preset = _preset(spec, preset_name)
-    dataset = request.dataset or DEFAULT_DATASET
-    data_spec = registry.dataset_spec(dataset)
+    preset = _preset(spec, preset_name, task)
+    data_spec = registry.dataset_spec(request.dataset or task.dataset)
     _check_pair(spec, data_spec, task)
     mode = _mode(spec, request.mode, task)
     for name, number in (("draw", request.draw), ("seed", request.seed)):
@@ -149,6 +148,7 @@ def resolve(request: Request) -> RunConfig:
     pretrains = spec.pretrains and mode != "scratch"
     sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
     _apply(sections, request.assignments)
+    task = dataclasses.replace(task, loss=sections.get("loss", task.loss))
     weights = _weights(request, spec, sections, task, data_spec.info.name)
     if weights is not None:
         del sections["pretrain"], sections["pretrain_optim"]
@@ -168,11 +168,11 @@ def resolve(request: Request) -> RunConfig:
 def data_assignments(request: Request) -> tuple[str, ...]:
     """Those of the user's assignments that change the data, and so concern every model that is compared on it."""
     spec = registry.model_spec(request.model)
-    data_spec = registry.dataset_spec(request.dataset or DEFAULT_DATASET)
     task = tasks.task(request.task)
+    data_spec = registry.dataset_spec(request.dataset or task.dataset)
     mode = _mode(spec, request.mode, task)
     preset_name = preset_called(request.preset)
-    preset, pretrains = _preset(spec, preset_name), spec.pretrains and mode != "scratch"
+    preset, pretrains = _preset(spec, preset_name, task), spec.pretrains and mode != "scratch"
     sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
     located = {_locate(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()}
     return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
@@ -204,23 +204,26 @@ def _sections(
 ) -> dict[str, Any]:
     """Every section of settings that `--set section.key=value` can reach, with the preset's values in it."""
     model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(mode, {})}, "model")
-    train, pretrain = TrainConfig(), PretrainConfig()
+    train = override(TrainConfig(), task.train, "train")
+    pretrain = override(PretrainConfig(), task.pretrain, "pretrain")
     if preset_name == "tiny":
-        train, pretrain = TrainConfig(steps=10, batch_size=2), PretrainConfig(steps=10, batch_size=2, events=50)
+        train = dataclasses.replace(train, steps=10, batch_size=2)
+        pretrain = dataclasses.replace(pretrain, steps=10, batch_size=2, events=50)
     train = override(train, preset.train, "train")
     pretrain = override(pretrain, preset.pretrain, "pretrain")
     sections = {
         "model": model,
         "optim": override(OptimConfig(), _optim(preset, pretrains), "optim"),
         "train": train,
-        "preprocess": Preprocess(),
+        "preprocess": preparation(task),
         "data": data_spec.config(),
+        "loss": task.loss,
     }
     if pretrains:
         sections["pretrain"] = pretrain
         sections["pretrain_optim"] = override(OptimConfig(), preset.pretrain_optim, "pretrain_optim")
     if task.level == "token":
-        del sections["optim"]
+        del sections["optim"], sections["loss"]
         sections["probe"] = ProbeConfig()
     return sections
 
@@ -280,10 +283,10 @@ def _weights(
     return shipped
 
 
-def _preset(spec: ModelSpec, name: str) -> Preset:
+def _preset(spec: ModelSpec, name: str, task: Task) -> Preset:
     if name not in spec.presets:
         raise unknown_name(f"preset of {spec.name}", name, spec.presets, "Correct --preset.")
-    return spec.presets[name]
+    return spec.preset(name, task.detector)
 
 
 def _mode(spec: ModelSpec, mode: str | None, task: Task) -> str:
@@ -332,7 +335,11 @@ def _checkpoint(checkpoint: str | None, pretrains: bool) -> str | None:
 
 def can_do(spec: ModelSpec, task: Task) -> bool:
     """Whether a model does tasks of this kind at all."""
-    return task.data in spec.data and task.level in spec.levels and task.kind in spec.kinds
+    return (
+        task.data in spec.data and task.level in spec.levels and task.kind in spec.kinds
+        and (not spec.detectors or task.detector in spec.detectors)
+        and (not spec.tasks or task.name in spec.tasks)
+    )  # fmt: skip
 
 
 def _check_pair(spec: ModelSpec, data_spec: DatasetSpec, task: Task) -> None:
@@ -343,6 +350,6 @@ def _check_pair(spec: ModelSpec, data_spec: DatasetSpec, task: Task) -> None:
         )
     if not can_do(spec, task):
         raise ConfigError(
-            f"{spec.name} cannot do {task.name} ({task.level}-level {task.kind} on {task.data}). A model for this kind "
-            f"of task was expected. Type `python -m benchmark list models`."
+            f"{spec.name} cannot do {task.name} ({task.level}-level {task.kind} on {task.data}, {task.detector}). A "
+            f"model for this kind of task was expected. Type `python -m benchmark list models`."
         )

@@ -59,30 +59,35 @@ def _scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
 def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
     """A PNG of how runs were trained: loss, gradient norm and F1 on the training events against the step, a line each.
 
-    F1 is that of the counts of each stretch of steps, of events as augmented and of the model as it was then. Raises
-    BenchmarkError without matplotlib, or where no record holds the course of its training.
+    Runs of a regression have no F1. It is that of the counts of each stretch of steps, of events as augmented and of
+    the model as it was then. Raises BenchmarkError without matplotlib, or where no record holds the course of its
+    training.
     """
-    shown = [r for r in records if r.training.get("history", {}).get("counts")]
+    shown = [r for r in records if r.training.get("history", {}).get("step")]
     if not shown:
         raise BenchmarkError(
             f"None of {len(records)} records holds the course of a training. Records of trained models were expected. "
             f"Type `python -m benchmark run --model pointnet --labels 100` first."
         )
     plt = pyplot()
-    classes = shown[0].task["classes"]
+    classes = shown[0].task["classes"] if any(r.training["history"].get("counts") for r in shown) else []
     columns = max(4, len(classes))  # the upper row holds three panels and the legend
-    figure, axes = plt.subplots(2, columns, figsize=(3.9 * columns, 7), layout="constrained")
+    rows = 2 if classes else 1
+    figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 3.5 * rows), layout="constrained", squeeze=False)
+    titles = ("loss", "norm of the gradient", *(["macro F1 on training events"] if classes else []))
     for number, record in enumerate(shown):
         history = record.training["history"]
-        f1 = scores_from_counts(np.asarray(history["counts"]))
-        values = (history["loss"], history["grad_norm"], f1["macro_f1"])
-        for axis, curve in (*zip(axes[0], values, strict=False), *zip(axes[1], f1["f1"].T, strict=False)):
+        values, per_class = [history["loss"], history["grad_norm"]], []
+        if history.get("counts"):
+            f1 = scores_from_counts(np.asarray(history["counts"]))
+            values.append(f1["macro_f1"])
+            per_class = list(f1["f1"].T)
+        for axis, curve in (*zip(axes[0], values, strict=False), *zip(axes[-1], per_class, strict=False)):
             axis.plot(history["step"], curve, **_style(record, number))
-    titles = ("loss", "norm of the gradient", "macro F1 on training events")
-    for axis, title in (*zip(axes[0], titles, strict=False), *zip(axes[1], classes, strict=False)):
+    for axis, title in (*zip(axes[0], titles, strict=False), *zip(axes[-1], classes, strict=False)):
         name = title if title in titles else f"F1 of {title} on training events"
         axis.set(title=name, xlabel="step", **({"ylim": (0, 1)} if "F1" in name else {"yscale": "log"}))
-    for axis in (*axes[0, 3:], *axes[1, len(classes) :]):
+    for axis in (*axes[0, len(titles) :], *(axes[1, len(classes) :] if classes else ())):
         axis.set_axis_off()
     axes[0, 3].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="center left")
     with atomic_path(path) as partial:

@@ -11,18 +11,16 @@ import numpy as np
 from benchmark.contracts import Model, PointBatch, Task
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError
-from benchmark.metrics.bootstrap import intervals
-from benchmark.metrics.paper_protocol import mean_over_batches
-from benchmark.metrics.segmentation import confusion, report, scores_from_counts
+from benchmark.metrics.families import family, report
 from benchmark.progress import progress
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics with intervals, and the additive counts per event, in the order of the set's event ids."""
+    """Metrics with intervals, and what each event gave to them, in the order of the set's event ids."""
 
-    metrics: dict[str, Any]  # score -> {value, low, high}
-    counts: np.ndarray  # (n_events, ...) int64; (C, C) of a class per row, [true, predicted]
+    metrics: dict[str, Any]  # section -> score -> {value, low, high}, with a row between in all but "overall"
+    counts: np.ndarray  # (n_events, ...) states of the task's family of scores; of classes (C, C) [true, predicted]
     wall_s: float  # prediction alone
     details: dict[str, Any] = field(default_factory=dict)  # what else a record says of how this was scored
     events: dict[str, int] = field(default_factory=dict)  # counts of events that replace those known beforehand
@@ -34,7 +32,8 @@ def evaluate(
     """Predict every event of the set and count. `rng` resamples events for the intervals; `split` names them."""
     task = events.task
     place = {event_id: i for i, event_id in enumerate(events.event_ids)}
-    counts = np.zeros((len(events), task.n_outputs, task.n_outputs), dtype=np.int64)
+    kind = family(task.metrics)
+    counts = np.zeros((len(events), *kind.shape(task)), dtype=kind.dtype)
     spent, done = 0.0, 0
     with progress(f"scoring the {split} split", len(events)) as bar:
         for batch in events.in_order(batch_size):
@@ -43,19 +42,10 @@ def evaluate(
             spent += time.perf_counter() - started
             _check(scores, batch, task)
             rows = [place[i] for i in batch.event_ids]
-            counts[rows] = count(scores, batch, task)
+            counts[rows] = kind.count(scores, batch, task)
             done += batch.n_events
             bar.update(done)
-    metrics = report(counts, task.classes, intervals(counts, scores_from_counts, rng))
-    if task.level == "point":
-        metrics["paper_protocol"] = mean_over_batches(counts)
-    return Evaluation(metrics, counts, spent)
-
-
-def count(scores: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
-    """(B, C, C) confusion counts per event, [true, predicted]."""
-    offsets = np.asarray(batch.offsets) if task.level == "point" else None
-    return confusion(scores, np.asarray(batch.target), offsets, ignore_index=task.ignore_index)
+    return Evaluation(report(kind, counts, task, rng), counts, spent)
 
 
 def _check(scores: np.ndarray, batch: PointBatch, task: Task) -> None:

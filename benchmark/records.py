@@ -74,6 +74,8 @@ def describe_task(task: Task) -> dict[str, Any]:
         "version": task.version,
         "classes": list(task.classes),
         "primary_metric": task.primary_metric,
+        "metrics": task.metrics,
+        "smaller_is_better": task.smaller_is_better,
     }
 
 
@@ -217,11 +219,16 @@ def find_record(root: Path, fingerprint: str) -> RunRecord | None:
     return None
 
 
+_ENCODINGS = {"base64 zlib int32 little-endian": "<i4", "base64 zlib float32 little-endian": "<f4"}
+
+
 def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any]:
-    """Additive counts per event, compactly: zlib and base64 of little-endian int32."""
-    raw = np.ascontiguousarray(counts, dtype="<i4").tobytes()
+    """What each event gave, compactly: zlib and base64 of little-endian int32 counts, or of float32 numbers."""
+    whole = np.issubdtype(counts.dtype, np.integer)
+    encoding, dtype = list(_ENCODINGS.items())[0 if whole else 1]
+    raw = np.ascontiguousarray(counts, dtype=dtype).tobytes()
     return {
-        "encoding": "base64 zlib int32 little-endian",
+        "encoding": encoding,
         "shape": list(counts.shape),
         "data": base64.b64encode(zlib.compress(raw, 9)).decode(),
         "event_ids_sha256": _ids_sha256(event_ids),
@@ -229,10 +236,10 @@ def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any
 
 
 def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:
-    """Inverse of `pack_counts`: the (n_events, ...) int32 array. Raises RecordError where the counts are damaged."""
+    """Inverse of `pack_counts`: the (n_events, ...) array. Raises RecordError where the counts are damaged."""
     try:
         raw = zlib.decompress(base64.b64decode(packed["data"]))
-        counts: np.ndarray = np.frombuffer(raw, dtype="<i4").reshape(packed["shape"])
+        counts: np.ndarray = np.frombuffer(raw, dtype=_ENCODINGS[packed["encoding"]]).reshape(packed["shape"])
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise RecordError(
             f"A record's counts per event are damaged ({type(error).__name__}: {error}). What `pack_counts` gives was "

@@ -251,7 +251,8 @@ def bootstrap_rng(task: Task, dataset: Dataset) -> np.random.Generator:
 
 def inputs_of(config: RunConfig, dataset: Dataset) -> Inputs:
     """What the model is told of its data."""
-    return Inputs(columns=tuple(config.preprocess.columns), frame=dataset.info.frame)
+    prepared = config.preprocess
+    return Inputs(tuple(prepared.columns), dataset.info.frame, tuple(prepared.event_columns))
 
 
 def _data(config: RunConfig, dataset: Dataset) -> _Data:

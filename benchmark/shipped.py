@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.contracts import ModelSpec, Task
-from benchmark.data.preprocess import Preprocess
+from benchmark.data.preparation import Preparation
 from benchmark.errors import CheckpointError
 from benchmark.io import sha256_file
 from benchmark.settings import as_dict
@@ -75,7 +75,7 @@ def seen_in_pretraining(spec: ModelSpec, model_config: Any) -> dict[str, Any]:
 
 
 def misfits(
-    shipped: Shipped, spec: ModelSpec, model_config: Any, preprocess: Preprocess, task: Task, dataset: str
+    shipped: Shipped, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str
 ) -> list[str]:
     """Names of the settings in which a run differs from what the weights were made with; empty where they fit.
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmark.averages import Average, averages
+from benchmark.averages import Average, averages, family_of
+from benchmark.metrics.families import OVERALL, Column
 from benchmark.records import RunRecord
 
 N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
@@ -17,12 +18,17 @@ PUBLISHED_PRESETS = ("paper", "reference")  # shown with the publication's way o
 
 
 def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
-    """Per-class precision, recall and F1 of one run with 95% intervals, and another run's F1 beside it."""
+    """Scores of one run with 95% intervals, and another run's beside them.
+
+    Of classes: precision, recall and F1 of each, and the other run's F1. Of other families of scores: a row for each.
+    """
     split = "validation" if protocol(record) else "test"
     scored = f"{record.events['test']} {split} events of {record.dataset['name']}"
     title = f"{describe(record)}\n{record.task['name']}: {scored}"
     caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_notes(record)])
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    if record.task.get("metrics", "segmentation") != "segmentation":
+        return _score_rows(table, record, beside)
     table.add_column("class")
     for name in PER_CLASS:
         table.add_column(name if name != "f1" else "F1", justify="right")
@@ -36,6 +42,47 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
             table.add_section()
         table.add_row(row, *cells)
     return table
+
+
+def _score_rows(table: Table, record: RunRecord, beside: RunRecord | None) -> Table:
+    """The primary metric and the leaderboard's further columns, one below the other."""
+    columns = shown(record)
+    table.add_column("score")
+    for run in (record, *([] if beside is None else [beside])):
+        table.add_column(run.model, justify="right")
+    for column in columns:
+        cells = [cell(run, column) for run in (record, beside) if run]
+        table.add_row(column.title, *cells)
+        if column is columns[0]:
+            table.add_section()
+    return table
+
+
+def shown(record: RunRecord) -> tuple[Column, ...]:
+    """The columns of a record's task: the primary metric, then those of its family of scores."""
+    metric = record.task["primary_metric"]
+    return (Column(metric, OVERALL, None, metric), *family_of(record).columns(record.task["classes"]))
+
+
+def found(record: RunRecord, column: Column) -> Mapping[str, Any] | None:
+    """A score: {value, low, high}."""
+    section: Mapping[str, Any] = record.metrics.get(column.section, {})
+    row: Mapping[str, Mapping[str, Any]] = section if column.row is None else section.get(column.row, {})
+    return row.get(column.name)
+
+
+def cell(record: RunRecord, column: Column) -> str:
+    """A score as a table shows it."""
+    entry = found(record, column)
+    least = limit(record, column.name) if column.section == OVERALL else None
+    if (entry is None or entry["value"] is None) and least is not None:
+        return f"> {least:.{places_of(column)}f}"
+    return with_interval(entry, places=places_of(column))
+
+
+def places_of(column: Column) -> int:
+    """Decimal places: a rejection is a number of tens, all other scores lie about 1."""
+    return 1 if column.name.startswith("rejection") else 3
 
 
 @dataclass(frozen=True)
@@ -88,7 +135,7 @@ def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[L
 
 def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool) -> Leaderboard:
     task, version, dataset, revision, own = key
-    metric, classes = records[0].task["primary_metric"], records[0].task["classes"]
+    columns = shown(records[0])
     rows = [Average((r,), r, None) for r in records] if each_run else averages(records)
     ordered = sorted(rows, key=lambda row: place(row.record))
     cost = ("training tokens" if _is_probe(records[0]) else "steps", "parameters", "wall s")
@@ -96,10 +143,10 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool)
         title=f"{task} (version {version}) on {dataset}, {revision}" + (f", {own} protocol" if own else ""),
         columns=(
             *("model", "preset", "mode", "labels", *(("draw", "seed") if each_run else ("runs", "spread"))),
-            *(f"{metric} [95%]", *(f"F1 {c}" for c in classes)),
+            *(f"{columns[0].title} [95%]", *(c.title for c in columns[1:])),
             *cost,
         ),
-        rows=tuple(_row(row, classes, each_run) for row in ordered),
+        rows=tuple(_row(row, columns, each_run) for row in ordered),
         note=dirty_note(records),
     )
 
@@ -107,17 +154,17 @@ def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool)
 def place(record: RunRecord) -> tuple[float, float, str, str]:
     """Order of rows: small budgets first, and in each the best first."""
     budget = float("inf") if record.labels == "all" else float(record.labels)
-    return (budget, -_value(primary(record)), record.model, record.fingerprint)
+    return (budget, _rank(record), record.model, record.fingerprint)
 
 
-def _row(row: Average, classes: list[str], each_run: bool) -> tuple[str, ...]:
+def _row(row: Average, columns: Sequence[Column], each_run: bool) -> tuple[str, ...]:
     record = row.record
     c = record.config
     mark = "" if record.status == "finished" else f" ({record.status})"
     name = record.model + mark + ("*" if any(r.environment.get("dirty") for r in row.runs) else "")
     spread = "-" if row.spread is None else f"{row.spread:.3f}"
     repetition = (str(c["draw"]), str(c["seed"])) if each_run else (str(row.n_runs), spread)
-    scores = (primary(record), *(score(record, "f1", x) for x in classes))
+    scores = (cell(record, column) for column in columns)
     probed = record.training.get("probe") or {}
     wall_s = sum(r.resources.get("wall_s", 0) for r in row.runs) / row.n_runs
     cost = (
@@ -125,7 +172,7 @@ def _row(row: Average, classes: list[str], each_run: bool) -> tuple[str, ...]:
         f"{record.resources.get('n_parameters', 0):,}",
         f"{wall_s:.0f}",
     )
-    return (name, c["preset"], c["mode"], record.labels, *repetition, *map(with_interval, scores), *cost)
+    return (name, c["preset"], c["mode"], record.labels, *repetition, *scores, *cost)
 
 
 def protocol(record: RunRecord) -> str:
@@ -174,14 +221,27 @@ def primary(record: RunRecord) -> Mapping[str, Any] | None:
     return overall.get(record.task["primary_metric"])
 
 
-def with_interval(entry: Mapping[str, Any] | None, separator: str = " ") -> str:
+def with_interval(entry: Mapping[str, Any] | None, separator: str = " ", places: int = 3) -> str:
     """`0.912 [0.900, 0.923]`, or a dash where the score is undefined."""
     if entry is None or entry["value"] is None:
         return "-"
+    value = f"{entry['value']:.{places}f}"
     if entry.get("low") is None:
-        return f"{entry['value']:.3f}"
-    return f"{entry['value']:.3f}{separator}[{entry['low']:.3f}, {entry['high']:.3f}]"
+        return value
+    high = "" if entry["high"] is None else f" {entry['high']:.{places}f}"  # an interval without an upper end
+    return f"{value}{separator}[{entry['low']:.{places}f},{high or ' ...'}]"
 
 
-def _value(entry: Mapping[str, Any] | None) -> float:
-    return -1.0 if entry is None or entry["value"] is None else float(entry["value"])
+def limit(record: RunRecord, name: str) -> float | None:
+    """The 95% lower limit on an infinite rejection; None for all other scores."""
+    of_all: Mapping[str, Any] = record.metrics.get("details", {}).get("overall", {})
+    point = of_all.get(name.replace("rejection_", "at_").removesuffix("_interpolated"))
+    return point["rejection_at_least"] if isinstance(point, Mapping) else None
+
+
+def _rank(record: RunRecord) -> float:
+    """The primary metric as a number that is smaller for a better record."""
+    entry, better = primary(record), 1 if record.task.get("smaller_is_better") else -1
+    if entry is None or entry["value"] is None:
+        return float("inf") if limit(record, record.task["primary_metric"]) is None else better * float("inf")
+    return float(entry["value"]) * better

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from benchmark.contracts import Task
+from typing import Any
+
+from benchmark.contracts import Loss, Task
 from benchmark.errors import unknown_name
 
 # Voxels per class over the 1,210,080 events of PILArNet-M v1 (data set configuration of PoLAr-MAE).
@@ -58,7 +60,114 @@ LARTPC_TOKEN_PROBE = Task(
     reference="PoLAr-MAE, arXiv:2502.02558, table 1",
 )
 
-TASKS: dict[str, Task] = {t.name: t for t in (LARTPC_SEGMENTATION, LARTPC_SEGMENTATION_5, LARTPC_TOKEN_PROBE)}
+_CALORIMETER: dict[str, Any] = {"data": "points", "version": 1, "detector": "calorimeter", "dataset": "calo-sim"}
+# 1,500 steps of 64 samples of some tens of cells take about as long as the 300 steps of 8 events of liquid argon
+_TRAIN = {"steps": 1500, "batch_size": 64, "rotation": "mirror", "checkpoint_every": 250}
+_PRETRAIN = {"steps": 1000, "batch_size": 64, "rotation": "mirror", "checkpoint_every": 250, "events": 0}
+
+PION_CLASSIFICATION = Task(
+    name="pion-classification",
+    summary="Charged or neutral pion, from the cells of one cluster; classes matched in true energy",
+    level="event",
+    kind="classification",
+    label="pion",
+    classes=("pi0", "pipm"),
+    primary_metric="rejection_90",
+    metrics="pions",
+    floor="p_em",
+    sample="cluster",
+    auxiliary=("log_true_energy",),
+    loss=Loss(kind="cross_entropy"),
+    train=_TRAIN,
+    pretrain=_PRETRAIN,
+    reference="ATL-PHYS-PUB-2022-040",
+    **_CALORIMETER,
+)
+
+PION_REGRESSION = Task(
+    name="pion-regression",
+    summary="True energy inside one cluster, from its cells",
+    level="event",
+    kind="regression",
+    label="log_true_energy",
+    classes=("pi0", "pipm"),
+    primary_metric="iqr_over_2median",
+    smaller_is_better=True,
+    metrics="response",
+    floor="em_scale",
+    sample="cluster",
+    auxiliary=("pion",),
+    loss=Loss(kind="mae"),
+    train=_TRAIN,
+    pretrain=_PRETRAIN,
+    reference="ATL-PHYS-PUB-2022-040",
+    **_CALORIMETER,
+)
+
+PION_TRACK_REGRESSION = Task(
+    name="pion-track-regression",
+    summary="Energy of a charged pion, from its track and the clusters within dR < 1.2",
+    level="event",
+    kind="regression",
+    label="log_true_energy",
+    classes=("pi0", "pipm"),
+    primary_metric="iqr_over_2median",
+    smaller_is_better=True,
+    metrics="response",
+    floor="em_scale",
+    sample="track",
+    auxiliary=("pion",),
+    loss=Loss(kind="mae"),
+    train=_TRAIN,
+    pretrain=_PRETRAIN,
+    reference="ATL-PHYS-PUB-2022-040",
+    **_CALORIMETER,
+)
+
+CELL_TO_TRACK = Task(
+    name="cell-to-track",
+    summary="Shares of each cell's energy that are the track's, other charged particles' and neutral ones'",
+    level="point",
+    kind="classification",
+    label="fractions",
+    classes=("focus", "other", "neutral"),
+    primary_metric="f1",
+    metrics="association",
+    floor="particle_flow",
+    sample="association",
+    soft=True,
+    loss=Loss(kind="cross_entropy", energy_power=1.0),
+    train={**_TRAIN, "batch_size": 24},
+    pretrain={**_PRETRAIN, "batch_size": 24},
+    reference="ATL-SOFT-PROC-2025-018",
+    **_CALORIMETER,
+)
+
+CELL_TO_TRACK_BINARY = Task(
+    name="cell-to-track-binary",
+    summary="Whether more than half of each cell's energy is the track's",
+    level="point",
+    kind="classification",
+    label="focus",
+    classes=("rest", "focus"),
+    primary_metric="f1",
+    metrics="association",
+    floor="particle_flow",
+    sample="association",
+    loss=Loss(kind="cross_entropy", energy_power=1.0),
+    train={**_TRAIN, "batch_size": 24},
+    pretrain={**_PRETRAIN, "batch_size": 24},
+    reference="ATL-SOFT-PROC-2025-018",
+    **_CALORIMETER,
+)
+
+TASKS: dict[str, Task] = {
+    t.name: t
+    for t in (
+        LARTPC_SEGMENTATION, LARTPC_SEGMENTATION_5, LARTPC_TOKEN_PROBE, PION_CLASSIFICATION, PION_REGRESSION,
+        PION_TRACK_REGRESSION, CELL_TO_TRACK, CELL_TO_TRACK_BINARY,
+    )
+}  # fmt: skip
 
 
 def task(name: str) -> Task:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmark import registry, tasks
 from benchmark.checkpoints.load import Checkpoint
 from benchmark.contracts import Dataset, Inputs, Model, Task
-from benchmark.data.preprocess import Preprocess
+from benchmark.data.preparation import Preparation, preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.displays import MAX_EVENTS, draw_predictions
 from benchmark.environment import choose_device, describe, peak_memory_bytes
@@ -62,11 +62,12 @@ def transfer(
     there = _open(target, execution)
     config = record.config
     task = tasks.task(record.task["name"])
-    preprocess = override(Preprocess(), config["preprocess"], "preprocess")
+    preprocess = override(preparation(task), config["preprocess"], "preprocess")
     events = event_set(there, target.split, task, preprocess)
     spec = registry.model_spec(config["model"])
     model_config = override(spec.config(), config["model_config"], "model")
-    model = spec.build(model_config, Inputs(tuple(preprocess.columns), there.info.frame), task)
+    inputs = Inputs(tuple(preprocess.columns), there.info.frame, tuple(preprocess.event_columns))
+    model = spec.build(model_config, inputs, task)
     model.load(weights or _weights(execution.runs, record))
     result = _score(model, events, config["train"]["batch_size"], there, target)
     scored = replace(
@@ -173,7 +174,7 @@ def _recorded(
     return scored
 
 
-def _config(checkpoint: Checkpoint, task: Task, preprocess: Preprocess, there: Dataset, size: int) -> dict[str, Any]:
+def _config(checkpoint: Checkpoint, task: Task, preprocess: Preparation, there: Dataset, size: int) -> dict[str, Any]:
     """What a record of a run has under `config`, as far as a checkpoint knows it."""
     manifest = checkpoint.manifest
     told = manifest.training
@@ -193,7 +194,7 @@ def _config(checkpoint: Checkpoint, task: Task, preprocess: Preprocess, there: D
     }
 
 
-def _changed(preprocess: Preprocess, assignments: Sequence[str]) -> Preprocess:
+def _changed(preprocess: Preparation, assignments: Sequence[str]) -> Preparation:
     changes = {k.removeprefix("preprocess."): v for k, v in parse_assignments(list(assignments)).items()}
     if "columns" in changes:
         raise ConfigError(

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import registry
+from benchmark import registry, tasks
 from benchmark.budget import Subset, subset
-from benchmark.config import DEFAULT_DATASET, Request, RunConfig, resolve
+from benchmark.config import Request, RunConfig, resolve
 from benchmark.contracts import Dataset, ModelSpec
 from benchmark.data.stream import EventSet, event_set
 from benchmark.environment import choose_device, choose_precision, describe
@@ -152,7 +152,7 @@ def tune(request: Request, execution: Execution, search: Search, say: Say = to_s
         subject = Subject(config, spec, train, dataset, environment, code, request.model)
         pretrained(model, subject, resume, None, say)
     trials = _walk(optuna, bench, search, _Trial(bench, dict(model.state_dict()), say))
-    best = best_of(trials)
+    best = best_of(trials, config.task.smaller_is_better)
     result = dataclasses.replace(
         blank, created=now(), trials=trials, best_rate=best, at_edge=is_at_edge(best, blank.rates),
         environment={**environment, "backends": dict(model.backends)},
@@ -183,7 +183,7 @@ def run_command(tuning: Tuning, request: Request, data: Path | None = None) -> s
     if tuning.best_rate is None:
         return None
     typed = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", request.labels]
-    plain = Request(request.model, dataset=DEFAULT_DATASET)
+    plain = Request(request.model, dataset=tasks.task(request.task).dataset)
     for field in ("task", "dataset", "preset", "mode", "draw", "seed"):
         value = getattr(request, field)
         if value not in (None, getattr(plain, field)):
@@ -226,7 +226,7 @@ class _Trial:
             "status": "finished",
             "error": None,
             "score": score,
-            "f1": {name: scores["f1"]["value"] for name, scores in result.metrics["per_class"].items()},
+            "f1": {n: scores["f1"]["value"] for n, scores in result.metrics["per_class"].items() if "f1" in scores},
             "steps": report.steps,
             "first_loss": report.first_loss,
             "last_loss": report.last_loss,
@@ -269,7 +269,8 @@ def _walk(optuna: Any, bench: _Bench, search: Search, attempt: _Trial) -> list[d
     if not bench.resume:
         journal.unlink(missing_ok=True)
     bench.folder.mkdir(parents=True, exist_ok=True)
-    study = _study(optuna, journal, search.rates, seed_from("grid", bench.config.seed) % _LARGEST_SEED)
+    direction = "minimize" if bench.config.task.smaller_is_better else "maximize"
+    study = _study(optuna, journal, search.rates, seed_from("grid", bench.config.seed) % _LARGEST_SEED, direction)
     done = _finished(study)
 
     def objective(trial: Any) -> float:
@@ -297,13 +298,13 @@ class _Diverged(Exception):
     """Tells optuna that a trial failed."""
 
 
-def _study(optuna: Any, journal: Path, rates: Sequence[float], seed: int) -> Any:
+def _study(optuna: Any, journal: Path, rates: Sequence[float], seed: int, direction: str) -> Any:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # the suite tells the user itself
     backend = optuna.storages.journal.JournalFileBackend(str(journal))
     storage = optuna.storages.JournalStorage(backend)
     sampler = optuna.samplers.GridSampler({"lr": list(rates)}, seed=seed)
     return optuna.create_study(
-        storage=storage, sampler=sampler, study_name="lr", direction="maximize", load_if_exists=True
+        storage=storage, sampler=sampler, study_name="lr", direction=direction, load_if_exists=True
     )
 
 

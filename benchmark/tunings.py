@@ -61,12 +61,13 @@ class Tuning:
         return int(self.config["train"]["steps"])
 
 
-def best_of(trials: list[dict[str, Any]]) -> float | None:
+def best_of(trials: list[dict[str, Any]], smaller_is_better: bool = False) -> float | None:
     """The rate of the best score; of equal ones the smaller rate. None where every trial failed."""
     finished = [t for t in trials if t["status"] == "finished"]
     if not finished:
         return None
-    return float(max(finished, key=lambda t: (t["score"]["value"], -t["rate"]))["rate"])
+    sign = -1.0 if smaller_is_better else 1.0
+    return float(max(finished, key=lambda t: (sign * t["score"]["value"], -t["rate"]))["rate"])
 
 
 def is_at_edge(rate: float | None, rates: list[float]) -> bool:
@@ -160,7 +161,8 @@ def _inconsistency(values: Mapping[str, Any]) -> str | None:
         return "list of rates"
     if not isinstance(trials, list) or not all(_is_trial(t) for t in trials) or [t["rate"] for t in trials] != rates:
         return "list of trials"
-    if values["best_rate"] != best_of(trials) or values["at_edge"] != is_at_edge(values["best_rate"], rates):
+    best = best_of(trials, bool(values["task"].get("smaller_is_better")))
+    if values["best_rate"] != best or values["at_edge"] != is_at_edge(best, rates):
         return "best rate"
     return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmark.checkpoints.load import Checkpoint
 from benchmark.contracts import Event, PointBatch, Task
-from benchmark.data.preprocess import preprocess
 from benchmark.environment import choose_device
 from benchmark.errors import CheckpointError, ConfigError, DataError
 from benchmark.metrics.segmentation import scores_from_counts
+from benchmark.settings import override
 
 COORDS, ENERGY, TRUTH = ("coords", "voxels"), ("energy_MeV", "energy_mev", "energy"), ("motif", "semantic", "truth")
 STORED = "_pred"  # how the name of stored predictions ends
@@ -169,7 +169,8 @@ def _batch(checkpoint: Checkpoint, event: StoredEvent, task: Task) -> PointBatch
         kept = [c for c in range(task.n_outputs + len(task.drop_classes)) if c not in task.drop_classes]
         labels[task.label] = np.asarray(kept)[event.stored[evaluated]]
     raw = Event(event.name, event.coords[evaluated], event.energy[evaluated], labels)
-    return preprocess(raw, task, replace(manifest.the_preprocess(), instance=_ROW), manifest.the_frame())
+    prepared = override(manifest.the_preprocess(), {"instance": _ROW}, "preprocess")
+    return prepared.apply(raw, task, manifest.the_frame())
 
 
 def _counts(rows: np.ndarray, columns: np.ndarray, task: Task) -> np.ndarray:

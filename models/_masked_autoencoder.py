@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from benchmark.contracts import Inputs, PointBatch, Preset, Reconstruction, Task, TokenModel
 from benchmark.models._masking import EnergyInfill, MaskedDecoder, random_mask
 from benchmark.models._token_transformer import (
+    CALORIMETER,
+    CALORIMETER_SIZES,
+    CALORIMETER_WAVE,
     FINE_TUNING,
     FINE_TUNING_WARMUP,
     PAPER,
@@ -153,4 +156,11 @@ PRESETS = {
     "tiny": Preset(model={**TINY, "decoder_depth": 1}, optim={"lr": 2e-3}, pretrain_optim={"lr": 2e-3}),
     "paper": _published("event"),
     "reference": _published("batch", behaviour="reference"),
+}
+_MIRROR = {"rotation": "mirror"}  # a calorimeter looks the same in no other way
+CALORIMETER_PRESETS = {
+    "default": Preset(model=CALORIMETER_SIZES, pretrain={"steps": 1000}),
+    "tiny": Preset(model={**CALORIMETER, "rotary_wave": CALORIMETER_WAVE}),
+    "paper": Preset(model=CALORIMETER, train=_MIRROR, pretrain=_MIRROR),
+    "reference": Preset(model=CALORIMETER, train=_MIRROR, pretrain=_MIRROR),
 }

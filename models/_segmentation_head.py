@@ -60,14 +60,19 @@ class SegmentationHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """A linear read-out of interpolated token features: what the features themselves hold."""
+    """A linear read-out of interpolated token features, and of the event's own: what the features themselves hold."""
 
-    def __init__(self, width: int, n_outputs: int) -> None:
+    def __init__(self, width: int, n_outputs: int, n_event_features: int = 0) -> None:
         super().__init__()
         self.score = nn.Linear(width, n_outputs)
+        self.shift = nn.Linear(n_event_features, n_outputs, bias=False) if n_event_features else None
 
     def forward(
         self, features: Tensor, lengths: Tensor, to_points: Interpolation, own: Tensor, event_of_point: Tensor
     ) -> Tensor:
-        """As `SegmentationHead`; only the token features are used."""
-        return interpolate(self.score(features), to_points)  # linear maps commute with the interpolation
+        """As `SegmentationHead`; of the own inputs only the last, the event's, are used."""
+        scores = interpolate(self.score(features), to_points)  # linear maps commute with the interpolation
+        if self.shift is None:
+            return scores
+        shifted: Tensor = scores + self.shift(own[:, -self.shift.in_features :])
+        return shifted

@@ -93,6 +93,7 @@ class TokenTransformer(TorchModel):
         super().__init__(task)
         self.config = config
         self.columns = inputs.columns
+        self.n_event_features = inputs.n_event_features  # which the head reads, not the backbone
         c = config
         self.embed = self.mini_pointnet(3 + inputs.n_features, c.embed_widths, c.width, c.group_points)
         shortest = c.rotary_wave * inputs.frame.scale
@@ -107,13 +108,14 @@ class TokenTransformer(TorchModel):
     def add_head(self) -> None:
         """The head with random weights: drawn last, so that they do not shift what is drawn before."""
         c, n_features, n_outputs = self.config, len(self.columns), self.task.n_outputs
+        n_shared = self.n_event_features
         if self.task.level == "event":
             made = LinearEventHead if c.head == "linear" else PooledHead
-            self.head = made(c.width, n_outputs)
+            self.head = made(c.width, n_outputs, n_event_features=n_shared)
             return
-        n_own = 3 + (3 + n_features if c.point_features else 0) + (c.width if c.member_features else 0)
+        n_own = 3 + (3 + n_features if c.point_features else 0) + (c.width if c.member_features else 0) + n_shared
         self.head = (
-            LinearHead(c.width, n_outputs)
+            LinearHead(c.width, n_outputs, n_shared)
             if c.head == "linear"
             else SegmentationHead(c.width, n_own, c.head_widths, n_outputs, c.head_dropout, self.batch_norm)
         )
@@ -160,7 +162,7 @@ class TokenTransformer(TorchModel):
         features = self.fetched(layers)
         scores: Tensor
         if self.task.level == "event":
-            scores = self.head(features, tokens.lengths)
+            scores = self.head(features, tokens.lengths, batch.event_feats)
             return scores
         to_points = self.interpolation(batch, tokens)
         lengths = torch.tensor(tokens.lengths, device=features.device)
@@ -169,13 +171,18 @@ class TokenTransformer(TorchModel):
         return scores
 
     def own_inputs(self, batch: PointBatch, tokens: Tokens, members: Tensor, to_points: Interpolation) -> Tensor:
-        """(N, n_own) what the head sees of a point besides its tokens: where it is, and more if configured."""
+        """(N, n_own) what the head sees of a point besides its tokens: where it is, more if configured, its event's
+        own features last.
+        """
         own = [batch.normalised_coords]
         if self.config.point_features:
             nearest = tokens.centres[to_points.tokens[:, 0]]
             own += [(batch.normalised_coords - nearest) / (self.config.group_radius * batch.frame.scale), batch.feats]
         if self.config.member_features:
             own.append(segment_mean(members.float(), tokens.point, batch.n_points))
+        if self.n_event_features:
+            assert batch.event_feats is not None, "a model that was built for event features was given none"
+            own.append(batch.event_feats[batch.event_index])
         return torch.cat(own, dim=1)
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
@@ -251,6 +258,14 @@ PAPER_OPTIM: dict[str, Any] = {
 }  # fmt: skip
 FINE_TUNING: dict[str, Any] = {"steps": 100_000, "batch_size": 32}
 FINE_TUNING_WARMUP = 0.125  # of all steps
+# Tokens of a calorimeter's clusters: some 14 of about 5 cells for a cluster of 60. Centres at least one radius apart
+# leave no cell outside of all groups; only where more than `group_points` strips share one are some left out.
+CALORIMETER: dict[str, Any] = {"group_radius": 4.0, "overlap": 0.5, "max_tokens": 128}
+CALORIMETER_WAVE = 8.0  # shortest rotary wavelength
+# of the default preset: 64 clusters per step instead of 8 events, in about the same time
+CALORIMETER_SIZES: dict[str, Any] = {
+    **CALORIMETER, "rotary_wave": CALORIMETER_WAVE, "width": 96, "embed_widths": (32, 64, 96), "position_hidden": 96,
+}  # fmt: skip
 TINY: dict[str, Any] = {
     "width": 32, "depth": 2, "heads": 2, "embed_widths": (16, 32, 32), "position_hidden": 32,
     "fetch_layers": (0, 1), "head_widths": (32, 16), "max_tokens": 256,

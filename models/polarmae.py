@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmark.contracts import Inputs, ModelSpec, Task
-from benchmark.models._masked_autoencoder import PRESETS, MaskedAutoencoder, MaskedAutoencoderConfig
+from benchmark.models._masked_autoencoder import (
+    CALORIMETER_PRESETS,
+    PRESETS,
+    MaskedAutoencoder,
+    MaskedAutoencoderConfig,
+)
 from benchmark.models._reference import build as build_autoencoder
 from benchmark.models._released_settings import BACKBONE, HEAD, import_released
 
@@ -33,6 +38,8 @@ SPEC = ModelSpec(
     build=build,
     presets=PRESETS,
     levels=("point", "token", "event"),
+    kinds=("classification", "regression"),
+    detector_presets={"calorimeter": CALORIMETER_PRESETS},
     pretrains=True,
     mode_overrides={"frozen": {"head": "linear"}},
     backbone_config=BACKBONE,

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from benchmark.contracts import Inputs, ModelSpec, Preset, Task
 from benchmark.models._token_transformer import (
+    CALORIMETER,
+    CALORIMETER_SIZES,
+    CALORIMETER_WAVE,
     FINE_TUNING,
     FINE_TUNING_WARMUP,
     PAPER,
@@ -55,5 +58,13 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    kinds=("classification", "regression"),
+    detector_presets={
+        "calorimeter": {
+            "default": Preset(model=CALORIMETER_SIZES),
+            "tiny": Preset(model={**CALORIMETER, "rotary_wave": CALORIMETER_WAVE}),
+            "paper": Preset(model=CALORIMETER, train={"rotation": "mirror"}),
+        }
+    },
     reference="arXiv:2502.02558, sections 3.1, 3.2 and 4.2, tables 5 and 6",
 )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
+import calo_batches
 import numpy as np
 import pytest
 import torch
 
 from benchmark import registry
-from benchmark.config import Request, resolve
+from benchmark.config import Request, can_do, resolve
 from benchmark.contracts import Inputs, PointBatch, Task, concatenate
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.datasets._pilarnet import FRAME
@@ -28,17 +28,31 @@ CASES = [
     pytest.param(name, task, id=f"{name}-{task.name}")
     for name in registry.model_names()
     for task in (*TASKS.values(), EVENTS)
-    if task.level in registry.model_spec(name).levels and task.level != "token"  # a probe asks for no scores
+    if can_do(registry.model_spec(name), task) and task.level != "token"  # a probe asks for no scores
 ]
+
+
+def of_calorimeter(task):
+    return task.detector == "calorimeter"
+
+
+def inputs_of(task):
+    return calo_batches.inputs_of(task) if of_calorimeter(task) else Inputs(("log_energy",), FRAME)
+
+
+@functools.cache
+def config_of(name, task_name):
+    data = {"task": task_name} if task_name in TASKS else {}
+    dataset = "calo-sim" if data and of_calorimeter(TASKS[task_name]) else "pilarnet-m"
+    return resolve(Request(name, preset="tiny", dataset=dataset, **data)).model_config
 
 
 @functools.cache
 def is_torch(name):
     """Whether a model is trained by the shared loop; a classical one has no loss and no gradients."""
     spec = registry.model_spec(name)
-    config = resolve(Request(name, preset="tiny", dataset="pilarnet-m")).model_config
-    task = next(t for t in (*TASKS.values(), EVENTS) if t.level in spec.levels)
-    return isinstance(spec.build(config, Inputs(("log_energy",), FRAME), task), TorchModel)
+    task = next(t for t in (*TASKS.values(), EVENTS) if can_do(spec, t) and t.level != "token")
+    return isinstance(spec.build(config_of(name, task.name), inputs_of(task), task), TorchModel)
 
 
 TORCH_CASES = [c for c in CASES if is_torch(c.values[0])]
@@ -66,15 +80,16 @@ def event(rng, task, n_points, name):
 
 
 def make_batch(task, sizes=(90, 160, 60), stream="a"):
+    if of_calorimeter(task):
+        return calo_batches.make_batch(task, sizes, stream)
     rng = generator("conformance", stream)
     return concatenate([event(rng, task, n, f"{stream}{i}") for i, n in enumerate(sizes)])
 
 
 def make_model(name, task, seed=0):
     spec = registry.model_spec(name)
-    config = resolve(Request(name, preset="tiny", dataset="pilarnet-m")).model_config
     torch.manual_seed(seed)
-    model = spec.build(config, Inputs(("log_energy",), FRAME), task)
+    model = spec.build(config_of(name, task.name), inputs_of(task), task)
     if not isinstance(model, TorchModel):
         model.fit(iter([make_batch(task)]), task)
     return model
@@ -113,8 +128,9 @@ def test_batch_mates_and_padding_never_change_an_events_scores(name, task):
     model, batch = warmed_up(name, task), make_batch(task)
     together = split(model.predict(batch), batch, task)
     rng = generator("conformance", "a")
-    for size, scores in zip((90, 160, 60), together, strict=True):
-        alone = event(rng, task, size, "alone")
+    for i, (size, scores) in enumerate(zip((90, 160, 60), together, strict=True)):
+        calo = of_calorimeter(task)
+        alone = calo_batches.sample(task, size, i, "a") if calo else event(rng, task, size, f"a{i}")
         np.testing.assert_allclose(model.predict(alone), scores, atol=TOLERANCE, rtol=TOLERANCE)
 
 
@@ -122,8 +138,7 @@ def test_batch_mates_and_padding_never_change_an_events_scores(name, task):
 def test_permuting_points_permutes_their_scores(name, task):
     model, batch = warmed_up(name, task), make_batch(task, sizes=(150,))
     order = generator("conformance", "order").permutation(batch.n_points)
-    arrays = {n: getattr(batch, n)[order] for n in ("coords", "energy", "feats")}
-    shuffled = dataclasses.replace(batch.without_target(), **arrays)
+    shuffled = calo_batches.permuted(batch.without_target(), order)
     scores = model.predict(batch)
     expected = scores[order] if task.level == "point" else scores
     np.testing.assert_allclose(model.predict(shuffled), expected, atol=TOLERANCE, rtol=TOLERANCE)
@@ -133,6 +148,9 @@ def test_permuting_points_permutes_their_scores(name, task):
 def test_a_single_point_and_a_tiny_event_are_scored(name, task):
     model = warmed_up(name, task)
     for n_points in (1, 3):
+        if of_calorimeter(task):
+            assert np.isfinite(model.predict(make_batch(task, sizes=(n_points,)).without_target())).all()
+            continue
         coords = np.full((n_points, 3), 300, np.float32) + np.arange(n_points, dtype=np.float32)[:, None]
         small = PointBatch(
             coords=coords, energy=np.ones(n_points, np.float32), feats=np.zeros((n_points, 1), np.float32),
@@ -206,5 +224,7 @@ def test_every_preset_and_mode_resolves(name):
     modes = ("fft", "peft", "frozen", "scratch") if spec.pretrains else ("scratch",)
     for preset in spec.presets:
         for mode in modes:
-            config = resolve(Request(name, preset=preset, mode=mode, dataset="pilarnet-m"))
+            task = next(t for t in TASKS.values() if can_do(spec, t) and t.level != "token")
+            other = None if of_calorimeter(task) else "pilarnet-m"  # for which no weights ship
+            config = resolve(Request(name, task.name, other, preset=preset, mode=mode))
             assert (config.pretrain is not None) == (spec.pretrains and mode != "scratch")

@@ -10,7 +10,8 @@ from torch import nn
 
 from benchmark.baselines._graph import Level, canonical, edge_features, levels, merge
 from benchmark.baselines._graph_messages import mean_and_maximum
-from benchmark.baselines.gnn import SPEC, GNNConfig, PyramidBlock, Stack, StackBlock
+from benchmark.baselines._graph_networks import PyramidBlock, Stack, StackBlock
+from benchmark.baselines.gnn import SPEC, GNNConfig
 from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs
 from benchmark.datasets._pilarnet import FRAME
@@ -163,7 +164,7 @@ def test_a_batch_of_one_point_can_be_trained_on():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"graph": "tree"}, "One of knn, radius was expected"),
+        ({"graph": "tree"}, "One of knn, radius, cells was expected"),
         ({"network": "unet"}, "One of pyramid, stack was expected"),
         ({"reducer": "median"}, "One of sum, mean, max was expected"),
         ({"k": 0}, "k=0 is not possible"),

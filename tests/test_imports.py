@@ -22,8 +22,8 @@ RANKS = [
     {"config", "tables"},
     {"checkpoints", "fairness"},
     {"training", "evaluate", "displays", "flops"},
-    {"probe", "curves"},
-    {"pretrain"},
+    {"probe", "curves", "pion_plots"},
+    {"pretrain", "cell_displays"},
     {"run"},
     {"transfer", "verify", "pretrain_alone", "tune"},
     {"studies"},
@@ -41,10 +41,10 @@ SHARED_WITH = {
 THIRD_PARTY = {
     "models": {"torch", "numpy"},
     "baselines": {"torch", "numpy", "scipy", "sklearn", "torch_geometric"},
-    "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib"},
+    "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib", "uproot", "awkward"},
     "cuda": {"torch", "triton", "numpy"},
 }
-OPTIONAL = {"MinkowskiEngine", "huggingface_hub", "optuna", "plotly", "pytorch3d", "spconv", "submitit"}
+OPTIONAL = {"MinkowskiEngine", "huggingface_hub", "optuna", "plotly", "pytorch3d", "spconv", "submitit", "uproot"}
 
 
 def sources():

@@ -123,7 +123,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     def no_space(self, array):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed._Writer, "append", no_space)
+    monkeypatch.setattr(packed.ColumnWriter, "append", no_space)
     with pytest.raises(DataError, match=r"could not be written: No space left on device\..*PARTICLEBENCH_CACHE"):
         build_pack(tmp_path / "p", COLUMNS, [make_chunk(np.random.default_rng(3), 2)], {})
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +132,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 def test_leftovers_of_killed_builds_are_removed(tmp_path):
     with subprocess.Popen(["true"]) as finished:
         finished.wait()
-    here = packed._host()
+    here = packed.host_name()
     running, gone = (tmp_path / f".q-1.{here}.{n}.partial" for n in (os.getpid(), finished.pid))
     elsewhere, old = (tmp_path / f".q-1.{host}.{finished.pid}.partial" for host in ("another", "third"))
     for path in (running, gone, elsewhere, old):

@@ -168,4 +168,4 @@ def test_a_models_files_are_its_own_and_the_private_ones_that_it_is_made_of():
     assert names[1:] == sorted(names[1:])
     assert {"_masked_autoencoder.py", "_vit.py", "_released.py"} <= set(names)  # the last is imported by a piece
     assert [p.name for p in registry.model_files("sparse_uresnet")] == ["sparse_uresnet.py", "_uresnet.py"]
-    assert [p.name for p in registry.model_files("majority")] == ["majority.py"]
+    assert [p.name for p in registry.model_files("majority")] == ["majority.py", "_classical.py"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark import hub, registry, tasks
 from benchmark.checkpoints.lightning import read_lightning
 from benchmark.checkpoints.manifest import Manifest, describes_itself, from_metadata
-from benchmark.contracts import Inputs, ModelSpec
-from benchmark.data.preprocess import Preprocess
+from benchmark.contracts import Inputs, ModelSpec, Task
+from benchmark.data.preparation import Preparation, preparation
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.io import sha256_file
 from benchmark.settings import as_dict, override
@@ -83,7 +83,7 @@ def fill(model: TorchModel, checkpoint: Checkpoint) -> None:
 
 
 def load_backbone(
-    model: TorchModel, path: Path, spec: ModelSpec, model_config: Any, preprocess: Preprocess
+    model: TorchModel, path: Path, spec: ModelSpec, model_config: Any, preprocess: Preparation
 ) -> dict[str, Any]:
     """Load only the backbone's weights for a run; returns what its record says of them.
 
@@ -120,7 +120,7 @@ def open_released(path: Path, model: str) -> Checkpoint:
         imported = spec.import_released(released)
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    settings = as_dict(override(Preprocess(), imported.preprocess, "preprocess"))
+    settings = as_dict(override(preparation(tasks.task(imported.task)), imported.preprocess, "preprocess"))
     manifest = Manifest(
         model=spec.name,
         stage=imported.stage,
@@ -145,7 +145,8 @@ def _torch_model(spec: ModelSpec, manifest: Manifest) -> Any:
     from benchmark.contracts.torch_model import TorchModel
 
     config = override(spec.config(), manifest.model_config, "model")
-    inputs = Inputs(tuple(manifest.the_preprocess().columns), manifest.the_frame())
+    prepared = manifest.the_preprocess()
+    inputs = Inputs(tuple(prepared.columns), manifest.the_frame(), tuple(prepared.event_columns))
     model = spec.build(config, inputs, manifest.the_task())
     if not isinstance(model, TorchModel):
         raise CheckpointError(
@@ -221,7 +222,7 @@ def _check(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], needed
             )
 
 
-def _check_pair(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, preprocess: Preprocess) -> None:
+def _check_pair(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, preprocess: Preparation) -> None:
     """The run's model computes with these weights what the checkpoint's did. Raises CheckpointError."""
     manifest = checkpoint.manifest
     if registry.canonical(manifest.model) != registry.canonical(spec.name):
@@ -229,7 +230,7 @@ def _check_pair(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, prep
             f"{checkpoint.path} is a checkpoint of {manifest.model}. One of {spec.name} was expected. Type --model "
             f"{manifest.model}."
         )
-    theirs = {f"preprocess.{k}": v for k, v in manifest.preprocess.items() if k in ("columns", "log_eps_mev")}
+    theirs = {f"preprocess.{k}": v for k, v in manifest.preprocess.items() if k in _INPUTS}
     ours = {f"preprocess.{k}": v for k, v in as_dict(preprocess).items()}
     theirs |= {f"model.{k}": v for k, v in manifest.model_config.items() if k in spec.backbone_config}
     ours |= {f"model.{k}": v for k, v in as_dict(model_config).items()}
@@ -244,23 +245,28 @@ def _check_pair(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, prep
     )
 
 
+_INPUTS = ("columns", "event_columns", "log_eps_mev")  # of a preprocessing: what a backbone's weights rely on
+
+
 def _closest(spec: ModelSpec, manifest: Manifest, theirs: Mapping[str, Any]) -> str:
     """The preset and the --set options that give these settings, with as few of the latter as possible."""
-    options = {name: _options(spec, name, theirs) for name in spec.presets}
+    task = tasks.task(manifest.task)
+    options = {name: _options(spec, name, task, theirs) for name in spec.presets}
     best = min(options, key=lambda name: len(options[name]))
     needed = [k.removeprefix("model.") for k in theirs if k.startswith("model.")]
     try:
-        override(spec.config(), {**spec.presets[best].model, **{k: manifest.model_config[k] for k in needed}}, "model")
+        chosen = {**spec.preset(best, task.detector).model, **{k: manifest.model_config[k] for k in needed}}
+        override(spec.config(), chosen, "model")
     except ConfigError:  # other settings must follow these, such as the blocks that a head reads
         every = {f"model.{k}": v for k, v in manifest.model_config.items()}
-        options[best] = _options(spec, best, {**theirs, **every})
+        options[best] = _options(spec, best, task, {**theirs, **every})
     return " ".join([f"--preset {best}", *options[best]])
 
 
-def _options(spec: ModelSpec, preset: str, wanted: Mapping[str, Any]) -> list[str]:
-    model = as_dict(override(spec.config(), spec.presets[preset].model, "model"))
+def _options(spec: ModelSpec, preset: str, task: Task, wanted: Mapping[str, Any]) -> list[str]:
+    model = as_dict(override(spec.config(), spec.preset(preset, task.detector).model, "model"))
     given = {f"model.{k}": v for k, v in model.items()}
-    given |= {f"preprocess.{k}": v for k, v in as_dict(Preprocess()).items()}
+    given |= {f"preprocess.{k}": v for k, v in as_dict(preparation(task)).items()}
     return [f"--set {k}={_text(v)}" for k, v in wanted.items() if given.get(k) != v]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark import tasks
 from benchmark.config import RunConfig
 from benchmark.contracts import Dataset, Frame, Task
-from benchmark.data.preprocess import Preprocess
+from benchmark.data.preparation import Preparation, preparation
 from benchmark.environment import versions
 from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.settings import as_dict, override
@@ -32,7 +32,7 @@ class Manifest:
     task: str
     task_version: int
     model_config: Mapping[str, Any]
-    preprocess: Mapping[str, Any]  # fields of `Preprocess`; `columns` are the model's feature columns
+    preprocess: Mapping[str, Any]  # fields of the preprocessing; `columns` are the model's feature columns
     frame: Mapping[str, Any]  # fields of `Frame`: how the model normalises coordinates
     batch_size: int  # events per batch when it is scored
     origin: Mapping[str, Any]  # fingerprint of the run, or name and sha256 of the released file
@@ -60,9 +60,9 @@ class Manifest:
         values = dict(self.frame)
         return Frame(tuple(values["centre"]), values["scale"], tuple(values["extent"]), values["unit"])
 
-    def the_preprocess(self) -> Preprocess:
+    def the_preprocess(self) -> Preparation:
         """Cuts and feature columns."""
-        return override(Preprocess(), self.preprocess, "preprocess")
+        return override(preparation(tasks.task(self.task)), self.preprocess, "preprocess")
 
 
 def of_run(config: RunConfig, dataset: Dataset, stage: str, fingerprint: str) -> dict[str, str]:

@@ -74,6 +74,7 @@ def add_commands() -> None:
         fairness,
         leaderboard,
         listing,
+        plot,
         pretrain,
         run,
         study,

@@ -48,21 +48,20 @@ def info(
 ) -> None:
     """Show what a dataset holds: revision, checksums, events, voxels, and how many events each task can use."""
     from benchmark import registry, tasks
-    from benchmark.data.preprocess import Preprocess, eligible
+    from benchmark.data.preparation import preparation
+    from benchmark.data.stream import source_of
 
     spec = registry.dataset_spec(name)
     dataset = spec.open(_config(spec, set_, {}), folder)
     counts: dict[str, Any] = {}
     for split in getattr(dataset, "splits", spec.info.splits):
-        source = dataset.events(split)
-        points = source.n_points
-        counts[split] = {
-            "events": len(source),
-            "points": int(points.sum()),
-            "mean points per event": round(float(points.mean()), 1),
-        }
-        for task in spec.info.tasks:
-            counts[split][f"usable for {task}"] = len(eligible(source, tasks.task(task), Preprocess()).indices)
+        counts[split] = {}
+        for task in map(tasks.task, spec.info.tasks):
+            source = source_of(dataset, split, task)
+            kind = "event" if task.sample == "event" else f"{task.sample} sample"
+            counts[split][f"{kind}s"] = len(source)
+            counts[split][f"points per {kind}"] = round(float(source.n_points.mean()), 1)
+            counts[split][f"usable for {task.name}"] = len(preparation(task).eligible(source, task).indices)
     description = _describe(dataset, counts)
     if as_json:
         print(json.dumps(description, indent=1))

@@ -16,6 +16,7 @@ from benchmark.cli import app, console
 def leaderboard(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    detector: Annotated[str | None, typer.Option(help="Only tasks of this one: lartpc or calorimeter.")] = None,
     runs: Annotated[bool, typer.Option("--runs", help="A row for each run, not one for all draws and seeds.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
@@ -25,13 +26,18 @@ def leaderboard(
     A row is the mean over draws and seeds, with their standard deviation and a bootstrap interval over events and runs.
     """
     from benchmark import tasks
+    from benchmark.errors import unknown_name
     from benchmark.records import found_records, records_dir
     from benchmark.tables import leaderboards
 
     wanted = tasks.task(task).name if task is not None else None
     root = records or records_dir()
     found, problems = found_records(root)
-    shown = [r for r in found if r.status != "failed" and wanted in (None, r.task["name"])]
+    names = [t.name for t in tasks.TASKS.values() if wanted in (None, t.name) and detector in (None, t.detector)]
+    if not names:
+        raise unknown_name("detector", str(detector), {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
+    everything = wanted is None and detector is None
+    shown = [r for r in found if r.status != "failed" and (everything or r.task["name"] in names)]
     if as_json:
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return

@@ -44,7 +44,13 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         from benchmark.tasks import TASKS
 
         return [
-            {"name": t.name, "level": t.level, "classes": ", ".join(t.classes), "summary": t.summary}
+            {
+                "name": t.name,
+                "detector": t.detector,
+                "level": t.level,
+                "classes": ", ".join(t.classes),
+                "summary": t.summary,
+            }
             for t in TASKS.values()
         ]
     if kind == "backends":
@@ -64,6 +70,7 @@ def _names(kind: str) -> list[str]:
 
 def _model(name: str) -> dict[str, Any]:
     from benchmark import registry
+    from benchmark.config import can_do
     from benchmark.errors import BenchmarkError
     from benchmark.tasks import TASKS
 
@@ -72,7 +79,7 @@ def _model(name: str) -> dict[str, Any]:
     except BenchmarkError as error:
         summary = registry.summary(registry.model_file(name))
         return {"name": name, "presets": "", "tasks": "", "pre-trains": "", "summary": summary, "here": str(error)}
-    fitting = [t for t in TASKS.values() if t.data in spec.data and t.level in spec.levels and t.kind in spec.kinds]
+    fitting = [t for t in TASKS.values() if can_do(spec, t)]
     reasons = [r for r in (_missing(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
     return {
         "name": name,

@@ -18,7 +18,7 @@ def pretrain(
     task: Annotated[
         str, typer.Option(help="Task of the later runs: it decides which points are dropped.")
     ] = "lartpc-segmentation",
-    dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "lartpc-sim",
+    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[
         str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")

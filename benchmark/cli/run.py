@@ -12,7 +12,7 @@ import typer
 
 from benchmark.cli import app, console
 
-TRIVIAL = "majority"
+FLOOR = "the task's floor"
 
 
 @app.command()
@@ -22,7 +22,7 @@ def run(
     ],
     labels: Annotated[str, typer.Option(help="Labelled events: a whole number, or `all`.", metavar="N|all")] = "100",
     task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
-    dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "lartpc-sim",
+    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[
         str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")
@@ -54,7 +54,7 @@ def run(
         str | None,
         typer.Option(help="Engine of a model that has a choice, e.g. native or spconv; same as --set backend=NAME."),
     ] = None,
-    beside: Annotated[str, typer.Option(help="Baseline shown beside the model, or `none`.")] = TRIVIAL,
+    beside: Annotated[str, typer.Option(help="Baseline shown beside the model, or `none`.")] = FLOOR,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")] = None,
     max_minutes: Annotated[
@@ -87,8 +87,9 @@ def run(
         command=("benchmark", *sys.argv[1:]),
     )
     plain = None
-    if beside == TRIVIAL and not can_do(registry.model_spec(TRIVIAL), tasks.task(task)):
-        beside = "none"  # nothing trivial can stand beside a probe of tokens
+    if beside == FLOOR:
+        asked = tasks.task(task)  # a probe of tokens has no floor
+        beside = asked.floor if can_do(registry.model_spec(asked.floor), asked) else "none"
     if beside not in ("none", model):
         plain = Request(beside, task, dataset, labels=labels, draw=draw, assignments=data_assignments(request))
         resolve(plain)  # a misspelt --beside is told before the run, not after it

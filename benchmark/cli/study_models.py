@@ -103,6 +103,31 @@ def ablation(
     _finish(ablation_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
 
+@study_app.command()
+def recipes(
+    model: Annotated[str, typer.Option(help="A model that is trained step by step.")] = "pointnet",
+    task: Annotated[str, typer.Option(help="A classification.")] = "cell-to-track",
+    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
+    data: Folder = None, preset: PresetName = "default",
+    labels: Annotated[str, typer.Option(help="Labelled events.", metavar="N|all")] = "1000",
+    steps: Annotated[int, typer.Option(help="Of training, for every recipe.")] = 600,
+    every: Annotated[int, typer.Option(help="Steps between scores.")] = 50,
+    events: Annotated[int, typer.Option(help="Validation events that are scored.")] = 200,
+    positive_weight: Annotated[float, typer.Option(help="Of the weighted cross-entropy.")] = 2.0,
+    grid: Annotated[bool, typer.Option("--grid", help="Every combination, not only the published ones.")] = False,
+    device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
+) -> None:  # fmt: skip
+    """Losses, optimisers and schedules: scores on validation events as training goes on, beside trivial baselines."""
+    from benchmark.run import Execution
+    from benchmark.studies.recipes import Plan, recipes_study
+
+    folder = out or Path("runs") / "studies" / "recipes"
+    execution = Execution(device, threads, data, runs=folder / "runs", command=("benchmark", *sys.argv[1:]))
+    changes = tuple(set_ or ())
+    plan = Plan(model, task, dataset, preset, labels, steps, every, events, positive_weight, grid, changes)
+    _finish(recipes_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
+
+
 def _asked(
     model: str, checkpoint: Path | None, preset: str, dataset: str, data: Path | None, split: str, seed: int,
     device: str, threads: int | None, set_: list[str] | None,

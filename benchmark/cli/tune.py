@@ -27,7 +27,7 @@ def tune(
     ] = "3e-4,1e-3,3e-3,1e-2",
     steps: Annotated[int | None, typer.Option(help="Steps of each trial; without it, those of a run.")] = None,
     task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
-    dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "lartpc-sim",
+    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[
         str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")

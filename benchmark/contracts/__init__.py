@@ -6,12 +6,12 @@ from benchmark.contracts.data import Event, Frame, PointBatch, concatenate
 from benchmark.contracts.dataset import Dataset, DatasetInfo, DatasetSpec, EventSource
 from benchmark.contracts.model import MODES, Inputs, Mode, Model, ModelSpec, OptimConfig, Preset
 from benchmark.contracts.released import Imported, Released
-from benchmark.contracts.task import Task
+from benchmark.contracts.task import Loss, Task
 
 __all__ = [
-    "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Imported", "Inputs", "Mode",
-    "Model", "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Released", "Task", "TokenFeatures",
-    "TokenModel", "TorchModel", "concatenate",
+    "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Imported", "Inputs", "Loss",
+    "Mode", "Model", "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Released", "Task",
+    "TokenFeatures", "TokenModel", "TorchModel", "concatenate",
 ]  # fmt: skip
 
 

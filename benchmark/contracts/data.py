@@ -30,10 +30,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Event:
-    """One event before preprocessing.
+    """One event before preprocessing: a whole readout, or the part of it that a task looks at.
 
     coords (N, 3) float32 in the frame's unit; energy (N,) float32 in the dataset's energy unit; labels: named (N,)
-    int64 arrays (point labels) or scalars (event labels).
+    int64 arrays (point labels), (N, C) float32 (fractions of a point's truth) or scalars (event labels).
     """
 
     event_id: str
@@ -41,6 +41,9 @@ class Event:
     energy: np.ndarray
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     features: Mapping[str, np.ndarray] = field(default_factory=dict)  # further named (N,) columns
+    scalars: Mapping[str, float] = field(default_factory=dict)  # what was measured of the event as a whole, by name
+    links: np.ndarray | None = None  # (E, 2) int64 sender and receiver among the N points, as the detector is built
+    link_kind: np.ndarray | None = None  # (E,) int64 which kind of neighbours they are
 
     @property
     def n_points(self) -> int:
@@ -53,8 +56,14 @@ class PointBatch:
     """Ragged points of B events, concatenated; no padding. Event b owns rows offsets[b]:offsets[b+1].
 
     coords (N, 3) float32 in the frame's unit (after augmentation no longer integers); energy (N,) float32 raw energy;
-    feats (N, C) float32, model-ready, one named column each; offsets (B+1,) int64; target (N,) or (B,) or None
+    feats (N, C) float32, model-ready, one named column each; offsets (B+1,) int64; target (N,), (N, C) or (B,) or None
     (always None when a model is scored); instance (N,) int64 or None.
+
+    What only some detectors have, None or empty elsewhere: event_feats (B, G) float32, model-ready, one named column
+    each; links (E, 2) int64 sender and receiver, rows of this batch, and their kind; baseline (B,) float32 what a
+    regression's output is added to; auxiliary (B, A) float32 further labels, None like the target when a model is
+    scored. `point_info` (N,) and `event_info` (B,) hold quantities in the data's own units by name: geometry for models
+    that are built on it, and the experiment's own reconstruction for classical baselines.
     """
 
     coords: Array
@@ -66,6 +75,15 @@ class PointBatch:
     frame: Frame
     target: Array | None = None
     instance: Array | None = None
+    event_feats: Array | None = None
+    event_columns: tuple[str, ...] = ()
+    links: Array | None = None
+    link_kind: Array | None = None
+    baseline: Array | None = None
+    auxiliary: Array | None = None
+    auxiliary_columns: tuple[str, ...] = ()
+    point_info: Mapping[str, Array] = field(default_factory=dict)
+    event_info: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def n_events(self) -> int:
@@ -112,36 +130,53 @@ class PointBatch:
 
     def map_arrays(self, function: Any) -> PointBatch:
         """A copy with `function` applied to every array."""
-        names = ("coords", "energy", "feats", "offsets", "target", "instance")
-        present = {n: function(getattr(self, n)) for n in names if getattr(self, n) is not None}
+        present: dict[str, Any] = {n: function(getattr(self, n)) for n in _ARRAYS if getattr(self, n) is not None}
+        for name in ("point_info", "event_info"):
+            present[name] = {key: function(values) for key, values in getattr(self, name).items()}
         return dataclasses.replace(self, **present)
+
+    def label(self, name: str) -> Array:
+        """(B,) the auxiliary label of this name; only a batch with labels has it."""
+        labels: Array = self.auxiliary
+        return labels[:, self.auxiliary_columns.index(name)]
 
     def without_target(self) -> PointBatch:
         """A copy that a model may be scored on: no labels in it."""
-        return dataclasses.replace(self, target=None, instance=None)
+        return dataclasses.replace(self, target=None, instance=None, auxiliary=None)
 
     def with_coords(self, coords: Array) -> PointBatch:
         """A copy with other coordinates (augmentation)."""
         return dataclasses.replace(self, coords=coords)
 
 
+_ARRAYS = (
+    "coords", "energy", "feats", "offsets", "target", "instance", "event_feats", "links", "link_kind", "baseline",
+    "auxiliary",
+)  # fmt: skip
+
+
 def concatenate(batches: Sequence[PointBatch]) -> PointBatch:
     """One numpy batch from several (usually one per event), in the given order."""
     first = batches[0]
     lengths = np.concatenate([np.asarray(b.lengths) for b in batches])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def join(name: str) -> Array | None:
         parts = [getattr(b, name) for b in batches]
         return None if parts[0] is None else np.concatenate(parts)
 
-    return PointBatch(
-        coords=join("coords"),
-        energy=join("energy"),
-        feats=join("feats"),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    def join_each(name: str) -> dict[str, Array]:
+        return {key: np.concatenate([getattr(b, name)[key] for b in batches]) for key in getattr(first, name)}
+
+    joined: dict[str, Any] = {name: join(name) for name in _ARRAYS if name not in ("offsets", "links")}
+    if first.links is not None:
+        before = np.cumsum([0, *(b.n_points for b in batches[:-1])])
+        joined["links"] = np.concatenate([b.links + n for b, n in zip(batches, before, strict=True)])
+    return dataclasses.replace(
+        first,
+        **joined,
+        offsets=offsets,
         event_ids=tuple(i for b in batches for i in b.event_ids),
-        columns=first.columns,
-        frame=first.frame,
-        target=join("target"),
-        instance=join("instance"),
+        point_info=join_each("point_info"),
+        event_info=join_each("event_info"),
     )

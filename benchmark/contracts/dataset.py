@@ -50,8 +50,8 @@ class Dataset(Protocol):
     revision: str  # names the exact content, e.g. "v2" or "sim-1-3f9a..."
     files: Mapping[str, str]  # file name -> sha256 (or a stated cheaper digest for files over 1 GB)
 
-    def events(self, split: str) -> EventSource:
-        """Events of one split."""
+    def events(self, split: str, sample: str = "event") -> EventSource:
+        """Events of one split, or the samples of them that a task asks for (`Task.sample`)."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,20 +26,27 @@ class Inputs:
 
     columns: tuple[str, ...]  # names of the columns of `PointBatch.feats`
     frame: Frame
+    event_columns: tuple[str, ...] = ()  # of `PointBatch.event_feats`
 
     @property
     def n_features(self) -> int:
         """Number of feature columns C."""
         return len(self.columns)
 
+    @property
+    def n_event_features(self) -> int:
+        """Number of columns G that an event has as a whole."""
+        return len(self.event_columns)
+
 
 @dataclass(frozen=True)
 class OptimConfig:
     """How a model is optimised. The number of steps is the benchmark's, the same for every model."""
 
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"  # adam: decay is added to the gradient; sgd: with Nesterov
     lr: float = 1e-3  # peak learning rate
     weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)  # sgd takes the first as its momentum
     warmup_fraction: float = 0.1  # of all steps, linear from lr * final_lr_fraction
     schedule: str = "cosine"  # cosine | constant | cyclical (triangular, one cycle per warm-up length)
     final_lr_fraction: float = 0.05  # learning rate at the last step over the peak one
@@ -75,6 +82,10 @@ class ModelSpec:
     data: tuple[str, ...] = ("points",)
     levels: tuple[str, ...] = ("point",)
     kinds: tuple[str, ...] = ("classification",)
+    detectors: tuple[str, ...] = ()  # only these; empty: any
+    tasks: tuple[str, ...] = ()  # only these; empty: any of its levels and kinds
+    # by detector and preset: what differs there from `presets`
+    detector_presets: Mapping[str, Mapping[str, Preset]] = field(default_factory=dict)
     pretrains: bool = False  # has a self-supervised stage
     mode_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # e.g. frozen -> a linear read-out
     reference: str = ""  # paper, section and table
@@ -88,6 +99,11 @@ class ModelSpec:
     import_released: Callable[[Released], Imported] | None = None
     skip: Callable[[Task, str], str | None] = lambda task, device: None  # why it cannot do this task on this device
 
+    def preset(self, name: str, detector: str) -> Preset:
+        """The preset of this name with what differs on a detector. Raises KeyError."""
+        plain, own = self.presets[name], self.detector_presets.get(detector, {}).get(name, Preset())
+        return Preset(**{f.name: {**getattr(plain, f.name), **getattr(own, f.name)} for f in fields(Preset)})
+
 
 class Model(ABC):
     """What the suite asks of any model. Classical baselines derive from this, torch models from `TorchModel`."""
@@ -98,7 +114,7 @@ class Model(ABC):
 
     @abstractmethod
     def predict(self, batch: PointBatch) -> np.ndarray:
-        """(N, n_classes) or (B, n_classes) float32 scores, larger is likelier; or predictions of a regression."""
+        """(N, n_classes) or (B, n_classes) float32 scores, larger is likelier; (B, 1) predictions of a regression."""
 
     @abstractmethod
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:

@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+LOSSES = ("focal", "cross_entropy", "dice", "mae", "huber")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The training loss of every model that has none of its own. Raises ValueError for values outside their range."""
+
+    # of classes: focal | cross_entropy (weighted by `positive_weight` or the task's class weights) | dice;
+    # of a regression: mae | huber
+    kind: str = "focal"
+    gamma: float = 2.0  # exponent of the focal loss
+    positive_weight: float = 1.0  # of the first class where labels are fractions, of the last one of two otherwise
+    energy_power: float = 0.0  # points weigh as their energy to this power, scaled to a mean of 1; 0: all alike
+
+    def __post_init__(self) -> None:
+        if self.kind not in LOSSES:
+            raise ValueError(f"kind={self.kind!r} is not known. One of {', '.join(LOSSES)} was expected.")
+        for name in ("gamma", "energy_power", "positive_weight"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0) or (name == "positive_weight" and not value):
+                raise ValueError(f"{name}={value} is not possible. A finite number above 0 was expected.")
 
 
 @dataclass(frozen=True)
@@ -25,8 +49,18 @@ class Task:
     primary_metric: str = "macro_f1"
     class_weights: tuple[float, ...] | None = None  # of the training loss, one per class
     ignore_index: int = -1
-    weight_column: str | None = None  # points counted with this weight, e.g. "energy"
     reference: str = ""
+    detector: str = "lartpc"  # lartpc | calorimeter: what cuts, features and units belong to
+    dataset: str = "lartpc-sim"  # where events come from unless the user says otherwise
+    sample: str = "event"  # what one "event" of the task is: event | cluster | track | association
+    metrics: str = "segmentation"  # family of scores, see `benchmark.metrics.families`
+    smaller_is_better: bool = False  # of the primary metric
+    floor: str = "majority"  # the baseline that `run` shows beside a model
+    soft: bool = False  # labels of points are fractions (N, C), not classes
+    auxiliary: tuple[str, ...] = ()  # further labels of events, for models that learn several things, and for scores
+    loss: Loss = field(default_factory=Loss)
+    train: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainConfig: one rule for every model
+    pretrain: Mapping[str, Any] = field(default_factory=dict)  # of PretrainConfig
 
     @property
     def is_labelled_by_point(self) -> bool:

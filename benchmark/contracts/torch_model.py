@@ -21,7 +21,8 @@ class TorchModel(nn.Module, Model):
     """A torch model. All randomness comes from torch's global generator, which the loop seeds anew at every step.
 
     A subclass sets `self.task` (done by this constructor), implements `forward(batch) -> scores` with (N, n_outputs)
-    for a point task or (B, n_outputs) for an event task, and, for self-supervision, `pretrain_loss` and `backbone`.
+    for a point task or (B, n_outputs) for an event task (of a regression: what is added to `batch.baseline`), and, for
+    self-supervision, `pretrain_loss` and `backbone`.
     """
 
     # In modes `peft` and `frozen`; False keeps a fixed backbone's dropout and running statistics as in training.
@@ -38,8 +39,7 @@ class TorchModel(nn.Module, Model):
         from benchmark.losses import task_loss
 
         weights = self.get_buffer("class_weights") if self.task.class_weights else None
-        target: Any = batch.target
-        return task_loss(self.task, scores, target, weights)
+        return task_loss(self.task, scores, batch, weights)
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar self-supervised loss of an unlabelled batch, and its named parts for the logs."""
@@ -61,8 +61,11 @@ class TorchModel(nn.Module, Model):
     def predict(self, batch: PointBatch) -> np.ndarray:
         """Scores of a batch in evaluation mode, on the device of the model's parameters."""
         self.eval()
-        device = next(self.parameters()).device
-        return np.asarray(self(batch.to_torch(device)).float().cpu().numpy())
+        moved = batch.to_torch(next(self.parameters()).device)
+        scores = self(moved).float()
+        if self.task.kind == "regression" and moved.baseline is not None:
+            scores = scores + moved.baseline[:, None]
+        return np.asarray(scores.cpu().numpy())
 
     @property
     def n_parameters(self) -> int:

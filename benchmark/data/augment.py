@@ -1,4 +1,4 @@
-"""Augmentation: random rotations about the detector's centre, and nothing else."""
+"""Augmentation: random rotations about the detector's centre, or reflections, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from benchmark.contracts import PointBatch
 
-# A uniform one for each event | one of those that keep the lattice | one Euler draw for the batch | no rotation.
-ROTATIONS = ("event", "lattice", "batch", "none")
+# A uniform one for each event | one of those that keep the lattice | one Euler draw for the batch | each event turned
+# over, or not, in the first and in the second coordinate | no rotation.
+ROTATIONS = ("event", "lattice", "batch", "mirror", "none")
 
 
 def random_rotations(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,8 +50,12 @@ def rotations(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
 
     `lattice` is the same uniform draw for each event, from the rotations that a network on voxels can be given without
     moving a point off its voxel. `batch` is the published code's: one triple of angles, uniform in [-pi, pi), shared by
-    all events.
+    all events. `mirror` is for calorimeters, whose barrel looks the same in a mirror along the beam and in one across
+    it: the signs of eta and phi are drawn, depth stays.
     """
+    if kind == "mirror":
+        signs = rng.choice((-1.0, 1.0), size=(n, 2))
+        return np.stack([np.diag((eta, phi, 1.0)) for eta, phi in signs])
     if kind == "lattice":
         every = lattice_rotations()
         return every[rng.integers(len(every), size=n)]

@@ -186,9 +186,9 @@ def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], so
     made from, kept in the manifest. Whatever the chunks raise passes through and leaves nothing behind; DataError when
     the folder cannot be written (a full disk).
     """
-    temporary = folder.with_name(f".{folder.name}.{_host()}.{os.getpid()}.partial")
+    temporary = folder.with_name(f".{folder.name}.{host_name()}.{os.getpid()}.partial")
     try:
-        _remove_stale(folder.parent)
+        remove_stale(folder.parent)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         manifest = _write_columns(temporary, columns, chunks)
@@ -211,7 +211,7 @@ def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], so
 
 
 def _write_columns(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk]) -> dict[str, Any]:
-    writers = {name: _Writer(folder / f"{name}.bin", dtype) for name, dtype in _DTYPES.items()}
+    writers = {name: ColumnWriter(folder / f"{name}.bin", dtype) for name, dtype in _DTYPES.items()}
     n_points = [np.zeros(1, np.int64)]
     n_clusters = [np.zeros(1, np.int64)]
     try:
@@ -242,7 +242,7 @@ def _write_columns(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk]
     }
 
 
-class _Writer:
+class ColumnWriter:
     """Appends arrays to a raw file and hashes what it wrote."""
 
     def __init__(self, path: Path, dtype: str) -> None:
@@ -251,11 +251,13 @@ class _Writer:
         self._digest = hashlib.sha256()
 
     def append(self, array: np.ndarray) -> None:
+        """Write the array's bytes, in the file's type."""
         data = np.ascontiguousarray(array, dtype=self._dtype).tobytes()
         self._stream.write(data)
         self._digest.update(data)
 
     def close(self) -> str:
+        """Hex SHA-256 of all that was written, once it is on the disk."""
         with self._stream as stream:
             stream.flush()
             os.fsync(stream.fileno())
@@ -274,18 +276,19 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
             raise
 
 
-def _remove_stale(parent: Path) -> None:
+def remove_stale(parent: Path) -> None:
     """Remove what killed builds left: those of this machine whose process is gone, and any that are old."""
     if not parent.is_dir():
         return
     for path in sorted(parent.glob(".*.partial")):
         *_, host, process, _ = path.name.split(".")
-        gone = host == _host() and process.isdigit() and not _is_running(int(process))
+        gone = host == host_name() and process.isdigit() and not _is_running(int(process))
         if gone or time.time() - path.stat().st_mtime > STALE_S:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _host() -> str:
+def host_name() -> str:
+    """This machine in the names of temporary folders."""
     return platform.node().replace(".", "-") or "unnamed"
 
 

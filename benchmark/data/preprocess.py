@@ -50,6 +50,23 @@ class Preprocess:
         if self.coords not in COORDS:
             raise ValueError(f"coords={self.coords!r} does not fit. One of {', '.join(COORDS)} was expected.")
 
+    @property
+    def event_columns(self) -> tuple[str, ...]:
+        """Liquid-argon events have no features of the whole."""
+        return ()
+
+    def eligible(self, source: EventSource, task: Task) -> Eligible:
+        """Which events of a source are used."""
+        return eligible(source, task, self)
+
+    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch:
+        """One event as a batch."""
+        return preprocess(event, task, self, frame)
+
+    def energy_of(self, scaled: np.ndarray) -> np.ndarray:
+        """Energies of log energies."""
+        return energy_of(scaled, self)
+
 
 @dataclass(frozen=True)
 class Eligible:

@@ -11,9 +11,11 @@ import numpy as np
 from benchmark.budget import Subset
 from benchmark.contracts import Dataset, EventSource, Frame, PointBatch, Task, concatenate
 from benchmark.data.augment import rotate, rotations
-from benchmark.data.preprocess import Preprocess, eligible, preprocess
+from benchmark.data.preparation import Preparation
 from benchmark.errors import DataError
 from benchmark.seeding import generator
+
+_LOOSER = {"lartpc": "min_points=0", "calorimeter": "min_cells=1"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class EventSet:
 
     source: EventSource
     task: Task
-    config: Preprocess
+    config: Preparation
     frame: Frame
     indices: np.ndarray  # positions in `source`
     excluded: dict[str, int]  # reason -> events left out by the preprocessing's stated cuts
@@ -50,7 +52,7 @@ class EventSet:
     def batch(self, positions: Sequence[int] | np.ndarray) -> PointBatch:
         """Preprocessed events at these positions of this set, as one batch."""
         events = (self.source[int(self.indices[p])] for p in positions)
-        return concatenate([preprocess(e, self.task, self.config, self.frame) for e in events])
+        return concatenate([self.config.apply(e, self.task, self.frame) for e in events])
 
     def in_order(self, batch_size: int) -> Iterator[PointBatch]:
         """Every event once, in order of size, so that a model that pads pads little. No event is dropped."""
@@ -59,16 +61,22 @@ class EventSet:
             yield self.batch(order[start : start + batch_size])
 
 
-def event_set(dataset: Dataset, split: str, task: Task, config: Preprocess) -> EventSet:
+def source_of(dataset: Dataset, split: str, task: Task) -> EventSource:
+    """The events of a split, or the samples of them that the task asks for."""
+    return dataset.events(split) if task.sample == "event" else dataset.events(split, task.sample)
+
+
+def event_set(dataset: Dataset, split: str, task: Task, config: Preparation) -> EventSet:
     """The usable events of a split. Raises DataError when none is left."""
-    source = dataset.events(split)
-    usable = eligible(source, task, config)
+    source = source_of(dataset, split, task)
+    usable = config.eligible(source, task)
     if len(usable.indices) == 0:
         raise DataError(
             f"No event of the {split} split of {dataset.info.name} passes the preprocessing ({usable.excluded}). At "
-            f"least one was expected. Loosen it, for example with --set preprocess.min_points=0."
+            f"least one was expected. Loosen it, for example with --set preprocess.{_LOOSER[task.detector]}."
         )
-    return EventSet(source, task, config, dataset.info.frame, usable.indices, dict(usable.excluded))
+    dropped: dict[str, int] = dict(getattr(source, "dropped", {}))  # before they became samples
+    return EventSet(source, task, config, dataset.info.frame, usable.indices, {**dropped, **usable.excluded})
 
 
 def training_batch(

@@ -6,7 +6,7 @@ points. Training randomness is not in these intervals: draws and seeds show it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -28,13 +28,16 @@ def resampled_sums(counts: np.ndarray, rng: np.random.Generator, n_resamples: in
     if n_events == 0:
         raise BenchmarkError("There are no events to resample. At least one was expected. Check the test split.")
     flat = counts.reshape(n_events, -1)
+    sums = [times @ flat for times in multiplicities(n_events, rng, n_resamples)]
+    return np.concatenate(sums).reshape(n_resamples, *counts.shape[1:])
+
+
+def multiplicities(n_events: int, rng: np.random.Generator, n_resamples: int = N_RESAMPLES) -> Iterator[np.ndarray]:
+    """Blocks (r, B) float64 of how often each event occurs in a resample, n_resamples rows in all."""
     chances = np.full(n_events, 1.0 / n_events)
     block = max(1, _BLOCK_ELEMENTS // n_events)
-    sums = []
     for begin in range(0, n_resamples, block):
-        times = rng.multinomial(n_events, chances, size=min(block, n_resamples - begin))  # (r, B)
-        sums.append(times.astype(np.float64) @ flat)
-    return np.concatenate(sums).reshape(n_resamples, *counts.shape[1:])
+        yield rng.multinomial(n_events, chances, size=min(block, n_resamples - begin)).astype(np.float64)
 
 
 def intervals(
@@ -55,11 +58,18 @@ def intervals(
 
 
 def percentiles(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """(2, ...) lower and upper ends of the middle `level` of (R, ...) resampled scores, NaN left out."""
+    """(2, ...) lower and upper ends of the middle `level` of (R, ...) resampled scores, NaN left out.
+
+    Infinite scores, such as a rejection without a false positive, count: an end among them is infinite.
+    """
     columns = values.reshape(len(values), -1)  # (R, scores)
     result = np.full((2, columns.shape[1]), np.nan)
     for i, column in enumerate(columns.T):
         defined = column[~np.isnan(column)]
         if len(defined):
-            result[:, i] = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+            ends = [(1 - level) / 2, (1 + level) / 2]
+            with np.errstate(invalid="ignore"):
+                quantiles = np.quantile(defined, ends)
+            # between two infinite scores lies no number
+            result[:, i] = np.where(np.isnan(quantiles), np.quantile(defined, ends, method="higher"), quantiles)
     return result.reshape(2, *values.shape[1:])

@@ -46,5 +46,5 @@ def entries(
 
 
 def plain(value: Any) -> float | None:
-    """A float, or None for NaN."""
-    return None if np.isnan(value) else float(value)
+    """A float, or None for NaN and infinity, which JSON does not have."""
+    return float(value) if np.isfinite(value) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ import numpy as np
 
 from benchmark import registry, tasks
 from benchmark.contracts import Dataset, PointBatch
-from benchmark.data.preprocess import Preprocess
+from benchmark.data.preparation import Preparation, preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.displays import pyplot
 from benchmark.environment import describe, usable_cores
 from benchmark.io import atomic_path, atomic_write_json, atomic_write_text
+from benchmark.settings import as_dict
 
 DPI = 110
 Row = Mapping[str, Any]
@@ -57,7 +58,7 @@ class Events:
             "choice_seed": self.seed,
             "unit": self.dataset.info.frame.unit,
             "task": self.chosen.task.name,
-            "preprocess": asdict(self.chosen.config),
+            "preprocess": as_dict(self.chosen.config),
             "excluded": dict(self.chosen.excluded),
         }
 
@@ -69,12 +70,13 @@ def load_events(
     n_events: int = 0,
     seed: int = 0,
     task: str = "lartpc-segmentation",
-    preprocess: Preprocess | None = None,
+    preprocess: Preparation | None = None,
 ) -> Events:
     """Usable events of a split: all, or `n_events` drawn at random by `seed`. `data`: the dataset's folder, or None."""
     spec = registry.dataset_spec(dataset)
     opened = spec.open(spec.config(), data)
-    usable = event_set(opened, split, tasks.task(task), preprocess or Preprocess())
+    asked = tasks.task(task)
+    usable = event_set(opened, split, asked, preprocess or preparation(asked))
     return Events(opened, split, seed, usable.first(n_events, "study", seed))
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import PointBatch
-from benchmark.data.preprocess import energy_of
 from benchmark.displays import pyplot
 from benchmark.errors import BenchmarkError
 from benchmark.ops.fps import farthest_points
@@ -95,7 +94,7 @@ def reconstruct(bench: Bench, batch: PointBatch) -> Masked:
             f"The model's reconstruction of event {batch.event_ids[0]} holds NaN or infinity. Finite numbers were "
             f"expected. Give another --checkpoint."
         )
-    energy = None if log_energy is None else energy_of(log_energy, bench.config.preprocess)
+    energy = None if log_energy is None else bench.config.preprocess.energy_of(log_energy)
     return Masked(tokens, hidden, token, coords, energy)
 
 

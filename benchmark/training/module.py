@@ -33,6 +33,17 @@ def lr_factor(step: int, n_steps: int, optim: OptimConfig) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def make_optimiser(groups: list[dict[str, Any]], optim: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW, Adam, or stochastic gradient descent with Nesterov's momentum."""
+    if optim.optimiser == "sgd":
+        momentum = optim.betas[0]
+        return torch.optim.SGD(
+            groups, lr=optim.lr, momentum=momentum, weight_decay=optim.weight_decay, nesterov=momentum > 0
+        )
+    kind = torch.optim.AdamW if optim.optimiser == "adamw" else torch.optim.Adam
+    return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
+
+
 class Training(lightning.LightningModule):
     """One stage (`pretrain` or `finetune`) of one model."""
 
@@ -83,23 +94,26 @@ class Training(lightning.LightningModule):
             return None
         classes = torch.arange(scores.shape[1], device=scores.device)
         target: Any = batch.target
+        if self.model.task.soft:  # the class with the largest fraction; rows without a label have none
+            target = torch.where(target.sum(dim=1) > 0, target.argmax(dim=1), self.model.task.ignore_index)
         truth, predicted = (row[:, None] == classes for row in (target, scores.detach().argmax(1)))
         return truth.float().T @ predicted.float()
 
     def _weight(self, batch: PointBatch) -> Tensor:
-        """Number of processes x this one's share of the points.
+        """Number of processes x this one's share of the points, or of the events where they are what is labelled.
 
-        For a loss that is a mean over points, the processes' mean of losses so weighted is that of the whole batch.
+        For a loss that is a mean over them, the processes' mean of losses so weighted is that of the whole batch.
         """
-        points = torch.tensor(float(batch.n_points), device=self.device)
-        every = points.clone()
+        by_event = self.stage == "finetune" and self.model.task.level == "event"
+        rows = torch.tensor(float(batch.n_events if by_event else batch.n_points), device=self.device)
+        every = rows.clone()
         torch.distributed.all_reduce(every)
-        return points * self.processes.n / every
+        return rows * self.processes.n / every
 
     def configure_optimizers(self) -> Any:
-        """AdamW, a smaller rate for pre-trained weights where asked for, and a schedule per step."""
+        """The optimiser, a smaller rate for pre-trained weights where asked for, and a schedule per step."""
         o = self.optim
-        optimiser = torch.optim.AdamW(self._groups(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay)
+        optimiser = make_optimiser(self._groups(), o)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(step, self.n_steps, o))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

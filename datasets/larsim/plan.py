@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmark.datasets._simulation import check_disk, code_hash, plain, revision_of
 from benchmark.errors import ConfigError
-from benchmark.io import sha256_file, sha256_text
 
 from .generator import GeneratorSettings, check_settings
 from .images import ImageSettings
@@ -58,31 +56,19 @@ class Plan:
             "events": dict(self.events),
             "seed": self.seed,
             "version": self.version,
-            "settings": _plain(settings),
+            "settings": plain(settings),
             "code_sha256": code_sha256(),
         }
 
     def revision(self) -> str:
         """Name of the content: `sim-<first 12 hex digits>` of the description's hash."""
-        return f"sim-{sha256_text(json.dumps(self.describe(), sort_keys=True))[:12]}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in sorted(value.items())}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value
+        return revision_of("sim", self.describe())
 
 
 @cache
 def code_sha256() -> str:
     """Hash over the simulation's sources and tables, so that a change of physics is a change of revision."""
-    folder = Path(__file__).resolve().parent
-    sources = [p for p in folder.glob("*.py") if p.name not in _ONLY_ORGANISATION]
-    tables = [p for p in (folder / "data").rglob("*") if p.is_file()]
-    lines = [f"{p.relative_to(folder).as_posix()} {sha256_file(p)}" for p in sorted(sources + tables)]
-    return sha256_text("\n".join(lines))
+    return code_hash(Path(__file__).resolve().parent, _ONLY_ORGANISATION)
 
 
 def check_plan(plan: Plan, out: Path) -> None:
@@ -101,7 +87,8 @@ def check_plan(plan: Plan, out: Path) -> None:
         raise ConfigError(f"There is no schema {plan.version!r} to write. Expected v2 or v1. Correct the version.")
     check_settings(plan.settings.generator)
     _check_images(plan.settings.images)
-    _check_disk(plan, out)
+    # finished pieces stay until the file that is made of them is whole
+    check_disk(plan.n_events, 2 * BYTES_PER_EVENT * plan.n_events, out)
 
 
 def _check_images(settings: ImageSettings) -> None:
@@ -119,15 +106,4 @@ def _check_images(settings: ImageSettings) -> None:
         raise ConfigError(
             f"The energy threshold of a voxel is {voxels.threshold_mev} MeV. At least 0 was expected. "
             f"Correct the simulation's settings."
-        )
-
-
-def _check_disk(plan: Plan, out: Path) -> None:
-    existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    needed = 2 * BYTES_PER_EVENT * plan.n_events  # finished pieces stay until the file that is made of them is whole
-    if needed > free:
-        raise ConfigError(
-            f"{plan.n_events:,} events need about {needed / 1e9:.1f} GB while they are made, and {existing} has "
-            f"{free / 1e9:.1f} GB free. Enough free space was expected. Ask for fewer events or choose another folder."
         )

@@ -1,34 +1,29 @@
 """Simulated data sets: many events in parallel, resumable, in PILArNet-M's files.
 
-Work happens in `<out>/.work`: the plan, then one file per finished shard. When all shards of all splits are there,
-the HDF5 files are written, then the manifest `simulation.json`, and `.work` goes. So an output folder with a manifest
-is whole, and one without can be resumed by the same command.
+Shards are made in `<out>/.work` (`_simulation.produce`); when all shards of all splits are there, the HDF5 files are
+written, then the manifest.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numba
-import numpy as np
-
-from benchmark import __version__
-from benchmark.errors import BenchmarkError, ConfigError, DataError
-from benchmark.io import atomic_write_json, sha256_file
+from benchmark.datasets import _simulation
+from benchmark.datasets._simulation import MANIFEST
+from benchmark.errors import ConfigError
+from benchmark.io import sha256_file
 from benchmark.progress import progress
 
-from .executors import Executor, available_cores, run_shards
+from .executors import Executor, run_shards
 from .images import Image
 from .plan import SPLITS, Plan, SimulationSettings, check_plan
 from .shards import is_finished, read_shard, shards_of
 from .writer import Version, file_path, points_path, write_events
 
-MANIFEST = "simulation.json"
+__all__ = ["MANIFEST", "NOTICE", "read_manifest", "simulate", "simulate_dataset", "simulate_plan", "split_sizes"]
+_REMEDY = "Type `python -m benchmark data simulate --events 1000 --out FOLDER` to make one."
 NOTICE = (
     "These events are simulated by particlebench itself (fast liquid-argon simulation); "
     "they are no substitute for PILArNet-M."
@@ -109,110 +104,18 @@ def simulate_plan(
     An interrupted simulation of the same plan is continued. Raises BenchmarkError, one sentence, for settings that
     make no sense, a folder that holds anything else, a full disk, an interruption.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(
-            f"{workers} workers were asked for. At least 1 was expected. Give another number with --workers."
-        )
     check_plan(plan, out)
-    check_folder(plan, out)
-    work = out / ".work"
-    with _locked(work):
-        if (out / MANIFEST).is_file():  # another process has just finished it
-            return read_manifest(out)
-        check_folder(plan, out)
-        atomic_write_json(work / "plan.json", plan.describe())
-        _remove_partial_files(out)
-        try:
-            _make_shards(plan, work, workers or available_cores(), executor, cluster or {})
-            files = _write_splits(plan, out, work)
-        except KeyboardInterrupt as error:
-            raise BenchmarkError(
-                f"The simulation into {out} was interrupted. Finished events are kept there, and no unfinished file. "
-                f"Repeat the same command to continue, or delete the folder."
-            ) from error
-        manifest = {
-            **plan.describe(),
-            "revision": plan.revision(),
-            "files": files,
-            "notice": NOTICE,
-            "versions": _versions(),
-        }
-        atomic_write_json(out / MANIFEST, manifest)
-    shutil.rmtree(work, ignore_errors=True)
-    return manifest
+
+    def make(work: Path, n_workers: int) -> dict[str, Any]:
+        _make_shards(plan, work, n_workers, executor, cluster or {})
+        return {"revision": plan.revision(), "files": _write_splits(plan, out, work), "notice": NOTICE}
+
+    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
 
 
 def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{out / MANIFEST} cannot be read. The manifest of a finished simulation was expected. "
-            f"Type `python -m benchmark data simulate --events 1000 --out FOLDER` to make one."
-        ) from error
-    if not isinstance(manifest, dict):
-        raise DataError(
-            f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. Delete the folder."
-        )
-    return manifest
-
-
-def check_folder(plan: Plan, out: Path) -> None:
-    """Only a new or empty folder, or an interrupted simulation of the same plan, may be written to."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file. A new folder was expected. Choose another --out.")
-    if (out / MANIFEST).exists():
-        raise ConfigError(
-            f"{out} already holds a finished simulation. A new folder was expected. Choose another --out, or delete it."
-        )
-    begun = out / ".work" / "plan.json"
-    if begun.is_file():
-        differing = _differences(json.loads(begun.read_text(encoding="utf-8")), plan.describe())
-        if differing:
-            raise ConfigError(
-                f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same were "
-                f"expected to continue it. Repeat its command, choose another --out, or delete the folder."
-            )
-    elif out.is_dir() and any(p.name != ".work" for p in out.iterdir()):
-        raise ConfigError(
-            f"{out} is not empty. A new folder was expected, so that nothing is overwritten. Choose another --out."
-        )
-
-
-def _differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    def show(value: Any) -> str:
-        text = json.dumps(value)
-        return text if len(text) < 60 else "..."
-
-    keys = sorted(k for k in {*begun, *asked} if begun.get(k) != asked.get(k))
-    return [f"{k}: {show(begun.get(k))} there, {show(asked.get(k))} asked" for k in keys]
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Two processes never make the same folder: the second waits for the first."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        stream = (work / "lock").open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"{work.parent} cannot be created: {error.strerror}. A writable place was expected. Choose another --out."
-        ) from error
-    with stream:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            yield
-            return
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_partial_files(out: Path) -> None:
-    """What a killed process left; nothing else can be writing, because the folder is locked."""
-    for partial in sorted(out.rglob(".*.partial")):
-        partial.unlink(missing_ok=True)
+    return _simulation.read_manifest(out, _REMEDY)
 
 
 def _make_shards(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:
@@ -242,7 +145,3 @@ def _stored(plan: Plan, split: str, work: Path) -> Iterator[Image]:
     for shard in shards_of(plan):
         if shard.split == split:
             yield from read_shard(shard, work)
-
-
-def _versions() -> dict[str, str]:
-    return {"particlebench": __version__, "numpy": np.__version__, "numba": numba.__version__}

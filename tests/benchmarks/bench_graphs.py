@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmark.baselines._graph import Level, edge_features
-from benchmark.baselines.gnn import PyramidBlock
+from benchmark.baselines._graph_networks import PyramidBlock
 from benchmark.ops.graphs import edge_starts, knn_graph, radius_graph
 
 N_VOXELS = 4000

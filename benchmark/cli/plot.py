@@ -1,0 +1,104 @@
+"""`plot roc|response|cells`: results of pions from records, and the cells of one sample by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli import app
+
+if TYPE_CHECKING:
+    import numpy as np
+
+plot_app = typer.Typer(
+    name="plot", help="Draw results of the calorimeter tasks, or one sample.", no_args_is_help=True,
+    rich_markup_mode=None,
+)  # fmt: skip
+app.add_typer(plot_app, name="plot")
+
+Records = Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")]
+Labels = Annotated[str, typer.Option(help="The runs with this budget: a number of events, or all.", metavar="N|all")]
+Draw = Annotated[int, typer.Option(help="The runs with this draw of labelled events.")]
+Models = Annotated[
+    str | None, typer.Option(help="The runs of these models, with commas between them, in the order of the legend.")
+]
+Out = Annotated[Path | None, typer.Option(help="The PNG to write.")]
+
+
+@plot_app.command()
+def roc(
+    records: Records = None, task: Annotated[str, typer.Option(help="A task of pions.")] = "pion-classification",
+    labels: Labels = "10000", draw: Draw = 0, models: Models = None, out: Out = None,
+) -> None:  # fmt: skip
+    """ROC and rejection against efficiency, a line per recorded model. Needs matplotlib."""
+    from benchmark.pion_plots import draw_roc
+
+    path = out or Path("roc.png")
+    draw_roc(_states(records, task, "pions", labels, draw, models), path)
+    print(path)
+
+
+@plot_app.command()
+def response(
+    records: Records = None, task: Annotated[str, typer.Option(help="A regression of energies.")] = "pion-regression",
+    labels: Labels = "10000", draw: Draw = 0, models: Models = None, out: Out = None,
+) -> None:  # fmt: skip
+    """Median response and resolution against true energy, a line per recorded model. Needs matplotlib."""
+    import numpy as np
+
+    from benchmark.pion_plots import draw_response
+
+    path = out or Path("response.png")
+    states = _states(records, task, "response", labels, draw, models)
+    both = all(len(np.unique(state[:, 2])) > 1 for state in states.values())
+    draw_response(states, path, by_class=both)
+    print(path)
+
+
+@plot_app.command()
+def cells(
+    task: Annotated[str, typer.Option(help="What a sample is.")] = "pion-classification",
+    dataset: Annotated[str | None, typer.Option(help="Where samples come from; default: the task's own.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of the dataset; without it, the cache.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    event: Annotated[int, typer.Option(help="Number among the samples that the task uses.")] = 0,
+    out: Out = None,
+) -> None:
+    """The cells of one sample, a panel per layer, by energy or by the particle they belong to. Needs matplotlib."""
+    from benchmark.cell_displays import draw_sample
+
+    path = out or Path(f"cells-{event}.png")
+    draw_sample(task, dataset, data, split, event, path)
+    print(path)
+
+
+def _states(
+    records: Path | None, task: str, metrics: str, labels: str, draw: int, models: str | None
+) -> dict[str, np.ndarray]:
+    """Model -> what each test event gave, of the newest finished run of each model in its usual mode."""
+    from benchmark import tasks
+    from benchmark.errors import ConfigError
+    from benchmark.records import found_records, records_dir, unpack_counts
+
+    asked = tasks.task(task)
+    if asked.metrics != metrics:
+        fitting = ", ".join(t.name for t in tasks.TASKS.values() if t.metrics == metrics)
+        raise ConfigError(f"--task {task} has other scores. One of {fitting} was expected. Correct --task.")
+    found, _ = found_records(records or records_dir())
+    runs = [
+        r for r in sorted(found, key=lambda r: (r.config["mode"] == "fft", r.created, r.fingerprint))
+        if r.status == "finished" and r.task["name"] == asked.name and r.labels == labels and r.config["draw"] == draw
+        and r.config["mode"] in ("scratch", "fft")
+    ]  # fmt: skip
+    newest = {r.model: r for r in runs}
+    names = sorted(newest) if models is None else models.split(",")
+    missing = [name for name in names if name not in newest]
+    if missing or not names:
+        raise ConfigError(
+            f"There is no finished run of {missing[0] if missing else task} with {labels} labels and draw {draw}. One "
+            f"of {', '.join(sorted(newest)) or 'any model'} was expected. Type `python -m benchmark leaderboard` for "
+            f"what there is."
+        )
+    return {name: unpack_counts(newest[name].per_event) for name in names}

@@ -1,0 +1,198 @@
+"""Families of scores: how a task's predictions become a state per event, and how states become scores with intervals.
+
+A state is an array with a row per test event, kept in records. Scores are functions of the states and of how often each
+event counts: once each for the score itself, and as a bootstrap drew them for its interval. So a record is enough to
+compute every score again, to compare models on the same resamples, and to average runs. No torch needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmark.contracts import PointBatch, Task
+from benchmark.contracts.cells import CELL
+from benchmark.metrics import association, multilabel, pions, response, segmentation
+from benchmark.metrics.bootstrap import multiplicities, percentiles
+from benchmark.metrics.paper_protocol import mean_over_batches
+from benchmark.metrics.summary import plain
+
+OVERALL = "overall"
+Sections = dict[str, dict[str, np.ndarray]]  # section -> score -> (R,) in "overall", (R, rows) elsewhere
+
+
+class Column(NamedTuple):
+    """A column of a table of results: where its score lies in a record's metrics."""
+
+    title: str
+    section: str
+    row: str | None  # None in "overall"
+    name: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """One way of scoring."""
+
+    shape: Callable[[Task], tuple[int, ...]]  # of an event's state
+    dtype: str
+    count: Callable[[np.ndarray, PointBatch, Task], np.ndarray]  # outputs, labelled batch -> (B, *shape)
+    scores: Callable[[np.ndarray, np.ndarray], Sections]  # states (B, ...), times (R, B) -> scores
+    rows: Callable[[str, Sequence[str]], tuple[str, ...]]  # section, classes -> labels of its rows
+    extra: Callable[[np.ndarray, Task], dict[str, Any]]  # states -> plain values beside the scores
+    columns: Callable[[Sequence[str]], tuple[Column, ...]]  # classes -> of tables, besides the primary metric
+
+
+def family(name: str) -> Family:
+    """The family of a task's `metrics`."""
+    return FAMILIES[name]
+
+
+def report(kind: Family, states: np.ndarray, task: Task, rng: np.random.Generator) -> dict[str, Any]:
+    """Scores of a test set as a record holds them: `{"value", "low", "high"}` each, null where undefined.
+
+    Intervals are 95% percentile bootstraps over events, drawn by `rng`.
+    """
+    once = kind.scores(states, np.ones((1, len(states))))
+    drawn = [kind.scores(states, times) for times in multiplicities(len(states), rng)]
+    values = {s: {n: v[0] for n, v in of.items()} for s, of in once.items()}
+    ends = {s: {n: percentiles(np.concatenate([d[s][n] for d in drawn])) for n in of} for s, of in once.items()}
+    return {**as_entries(kind, values, ends, task.classes), **kind.extra(states, task), "n_events": len(states)}
+
+
+def as_entries(
+    kind: Family, values: Mapping[str, Mapping[str, Any]], ends: Mapping[str, Mapping[str, np.ndarray]],
+    classes: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """values: section -> score -> () or (rows,); ends: the same with lower and upper ends in front."""
+    result: dict[str, Any] = {}
+    for section, scores in values.items():
+        def entry(name: str, *where: int, section: str = section) -> dict[str, float | None]:
+            low, high = (end[where] for end in ends[section][name]) if name in ends.get(section, {}) else (np.nan,) * 2
+            return {"value": plain(np.asarray(values[section][name])[where]), "low": plain(low), "high": plain(high)}
+
+        if section == OVERALL:
+            result[section] = {name: entry(name) for name in scores}
+        else:
+            rows = kind.rows(section, classes)
+            result[section] = {row: {name: entry(name, i) for name in scores} for i, row in enumerate(rows)}
+    return result
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """(N, C) float64 probabilities of unnormalised scores."""
+    powers: np.ndarray = np.exp(np.asarray(scores, np.float64) - np.max(scores, axis=1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _confusion(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
+    offsets = np.asarray(batch.offsets) if task.level == "point" else None
+    return segmentation.confusion(outputs, np.asarray(batch.target), offsets, ignore_index=task.ignore_index)
+
+
+def _summed(
+    function: Callable[[np.ndarray], dict[str, np.ndarray]], per_class: Sequence[str]
+) -> Callable[[np.ndarray, np.ndarray], Sections]:
+    """Scores of additive counts: summed first, divided once."""
+
+    def scores(states: np.ndarray, times: np.ndarray) -> Sections:
+        flat = np.asarray(states, np.float64).reshape(len(states), -1)
+        every = function((times @ flat).reshape(len(times), *states.shape[1:]))
+        parts: Sections = {OVERALL: {n: v for n, v in every.items() if n not in per_class}}
+        parts["per_class"] = {n: every[n] for n in per_class}
+        return parts
+
+    return scores
+
+
+def _of_segmentation(states: np.ndarray, task: Task) -> dict[str, Any]:
+    total = states.sum(axis=0)
+    support = {c: total[i].sum().item() for i, c in enumerate(task.classes)}
+    extra: dict[str, Any] = {"support": support, "confusion": total.tolist()}
+    return {**extra, "paper_protocol": mean_over_batches(states)} if task.level == "point" else extra
+
+
+def _f1_columns(classes: Sequence[str]) -> tuple[Column, ...]:
+    return tuple(Column(f"F1 {c}", "per_class", c, "f1") for c in classes)
+
+
+def _abs_eta(batch: PointBatch) -> np.ndarray:
+    name = "cluster_eta" if "cluster_eta" in batch.event_info else "track_eta"
+    absolute: np.ndarray = np.abs(np.asarray(batch.event_info[name]))
+    return absolute
+
+
+def _pions(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
+    energy_gev = 10.0 ** np.asarray(batch.label("log_true_energy"), np.float64)
+    return pions.state(softmax(outputs), np.asarray(batch.target), energy_gev, _abs_eta(batch))
+
+
+def _response(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
+    predicted, true = (10.0 ** np.asarray(v, np.float64) for v in (outputs[:, 0], batch.target))
+    return response.state(predicted, true, np.asarray(batch.label("pion")).astype(int), _abs_eta(batch))
+
+
+def _association(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
+    probabilities, target = softmax(outputs), np.asarray(batch.target)
+    if not task.soft:
+        probabilities, target = probabilities[:, 1:], (target == 1).astype(np.float32)[:, None]
+    is_cell = np.asarray(batch.point_info["category"]) == CELL
+    return association.state(probabilities, target, np.asarray(batch.energy), is_cell, np.asarray(batch.offsets))
+
+
+def _association_rows(section: str, classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(classes) if len(classes) > 2 else ("focus",)
+
+
+FAMILIES: dict[str, Family] = {
+    "segmentation": Family(
+        shape=lambda task: (task.n_outputs, task.n_outputs), dtype="int64", count=_confusion,
+        scores=_summed(segmentation.scores_from_counts, segmentation.PER_CLASS),
+        rows=lambda section, classes: tuple(classes), extra=_of_segmentation, columns=_f1_columns,
+    ),
+    # of token probes, whose counts `benchmark.probe` makes
+    "multilabel": Family(
+        shape=lambda task: (task.n_outputs + 1, 4), dtype="int64", count=_confusion,
+        scores=_summed(multilabel.scores_from_counts, multilabel.PER_CLASS),
+        rows=lambda section, classes: tuple(classes), extra=lambda states, task: {}, columns=_f1_columns,
+    ),
+    "pions": Family(
+        shape=lambda task: (len(pions.COLUMNS),), dtype="float32", count=_pions, scores=pions.scores,
+        rows=lambda section, classes: pions.rows(section),
+        extra=lambda states, task: {"details": pions.extra(states)},
+        columns=lambda classes: (
+            Column("rejection at 95%", OVERALL, None, "rejection_95"), Column("ROC AUC", OVERALL, None, "roc_auc"),
+            Column("accuracy", OVERALL, None, "accuracy"),
+            Column("rejection at 90%, |eta| < 0.7", "by_abs_eta", "0-0.7", "rejection_90"),
+            Column("AUC 1-10 GeV", "by_energy", "1-10", "roc_auc"),
+            Column("AUC 10-100 GeV", "by_energy", "10-100", "roc_auc"),
+        ),
+    ),
+    "response": Family(
+        shape=lambda task: (len(response.COLUMNS),), dtype="float32", count=_response, scores=response.scores,
+        rows=lambda section, classes: response.rows(section),
+        extra=lambda states, task: {"details": response.extra(states)},
+        columns=lambda classes: (
+            Column("median response", OVERALL, None, "median_response"),
+            *(Column(f"IQR/(2 median) {c}", "per_class", c, "iqr_over_2median") for c in ("pi0", "pipm")),
+            Column("IQR/(2 median) 1-10 GeV", "by_energy", "1-10", "iqr_over_2median"),
+            Column("IQR/(2 median) 10-100 GeV", "by_energy", "10-100", "iqr_over_2median"),
+            Column("MAE log10 E", OVERALL, None, "mae_log10"),
+        ),
+    ),
+    "association": Family(
+        shape=lambda task: (task.n_outputs if task.soft else 1, 2, 4), dtype="float32", count=_association,
+        scores=association.scores, rows=_association_rows,
+        extra=lambda states, task: {"details": association.extra(states)},
+        columns=lambda classes: (
+            Column("precision", OVERALL, None, "precision"), Column("recall", OVERALL, None, "recall"),
+            Column("accuracy", OVERALL, None, "accuracy"),
+            Column("majority accuracy", OVERALL, None, "majority_accuracy"),
+            Column("F1 unweighted", OVERALL, None, "f1_unweighted"),
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,249 @@
+"""Loss, optimiser and schedule compared on one task: how the score on validation events grows with the step.
+
+After the comparison that the cell-to-track study shows (ATL-SOFT-PROC-2025-018, as shown in its slides): Dice and focal
+loss with AdamW or SGD and a cyclical rate, weighted cross-entropy with Adam and a cosine, beside trivial baselines.
+Every recipe trains the same network from the same weights on the same labelled events in the same order; the test split
+is not opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.budget import subset
+from benchmark.config import Request, RunConfig, can_do, resolve
+from benchmark.contracts import Dataset, Task
+from benchmark.contracts.torch_model import TorchModel
+from benchmark.data.stream import EventSet, event_set
+from benchmark.displays import COLOURS
+from benchmark.environment import choose_device, choose_precision
+from benchmark.errors import ConfigError
+from benchmark.evaluate import evaluate
+from benchmark.io import atomic_write_json, sha256_text
+from benchmark.run import Execution, bootstrap_rng, check_model, inputs_of, model_code, set_up_torch
+from benchmark.seeding import seed_from
+from benchmark.studies.base import Row, Study
+
+TRIVIAL = ("majority", "random_guess", "particle_flow", "p_em")  # those of them that can do the task
+DASHES = {"adamw": "-", "adam": "--", "sgd": ":"}
+# peak learning rates: what each optimiser is commonly given; --set optim.lr sets one for all
+RATES = {"adamw": 2e-3, "adam": 2e-3, "sgd": 5e-2}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A loss, an optimiser and a schedule, as settings of a run have them."""
+
+    loss: str
+    optimiser: str
+    schedule: str
+
+    @property
+    def name(self) -> str:
+        """For tables and legends."""
+        return f"{self.loss} + {self.optimiser} + {self.schedule}"
+
+    def settings(self, task: Task, positive_weight: float) -> tuple[str, ...]:
+        """Assignments of a run. Weighted cross-entropy is the one whose positive class weighs more."""
+        weight = positive_weight if self.loss == "weighted_cross_entropy" else 1.0
+        return (
+            f"loss.kind={self.loss.removeprefix('weighted_')}", f"loss.positive_weight={weight}",
+            f"optim.optimiser={self.optimiser}", f"optim.schedule={self.schedule}",
+            f"optim.lr={RATES[self.optimiser]}",
+        )  # fmt: skip
+
+
+PUBLISHED = (
+    Recipe("dice", "adamw", "cyclical"),
+    Recipe("dice", "sgd", "cyclical"),
+    Recipe("focal", "adamw", "cyclical"),
+    Recipe("focal", "sgd", "cyclical"),
+    Recipe("weighted_cross_entropy", "adam", "cosine"),
+)
+GRID = tuple(
+    Recipe(*parts)
+    for parts in product(
+        ("cross_entropy", "weighted_cross_entropy", "focal", "dice"), ("adamw", "adam", "sgd"), ("cosine", "cyclical")
+    )
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and where it is scored."""
+
+    model: str = "pointnet"
+    task: str = "cell-to-track"
+    dataset: str | None = None
+    preset: str = "default"
+    labels: str = "1000"
+    steps: int = 600
+    every: int = 50  # steps between scores
+    events: int = 200  # validation samples that are scored
+    positive_weight: float = 2.0  # of weighted cross-entropy
+    whole_grid: bool = False  # every combination, not only the published ones
+    assignments: tuple[str, ...] = ()
+
+    def request(self, recipe: Recipe, task: Task) -> Request:
+        """The run of one recipe. The user's own settings come last and win."""
+        own = dict(a.partition("=")[::2] for a in recipe.settings(task, self.positive_weight))
+        own |= {"train.steps": str(self.steps)} | dict(a.partition("=")[::2] for a in self.assignments)
+        return Request(
+            self.model, self.task, self.dataset, self.preset, self.labels, mode="scratch",
+            assignments=tuple(f"{k}={v}" for k, v in own.items()),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Bench:
+    dataset: Dataset
+    labelled: EventSet
+    validation: EventSet
+    device: str
+    folder: Path
+    resume: bool
+
+
+def recipes_study(plan: Plan, execution: Execution, say: Callable[[str], None]) -> Study:
+    """Train once per recipe; finished ones are kept below the folder of runs and not made again."""
+    for name in ("steps", "every", "events"):
+        if getattr(plan, name) < 1:
+            raise ConfigError(
+                f"--{name} {getattr(plan, name)} is not possible. A number from 1 on was expected. Correct it."
+            )
+    recipes = GRID if plan.whole_grid else PUBLISHED
+    first = resolve(Request(plan.model, plan.task, plan.dataset, plan.preset, plan.labels, mode="scratch"))
+    if first.task.kind != "classification" or first.probe is not None:
+        raise ConfigError(
+            f"--task {plan.task} has no classes to tell apart. A classification was expected. Type "
+            f"--task cell-to-track."
+        )
+    configs = {r: resolve(plan.request(r, first.task)) for r in recipes}  # a setting that does not fit is told first
+    bench = _bench(plan, first, execution)
+    results = {r: _result(r, plan, c, bench, say) for r, c in configs.items()}
+    floors = {name: _floor(name, plan, first, bench) for name in TRIVIAL if can_do(_spec(name), first.task)}
+    metric = first.task.primary_metric
+    rows = [{"recipe": r.name, **point} for r, points in results.items() for point in points]
+    return Study(
+        name="recipes",
+        rows=rows,
+        highlights=[_highlight(r.name, points[-1], metric) for r, points in results.items()]
+        + [_highlight(name, {"step": "-", **scores}, metric) for name, scores in floors.items()],
+        settings={
+            **dataclasses.asdict(plan), "rates": RATES, "dataset": bench.dataset.info.name,
+            "revision": bench.dataset.revision, "validation_events": len(bench.validation),
+            "labelled_events": len(bench.labelled),
+        },
+        findings={"trivial": floors},
+        draw=partial(_draw, results=results, floors=floors, metric=metric, plan=plan),
+    )  # fmt: skip
+
+
+def _spec(name: str) -> Any:
+    return registry.model_spec(name)
+
+
+def _bench(plan: Plan, config: RunConfig, execution: Execution) -> _Bench:
+    device = choose_device(execution.device)
+    check_model(_spec(plan.model), config, device)
+    set_up_torch(execution.threads)
+    dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
+    train = event_set(dataset, "train", config.task, config.preprocess)
+    validation = event_set(dataset, "val", config.task, config.preprocess).first(plan.events, "recipes")
+    labelled = train.chosen(subset(train.event_ids, config.labels, config.draw))
+    return _Bench(dataset, labelled, validation, device, execution.runs, execution.resume and not execution.force)
+
+
+def _result(
+    recipe: Recipe, plan: Plan, config: RunConfig, bench: _Bench, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Step, scores and loss, each time the recipe's model was scored."""
+    settings = [config.as_dict(), plan.every, plan.events, bench.dataset.revision, model_code(plan.model), bench.device]
+    folder = bench.folder / f"{recipe.loss}-{recipe.optimiser}-{recipe.schedule}-{_hash(settings)}"
+    done = folder / "scores.json"
+    if bench.resume and done.is_file():
+        kept: list[dict[str, Any]] = json.loads(done.read_text(encoding="utf-8"))
+        return kept
+    say(recipe.name)
+    points = _trained(config, plan, bench, folder)
+    atomic_write_json(done, points)
+    return points
+
+
+def _hash(settings: Any) -> str:
+    return sha256_text(json.dumps(settings, sort_keys=True))[:12]
+
+
+def _trained(config: RunConfig, plan: Plan, bench: _Bench, folder: Path) -> list[dict[str, Any]]:
+    import torch
+
+    from benchmark.training.fit import Hardware, fit, forget_states
+
+    torch.manual_seed(seed_from("weights", config.model, config.seed))
+    model = _spec(plan.model).build(config.model_config, inputs_of(config, bench.dataset), config.task)
+    if not isinstance(model, TorchModel):
+        raise ConfigError(
+            f"{plan.model} is not trained step by step. A model that is was expected. Type --model pointnet."
+        )
+    hardware = Hardware(bench.device, choose_precision(config.train.precision, bench.device))
+    report = fit(
+        model.to(bench.device), bench.labelled, config.train, config.optim, stage="finetune", seed=config.seed,
+        hardware=hardware, folder=folder, title="training", resume=bench.resume,
+        probe=partial(_scores, bench=bench, batch_size=config.train.batch_size), probe_every=plan.every,
+    )  # fmt: skip
+    forget_states(folder)
+    return [dict(point) for point in report.probe]
+
+
+def _scores(model: Any, bench: _Bench, batch_size: int) -> dict[str, float]:
+    """Overall scores on the validation samples."""
+    rng = bootstrap_rng(bench.validation.task, bench.dataset)
+    overall = evaluate(model, bench.validation, batch_size, rng, split="val").metrics["overall"]
+    return {name: entry["value"] for name, entry in overall.items() if entry["value"] is not None}
+
+
+def _floor(name: str, plan: Plan, config: RunConfig, bench: _Bench) -> dict[str, float]:
+    spec = _spec(name)
+    plain = resolve(Request(name, plan.task, plan.dataset, labels=plan.labels))
+    model = spec.build(plain.model_config, inputs_of(config, bench.dataset), config.task)
+    model.fit(bench.labelled.in_order(config.train.batch_size), config.task)
+    return _scores(model, bench, config.train.batch_size)
+
+
+def _highlight(name: str, scores: Mapping[str, Any], metric: str) -> Row:
+    shown = {key: scores.get(key) for key in dict.fromkeys((metric, "precision", "recall", "accuracy"))}
+    return {"recipe": name, "step": scores["step"], **{k: "-" if v is None else f"{v:.3f}" for k, v in shown.items()}}
+
+
+def _draw(
+    plt: Any, results: Mapping[Recipe, Sequence[Mapping[str, Any]]], floors: Mapping[str, Mapping[str, float]],
+    metric: str, plan: Plan,
+) -> Any:  # fmt: skip
+    """A panel for the primary metric and one for accuracy; colour by loss, dashes by optimiser, marks by schedule."""
+    figure, axes = plt.subplots(1, 2, figsize=(12.5, 4.6), layout="constrained")
+    losses = list(dict.fromkeys(r.loss for r in results))
+    for axis, name in zip(axes, (metric, "accuracy"), strict=True):
+        for recipe, points in results.items():
+            known = [(p["step"], p[name]) for p in points if p.get(name) is not None]
+            axis.plot(
+                *zip(*known, strict=True), color=COLOURS[losses.index(recipe.loss)], linestyle=DASHES[recipe.optimiser],
+                marker="o" if recipe.schedule == "cyclical" else "s", markersize=3.5, label=recipe.name,
+            )  # fmt: skip
+        for number, (floor, scores) in enumerate(floors.items()):
+            if name in scores:
+                grey = ("#444444", "#888888", "#bbbbbb", "#666666")[number]
+                axis.axhline(scores[name], color=grey, linewidth=1.2, linestyle=(0, (6, 2)), label=floor)
+        axis.set(title=f"{name} on validation samples", xlabel="step", ylim=(0, 1))
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(f"{plan.model} on {plan.task}, {plan.labels} labelled samples", fontsize=11)
+    return figure

@@ -1,0 +1,317 @@
+"""From the branches of an MLTree file to its checked tables, whatever the file's kind; every damage is one `DataError`.
+
+`assemble` puts jagged branches together into an `MLTree`, `check` looks at the values, `joined` finds each cell in the
+geometry by its id, whatever the order of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from benchmark.errors import DataError
+
+from ._mltree import (
+    CELL_BRANCHES,
+    CLUSTER_BRANCHES,
+    EVENT_BRANCHES,
+    HIT_BRANCHES,
+    N_TRUTH_PER_CELL,
+    NEIGHBOURS,
+    SAMPLINGS,
+    TRACK_BRANCHES,
+    TRUTH_BRANCHES,
+    CellGeo,
+    MLTree,
+)
+
+REMEDY = "Fetch or write the file again"
+LAYER_BRANCHES = tuple(f"track{axis}_{layer}" for layer in SAMPLINGS for axis in ("Eta", "Phi"))
+COUNTS: Mapping[str, str] = {"nTruthPart": "truth", "nTrack": "tracks", "nCluster": "clusters"}  # branch -> table
+# without these there is nothing to make a sample of; every other branch may be absent, and what needs it says so
+REQUIRED = ("cluster_E", "cluster_Eta", "cluster_Phi", "cluster_cell_ID", "cluster_cell_E", "truthPartPdgId",
+            "truthPartE")  # fmt: skip
+_INTEGERS = {
+    "runNumber", "eventNumber", "mcChannelNumber", "truthPartPdgId", "trackNumberDOF", "trackTruthParticleIndex",
+    "cluster_nCells", "cluster_cell_ID", "cluster_cell_hitsTruthIndex", *COUNTS,
+}  # fmt: skip
+# values that are looked at: what the suite uses of each table
+_FINITE: Mapping[str, tuple[str, ...]] = {
+    "truth": ("truthPartE",),
+    "tracks": ("trackPt", "trackP", "trackEta", "trackPhi", "trackD0", "trackZ0", "trackChiSquared", *LAYER_BRANCHES),
+    "clusters": (
+        "cluster_E", "cluster_E_LCCalib", "cluster_Eta", "cluster_Phi", "cluster_ENG_CALIB_TOT",
+        "cluster_EM_PROBABILITY", "cluster_HAD_WEIGHT", "cluster_OOC_WEIGHT", "cluster_DM_WEIGHT",
+        "cluster_CENTER_LAMBDA", "cluster_FIRST_ENG_DENS",
+    ),
+}  # fmt: skip
+_DEPTHS: Mapping[str, int] = {
+    **dict.fromkeys((*EVENT_BRANCHES, *COUNTS), 0),
+    **dict.fromkeys((*TRUTH_BRANCHES, *TRACK_BRANCHES, *LAYER_BRANCHES, *CLUSTER_BRANCHES), 1),
+    **dict.fromkeys(CELL_BRANCHES, 2),
+    **dict.fromkeys(HIT_BRANCHES, 3),
+}
+
+
+@dataclass(frozen=True)
+class Jagged:
+    """One branch: its numbers one after the other, and how many belong to each event, to each cluster, to each cell."""
+
+    values: np.ndarray  # (n,)
+    counts: tuple[np.ndarray, ...] = ()  # int64, one array per level; none where there is one number per event
+
+
+def known(names: Iterable[str]) -> dict[str, int]:
+    """Branch -> depth of jaggedness (0 per event, 1 per object, 2 per cell, 3 per hit) of those that are read."""
+    present = set(names)
+    return {name: depth for name, depth in sorted(_DEPTHS.items()) if name in present}
+
+
+def require(names: Iterable[str], where: str) -> None:
+    """Raises DataError for a file without the branches that every sample is made of."""
+    missing = sorted(set(REQUIRED) - set(names))
+    if missing:
+        raise DataError(
+            f"{where} has no branch {missing[0]}. The branches of MLTree's EventTree were expected, at least "
+            f"{', '.join(REQUIRED)}. Write the file with them."
+        )
+
+
+def assemble(branches: Mapping[str, Jagged], where: str) -> MLTree:
+    """The tables of one file or of a step of it. Raises DataError for missing branches and counts that do not fit."""
+    require(branches, where)
+    per_cluster = branches["cluster_cell_E"].counts
+    n = {
+        "truth": branches["truthPartPdgId"].counts[0],
+        "clusters": per_cluster[0],
+        "tracks": branches["trackPt"].counts[0] if "trackPt" in branches else np.zeros(len(per_cluster[0]), np.int64),
+    }
+    groups: dict[str, tuple[str, ...]] = {
+        "truth": TRUTH_BRANCHES, "tracks": (*TRACK_BRANCHES, *LAYER_BRANCHES), "clusters": CLUSTER_BRANCHES,
+    }  # fmt: skip
+    tables: dict[str, dict[str, np.ndarray]] = {}
+    for table, names in groups.items():
+        tables[table] = {name: _column(branches, name, (n[table],), where) for name in names if name in branches}
+    n_events = len(n["clusters"])
+    events = {name: _column(branches, name, (n_events,), where) for name in EVENT_BRANCHES if name in branches}
+    for name, table in COUNTS.items():
+        if name in branches and (table != "tracks" or "trackPt" in branches):
+            _same_counts(np.asarray(branches[name].values, np.int64), n[table], f"{where}", name)
+    cells = {name: _column(branches, name, per_cluster, where) for name in CELL_BRANCHES if name in branches}
+    hits = {name: _padded(branches[name], name, per_cluster, where) for name in HIT_BRANCHES if name in branches}
+    return MLTree(
+        events, n["truth"], n["tracks"], n["clusters"], tables["truth"], tables["tracks"], tables["clusters"],
+        per_cluster[1], cells, hits,
+    )  # fmt: skip
+
+
+def concatenated(trees: list[MLTree]) -> MLTree:
+    """Several steps of one file as one; at least one step."""
+
+    def join(name: str) -> dict[str, np.ndarray]:
+        return {key: np.concatenate([getattr(t, name)[key] for t in trees]) for key in getattr(trees[0], name)}
+
+    def counts(name: str) -> np.ndarray:
+        return np.concatenate([getattr(t, name) for t in trees])
+
+    return MLTree(
+        join("events"), counts("n_truth"), counts("n_tracks"), counts("n_clusters"), join("truth"), join("tracks"),
+        join("clusters"), counts("n_cells"), join("cells"), join("hits"),
+    )  # fmt: skip
+
+
+def dtype_of(branch: str) -> type:
+    """int64 of numbers that count or name something, float32 of quantities."""
+    return np.int64 if branch in _INTEGERS else np.float32
+
+
+def _column(
+    branches: Mapping[str, Jagged], name: str, expected: tuple[np.ndarray | int, ...], where: str
+) -> np.ndarray:
+    branch = branches[name]
+    if not branch.counts and len(branch.values) != expected[0]:
+        raise DataError(
+            f"{where} has {len(branch.values)} entries of {name} and {expected[0]} events. Equal numbers were "
+            f"expected. {REMEDY}."
+        )
+    for found, should in zip(branch.counts, expected, strict=False):
+        _same_counts(found, np.asarray(should), where, name)
+    values, dtype = np.asarray(branch.values), dtype_of(name)
+    if dtype is np.int64 and values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2.0**53)
+        for place in np.flatnonzero(~whole)[:1]:
+            raise DataError(
+                f"{where}: {name} has the value {values[place]} at {place}. Whole numbers were expected. {REMEDY}."
+            )
+    return values.astype(dtype, copy=False)
+
+
+def _same_counts(found: np.ndarray, expected: np.ndarray, where: str, name: str) -> None:
+    if len(found) != len(expected):
+        raise DataError(
+            f"{where} has {len(found)} entries of {name} where others have {len(expected)}. Equal numbers were "
+            f"expected. {REMEDY}."
+        )
+    for place in np.flatnonzero(found != expected)[:1]:
+        raise DataError(
+            f"{where}, entry {place}: {name} counts {found[place]} where the other branches have {expected[place]}. "
+            f"Equal numbers were expected. {REMEDY}."
+        )
+
+
+def _padded(branch: Jagged, name: str, per_cluster: tuple[np.ndarray, ...], where: str) -> np.ndarray:
+    """(M, 3) of the leading particles of each cell; -1 (index) or 0 (energy) where there are fewer."""
+    for found, should in zip(branch.counts[:2], per_cluster, strict=True):
+        _same_counts(found, should, where, name)
+    counts = branch.counts[2]
+    dtype = dtype_of(name)
+    if len(counts) and (counts == N_TRUTH_PER_CELL).all():
+        return np.asarray(branch.values, dtype=dtype).reshape(-1, N_TRUTH_PER_CELL)
+    for cell in np.flatnonzero(counts > N_TRUTH_PER_CELL)[:1]:
+        raise DataError(
+            f"{where}: cell {cell} has {counts[cell]} entries of {name}. At most {N_TRUTH_PER_CELL}, the leading "
+            f"particles, were expected. Write the file with that number."
+        )
+    padded: np.ndarray = np.full((len(counts), N_TRUTH_PER_CELL), -1 if dtype is np.int64 else 0, dtype=dtype)
+    padded[np.arange(N_TRUTH_PER_CELL) < counts[:, None]] = branch.values
+    return padded
+
+
+def joined(tree: MLTree, geo: CellGeo) -> np.ndarray:
+    """(M,) int64 rows of the geometry, by id. Raises DataError for a cell that the geometry does not have."""
+    return _joined(tree, geo, "the events")
+
+
+def check(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
+    """`joined` of a tree whose every value is usable. Raises DataError naming the file, the event and the cluster."""
+    check_geometry(geo, where)
+    return check_tree(tree, geo, where)
+
+
+def check_geometry(geo: CellGeo, where: str) -> None:
+    """Raises DataError for a geometry that cells cannot be placed in."""
+    n = len(geo.cell_id)
+    for name in ("sampling", "eta", "phi", "r_perp_mm", "deta", "dphi", "volume_mm3", "sigma_gev", "neighbours"):
+        if len(getattr(geo, name)) != n:
+            _refuse(where, f"cell_geo has {len(getattr(geo, name))} entries of {name} and {n} cells", "Equal numbers")
+    if n == 0:
+        _refuse(where, "cell_geo has no cells", "The detector's cells")
+    order = np.argsort(geo.cell_id, kind="stable")
+    for place in np.flatnonzero(np.diff(geo.cell_id[order]) == 0)[:1]:
+        _refuse(where, f"the cell id {geo.cell_id[order][place]} stands twice in cell_geo", "Each id once")
+    for row in np.flatnonzero(~np.isin(geo.sampling, list(SAMPLINGS.values())))[:1]:
+        _refuse(where, f"cell {geo.cell_id[row]} has the sampling {geo.sampling[row]}", "One of 0 to 20")
+    for name in ("eta", "phi", "r_perp_mm", "deta", "dphi", "sigma_gev"):
+        for row in np.flatnonzero(~np.isfinite(getattr(geo, name)))[:1]:
+            value = getattr(geo, name)[row]
+            _refuse(where, f"cell {geo.cell_id[row]} has {name} = {value}", "A finite number")
+    if geo.neighbours.shape != (n, len(NEIGHBOURS)):
+        _refuse(where, f"cell_geo has neighbours of shape {geo.neighbours.shape}", f"({n}, {len(NEIGHBOURS)})")
+    for row in np.flatnonzero(((geo.neighbours < -1) | (geo.neighbours >= n)).any(axis=1))[:1]:
+        _refuse(where, f"cell {geo.cell_id[row]} has the neighbours {geo.neighbours[row].tolist()}",
+                f"Rows of cell_geo, 0 to {n - 1}, or -1")  # fmt: skip
+
+
+def check_tree(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
+    """The same with a geometry that is already checked: (M,) int64 its rows."""
+    _check_lengths(tree, where)
+    for table, n in (("truth", tree.n_truth), ("tracks", tree.n_tracks), ("clusters", tree.n_clusters)):
+        columns = getattr(tree, table)
+        for name in (name for name in _FINITE[table] if name in columns):
+            for row in np.flatnonzero(~np.isfinite(columns[name]))[:1]:
+                _refuse(_place(where, n, row, table), f"{name} is {columns[name][row]}", "A finite number")
+    if "cluster_nCells" in tree.clusters:
+        for row in np.flatnonzero(tree.clusters["cluster_nCells"] != tree.n_cells)[:1]:
+            _refuse(_place(where, tree.n_clusters, row, "clusters"),
+                    f"cluster_nCells is {tree.clusters['cluster_nCells'][row]} and there are {tree.n_cells[row]} cells",
+                    "Equal numbers")  # fmt: skip
+    _check_truth_index(tree, where)
+    for name in (name for name in CELL_BRANCHES[1:] if name in tree.cells):
+        for row in np.flatnonzero(~np.isfinite(tree.cells[name]))[:1]:
+            _refuse(_cell_place(where, tree, row), f"{name} is {tree.cells[name][row]}", "A finite number")
+    _check_hits(tree, where)
+    rows = _joined(tree, geo, where)
+    key = np.sort(np.repeat(np.arange(len(tree.n_cells)), tree.n_cells) * len(geo.cell_id) + rows)
+    for place in np.flatnonzero(np.diff(key) == 0)[:1]:
+        cluster, row = divmod(int(key[place]), len(geo.cell_id))
+        _refuse(_place(where, tree.n_clusters, cluster, "clusters"),
+                f"the cell {geo.cell_id[row]} stands twice in it", "Each cell once")  # fmt: skip
+    return rows
+
+
+def _check_lengths(tree: MLTree, where: str) -> None:
+    lengths = {
+        "events": tree.n_events, "truth": tree.n_truth.sum(), "tracks": tree.n_tracks.sum(),
+        "clusters": tree.n_clusters.sum(), "cells": tree.n_cells.sum(), "hits": tree.n_cells.sum(),
+    }  # fmt: skip
+    for name in ("n_truth", "n_tracks", "n_clusters", "n_cells"):
+        counts = getattr(tree, name)
+        if len(counts) != (len(tree.n_cells) if name == "n_cells" else tree.n_events) or (counts < 0).any():
+            _refuse(where, f"{name} has {len(counts)} entries for {tree.n_events} events, or negative ones",
+                    "One number of 0 or more each")  # fmt: skip
+    if len(tree.n_cells) != lengths["clusters"]:
+        _refuse(where, f"n_cells has {len(tree.n_cells)} entries and there are {lengths['clusters']} clusters",
+                "Equal numbers")  # fmt: skip
+    for table, n in lengths.items():
+        for name, values in sorted(getattr(tree, table).items()):
+            if len(values) != n:
+                _refuse(where, f"{name} has {len(values)} entries where the counts ask for {n}", "Equal numbers")
+
+
+def _check_truth_index(tree: MLTree, where: str) -> None:
+    if "trackTruthParticleIndex" not in tree.tracks:
+        return
+    index, limit = tree.tracks["trackTruthParticleIndex"], np.repeat(tree.n_truth, tree.n_tracks)
+    for row in np.flatnonzero((index < -1) | (index >= limit))[:1]:
+        _refuse(_place(where, tree.n_tracks, row, "tracks"),
+                f"its truth index is {index[row]} and the event has {limit[row]} truth particles",
+                "A row of them, or -1 for a track without one,")  # fmt: skip
+
+
+def _check_hits(tree: MLTree, where: str) -> None:
+    if "cluster_cell_hitsTruthE" in tree.hits:
+        energy = tree.hits["cluster_cell_hitsTruthE"]
+        for row in np.flatnonzero(~(np.isfinite(energy) & (energy >= 0)).all(axis=1))[:1]:
+            _refuse(_cell_place(where, tree, row), f"cluster_cell_hitsTruthE is {energy[row].tolist()}",
+                    "Finite energies of 0 GeV or more")  # fmt: skip
+    if "cluster_cell_hitsTruthIndex" in tree.hits:
+        index = tree.hits["cluster_cell_hitsTruthIndex"]
+        limit = np.repeat(np.repeat(tree.n_truth, tree.n_clusters), tree.n_cells)
+        for row in np.flatnonzero(((index < -1) | (index >= limit[:, None])).any(axis=1))[:1]:
+            _refuse(_cell_place(where, tree, row),
+                    f"its truth indices are {index[row].tolist()} and the event has {limit[row]} truth particles",
+                    "Rows of them, or -1,")  # fmt: skip
+
+
+def _joined(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
+    ids = tree.cells["cluster_cell_ID"]
+    if not len(geo.cell_id):
+        _refuse(where, "the geometry has no cells", "The detector's cells")
+    order = np.argsort(geo.cell_id, kind="stable")
+    ordered = geo.cell_id[order]
+    place = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
+    for row in np.flatnonzero(ordered[place] != ids)[:1]:
+        _refuse(_cell_place(where, tree, row), f"the cell id {ids[row]} is not in the geometry", "An id of cell_geo",
+                "Give the cell_geo file that belongs to these events")  # fmt: skip
+    return order[place].astype(np.int64)
+
+
+def _cell_place(where: str, tree: MLTree, row: int) -> str:
+    cluster = int(np.searchsorted(np.cumsum(tree.n_cells), row, side="right"))
+    first = int(tree.n_cells[:cluster].sum())
+    return f"{_place(where, tree.n_clusters, cluster, 'clusters')}, cell {row - first}"
+
+
+def _place(where: str, counts: np.ndarray, row: int, table: str) -> str:
+    """The file, the event, and which of its objects."""
+    event = int(np.searchsorted(np.cumsum(counts), row, side="right"))
+    what = {"clusters": "cluster", "tracks": "track", "truth": "truth particle"}[table]
+    return f"{where}, event {event}, {what} {row - int(counts[:event].sum())}"
+
+
+def _refuse(place: str, what: str, expected: str, remedy: str = REMEDY) -> NoReturn:
+    raise DataError(f"{place}: {what}. {expected.rstrip(',')} were expected. {remedy}.")

@@ -1,0 +1,193 @@
+"""ATLAS-simulated pions and cell-to-track events: a user's own folder of MLTree files, .root or .npy.
+
+    <folder>/{train,val,test}/*.root or *.npy, and cell_geo.root or cell_geo.npy beside these folders or in the files
+
+The events are of ATLAS and are not part of this project. Which events make which samples is told by the channel number
+or the truth particles: single pions make clusters and tracks, all others associations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from benchmark.contracts import DatasetInfo, DatasetSpec
+from benchmark.data.digests import file_digest
+from benchmark.errors import DataError
+from benchmark.io import sha256_text
+
+from ._calo_pack import event_pack, geometry_pack
+from ._calo_samples import FRAME, LABELS, SAMPLES, SOURCES, TASKS, Source
+
+INFO = DatasetInfo(
+    name="atlas-pions",
+    summary="a folder of MLTree files (.root or .npy) of ATLAS: single pions, and tracks with the cells around them",
+    licence="that of the files, which are the ATLAS collaboration's; see who gave them to you",
+    citation="ATLAS Collaboration, ATL-PHYS-PUB-2022-040 (pions); ATL-SOFT-PROC-2025-018 (cells to tracks)",
+    frame=FRAME,
+    energy_unit="GeV",
+    tasks=TASKS,
+    labels=LABELS,
+)
+SPLITS = INFO.splits
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which files. Raises ValueError for values outside their range."""
+
+    files: int = 0  # only the first files of each split; 0 for all
+
+    def __post_init__(self) -> None:
+        if self.files < 0:
+            raise ValueError(f"files={self.files} is out of range. 0 (all) or more was expected.")
+
+
+class CalorimeterDataset:
+    """The `Dataset` of a folder of MLTree files, made by `open_calorimeter`.
+
+    files: path below the root -> checksum. revision: the given name of the content, else a hash over the files.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        info: DatasetInfo,
+        found: Mapping[str, Sequence[Path]],
+        geometry: Path,
+        prefixes: Mapping[str, str],
+        cache: Path | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self.root = root
+        self.info = info
+        self._found = found  # split -> files
+        self._geometry = geometry
+        self._prefixes = prefixes  # sample -> beginning of the names of its files
+        self._cache = cache
+        paths = {p for files in found.values() for p in files} | {geometry}
+        self.files: Mapping[str, str] = {_below(root, p): file_digest(p) for p in sorted(paths)}
+        self._check_splits()
+        content = "\n".join(f"{name} {digest}" for name, digest in sorted(self.files.items()))
+        self.revision = revision or f"mltree-{sha256_text(content)[:12]}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that are present."""
+        return tuple(s for s in SPLITS if s in self._found)
+
+    def events(self, split: str, sample: str = "event") -> Source:
+        """Samples of one split, checked and packed into the cache on first use.
+
+        sample: cluster | track | association. Raises DataError for another one, for a split that is not there, and for
+        whatever is damaged in its files.
+        """
+        if sample not in SOURCES:
+            raise DataError(
+                f"{self.info.name} has no sample {sample!r}. One of {', '.join(SAMPLES)} was expected. "
+                f"Choose one of the tasks {', '.join(self.info.tasks)}."
+            )
+        if split not in self._found:
+            raise DataError(
+                f"{self.root} has no files for the split {split!r}; it has {', '.join(self.splits)}. The folder "
+                f"{self.root / split} was expected. Choose another folder with --data."
+            )
+        prefix = self._prefixes.get(sample, "")
+        files = [path for path in self._found[split] if path.name.startswith(prefix)]
+        if not files:
+            raise DataError(
+                f"{self.root / split} has no file for {sample} samples. Files named {prefix}* were expected. "
+                f"Choose another task, or another folder with --data."
+            )
+        geometry = geometry_pack(self._geometry, self._cache)
+        packs = [(f"{split}/{path.stem}", event_pack(path, geometry, self._cache)) for path in files]
+        return SOURCES[sample](packs, geometry)
+
+    def _check_splits(self) -> None:
+        """No file's events may stand twice, least of all in two splits."""
+        seen: dict[str, Path] = {}
+        for path in (p for split in self.splits for p in self._found[split]):
+            before = seen.setdefault(self.files[_below(self.root, path)], path)
+            if before != path:
+                raise DataError(
+                    f"{path} and {before} are the same file. Different events in every file were expected, so that "
+                    f"none is trained on and tested on. Remove one of them."
+                )
+
+
+def open_calorimeter(
+    root: Path,
+    info: DatasetInfo,
+    *,
+    prefixes: Mapping[str, str] | None = None,
+    max_files: int = 0,
+    cache: Path | None = None,
+    revision: str | None = None,
+) -> CalorimeterDataset:
+    """The dataset in `root`: train, val, test folders of .npy or .root files, and the geometry beside or in them.
+
+    prefixes: what names of files begin with that have a sample (by sample; all files otherwise). max_files: only the
+    first files of each split, 0 for all. Raises DataError, one sentence, for what is missing.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"There is no folder {root}. A folder with train, val or test and MLTree files (.npy or .root) in them was "
+            f"expected. Check --data, or type `python -m benchmark data prepare --help`."
+        )
+    found = {s: _files(root / s) for s in SPLITS if (root / s).is_dir()}
+    found = {s: paths[:max_files] if max_files else paths for s, paths in found.items() if paths}
+    if not found:
+        raise DataError(
+            f"{root} has no .npy or .root file in a folder train, val or test. MLTree files such as "
+            f"{root / 'test' / 'pions_0000.npy'} were expected. Check --data."
+        )
+    first = next(paths[0] for paths in found.values())
+    return CalorimeterDataset(root, info, found, _geometry_file(root, first), prefixes or {}, cache, revision)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Event files in the order in which their ids sort. Raises DataError for two of one name."""
+    paths = sorted(_with_suffix(folder.iterdir()), key=lambda p: f"{p.stem}:")
+    for one, other in pairwise(paths):
+        if one.stem == other.stem:
+            raise DataError(
+                f"{one} and {other.name} have the same name. One file of each name was expected, so that events have "
+                f"names of their own. Rename or remove one of them."
+            )
+    return paths
+
+
+def _with_suffix(paths: Iterable[Path]) -> list[Path]:
+    return [p for p in paths if p.suffix in (".npy", ".root") and not p.name.startswith((".", "cell_geo."))]
+
+
+def _geometry_file(root: Path, events: Path) -> Path:
+    """cell_geo.npy or cell_geo.root of the folder, else the first file of events, which then holds the tree CellGeo."""
+    for name in ("cell_geo.npy", "cell_geo.root"):
+        for folder in (root, events.parent):
+            if (folder / name).is_file():
+                return folder / name
+    if events.suffix == ".root":
+        return events
+    raise DataError(
+        f"{root} has no cell_geo.npy or cell_geo.root. The detector's geometry beside the folders of events was "
+        f"expected. Put the file there that was written with these events."
+    )
+
+
+def _below(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _open(config: Config, root: Path | None) -> CalorimeterDataset:
+    if root is None:
+        raise DataError(
+            f"{INFO.name} has no files of its own. A folder with train, val and test and MLTree files in them was "
+            f"expected. Type --data FOLDER, or leave the data set away for the simulated one."
+        )
+    return open_calorimeter(root, INFO, max_files=config.files)
+
+
+SPEC = DatasetSpec(info=INFO, config=Config, open=_open, prepare=_open)

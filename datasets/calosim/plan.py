@@ -1,0 +1,114 @@
+"""What is to be simulated: settings, seeds and numbers of events, and the identity that follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.datasets._simulation import check_disk, code_hash, plain, revision_of
+from benchmark.errors import ConfigError
+
+from .generate import PRODUCTIONS, GeneratorSettings, Production, check_settings
+
+SPLITS = ("train", "val", "test")
+FILE_EVENTS = 2000  # of one file, the unit of work and of resuming
+BYTES_PER_EVENT = 25_000  # of a file; the margin is for mixtures
+MAX_EVENTS = 10_000_000
+FORMAT = 1  # of plans, files and manifests
+_ONLY_ORGANISATION = (  # files of this folder that do not decide what an event looks like
+    "production.py", "plan.py", "validation.py", "validation_checks.py", "validation_plots.py", "calibrate.py",
+)  # fmt: skip
+DEFAULT_PIONS = (18_000, 2_000, 6_000)  # in the order of SPLITS
+DEFAULT_MIXTURES = (4_000, 500, 1_500)
+
+
+class Piece(NamedTuple):
+    """Events first..first + n_events - 1 of a production in a split: one file."""
+
+    split: str
+    production: Production
+    number: int
+    first: int
+    n_events: int
+
+    def name(self) -> str:
+        """Path of the file in the data set's folder."""
+        return f"{self.split}/{self.production}_{self.number:04d}.npy"
+
+    def path(self, work: Path) -> Path:
+        """Where the file is kept until the data set is whole."""
+        return work / self.name()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A data set to be. Equal plans give equal events on any number of workers."""
+
+    # split -> number of events
+    pions: Mapping[str, int] = field(default_factory=lambda: dict(zip(SPLITS, DEFAULT_PIONS, strict=True)))
+    mixtures: Mapping[str, int] = field(default_factory=lambda: dict(zip(SPLITS, DEFAULT_MIXTURES, strict=True)))
+    seed: int = 1  # events of different seeds, and of different splits, are independent
+    settings: GeneratorSettings = field(default_factory=GeneratorSettings)
+
+    @property
+    def n_events(self) -> int:
+        """Events in all splits and productions."""
+        return sum(sum(self.sizes(p).values()) for p in PRODUCTIONS)
+
+    def sizes(self, production: Production) -> Mapping[str, int]:
+        """Events of a production per split."""
+        return self.pions if production == "pions" else self.mixtures
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able statement of all that decides the files."""
+        return {
+            "format": FORMAT,
+            **{production: dict(self.sizes(production)) for production in PRODUCTIONS},
+            "seed": self.seed,
+            "settings": plain(dataclasses.asdict(self.settings)),
+            "code_sha256": code_sha256(),
+        }
+
+    def revision(self) -> str:
+        """Name of the content: `calo-<first 12 hex digits>` of the description's hash."""
+        return revision_of("calo", self.describe())
+
+    def pieces(self) -> list[Piece]:
+        """The files, in order."""
+        return [
+            Piece(split, production, number, first, min(FILE_EVENTS, n_events - first))
+            for production in PRODUCTIONS
+            for split, n_events in self.sizes(production).items()
+            for number, first in enumerate(range(0, n_events, FILE_EVENTS))
+        ]
+
+
+@cache
+def code_sha256() -> str:
+    """Hash over the simulation's sources and tables, so that a change of physics is a change of revision."""
+    folder = Path(__file__).resolve().parent
+    shared = [folder.parent / "_mltree.py", folder.parent / "larsim" / "rng.py"]
+    return code_hash(folder, _ONLY_ORGANISATION, shared)
+
+
+def check_plan(plan: Plan, out: Path) -> None:
+    """Refuse what cannot be simulated or does not fit on the disk. Raises `ConfigError`."""
+    for production in PRODUCTIONS:
+        for split, n_events in plan.sizes(production).items():
+            if split not in SPLITS:
+                raise ConfigError(
+                    f"There is no split {split!r}. Expected one of {', '.join(SPLITS)}. Correct the split."
+                )
+            if not isinstance(n_events, int) or isinstance(n_events, bool) or not 0 <= n_events <= MAX_EVENTS:
+                raise ConfigError(
+                    f"{n_events!r} {production} were asked for the split {split!r}. A whole number from 0 to "
+                    f"{MAX_EVENTS:,} was expected. Give another number of events."
+                )
+    if plan.n_events == 0:
+        raise ConfigError("No events were asked for. At least one was expected. Give a number of events.")
+    check_settings(plan.settings)
+    check_disk(plan.n_events, BYTES_PER_EVENT * plan.n_events, out)

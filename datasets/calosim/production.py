@@ -1,0 +1,109 @@
+"""Simulated data sets in MLTree's schema: many events in parallel, resumable.
+
+A folder holds `cell_geo.npy`, `<split>/pions_0000.npy`, `<split>/mixtures_0000.npy`, ... and, when all are there, the
+manifest `simulation.json`. ATLAS-like toy, not ATLAS simulation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.datasets import _simulation
+from benchmark.datasets._mltree_npy import write_geometry, write_tree
+from benchmark.datasets._simulation import MANIFEST, Executor, run_pieces
+from benchmark.io import atomic_write_json, sha256_file
+from benchmark.progress import progress
+
+from .plan import Piece, Plan, check_plan
+from .simulate import cell_geometry, simulate_chunk
+
+__all__ = ["GEOMETRY", "MANIFEST", "NOTICE", "read_manifest", "simulate_plan"]
+GEOMETRY = "cell_geo.npy"
+NOTICE = (
+    "These events are simulated by particlebench itself: an ATLAS-like toy, not ATLAS simulation. No score on them may "
+    "be quoted as one on ATLAS samples."
+)
+_REMEDY = "Delete the folder and simulate it again."
+
+
+def simulate_plan(
+    plan: Plan,
+    out: Path,
+    workers: int | None = None,
+    executor: Executor = "local",
+    cluster: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make the data set of `plan` in the folder `out` and return its manifest.
+
+    workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit.
+    An interrupted simulation of the same plan is continued. Raises BenchmarkError, one sentence, for settings that
+    make no sense, a folder that holds anything else, a full disk, an interruption.
+    """
+    check_plan(plan, out)
+
+    def make(work: Path, n_workers: int) -> dict[str, Any]:
+        _make_pieces(plan, work, n_workers, executor, cluster or {})
+        return {"revision": plan.revision(), "files": _publish(plan, out, work), "notice": NOTICE}
+
+    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
+    return _simulation.read_manifest(out, _REMEDY)
+
+
+def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
+    """Simulate a piece and store its file and checksum, each whole or not at all. Returns the number of its events."""
+    tree = simulate_chunk(piece.production, plan.seed, piece.split, piece.first, piece.n_events, plan.settings)
+    path = piece.path(work)
+    write_tree(path, tree)
+    atomic_write_json(_checksum_path(path), {"sha256": sha256_file(path)})
+    return piece.n_events
+
+
+def is_finished(piece: Piece, work: Path) -> bool:
+    """Is the piece's file stored, and as it was written?"""
+    path = piece.path(work)
+    try:
+        stored = json.loads(_checksum_path(path).read_text(encoding="utf-8"))
+        return bool(stored["sha256"] == sha256_file(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def compile_all() -> None:
+    """Compile the simulation, or load it from numba's cache."""
+    simulate_chunk("mixtures", 0, "compile", 0, 2)
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _make_pieces(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:
+    missing = [p for p in plan.pieces() if not is_finished(p, work)]
+    done = plan.n_events - sum(p.n_events for p in missing)
+    with progress("simulating calorimeter events", plan.n_events) as bar:
+        bar.update(done, "(the first run on a machine compiles first)" if not done else "(continued)")
+        for count in run_pieces(partial(make_piece, plan), missing, work, workers, executor, cluster, (compile_all,)):
+            done += count
+            bar.update(done)
+
+
+def _publish(plan: Plan, out: Path, work: Path) -> dict[str, str]:
+    """Write the geometry and move the files to their place; returns relative path -> SHA-256."""
+    write_geometry(out / GEOMETRY, cell_geometry())
+    written = {GEOMETRY: sha256_file(out / GEOMETRY)}
+    pieces = plan.pieces()
+    for piece in pieces:
+        written[piece.name()] = json.loads(_checksum_path(piece.path(work)).read_text(encoding="utf-8"))["sha256"]
+    for piece in pieces:
+        (out / piece.name()).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(piece.path(work), out / piece.name())
+    return written

@@ -1,0 +1,228 @@
+"""Pictures of pion results are PNGs with the panels, lines, marks and numbers that belong there."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp
+
+from benchmark import pion_plots
+from benchmark.errors import BenchmarkError
+from benchmark.metrics import pions, response
+from benchmark.pion_plots import draw_cells, draw_response, draw_roc, resampled_percentiles, response_edges
+
+RNG = np.random.default_rng(0)
+N = 600
+LABEL = RNG.integers(0, 2, N)
+ENERGY = 10 ** RNG.uniform(-1, 3.2, N)
+ETA = RNG.uniform(0, 3, N)
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are closed during a test, kept open to be looked into."""
+    kept, close = [], plt.close
+    monkeypatch.setattr(plt, "close", kept.append)
+    yield kept
+    for figure in kept:
+        close(figure)
+
+
+def classifier(skill):
+    probability = 1 / (1 + np.exp(-np.random.default_rng(1).normal(skill * (2 * LABEL - 1))))
+    return pions.state(np.stack([1 - probability, probability], 1), LABEL, ENERGY, ETA)
+
+
+def regression(width, factor=1.0):
+    return response.state(ENERGY * factor * np.random.default_rng(2).lognormal(0, width, N), ENERGY, LABEL, ETA)
+
+
+def cells(layers=("EMB2", "EMB1", "TileBar0"), n=20):
+    sampling = np.repeat(layers, n)
+    total, rng = len(sampling), np.random.default_rng(3)
+    eta, phi = rng.normal(0.3, 0.05, total), rng.normal(0, 0.05, total)
+    return eta, phi, np.full(total, 0.025), np.full(total, 0.1), rng.lognormal(size=total), sampling
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG")
+
+
+def panels(figure):
+    return [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+# --- ROC and rejection ---
+
+
+def test_roc_has_two_panels_and_tells_each_methods_rejection(tmp_path, figures):
+    good, bad = classifier(1.0), classifier(0.3)
+    draw_roc({"good": good, "bad": bad}, tmp_path / "roc.png")
+    assert is_png(tmp_path / "roc.png") and len(panels(figures[0])) == 2
+    for text, name, state in zip(legend(figures[0]), ("good", "bad"), (good, bad), strict=True):
+        overall = pions.scores(state, np.ones((1, N)))["overall"]
+        assert text.startswith(f"{name}: AUC {overall['roc_auc'][0]:.3f}, rejection {overall['rejection_90'][0]:.3g} (")
+    assert panels(figures[0])[1].get_yscale() == "log"
+    assert len(panels(figures[0])[1].collections) == 2  # a band each
+    colours = {line.get_color() for line in panels(figures[0])[1].lines if len(line.get_xdata()) > 2}
+    assert len(colours) == 2
+
+
+def test_a_thinned_curve_keeps_its_numbers_and_passes_through_its_vertices(tmp_path, figures, monkeypatch):
+    state = classifier(1.0)
+    draw_roc({"x": state}, tmp_path / "whole.png")
+    monkeypatch.setattr(pion_plots, "MAX_VERTICES", 41)
+    draw_roc({"x": state}, tmp_path / "thin.png")
+    assert legend(figures[0]) == legend(figures[1])
+    whole, thin = ({*map(tuple, panels(f)[0].lines[2].get_xydata())} for f in figures)
+    assert len(thin) <= 43 < len(whole) and thin < whole and (1, 1) in thin
+
+
+def test_a_perfect_method_has_a_limit_in_place_of_a_rejection(tmp_path, figures):
+    state = pions.state(np.eye(2)[LABEL], LABEL, ENERGY, ETA)
+    draw_roc({"perfect": state}, tmp_path / "roc.png")
+    n_background = int((LABEL == 0).sum())
+    assert legend(figures[0]) == [f"perfect: AUC 1.000, rejection above {n_background + 1:.3g} at 90%"]
+
+
+def test_a_sample_of_one_class_has_no_roc(tmp_path):
+    state = classifier(1.0)
+    with pytest.raises(BenchmarkError, match="alone has 0 charged pions"):
+        draw_roc({"alone": state[state[:, 1] == 0]}, tmp_path / "roc.png")
+    assert not (tmp_path / "roc.png").exists()
+
+
+@pytest.mark.parametrize("draw", [draw_roc, draw_response])
+def test_nothing_to_draw_is_told(draw, tmp_path):
+    with pytest.raises(BenchmarkError, match="At least one method was expected"):
+        draw({}, tmp_path / "x.png")
+
+
+def test_without_matplotlib_the_remedy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(BenchmarkError, match="pip install 'particlebench"):
+        draw_roc({"x": classifier(1.0)}, tmp_path / "roc.png")
+
+
+# --- response ---
+
+
+@pytest.mark.parametrize(("by_class", "n_panels"), [(True, 4), (False, 2)])
+def test_response_has_two_rows_and_a_column_per_class(by_class, n_panels, tmp_path, figures):
+    draw_response({"a": regression(0.1), "b": regression(0.3)}, tmp_path / "response.png", by_class)
+    assert is_png(tmp_path / "response.png") and len(panels(figures[0])) == n_panels
+    assert legend(figures[0]) == ["a", "b"]
+    median, width = panels(figures[0])[0], panels(figures[0])[-1]
+    np.testing.assert_array_equal(median.lines[0].get_ydata(), 1)  # the reference
+    assert len(width.lines) == len(width.collections) == 2
+    assert all(a > b for a, b in zip(width.lines[1].get_ydata(), width.lines[0].get_ydata(), strict=True))
+
+
+def test_values_drawn_are_the_scores_of_the_bins(tmp_path, figures):
+    state = regression(0.2)
+    draw_response({"a": state}, tmp_path / "response.png", by_class=False)
+    edges = response_edges(state[:, 1])
+    n, _ = np.histogram(state[:, 1], edges)
+    expected = []
+    for number in np.flatnonzero(n >= 20):
+        own = state[(state[:, 1] >= edges[number]) & (state[:, 1] < edges[number + 1])].astype(float)
+        expected.append(np.median(own[:, 0] / own[:, 1]))
+    np.testing.assert_allclose(panels(figures[0])[0].lines[1].get_ydata(), expected, rtol=1e-6)
+
+
+def test_the_fast_resamples_are_distributed_as_full_ones():
+    rising = np.sort(np.random.default_rng(4).lognormal(size=60))
+    rng = np.random.default_rng(5)
+    fast = resampled_percentiles(rising, (16, 50, 84), rng, 20_000)
+    full = np.percentile(rising[rng.integers(0, 60, (20_000, 60))], (16, 50, 84), axis=1).T
+    for ours, theirs in zip(fast.T, full.T, strict=True):
+        assert ks_2samp(ours.round(9), theirs.round(9)).statistic < 0.02  # both have steps, which rounding would part
+    np.testing.assert_allclose(np.corrcoef(fast.T), np.corrcoef(full.T), atol=0.03)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_resamples_of_few_values_stay_among_them(n):
+    rising = np.arange(n, dtype=float)
+    found = resampled_percentiles(rising, (0, 50, 100), np.random.default_rng(6), 200)
+    assert found.shape == (200, 3) and found.min() == 0 and found.max() == n - 1 and (np.diff(found) >= 0).all()
+
+
+def test_medians_beyond_the_window_are_told_in_figures(tmp_path, figures):
+    draw_response({"far": regression(0.01, factor=3.0), "near": regression(0.01)}, tmp_path / "x.png", by_class=False)
+    upper = panels(figures[0])[0]
+    assert upper.get_ylim()[1] < 1.8
+    assert {text.get_text() for text in upper.texts} == {"3"}
+
+
+@pytest.mark.parametrize(("n", "width"), [(100_000, 0.1), (600, 0.2), (120, 1.0)])
+def test_bins_are_as_fine_as_the_sample_allows(n, width):
+    edges = response_edges(10 ** np.random.default_rng(1).uniform(-1, 4, n))
+    np.testing.assert_allclose(np.diff(np.log10(edges)), width)
+    np.testing.assert_allclose(edges[[0, -1]], [0.1, 10000])
+
+
+def test_too_few_events_for_any_bin_are_told(tmp_path):
+    with pytest.raises(BenchmarkError, match="No bin of energy holds 20 events"):
+        draw_response({"few": regression(0.1)[:10]}, tmp_path / "x.png")
+
+
+# --- cells ---
+
+
+def test_cells_have_a_panel_per_layer_from_the_inside_out(tmp_path, figures):
+    draw_cells(*cells(), tmp_path / "cells.png", title="an event")
+    shown = panels(figures[0])
+    assert is_png(tmp_path / "cells.png")
+    assert [axis.get_title().split()[0] for axis in shown] == ["EMB1", "EMB2", "TileBar0"]
+    assert all(len(axis.patches) == 20 for axis in shown)
+    assert len({axis.get_xlim() + axis.get_ylim() for axis in shown}) == 1
+    assert figures[0].get_suptitle() == "an event"
+
+
+@pytest.mark.parametrize(("n_layers", "n_frames"), [(1, 1), (4, 4), (6, 8)])
+def test_panels_without_a_layer_are_hidden(n_layers, n_frames, tmp_path, figures):
+    draw_cells(*cells([f"layer {i}" for i in range(n_layers)], n=3), tmp_path / "cells.png")
+    assert len(panels(figures[0])) == n_layers
+    assert len([a for a in figures[0].axes if a.get_label() != "<colorbar>"]) == n_frames
+
+
+def test_fractions_colour_cells_by_their_largest_share(tmp_path, figures):
+    arrays = cells(["EMB2"], n=4)
+    arrays[4][:] = [1.0, 1.0, 0.01, -1.0]
+    fractions = np.array([[0.9, 0.1, 0], [0.2, 0.7, 0.1], [0.9, 0, 0.1], [1, 0, 0]])
+    draw_cells(*arrays, tmp_path / "cells.png", fractions=fractions,
+               tracks={"EMB2": np.array([[0.3, 0.0]])}, other_tracks={"EMB1": np.zeros((1, 2))})  # fmt: skip
+    colours = [patch.get_facecolor() for patch in panels(figures[0])[0].patches]
+    np.testing.assert_allclose(colours[0][:3], plt.matplotlib.colors.to_rgb("#d1495b"))
+    np.testing.assert_allclose(colours[1][:3], plt.matplotlib.colors.to_rgb("#30638e"))
+    assert min(colours[2][:3]) > min(colours[0][:3])  # paler
+    assert colours[3][3] == 0  # no energy, no colour
+    assert legend(figures[0])[:4] == [*(f"largest share: {c}" for c in ("focus", "other", "neutral")), "focus track"]
+    assert len(panels(figures[0])[0].collections) == 2  # the cross and its white border
+
+
+def test_cells_across_the_seam_of_the_azimuth_stay_together(tmp_path, figures):
+    arrays = cells(["EMB2"], n=30)
+    turned = (arrays[1] + np.pi + np.pi) % (2 * np.pi) - np.pi
+    draw_cells(arrays[0], turned, *arrays[2:], tmp_path / "cells.png",
+               tracks={"EMB2": np.array([[0.3, -np.pi]])})  # fmt: skip
+    low, high = panels(figures[0])[0].get_ylim()
+    assert high - low < 0.6
+    crossing = panels(figures[0])[0].collections[0].get_offsets()[0, 1]
+    assert low < crossing < high
+
+
+@pytest.mark.parametrize("change", [{1: np.zeros(3)}, {5: ["EMB1"]}])
+def test_cells_of_different_lengths_are_refused(change, tmp_path):
+    arrays = list(cells())
+    for place, value in change.items():
+        arrays[place] = value
+    with pytest.raises(BenchmarkError, match="One value per cell was expected"):
+        draw_cells(*arrays, tmp_path / "cells.png")
+    with pytest.raises(BenchmarkError, match=r"fractions \(3, 3\)"):
+        draw_cells(*cells(), tmp_path / "cells.png", fractions=np.zeros((3, 3)))
