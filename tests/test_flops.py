@@ -1,5 +1,6 @@
 """FLOPs: equal to counts by hand for small networks and sparse convolutions; every model has some; runs record them."""
 
+import calo_batches
 import numpy as np
 import pytest
 import torch
@@ -7,7 +8,7 @@ from synthetic import execute, make_data, request
 from torch import nn
 
 from benchmark import registry
-from benchmark.config import resolve
+from benchmark.config import Request, can_do, resolve
 from benchmark.contracts import PointBatch, TorchModel
 from benchmark.data.stream import event_set
 from benchmark.datasets._pilarnet import FRAME
@@ -135,7 +136,7 @@ def test_an_engine_that_hides_its_products_gives_no_count(data):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in registry.model_names() if n not in ("majority",)]
+    "name", [n for n in registry.model_names() if n not in ("majority",) and can_do(model_spec(n), TASK)]
 )
 def test_every_torch_model_has_a_count(data, name):
     config, dataset, events = opened(data, request(name, assignments=("preprocess.min_points=0",)))
@@ -144,6 +145,14 @@ def test_every_torch_model_has_a_count(data, name):
         pytest.skip(f"{name} is no torch model")
     count = flops_per_event(model, events, 1)
     assert count > 2 * events.batch([0]).n_points * config.task.n_outputs  # more than a read-out alone
+
+
+@pytest.mark.parametrize("name", ["cnn", "dnn"])
+def test_models_of_the_calorimeter_alone_have_a_count_too(name):
+    clusters = task("pion-classification")
+    config = resolve(Request(name, clusters.name, preset="tiny"))
+    model = model_spec(name).build(config.model_config, calo_batches.inputs_of(clusters), clusters)
+    assert forward_flops(model, calo_batches.make_batch(clusters, (40,)).without_target()) > 100
 
 
 def test_runs_record_the_count_and_records_without_it_are_read(data, tmp_path):

@@ -44,10 +44,10 @@ SPOTS_AT_1_GEV = 10.3 * math.log(LAR.z)  # GFLASH's number of spots of a samplin
 MIN_SPOTS, MAX_SPOTS = 30, 4000  # the cap bounds the cost: a spot of a 2 TeV shower carries more energy
 
 # ---- pions
-PION_LAMBDA = 1.2  # mean depth of the first interaction in nuclear interaction lengths, pions
-F_EM_K, F_EM_E0_GEV = 0.82, 1.0  # f_em = 1 - (E/E0)^(k - 1), Groom; Wigmans
-E_OVER_H_LAR, E_OVER_H_TILE = 1.74, 1.35  # combined test beam, hep-ex/0004009; Tile 1.3 to 1.4
-INVISIBLE_LAR, INVISIBLE_TILE = 0.38, 0.32  # of a shower's hadronic part: nuclear binding
+PION_LAMBDA = 1.2  # mean depth of the first interaction in nuclear interaction lengths, pions; from memory
+F_EM_K, F_EM_E0_GEV = 0.82, 1.0  # f_em = 1 - (E/E0)^(k - 1), Groom; Wigmans; from memory
+E_OVER_H_LAR, E_OVER_H_TILE = 1.74, 1.35  # combined test beam, hep-ex/0004009; Tile from memory
+INVISIBLE_LAR, INVISIBLE_TILE = 0.38, 0.32  # of a hadronic part: nuclear binding; from memory
 ESCAPED = 0.02  # of the hadronic part: neutrinos
 # visible energy of 1 GeV of ionisation by hadrons on the electron scale, so that e/h comes out
 RESPONSE_LAR = 1.0 / E_OVER_H_LAR / (1.0 - INVISIBLE_LAR - ESCAPED)
@@ -61,4 +61,4 @@ MIP_RESPONSE_LAR, MIP_RESPONSE_TILE = 1.30, 1.20  # mip/e of lead-argon and iron
 # ---- sampling fluctuations: sigma / E = a / sqrt(E / GeV)
 SAMPLING_EM_LAR, SAMPLING_HAD_LAR = 0.10, 0.25
 SAMPLING_EM_TILE, SAMPLING_HAD_TILE = 0.28, 0.45
-CONSTANT_LAR, CONSTANT_TILE = 0.007, 0.03  # of a section's whole signal; ATLAS LAr, and Delphes' HCAL
+CONSTANT_LAR, CONSTANT_TILE = 0.007, 0.03  # of a section's whole signal; ATLAS LAr from memory, Delphes' HCAL

@@ -370,7 +370,8 @@ def table(rows: list[Check]) -> str:
     lines = ["| check | expected | source | measured | reproduced |", "|---|---|---|---|---|"]
     for row in rows:
         verdict = "yes" if row.reproduced else "**no**"
-        lines.append(f"| {row.name} | {row.expected} | {row.source} | {row.measured:.3g} | {verdict} |")
+        cells = (row.name, row.expected, row.source, f"{row.measured:.3g}", verdict)
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     n_good = sum(row.reproduced for row in rows)
     return "\n".join([*lines, f"\n{n_good} of {len(rows)} reproduced."])
 

@@ -116,7 +116,7 @@ def moliere_share(energy: float, radius: float = 1.0) -> float:
     return float((weight * inside).sum() / weight.sum())
 
 
-def photon_responses(energies: tuple[float, ...], n: int = 300) -> list[Floats]:
+def photon_responses(energies: tuple[float, ...], n: int = 1000) -> list[Floats]:
     """EM energy of all clusters over the true energy in them, of n photons per energy."""
     bench, result = Bench(), []
     for energy in energies:
