@@ -61,9 +61,9 @@ LARTPC_TOKEN_PROBE = Task(
 )
 
 _CALORIMETER: dict[str, Any] = {"data": "points", "version": 1, "detector": "calorimeter", "dataset": "calo-sim"}
-# 1,500 steps of 64 samples of some tens of cells take about as long as the 300 steps of 8 events of liquid argon
-_TRAIN = {"steps": 1500, "batch_size": 64, "rotation": "mirror", "checkpoint_every": 250}
-_PRETRAIN = {"steps": 1000, "batch_size": 64, "rotation": "mirror", "checkpoint_every": 250, "events": 0}
+# 1,000 steps of some thousand cells take about as long as the 300 steps of 8 events of liquid argon
+_TRAIN = {"steps": 1000, "batch_size": 64, "rotation": "mirror", "checkpoint_every": 250}
+_PRETRAIN = {"steps": 600, "batch_size": 64, "rotation": "mirror", "checkpoint_every": 250, "events": 0}
 
 PION_CLASSIFICATION = Task(
     name="pion-classification",
@@ -118,8 +118,8 @@ PION_TRACK_REGRESSION = Task(
     sample="track",
     auxiliary=("pion",),
     loss=Loss(kind="mae"),
-    train=_TRAIN,
-    pretrain=_PRETRAIN,
+    train={**_TRAIN, "batch_size": 32},
+    pretrain={**_PRETRAIN, "batch_size": 32},
     reference="ATL-PHYS-PUB-2022-040",
     **_CALORIMETER,
 )
@@ -137,8 +137,8 @@ CELL_TO_TRACK = Task(
     sample="association",
     soft=True,
     loss=Loss(kind="cross_entropy", energy_power=1.0),
-    train={**_TRAIN, "batch_size": 24},
-    pretrain={**_PRETRAIN, "batch_size": 24},
+    train={**_TRAIN, "batch_size": 48},
+    pretrain={**_PRETRAIN, "batch_size": 48},
     reference="ATL-SOFT-PROC-2025-018",
     **_CALORIMETER,
 )
@@ -155,8 +155,8 @@ CELL_TO_TRACK_BINARY = Task(
     floor="particle_flow",
     sample="association",
     loss=Loss(kind="cross_entropy", energy_power=1.0),
-    train={**_TRAIN, "batch_size": 24},
-    pretrain={**_PRETRAIN, "batch_size": 24},
+    train={**_TRAIN, "batch_size": 48},
+    pretrain={**_PRETRAIN, "batch_size": 48},
     reference="ATL-SOFT-PROC-2025-018",
     **_CALORIMETER,
 )
