@@ -15,13 +15,14 @@ from rich.table import Table
 
 from benchmark.averages import Average, averages
 from benchmark.records import RunRecord
-from benchmark.tables import PUBLISHED_PRESETS, dirty_note, markdown_table, place, primary, protocol, with_interval
+from benchmark.tables import PUBLISHED_PRESETS, cell, dirty_note, markdown_table, place, protocol, shown
 from benchmark.tunings import Tuning
 
 Row = Mapping[str, str]
 RECIPE = (
     "batch",
     "augmentation",
+    "loss",
     "optimiser",
     "weight decay",
     "clipping",
@@ -31,6 +32,7 @@ RECIPE = (
 )  # said once above a table where it is the same for every row that has it
 TEXT = ("model", "preset", "mode", "chosen by", *RECIPE)  # the rest are numbers
 NONE = "-"
+OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD, Nesterov"}
 EVALUATED = "evaluate"  # mode of records of checkpoints that were only scored
 _FREE = ("labels", "draw", "seed", "checkpoint")  # what a search and the run that uses it may differ in
 _FREE_IN_TRAINING = ("steps", "checkpoint_every")
@@ -170,7 +172,7 @@ def _row(average: Average, metric: str, tunings: Sequence[Tuning]) -> Row:
         "model": record.model + marks + dirty,
         "preset": c["preset"],
         "mode": c["mode"],
-        metric: with_interval(primary(record)),
+        metric: cell(record, shown(record)[0]),
         "runs": str(average.n_runs),
         "parameters": f"{record.resources.get('n_parameters', 0):,}",
         "GFLOPs per event": _gflops(average.runs),
@@ -208,7 +210,7 @@ def _pretraining(record: RunRecord) -> Row:
 
 
 def _recipe(record: RunRecord) -> Row:
-    """How the weights were fitted: AdamW (the loop knows no other) and its settings; of a probe, the solver."""
+    """How the weights were fitted: the loss, the optimiser and its settings; of a probe, the solver."""
     row = dict.fromkeys(RECIPE, NONE)
     probe = record.config.get("probe")
     if probe:
@@ -216,18 +218,28 @@ def _recipe(record: RunRecord) -> Row:
     if not _has_rate(record):
         return row
     o, train = record.config["optim"], record.config["train"]
-    betas = ", ".join(f"{beta:g}" for beta in o["betas"])
+    name = o.get("optimiser", "adamw")  # records made before there were others have AdamW
+    betas = f"{o['betas'][0]:g}" if name == "sgd" else ", ".join(f"{beta:g}" for beta in o["betas"])
+    loss = record.config["task"].get("loss")
     end = "" if o["schedule"] == "constant" else f" to {o['final_lr_fraction']:g} of the rate"
     return {
         "batch": f"{train['batch_size']} events",
         "augmentation": f"rotation={train['rotation']}",
-        "optimiser": f"AdamW ({betas})",
+        "loss": NONE if loss is None else _loss(loss),  # older records do not say it
+        "optimiser": f"{OPTIMISERS[name]} ({betas})",
         "weight decay": f"{o['weight_decay']:g}" + (" on everything" if o["decay"] == "everything" else ""),
         "clipping": f"{o['clip_norm']:g}" if o["clip_norm"] else "none",
         "schedule": o["schedule"] + end,
         "warm-up": f"{o['warmup_fraction']:.0%} of the steps",
         "backbone's rate": _backbone(record),
     }
+
+
+def _loss(loss: Mapping[str, Any]) -> str:
+    power = loss["energy_power"]
+    focus = f" ({loss['gamma']:g})" if loss["kind"] == "focal" else ""
+    kind = str(loss["kind"]).replace("_", " ")
+    return kind + focus + (f", rows weighted by energy^{power:g}" if power else "")
 
 
 def _backbone(record: RunRecord) -> str:

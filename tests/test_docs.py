@@ -5,11 +5,13 @@ import re
 import shlex
 from pathlib import Path
 
+import calo_files
+import numpy as np
 import pytest
 import typer
 from synthetic import make_data
 
-from benchmark import registry
+from benchmark import registry, tasks
 from benchmark.cli import add_commands, app, main
 from benchmark.config import Request, resolve
 
@@ -80,6 +82,8 @@ def workplace(tmp_path_factory):
     """A folder where the documents' commands run one after another, with the model of CONTRIBUTING in it."""
     root = tmp_path_factory.mktemp("docs")
     data = make_data(root)
+    rng = np.random.default_rng(3)
+    calo_files.write_folder(root / "calo", rng, calo_files.make_geometry(rng), {"train": 12, "val": 4, "test": 6})
     for path in DOCUMENTS:
         for text in blocks(path, "python"):
             name = re.search(r'^SPEC = ModelSpec\(\s*name="(\w+)"', text, re.MULTILINE)
@@ -88,7 +92,7 @@ def workplace(tmp_path_factory):
     return root, data
 
 
-NOT_RUN = ("transfer", "checkpoint", "evaluate", "verify", "study", "training-curves")
+NOT_RUN = ("transfer", "checkpoint", "evaluate", "verify", "study", "training-curves", "plot")
 
 
 def shortened(typed, root, data):
@@ -98,6 +102,8 @@ def shortened(typed, root, data):
     if "--checkpoint" in typed:
         return None
     typed = list(typed)
+    if typed[:2] == ["data", "info"] and typed[2] == "calo-sim":
+        return ["data", "info", "atlas-pions", "--data", str(root / "calo")]
     if typed[:2] == ["data", "simulate"]:
         typed[typed.index("--events") + 1] = "14"
         return [*typed, "--workers", "1"]
@@ -105,7 +111,10 @@ def shortened(typed, root, data):
         return typed
     labels = [("--labels", "6")] if typed[0] != "pretrain" and "probe.protocol=published" not in typed else []
     labels += [("--steps", "2"), ("--rates", "1e-3,1e-2")] if typed[0] == "tune" else []
-    for option, value in (*labels, ("--dataset", "pilarnet-m"), ("--data", str(data))):
+    task = tasks.task(typed[typed.index("--task") + 1] if "--task" in typed else "lartpc-segmentation")
+    calo = task.detector == "calorimeter"
+    where = ("atlas-pions", root / "calo") if calo else ("pilarnet-m", data)
+    for option, value in (*labels, ("--dataset", where[0]), ("--data", str(where[1]))):
         if option in typed:
             typed[typed.index(option) + 1] = value
         else:
@@ -113,7 +122,8 @@ def shortened(typed, root, data):
     where = typed.index("--model") + 1
     if (root / f"{typed[where]}.py").exists():
         typed[where] += ".py"
-    few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2", "--set", "min_points=0"]
+    few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2"]
+    few += ["--set", "min_cells=1" if calo else "min_points=0"]
     if typed[0] == "pretrain" or (typed[where] in ("polarmae", "pointmae") and "scratch" not in typed):
         few += ["--set", "pretrain.steps=2"]
     return [*typed, *few]
@@ -195,7 +205,13 @@ def assert_generated(path, command, capsys):
 
 
 def test_the_readmes_table_is_made_from_the_committed_records(capsys):
-    assert_generated(ROOT / "README.md", "leaderboard --records leaderboards/records --markdown", capsys)
+    typed = "leaderboard --records leaderboards/records --detector lartpc --markdown"
+    assert_generated(ROOT / "README.md", typed, capsys)
+
+
+def test_the_calorimeters_tables_are_made_from_the_committed_records(capsys):
+    typed = "leaderboard --records leaderboards/records --detector calorimeter --markdown"
+    assert_generated(ROOT / "docs" / "calorimeter.md", typed, capsys)
 
 
 def test_the_page_on_fairness_is_made_from_the_committed_records_and_searches(capsys):
