@@ -183,7 +183,8 @@ SPEC = ModelSpec(
                 model={
                     "centres": (0.5, 0.25, 0.25), "radii": (1.5, 5.0, 15.0), "down": ((32, 64), (64, 128), (128, 192)),
                     "up": ((64, 64), (128, 128), (192, 192)), "n_neighbours": 12, "unit": 8.0,
-                }
+                },
+                optim={"lr": 1e-3},  # the rate from the search on validation clusters
             ),
             "tiny": Preset(model={"radii": (2.0, 8.0), "unit": 8.0}),
             # the published sizes; a scene of 1.5 m becomes the ball of a cluster

@@ -220,7 +220,8 @@ SPEC = ModelSpec(
                     "stretch": (4.0, 1.0, 0.25), "unit": 8.0, "patch": 32,
                     "enc_depths": (0, 1, 1, 1), "enc_channels": (24, 48, 64, 96), "enc_heads": (1, 3, 4, 6),
                     "dec_depths": (0, 0, 1), "dec_channels": (32, 48, 64), "dec_heads": (1, 3, 4),
-                }
+                },
+                optim={"lr": 1e-3},  # the rate from the search on validation clusters
             ),
             "tiny": Preset(model={"stretch": (4.0, 1.0, 0.25), "unit": 8.0}),
             "paper": Preset(model={"stretch": (4.0, 1.0, 0.25), "loss": "task", "lovasz": 0.0}),
