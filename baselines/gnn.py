@@ -228,7 +228,7 @@ SPEC = ModelSpec(
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {
-            "default": Preset(model=_CALORIMETER, optim={"lr": 3e-3}),  # the rate from the search on validation clusters
+            "default": Preset(model=_CALORIMETER, optim={"lr": 3e-3}),  # from the search on validation clusters
             "tiny": Preset(model={"unit": 8.0}),
             "paper": Preset(
                 model={"graph": "cells", "inputs": "published", "reducer": "mean", "unit": 8.0},
