@@ -21,6 +21,11 @@ def draw_predictions(batch: PointBatch, scores: np.ndarray, task: Task, path: Pa
 
     scores (N, C) as the model gave them. Raises BenchmarkError without matplotlib.
     """
+    if task.level != "point" or task.soft:
+        raise BenchmarkError(
+            f"{task.name} has no class per point to draw. A task with one was expected. Leave --figure out; "
+            f"`python -m benchmark plot --help` shows what there is for calorimeters."
+        )
     plt = pyplot()
     n_events = min(batch.n_events, MAX_EVENTS)
     figure, axes = plt.subplots(n_events, 3, figsize=(11, 3.6 * n_events), layout="constrained", squeeze=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import registry
+from benchmark import registry, tasks
 from benchmark.config import ProbeConfig, Request, RunConfig, resolve
 from benchmark.contracts import Dataset
 from benchmark.curves import draw_curves
@@ -93,6 +93,12 @@ def _check(request: Request, out: Path | None, probe_every: int) -> None:
         raise ConfigError(f"--out {out} is no place for weights. A name that ends in .safetensors was expected.")
     if probe_every < 0:
         raise ConfigError(f"--probe-every {probe_every} is negative. A number of steps, or 0 for none, was expected.")
+    asked = tasks.task(request.task)
+    if probe_every and (asked.level == "event" or asked.soft):
+        raise ConfigError(
+            f"--probe-every {probe_every} reads the classes of tokens, which {asked.name} does not have. A task with a "
+            f"class per point was expected. Leave --probe-every out."
+        )
 
 
 def _build(config: RunConfig, spec: Any, dataset: Dataset, device: str) -> TorchModel:

@@ -176,6 +176,7 @@ def test_a_model_that_cannot_do_a_task_says_so(model, task, words):
         (["plot", "roc", "--task", "pion-regression"], "pion-classification was expected"),
         (["study", "recipes", "--task", "pion-regression"], "classification was expected"),
         (["leaderboard", "--detector", "calorimetre"], "Did you mean 'calorimeter'"),
+        (["pretrain", "--model", "polarmae", "--task", "pion-regression", "--probe-every", "5"], "Leave --probe-every"),
     ],
 )
 def test_bad_input_is_one_sentence(typed, words, tmp_path, monkeypatch, capsys):
@@ -187,6 +188,17 @@ def test_bad_input_is_one_sentence(typed, words, tmp_path, monkeypatch, capsys):
     assert end.value.code == 2
     assert words in told
     assert told.count("\n") == 1
+
+
+def test_a_recorded_run_is_scored_on_other_files(data, tmp_path):
+    from benchmark.transfer import transfer
+
+    record = execute(data, tmp_path, "pointnet", "pion-regression").record
+    execution = Execution("cpu", 1, data, tmp_path / "records", tmp_path / "runs")
+    again = transfer(record, "atlas-pions", "test", execution)
+    np.testing.assert_array_equal(unpack_counts(again.per_event), unpack_counts(record.per_event))
+    with pytest.raises(BenchmarkError, match="Leave --figure out"):
+        transfer(record, "atlas-pions", "test", execution, figure=tmp_path / "events.png")
 
 
 def test_damaged_files_are_refused_by_name_and_leave_no_record(tmp_path):
