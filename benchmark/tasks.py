@@ -60,105 +60,70 @@ LARTPC_TOKEN_PROBE = Task(
     reference="PoLAr-MAE, arXiv:2502.02558, table 1",
 )
 
-_CALORIMETER: dict[str, Any] = {"data": "points", "version": 1, "detector": "calorimeter", "dataset": "calo-sim"}
 # 800 steps of some thousand cells take about as long as the 300 steps of 8 events of liquid argon
 _TRAIN = {"steps": 800, "batch_size": 48, "rotation": "mirror", "checkpoint_every": 200}
 _PRETRAIN = {"steps": 400, "batch_size": 48, "rotation": "mirror", "checkpoint_every": 200, "events": 0}
+_CALORIMETER: dict[str, Any] = {
+    "data": "points", "version": 1, "detector": "calorimeter", "dataset": "calo-sim", "train": _TRAIN,
+    "pretrain": _PRETRAIN,
+}  # fmt: skip
+_PIONS: dict[str, Any] = {
+    **_CALORIMETER, "level": "event", "classes": ("pi0", "pipm"), "reference": "ATL-PHYS-PUB-2022-040",
+}  # fmt: skip
+_ENERGIES: dict[str, Any] = {
+    **_PIONS, "kind": "regression", "label": "log_true_energy", "primary_metric": "iqr_over_2median",
+    "smaller_is_better": True, "metrics": "response", "floor": "em_scale", "auxiliary": ("pion",),
+    "loss": Loss(kind="mae"),
+}  # fmt: skip
+_ASSOCIATION: dict[str, Any] = {
+    **_CALORIMETER, "level": "point", "kind": "classification", "primary_metric": "f1", "metrics": "association",
+    "floor": "particle_flow", "sample": "association", "loss": Loss(kind="cross_entropy", energy_power=1.0),
+    "reference": "ATL-SOFT-PROC-2025-018",
+}  # fmt: skip
 
 PION_CLASSIFICATION = Task(
     name="pion-classification",
     summary="Charged or neutral pion, from the cells of one cluster; classes matched in true energy",
-    level="event",
     kind="classification",
     label="pion",
-    classes=("pi0", "pipm"),
     primary_metric="rejection_90",
     metrics="pions",
     floor="p_em",
     sample="cluster",
     auxiliary=("log_true_energy",),
     loss=Loss(kind="cross_entropy"),
-    train=_TRAIN,
-    pretrain=_PRETRAIN,
-    reference="ATL-PHYS-PUB-2022-040",
-    **_CALORIMETER,
+    **_PIONS,
 )
 
 PION_REGRESSION = Task(
     name="pion-regression",
     summary="True energy inside one cluster, from its cells",
-    level="event",
-    kind="regression",
-    label="log_true_energy",
-    classes=("pi0", "pipm"),
-    primary_metric="iqr_over_2median",
-    smaller_is_better=True,
-    metrics="response",
-    floor="em_scale",
     sample="cluster",
-    auxiliary=("pion",),
-    loss=Loss(kind="mae"),
-    train=_TRAIN,
-    pretrain=_PRETRAIN,
-    reference="ATL-PHYS-PUB-2022-040",
-    **_CALORIMETER,
+    **_ENERGIES,
 )
 
 PION_TRACK_REGRESSION = Task(
     name="pion-track-regression",
     summary="Energy of a charged pion, from its track and the clusters within dR < 1.2",
-    level="event",
-    kind="regression",
-    label="log_true_energy",
-    classes=("pi0", "pipm"),
-    primary_metric="iqr_over_2median",
-    smaller_is_better=True,
-    metrics="response",
-    floor="em_scale",
     sample="track",
-    auxiliary=("pion",),
-    loss=Loss(kind="mae"),
-    train={**_TRAIN, "batch_size": 32},
-    pretrain={**_PRETRAIN, "batch_size": 32},
-    reference="ATL-PHYS-PUB-2022-040",
-    **_CALORIMETER,
+    **{**_ENERGIES, "train": {**_TRAIN, "batch_size": 32}, "pretrain": {**_PRETRAIN, "batch_size": 32}},
 )
 
 CELL_TO_TRACK = Task(
     name="cell-to-track",
     summary="Shares of each cell's energy that are the track's, other charged particles' and neutral ones'",
-    level="point",
-    kind="classification",
     label="fractions",
     classes=("focus", "other", "neutral"),
-    primary_metric="f1",
-    metrics="association",
-    floor="particle_flow",
-    sample="association",
     soft=True,
-    loss=Loss(kind="cross_entropy", energy_power=1.0),
-    train=_TRAIN,
-    pretrain=_PRETRAIN,
-    reference="ATL-SOFT-PROC-2025-018",
-    **_CALORIMETER,
+    **_ASSOCIATION,
 )
 
 CELL_TO_TRACK_BINARY = Task(
     name="cell-to-track-binary",
     summary="Whether more than half of each cell's energy is the track's",
-    level="point",
-    kind="classification",
     label="focus",
     classes=("rest", "focus"),
-    primary_metric="f1",
-    metrics="association",
-    floor="particle_flow",
-    sample="association",
-    loss=Loss(kind="cross_entropy", energy_power=1.0),
-    train=_TRAIN,
-    pretrain=_PRETRAIN,
-    reference="ATL-SOFT-PROC-2025-018",
-    **_CALORIMETER,
+    **_ASSOCIATION,
 )
 
 TASKS: dict[str, Task] = {

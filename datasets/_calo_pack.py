@@ -12,8 +12,6 @@ events name rows of. Columns beyond MLTree's are what would be slow to find for 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmark.data.digests import file_digest
-from benchmark.data.packed import ColumnWriter, host_name, remove_stale
-from benchmark.errors import DataError
+from benchmark.data.packed import ColumnWriter, changed_meanwhile, whole_folder
 from benchmark.io import sha256_text
-from benchmark.paths import CACHE_VARIABLE, cache_dir
+from benchmark.paths import cache_dir
 
 from . import _mltree_npy, _mltree_root
 from ._mltree import DISTANCE_MM, RADIUS_MM, SAMPLINGS, UNREACHED, CellGeo, MLTree
@@ -379,27 +376,13 @@ def _opened_or_built(
     manifest = _manifest(folder)
     if manifest is not None:
         return kind(folder, manifest)
-    temporary = folder.with_name(f".{folder.name}.{host_name()}.{os.getpid()}.partial")
-    try:
-        remove_stale(folder.parent)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with whole_folder(folder, lambda f: _manifest(f) is not None) as temporary:
         written = _write(temporary, columns, make())
         content = {"format": FORMAT, "columns": written, "source": dict(source)}
         (temporary / "manifest.json").write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-        _move(temporary, folder)
-    except OSError as error:
-        raise DataError(
-            f"The event cache {folder} could not be written: {error.strerror or error}. A writable folder with free "
-            f"space was expected, and nothing was left half-written. Free some space, or set {CACHE_VARIABLE} to "
-            f"another folder."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     manifest = _manifest(folder)
     if manifest is None:
-        what = f"The event cache {folder} changed while it was written"
-        raise DataError(f"{what}. One writer was expected. Repeat the command.")
+        raise changed_meanwhile(folder)
     return kind(folder, manifest)
 
 
@@ -423,18 +406,6 @@ def _write(
         name: {"dtype": dtype, "shape": [lengths[name], *further], "sha256": digests[name]}
         for name, (dtype, further) in columns.items()
     }
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    if folder.exists():
-        if _manifest(folder) is not None:
-            return  # another process finished the same pack first
-        shutil.rmtree(folder)  # damaged or of another layout
-    try:
-        os.replace(temporary, folder)
-    except OSError:
-        if _manifest(folder) is None:
-            raise
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

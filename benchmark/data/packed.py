@@ -20,7 +20,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -186,27 +187,13 @@ def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], so
     made from, kept in the manifest. Whatever the chunks raise passes through and leaves nothing behind; DataError when
     the folder cannot be written (a full disk).
     """
-    temporary = folder.with_name(f".{folder.name}.{host_name()}.{os.getpid()}.partial")
-    try:
-        remove_stale(folder.parent)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with whole_folder(folder, lambda f: open_pack(f) is not None) as temporary:
         manifest = _write_columns(temporary, columns, chunks)
         manifest["source"] = dict(source)
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-        _move_into_place(temporary, folder)
-    except OSError as error:
-        raise DataError(
-            f"The event cache {folder} could not be written: {error.strerror or error}. A writable folder with free "
-            f"space was expected, and nothing was left half-written. Free some space, or set {CACHE_VARIABLE} to "
-            f"another folder."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     pack = open_pack(folder)
     if pack is None:
-        what = f"The event cache {folder} changed while it was written"
-        raise DataError(f"{what}. One writer was expected. Repeat the command.")
+        raise changed_meanwhile(folder)
     return pack
 
 
@@ -264,15 +251,45 @@ class ColumnWriter:
         return self._digest.hexdigest()
 
 
-def _move_into_place(temporary: Path, folder: Path) -> None:
+@contextmanager
+def whole_folder(folder: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path]:
+    """A temporary folder to fill, renamed to `folder` at the end, or gone where the block raises.
+
+    `is_whole` tells whether a folder of that name may stay. Raises DataError when nothing can be written there (a full
+    disk); other errors of the block pass through.
+    """
+    temporary = folder.with_name(f".{folder.name}.{host_name()}.{os.getpid()}.partial")
+    try:
+        remove_stale(folder.parent)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        _move_into_place(temporary, folder, is_whole)
+    except OSError as error:
+        raise DataError(
+            f"The event cache {folder} could not be written: {error.strerror or error}. A writable folder with free "
+            f"space was expected, and nothing was left half-written. Free some space, or set {CACHE_VARIABLE} to "
+            f"another folder."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def changed_meanwhile(folder: Path) -> DataError:
+    """What is raised where a folder is not whole although it has just been written."""
+    what = f"The event cache {folder} changed while it was written"
+    return DataError(f"{what}. One writer was expected. Repeat the command.")
+
+
+def _move_into_place(temporary: Path, folder: Path, is_whole: Callable[[Path], bool]) -> None:
     if folder.exists():
-        if open_pack(folder) is not None:
+        if is_whole(folder):
             return  # another process finished the same pack first
         shutil.rmtree(folder)  # damaged or of another layout
     try:
         os.replace(temporary, folder)
     except OSError:
-        if open_pack(folder) is None:
+        if not is_whole(folder):
             raise
 
 
