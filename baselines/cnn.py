@@ -156,7 +156,7 @@ SPEC = ModelSpec(
     config=CnnConfig,
     build=build,
     presets={
-        "default": Preset(optim={"lr": 3e-3, "weight_decay": 1e-3}),
+        "default": Preset(optim={"lr": 1e-2, "weight_decay": 1e-3}),  # from the search on validation clusters
         "tiny": Preset(model={"channels": (4, 4), "dense": (16,)}, optim={"lr": 2e-3, "weight_decay": 1e-4}),
         "paper": Preset(
             model={"channels": (32, 16), "dense": (50,), "pixel_power": 1.0},

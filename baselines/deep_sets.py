@@ -220,7 +220,7 @@ SPEC = ModelSpec(
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {
-            "default": Preset(model=_CALORIMETER),
+            "default": Preset(model=_CALORIMETER, optim={"lr": 1e-2}),  # from the search on validation clusters
             "tiny": Preset(model=_CALORIMETER),
             "paper": Preset(
                 model={
