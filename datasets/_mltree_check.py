@@ -314,4 +314,5 @@ def _place(where: str, counts: np.ndarray, row: int, table: str) -> str:
 
 
 def _refuse(place: str, what: str, expected: str, remedy: str = REMEDY) -> NoReturn:
-    raise DataError(f"{place}: {what}. {expected.rstrip(',')} were expected. {remedy}.")
+    verb = "was" if expected.startswith(("A ", "An ", "One ", "Each ")) else "were"
+    raise DataError(f"{place}: {what}. {expected.rstrip(',')} {verb} expected. {remedy}.")
