@@ -61,7 +61,7 @@ SPEC = ModelSpec(
     config=DnnConfig,
     build=build,
     presets={
-        "default": Preset(optim={"lr": 3e-3, "weight_decay": 1e-4}),
+        "default": Preset(optim={"lr": 1e-2, "weight_decay": 1e-4}),  # from the search on validation tracks
         "tiny": Preset(model={"layers": (16, 16)}, optim={"lr": 3e-3, "weight_decay": 1e-4}),
         "paper": Preset(
             model={"layers": (50, 50, 50)},

@@ -80,7 +80,8 @@ def table(tuning: Tuning) -> Table:
 
     from benchmark.tables import with_interval
 
-    c, classes, metric = tuning.config, tuning.task["classes"], tuning.task["primary_metric"]
+    c, metric = tuning.config, tuning.task["primary_metric"]
+    classes = [name for name in tuning.task["classes"] if any(name in t["f1"] for t in tuning.trials)]
     title = (
         f"{tuning.model} ({c['preset']}, {c['mode']}), {tuning.labels} labelled events, draw {c['draw']}, seed "
         f"{c['seed']}, {tuning.steps} steps\n{tuning.task['name']}: {tuning.events['selection']} validation events of "
