@@ -206,19 +206,24 @@ def resampled_percentiles(
 
 
 def _clip_medians(axes: Sequence[Any]) -> None:
-    """The row's window holds every median within MEDIANS; a marker at its edge and the value stand for one beyond."""
+    """The row's window holds every median within MEDIANS; a marker at its edge stands for one beyond.
+
+    The value of a line's last such median stands beside it, those of further lines one below the other.
+    """
     lines = [(axis, line) for axis in axes for line in axis.lines[1:]]  # without the reference lines
     every = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for _, line in lines])
     low, high = (float(np.clip(end, *MEDIANS)) for end in (min(every.min(), 0.95), max(every.max(), 1.05)))
     margin = 0.06 * (high - low)
     axes[0].set_ylim(low - margin, high + margin)
-    for axis, line in lines:
-        for x, y in zip(*line.get_data(), strict=True):
-            if not low <= y <= high:
-                edge, marker = (high, "^") if y > high else (low, "v")
-                axis.plot(x, edge, marker=marker, color=line.get_color(), markersize=8, linestyle="")
-                axis.annotate(f"{y:.2g}", (x, edge), (8, 0), textcoords="offset points", fontsize=9,
-                              color=line.get_color(), va="center")  # fmt: skip
+    for number, (axis, line) in enumerate(lines):
+        beyond = [(x, y) for x, y in zip(*line.get_data(), strict=True) if not low <= y <= high]
+        for x, y in beyond:
+            edge, marker = (high, "^") if y > high else (low, "v")
+            axis.plot(x, edge, marker=marker, color=line.get_color(), markersize=8, linestyle="")
+        if beyond:
+            below = -11 * (number % (len(lines) // len(axes)))
+            axis.annotate(f"{y:.2g}", (x, edge), (10, below), textcoords="offset points", fontsize=9,
+                          color=line.get_color(), va="center")  # fmt: skip
 
 
 def draw_cells(
