@@ -95,7 +95,7 @@ class Cnn(TorchModel):
         self.head = nn.Sequential(dense(widths), nn.Dropout(c.dropout), nn.Linear(c.dense[-1], task.n_outputs))
 
     def forward(self, batch: PointBatch) -> Tensor:
-        """(B, n_outputs) scores, or what is added to log10 of the energy at the electromagnetic scale."""
+        """(B, n_outputs) scores, or what is added to the batch's baseline."""
         pixels = [image.clamp(min=0) ** self.config.pixel_power for image in images(batch)]
         parts = [tower(image) for tower, image in zip(self.towers, pixels, strict=True)]
         if batch.event_feats is not None:

@@ -3,8 +3,8 @@
 The deep neural network of the ATLAS comparison of pion energies (ATL-PHYS-PUB-2022-040, its code gn4pions): logarithms
 of the leading clusters' energies, the track's quantities, three layers of 50 with ReLU, the mean absolute error of
 log10 of the energy, Adam at 0.001 in batches of 1024. There the output is log10 of the energy; here it is what is added
-to that of the energy at the electromagnetic scale, and absent clusters have an energy below all others, not the mean
-one. Inputs are those of the task (`preprocess.event_columns`). Of a single cluster they are its energy and |eta|, so
+to the batch's baseline (the cluster at the electromagnetic scale, or the track's momentum), and absent clusters have an
+energy below all others, not the mean one. Inputs are those of the task (`preprocess.event_columns`). Of a single cluster they are its energy and |eta|, so
 that its class is not to be known from them where classes are matched in energy.
 """
 
@@ -45,7 +45,7 @@ class Dnn(TorchModel):
         self.out = nn.Linear(config.layers[-1], task.n_outputs)
 
     def forward(self, batch: PointBatch) -> Tensor:
-        """(B, n_outputs) scores, or what is added to log10 of the energy at the electromagnetic scale."""
+        """(B, n_outputs) scores, or what is added to the batch's baseline."""
         scores: Tensor = self.out(self.dense(batch.event_feats))
         return scores
 

@@ -179,10 +179,10 @@ def matched_in_energy(energy_gev: np.ndarray, label: np.ndarray, ids: list[str],
 
 
 def _baseline(event: Event, task: Task) -> np.ndarray | None:
-    """(1,) log10 of the energy at the electromagnetic scale, to which a regression's output is added."""
+    """(1,) log10 of what a regression's output is added to, GeV: a cluster at the EM scale, or a track's momentum."""
     if task.kind != "regression":
         return None
-    energy = event.scalars["cluster_e" if task.sample == "cluster" else "sum_e"]
+    energy = event.scalars["cluster_e" if task.sample == "cluster" else "track_p"]
     return np.array([np.log10(max(energy, ABSENT_GEV))], dtype=np.float32)
 
 
