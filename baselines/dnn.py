@@ -4,8 +4,9 @@ The deep neural network of the ATLAS comparison of pion energies (ATL-PHYS-PUB-2
 of the leading clusters' energies, the track's quantities, three layers of 50 with ReLU, the mean absolute error of
 log10 of the energy, Adam at 0.001 in batches of 1024. There the output is log10 of the energy; here it is what is added
 to the batch's baseline (the cluster at the electromagnetic scale, or the track's momentum), and absent clusters have an
-energy below all others, not the mean one. Inputs are those of the task (`preprocess.event_columns`). Of a single cluster they are its energy and |eta|, so
-that its class is not to be known from them where classes are matched in energy.
+energy below all others, not the mean one. Inputs are those of the task (`preprocess.event_columns`). Of a single
+cluster they are its energy and |eta|, so that its class is not to be known from them where classes are matched in
+energy.
 """
 
 from __future__ import annotations
