@@ -113,7 +113,8 @@ class Leaderboard:
 def markdown_table(columns: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table. `sides` tells of each column whether it stands `left` or `right`."""
     rule = ["---" if side == "left" else "---:" for side in sides]
-    lines = [columns, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    columns, *escaped = ([text.replace("|", "\\|") for text in row] for row in (columns, *rows))
+    lines = [columns, rule, *escaped]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
