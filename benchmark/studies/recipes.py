@@ -35,7 +35,7 @@ from benchmark.studies.base import Row, Study
 TRIVIAL = ("majority", "random_guess", "particle_flow", "p_em")  # those of them that can do the task
 DASHES = {"adamw": "-", "adam": "--", "sgd": ":"}
 # peak learning rates: what each optimiser is commonly given; --set optim.lr sets one for all
-RATES = {"adamw": 2e-3, "adam": 2e-3, "sgd": 5e-2}
+RATES = {"adamw": 2e-3, "adam": 2e-3, "sgd": 1e-2}
 
 
 @dataclass(frozen=True)
