@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from benchmark import registry
-from benchmark.config import Request, data_assignments, fingerprint, pretraining_fingerprint, resolve
+from benchmark import registry, tasks
+from benchmark.config import Request, can_do, data_assignments, fingerprint, pretraining_fingerprint, resolve
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, UnknownNameError
+from benchmark.settings import as_dict
 
 
 def request(model="polarmae", *assignments, **values):
@@ -25,9 +26,14 @@ def test_a_preset_wins_over_defaults_and_the_user_over_the_preset():
     assert chosen.model_config.head == tiny.model_config.head
 
 
-def test_the_rule_of_training_is_the_same_for_every_model():
-    rules = {name: resolve(request(name)).train for name in registry.model_names()}
-    assert len(set(rules.values())) == 1
+@pytest.mark.parametrize("task", [t for t in tasks.TASKS.values() if t.level != "token"], ids=lambda t: t.name)
+def test_the_rule_of_training_is_the_same_for_every_model(task):
+    able = [name for name in registry.model_names() if can_do(registry.model_spec(name), task)]
+    configs = [resolve(Request(name, task.name)) for name in able]
+    assert len({c.train for c in configs}) == 1
+    assert len({json.dumps(as_dict(c.preprocess)) for c in configs}) == 1
+    assert len({c.task.loss for c in configs}) == 1
+    assert len(able) > 10
 
 
 def test_a_short_key_works_where_only_one_section_has_it():
