@@ -70,6 +70,7 @@ def as_entries(
     """values: section -> score -> () or (rows,); ends: the same with lower and upper ends in front."""
     result: dict[str, Any] = {}
     for section, scores in values.items():
+
         def entry(name: str, *where: int, section: str = section) -> dict[str, float | None]:
             low, high = (end[where] for end in ends[section][name]) if name in ends.get(section, {}) else (np.nan,) * 2
             return {"value": plain(np.asarray(values[section][name])[where]), "low": plain(low), "high": plain(high)}
