@@ -69,8 +69,8 @@ def _average(runs: list[RunRecord]) -> Average:
 
 def family_of(record: RunRecord) -> Family:
     """The family of scores that a record's metrics are of."""
-    usual = "multilabel" if record.config.get("probe") else "segmentation"
-    return family(record.task.get("metrics", usual) if not record.config.get("probe") else usual)
+    probed = bool(record.config.get("probe"))
+    return family("multilabel" if probed else record.task.get("metrics", "segmentation"))  # older records do not say it
 
 
 def _metrics(runs: list[RunRecord]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _metrics(runs: list[RunRecord]) -> dict[str, Any]:
     classes = first.task["classes"]
     ends = _intervals(runs, kind)
     values: dict[str, dict[str, Any]] = {}
-    for section in (s for s in first.metrics if s == OVERALL or s == "per_class" or s.startswith(("by_", "fine_"))):
+    for section in (s for s in kind.sections if s in first.metrics):
         rows = [None] if section == OVERALL else list(kind.rows(section, classes))
         names = first.metrics[section] if section == OVERALL else first.metrics[section][rows[0]]
         values[section] = {name: _means(runs, section, rows, name) for name in names}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from benchmark.contracts.torch_model import TorchModel
-    from benchmark.training.fit import FitReport
+    from benchmark.training.fit import FitReport, Probe
 
 WEIGHTS = "model.safetensors"  # of a run, in its folder
 
@@ -225,15 +225,16 @@ def _train(
 
 def train_on_labels(
     model: TorchModel, config: RunConfig, labelled: EventSet, environment: Mapping[str, Any], folder: Path,
-    resume: bool, deadline: float | None = None,
+    resume: bool, deadline: float | None = None, probe: Probe | None = None, probe_every: int = 0,
 ) -> FitReport:  # fmt: skip
-    """The supervised stage of every run and of every trial of a search: one rule for all models."""
+    """The supervised stage of every run, of every trial of a search and of every recipe: one rule for all models."""
     from benchmark.training.fit import Hardware, fit
 
     return fit(
         model, labelled, config.train, config.optim, stage="finetune", seed=config.seed,
         hardware=Hardware(environment["device"], environment["precision"]), folder=folder,
         title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume, deadline=deadline,
+        probe=probe, probe_every=probe_every,
     )  # fmt: skip
 
 

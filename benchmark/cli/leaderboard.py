@@ -31,13 +31,14 @@ def leaderboard(
     from benchmark.tables import leaderboards
 
     wanted = tasks.task(task).name if task is not None else None
+    own = [t.name for t in tasks.TASKS.values() if t.detector == detector]
+    if detector is not None and not own:
+        raise unknown_name("detector", detector, {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
     root = records or records_dir()
     found, problems = found_records(root)
-    names = [t.name for t in tasks.TASKS.values() if wanted in (None, t.name) and detector in (None, t.detector)]
-    if not names:
-        raise unknown_name("detector", str(detector), {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
-    everything = wanted is None and detector is None
-    shown = [r for r in found if r.status != "failed" and (everything or r.task["name"] in names)]
+    shown = [r for r in found if r.status != "failed" and wanted in (None, r.task["name"])]
+    if detector is not None:
+        shown = [r for r in shown if r.task["name"] in own]
     if as_json:
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return

@@ -37,6 +37,7 @@ class Column(NamedTuple):
 class Family:
     """One way of scoring."""
 
+    sections: tuple[str, ...]  # of its scores, OVERALL the first
     shape: Callable[[Task], tuple[int, ...]]  # of an event's state
     dtype: str
     count: Callable[[np.ndarray, PointBatch, Task], np.ndarray]  # outputs, labelled batch -> (B, *shape)
@@ -151,17 +152,20 @@ def _association_rows(section: str, classes: Sequence[str]) -> tuple[str, ...]:
 
 FAMILIES: dict[str, Family] = {
     "segmentation": Family(
+        sections=(OVERALL, "per_class"),
         shape=lambda task: (task.n_outputs, task.n_outputs), dtype="int64", count=_confusion,
         scores=_summed(segmentation.scores_from_counts, segmentation.PER_CLASS),
         rows=lambda section, classes: tuple(classes), extra=_of_segmentation, columns=_f1_columns,
     ),
     # of token probes, whose counts `benchmark.probe` makes
     "multilabel": Family(
+        sections=(OVERALL, "per_class"),
         shape=lambda task: (task.n_outputs + 1, 4), dtype="int64", count=_confusion,
         scores=_summed(multilabel.scores_from_counts, multilabel.PER_CLASS),
         rows=lambda section, classes: tuple(classes), extra=lambda states, task: {}, columns=_f1_columns,
     ),
     "pions": Family(
+        sections=pions.SECTIONS,
         shape=lambda task: (len(pions.COLUMNS),), dtype="float32", count=_pions, scores=pions.scores,
         rows=lambda section, classes: pions.rows(section),
         extra=lambda states, task: {"details": pions.extra(states)},
@@ -174,6 +178,7 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "response": Family(
+        sections=response.SECTIONS,
         shape=lambda task: (len(response.COLUMNS),), dtype="float32", count=_response, scores=response.scores,
         rows=lambda section, classes: response.rows(section),
         extra=lambda states, task: {"details": response.extra(states)},
@@ -186,6 +191,7 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "association": Family(
+        sections=association.SECTIONS,
         shape=lambda task: (task.n_outputs if task.soft else 1, 2, 4), dtype="float32", count=_association,
         scores=association.scores, rows=_association_rows,
         extra=lambda states, task: {"details": association.extra(states)},

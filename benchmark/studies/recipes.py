@@ -28,7 +28,7 @@ from benchmark.environment import choose_device, choose_precision
 from benchmark.errors import ConfigError
 from benchmark.evaluate import evaluate
 from benchmark.io import atomic_write_json, sha256_text
-from benchmark.run import Execution, bootstrap_rng, check_model, inputs_of, model_code, set_up_torch
+from benchmark.run import Execution, bootstrap_rng, check_model, inputs_of, model_code, set_up_torch, train_on_labels
 from benchmark.seeding import seed_from
 from benchmark.studies.base import Row, Study
 
@@ -129,7 +129,9 @@ def recipes_study(plan: Plan, execution: Execution, say: Callable[[str], None]) 
     configs = {r: resolve(plan.request(r, first.task)) for r in recipes}  # a setting that does not fit is told first
     bench = _bench(plan, first, execution)
     results = {r: _result(r, plan, c, bench, say) for r, c in configs.items()}
-    floors = {name: _floor(name, plan, first, bench) for name in TRIVIAL if can_do(_spec(name), first.task)}
+    floors = {
+        name: _floor(name, plan, first, bench) for name in TRIVIAL if can_do(registry.model_spec(name), first.task)
+    }
     metric = first.task.primary_metric
     rows = [{"recipe": r.name, **point} for r, points in results.items() for point in points]
     return Study(
@@ -147,13 +149,9 @@ def recipes_study(plan: Plan, execution: Execution, say: Callable[[str], None]) 
     )  # fmt: skip
 
 
-def _spec(name: str) -> Any:
-    return registry.model_spec(name)
-
-
 def _bench(plan: Plan, config: RunConfig, execution: Execution) -> _Bench:
     device = choose_device(execution.device)
-    check_model(_spec(plan.model), config, device)
+    check_model(registry.model_spec(plan.model), config, device)
     set_up_torch(execution.threads)
     dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
     train = event_set(dataset, "train", config.task, config.preprocess)
@@ -185,19 +183,19 @@ def _hash(settings: Any) -> str:
 def _trained(config: RunConfig, plan: Plan, bench: _Bench, folder: Path) -> list[dict[str, Any]]:
     import torch
 
-    from benchmark.training.fit import Hardware, fit, forget_states
+    from benchmark.training.fit import forget_states
 
     torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model = _spec(plan.model).build(config.model_config, inputs_of(config, bench.dataset), config.task)
+    model = registry.model_spec(plan.model).build(config.model_config, inputs_of(config, bench.dataset), config.task)
     if not isinstance(model, TorchModel):
         raise ConfigError(
             f"{plan.model} is not trained step by step. A model that is was expected. Type --model pointnet."
         )
-    hardware = Hardware(bench.device, choose_precision(config.train.precision, bench.device))
-    report = fit(
-        model.to(bench.device), bench.labelled, config.train, config.optim, stage="finetune", seed=config.seed,
-        hardware=hardware, folder=folder, title="training", resume=bench.resume,
-        probe=partial(_scores, bench=bench, batch_size=config.train.batch_size), probe_every=plan.every,
+    hardware = {"device": bench.device, "precision": choose_precision(config.train.precision, bench.device)}
+    probe = partial(_scores, bench=bench, batch_size=config.train.batch_size)
+    report = train_on_labels(
+        model.to(bench.device), config, bench.labelled, hardware, folder, bench.resume, probe=probe,
+        probe_every=plan.every,
     )  # fmt: skip
     forget_states(folder)
     return [dict(point) for point in report.probe]
@@ -211,7 +209,7 @@ def _scores(model: Any, bench: _Bench, batch_size: int) -> dict[str, float]:
 
 
 def _floor(name: str, plan: Plan, config: RunConfig, bench: _Bench) -> dict[str, float]:
-    spec = _spec(name)
+    spec = registry.model_spec(name)
     plain = resolve(Request(name, plan.task, plan.dataset, labels=plan.labels))
     model = spec.build(plain.model_config, inputs_of(config, bench.dataset), config.task)
     model.fit(bench.labelled.in_order(config.train.batch_size), config.task)
