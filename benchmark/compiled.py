@@ -18,7 +18,7 @@ from benchmark.paths import cache_dir
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = (
     _ROOT / "ops",
-    *(folder / "datasets" / name for name in ("calosim", "larsim") for folder in (_ROOT, _ROOT.parent)),
+    *(folder / "datasets" / name for name in ("calosim", "larsim", "lifsim") for folder in (_ROOT, _ROOT.parent)),
 )
 
 

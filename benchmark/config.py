@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from benchmark import hub, registry, tasks
 from benchmark.budget import parse_labels
-from benchmark.contracts import MODES, DatasetSpec, ModelSpec, OptimConfig, Preset, Task
+from benchmark.contracts import MODES, DatasetSpec, Loss, ModelSpec, OptimConfig, Preset, Task
+from benchmark.contracts.task import LOSSES
 from benchmark.data.augment import ROTATIONS
 from benchmark.data.preparation import Preparation, preparation
 from benchmark.errors import CheckpointError, ConfigError, unknown_name
@@ -101,6 +102,11 @@ class RunConfig:
         return self.pretrain is not None or self.weights is not None
 
     @property
+    def trains(self) -> bool:
+        """Whether anything is trained after pre-training."""
+        return self.probe is None and not (self.task.self_supervised and self.mode == "frozen")
+
+    @property
     def scored_split(self) -> str:
         """The split that decides the score; only a published protocol takes another than the test split."""
         return "val" if self.probe is not None and self.probe.protocol == "published" else "test"
@@ -148,7 +154,7 @@ def resolve(request: Request) -> RunConfig:
     pretrains = spec.pretrains and mode != "scratch"
     sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
     _apply(sections, request.assignments)
-    task = dataclasses.replace(task, loss=sections.get("loss", task.loss))
+    task = dataclasses.replace(task, loss=_loss(sections.get("loss", task.loss), task))
     weights = _weights(request, spec, sections, task, data_spec.info.name)
     if weights is not None:
         del sections["pretrain"], sections["pretrain_optim"]
@@ -163,6 +169,16 @@ def resolve(request: Request) -> RunConfig:
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
         probe=sections.get("probe"), weights=weights,
     )  # fmt: skip
+
+
+def _loss(loss: Loss, task: Task) -> Loss:
+    """A loss that fits the kind of task. Raises ConfigError."""
+    if loss.kind not in LOSSES[task.kind]:
+        raise ConfigError(
+            f"loss.kind={loss.kind} is no loss of a {task.kind}, which {task.name} is. One of "
+            f"{', '.join(LOSSES[task.kind])} was expected. Correct --set loss.kind."
+        )
+    return loss
 
 
 def data_assignments(request: Request) -> tuple[str, ...]:
@@ -291,13 +307,19 @@ def _preset(spec: ModelSpec, name: str, task: Task) -> Preset:
 
 def _mode(spec: ModelSpec, mode: str | None, task: Task) -> str:
     if mode is None:
-        return ("frozen" if task.level == "token" else "fft") if spec.pretrains else "scratch"
+        as_it_is = task.level == "token" or task.self_supervised  # what pre-training has made is what is scored
+        return ("frozen" if as_it_is else "fft") if spec.pretrains else "scratch"
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES, "Correct --mode.")
     if mode != "scratch" and not spec.pretrains:
         raise ConfigError(
             f"--mode {mode} needs pre-training, which {spec.name} does not have. Only --mode scratch fits. "
             f"Leave --mode out."
+        )
+    if task.self_supervised and mode == "peft":
+        raise ConfigError(
+            f"--mode {mode} trains a head, which {task.name} does not have. --mode frozen (the pre-trained model as it "
+            f"is), fft or scratch was expected. Leave --mode out."
         )
     if task.level == "token" and mode not in PROBE_MODES:
         raise ConfigError(
@@ -335,6 +357,8 @@ def _checkpoint(checkpoint: str | None, pretrains: bool) -> str | None:
 
 def can_do(spec: ModelSpec, task: Task) -> bool:
     """Whether a model does tasks of this kind at all."""
+    if task.data == "volumes" and task.kind == "classification":
+        task = spec.asked(task)
     return (
         task.data in spec.data and task.level in spec.levels and task.kind in spec.kinds
         and (not spec.detectors or task.detector in spec.detectors)

@@ -48,20 +48,26 @@ def evaluate(
     return Evaluation(report(kind, counts, task, rng), counts, spent)
 
 
+def expected_shapes(batch: PointBatch, task: Task) -> tuple[tuple[int, ...], ...]:
+    """What a model may return for a batch: a row per point or event, or volumes."""
+    of_points = (batch.n_points, task.n_outputs)
+    if task.level == "volume":
+        volumes = (batch.n_events, task.n_outputs, *batch.volume.shape[1:])  # type: ignore[union-attr]
+        return (volumes,) if task.self_supervised else (volumes, of_points)
+    return (of_points,) if task.level == "point" else ((batch.n_events, task.n_outputs),)
+
+
 def _check(scores: np.ndarray, batch: PointBatch, task: Task) -> None:
-    rows = batch.n_points if task.level == "point" else batch.n_events
-    if scores.shape != (rows, task.n_outputs):
+    expected = expected_shapes(batch, task)
+    if scores.shape not in expected:
         raise BenchmarkError(
-            f"The model returned scores of shape {scores.shape}. {(rows, task.n_outputs)} was expected. "
+            f"The model returned scores of shape {scores.shape}. {' or '.join(map(str, expected))} was expected. "
             f"Correct the model's `forward`."
         )
-    wrong = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    rows, of_points = len(scores), task.level != "event" and scores.ndim == 2
+    wrong = np.flatnonzero(~np.isfinite(scores).reshape(rows, -1).all(axis=1))
     if len(wrong):
-        event = (
-            np.searchsorted(np.asarray(batch.offsets), wrong[0], side="right") - 1
-            if task.level == "point"
-            else wrong[0]
-        )
+        event = np.searchsorted(np.asarray(batch.offsets), wrong[0], side="right") - 1 if of_points else wrong[0]
         raise BenchmarkError(
             f"The model returned scores that are not finite for {len(wrong)} of {rows} rows (first in event "
             f"{batch.event_ids[int(event)]}). Finite scores were expected. Correct the model's `forward`, or lower the "

@@ -33,11 +33,12 @@ def task_loss(task: Task, scores: Tensor, batch: PointBatch, weights: Tensor | N
     weights: (C,) of the classes, or None. Rows count as their energy to the power `task.loss.energy_power`, scaled to a
     mean of 1 over the labelled rows of the batch.
     """
-    target: Any = batch.target
     loss = task.loss
     if task.kind == "regression":
-        output = scores.squeeze(-1) if batch.baseline is None else scores.squeeze(-1) + batch.baseline
-        return functional.l1_loss(output, target) if loss.kind == "mae" else functional.huber_loss(output, target)
+        output, target = _outputs(scores, batch)
+        error: Tensor = _REGRESSION[loss.kind](output, target)
+        return error
+    scores, target = labelled_rows(scores, batch)
     if loss.kind == "focal" and not (task.soft or loss.energy_power):
         return focal_loss(scores, target, weights, loss.gamma, task.ignore_index)
     truth = target if task.soft else one_hot(target, task)
@@ -45,7 +46,31 @@ def task_loss(task: Task, scores: Tensor, batch: PointBatch, weights: Tensor | N
     of_class = class_weights(task, truth, weights)
     if loss.kind == "dice":
         return dice_loss(scores, truth, share)
-    return soft_focal_loss(scores, truth, share, of_class, loss.gamma if loss.kind == "focal" else 0.0)
+    gamma = loss.gamma if loss.kind == "focal" else 0.0
+    by_row = soft_focal_loss(scores, truth, share, of_class, gamma)
+    return by_row + dice_loss(scores, truth, share) if loss.kind == "dice_cross_entropy" else by_row
+
+
+_REGRESSION: dict[str, Any] = {"mae": functional.l1_loss, "huber": functional.huber_loss, "mse": functional.mse_loss}
+
+
+def labelled_rows(scores: Tensor, batch: PointBatch) -> tuple[Tensor, Tensor]:
+    """Scores (M, C) and labels (M,) of points or events as they are, and of volumes voxel by voxel."""
+    target: Any = batch.target
+    if scores.ndim == 5:  # (B, C, Z, Y, X)
+        target = batch.volume_target
+        return scores.movedim(1, -1).flatten(0, 3), target.flatten()
+    return scores, target
+
+
+def _outputs(scores: Tensor, batch: PointBatch) -> tuple[Tensor, Tensor]:
+    """Predicted and true values of events, or of the hidden voxels of volumes."""
+    target: Any = batch.target
+    if scores.ndim == 5:
+        hidden, target = batch.hidden_voxels, batch.volume_target
+        return scores[:, 0][hidden], target[hidden]
+    output = scores.squeeze(-1)
+    return output if batch.baseline is None else output + batch.baseline, target
 
 
 def one_hot(target: Tensor, task: Task) -> Tensor:

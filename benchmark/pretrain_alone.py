@@ -94,7 +94,7 @@ def _check(request: Request, out: Path | None, probe_every: int) -> None:
     if probe_every < 0:
         raise ConfigError(f"--probe-every {probe_every} is negative. A number of steps, or 0 for none, was expected.")
     asked = tasks.task(request.task)
-    if probe_every and (asked.level == "event" or asked.soft):
+    if probe_every and (asked.level in ("event", "volume") or asked.soft):
         raise ConfigError(
             f"--probe-every {probe_every} reads the classes of tokens, which {asked.name} does not have. A task with a "
             f"class per point was expected. Leave --probe-every out."
@@ -105,7 +105,7 @@ def _build(config: RunConfig, spec: Any, dataset: Dataset, device: str) -> Torch
     import torch
 
     torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model: TorchModel = spec.build(config.model_config, inputs_of(config, dataset), config.task)
+    model: TorchModel = spec.made(config.model_config, inputs_of(config, dataset), config.task)
     return model.to(device)
 
 

@@ -152,7 +152,7 @@ def _carry_out(
     import torch
 
     torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model = spec.build(config.model_config, inputs_of(config, data.dataset), config.task)
+    model = spec.made(config.model_config, inputs_of(config, data.dataset), config.task)
     folder = run_folder(execution.runs, blank)
     resume = execution.resume and not execution.force
     deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
@@ -217,7 +217,7 @@ def _train(
     if config.starts_pretrained:
         subject = Subject(config, spec, data.train, data.dataset, environment, code, asked)
         pretraining = pretrained(model, subject, resume, deadline, say)
-    if config.probe is not None:
+    if not config.trains:
         return {"steps": 0, "n_steps": 0, "pretraining": pretraining}
     report = train_on_labels(model, config, data.labelled, environment, folder, resume, deadline)
     return {**report.facts(), "history": dict(report.history), "pretraining": pretraining}
@@ -293,7 +293,7 @@ def _blank(
         task=describe_task(task),
         dataset=describe_dataset(dataset),
         events={
-            "labelled": len(data.labelled),
+            "labelled": len(data.labelled) if config.trains or config.probe is not None else 0,
             "unlabelled": unlabelled,
             "selection": 0,
             "test": len(data.test),

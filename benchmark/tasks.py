@@ -126,11 +126,45 @@ CELL_TO_TRACK_BINARY = Task(
     **_ASSOCIATION,
 )
 
+_HIDDEN = {"steps": 600, "batch_size": 8, "rotation": "mirror", "checkpoint_every": 200}  # predicting hidden tokens
+_LIF: dict[str, Any] = {
+    "data": "volumes", "version": 1, "detector": "lif", "dataset": "lif-sim", "level": "volume",
+    "train": {"steps": 300, "batch_size": 4, "rotation": "mirror", "checkpoint_every": 100},
+    "pretrain": {**_HIDDEN, "events": 0},
+    "reference": "Learning 3D Structure in Irradiated Lithium Fluoride via Masked Autoencoders",
+}  # fmt: skip
+
+LIF_RECONSTRUCTION = Task(
+    name="lif-reconstruction",
+    summary="Values of the hidden tokens of a tile, from the visible ones",
+    kind="regression",
+    label="volume",
+    self_supervised=True,
+    primary_metric="skill_signal",
+    metrics="reconstruction",
+    floor="inpainting",
+    loss=Loss(kind="mse"),
+    **{**_LIF, "train": _HIDDEN},
+)
+
+LIF_SEGMENTATION = Task(
+    name="lif-segmentation",
+    summary="Which voxels of a tile belong to a track: voxel by voxel, and as whole tracks",
+    kind="classification",
+    label="track",
+    classes=("background", "track"),
+    primary_metric="f1",
+    metrics="tracks",
+    floor="intensity_threshold",
+    loss=Loss(kind="dice_cross_entropy"),
+    **_LIF,
+)
+
 TASKS: dict[str, Task] = {
     t.name: t
     for t in (
         LARTPC_SEGMENTATION, LARTPC_SEGMENTATION_5, LARTPC_TOKEN_PROBE, PION_CLASSIFICATION, PION_REGRESSION,
-        PION_TRACK_REGRESSION, CELL_TO_TRACK, CELL_TO_TRACK_BINARY,
+        PION_TRACK_REGRESSION, CELL_TO_TRACK, CELL_TO_TRACK_BINARY, LIF_RECONSTRUCTION, LIF_SEGMENTATION,
     )
 }  # fmt: skip
 

@@ -67,7 +67,7 @@ def transfer(
     spec = registry.model_spec(config["model"])
     model_config = override(spec.config(), config["model_config"], "model")
     inputs = Inputs(tuple(preprocess.columns), there.info.frame, tuple(preprocess.event_columns))
-    model = spec.build(model_config, inputs, task)
+    model = spec.made(model_config, inputs, task)
     model.load(weights or _weights(execution.runs, record))
     result = _score(model, events, config["train"]["batch_size"], there, target)
     scored = replace(

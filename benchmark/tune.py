@@ -92,7 +92,7 @@ class _Bench:
         from benchmark.contracts.torch_model import TorchModel
 
         torch.manual_seed(seed_from("weights", self.config.model, self.config.seed))
-        model = self.spec.build(self.config.model_config, inputs_of(self.config, self.dataset), self.config.task)
+        model = self.spec.made(self.config.model_config, inputs_of(self.config, self.dataset), self.config.task)
         if not isinstance(model, TorchModel):
             raise ConfigError(
                 f"{self.config.model} has no learning rate to search for. A model that is trained step by step was "

@@ -170,7 +170,8 @@ def test_a_model_that_cannot_do_a_task_says_so(model, task, words):
     ("typed", "words"),
     [
         (["run", "--model", "pointnet", "--task", "pion-clasification"], "Did you mean 'pion-classification'"),
-        (["run", "--model", "pointnet", "--task", "pion-regression", "--set", "loss.kind=mse"], "mae, huber"),
+        (["run", "--model", "pointnet", "--task", "pion-regression", "--set", "loss.kind=mape"], "mae, huber"),
+        (["run", "--model", "pointnet", "--task", "pion-regression", "--set", "loss.kind=focal"], "mae, huber, mse"),
         (["run", "--model", "pointnet", "--task", "pion-regression", "--dataset", "atlas-pions"], "--data FOLDER"),
         (["run", "--model", "pointnet", "--task", "pion-regression", "--dataset", "lartpc-sim"], "no labels for"),
         (["plot", "roc", "--task", "pion-regression"], "pion-classification was expected"),

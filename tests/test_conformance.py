@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import calo_batches
+import lif_batches
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from benchmark.contracts import Inputs, PointBatch, Task, concatenate
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.errors import CheckpointError
+from benchmark.evaluate import expected_shapes
 from benchmark.seeding import generator
 from benchmark.tasks import TASKS
 
@@ -25,25 +27,23 @@ EVENTS = Task(  # no dataset has such labels yet; a backbone of points serves it
     label="kind", classes=("a", "b", "c"),
 )  # fmt: skip
 CASES = [
-    pytest.param(name, task, id=f"{name}-{task.name}")
+    pytest.param(name, registry.model_spec(name).asked(task), id=f"{name}-{task.name}")
     for name in registry.model_names()
     for task in (*TASKS.values(), EVENTS)
     if can_do(registry.model_spec(name), task) and task.level != "token"  # a probe asks for no scores
 ]
-
-
-def of_calorimeter(task):
-    return task.detector == "calorimeter"
+DATASETS = {"lartpc": "pilarnet-m", "calorimeter": "calo-sim", "lif": "lif-sim"}
 
 
 def inputs_of(task):
-    return calo_batches.inputs_of(task) if of_calorimeter(task) else Inputs(("log_energy",), FRAME)
+    batches = {"calorimeter": calo_batches, "lif": lif_batches}.get(task.detector)
+    return Inputs(("log_energy",), FRAME) if batches is None else batches.inputs_of(task)
 
 
 @functools.cache
 def config_of(name, task_name):
     data = {"task": task_name} if task_name in TASKS else {}
-    dataset = "calo-sim" if data and of_calorimeter(TASKS[task_name]) else "pilarnet-m"
+    dataset = DATASETS[TASKS[task_name].detector] if data else "pilarnet-m"
     return resolve(Request(name, preset="tiny", dataset=dataset, **data)).model_config
 
 
@@ -51,7 +51,7 @@ def config_of(name, task_name):
 def is_torch(name):
     """Whether a model is trained by the shared loop; a classical one has no loss and no gradients."""
     spec = registry.model_spec(name)
-    task = next(t for t in (*TASKS.values(), EVENTS) if can_do(spec, t) and t.level != "token")
+    task = spec.asked(next(t for t in (*TASKS.values(), EVENTS) if can_do(spec, t) and t.level != "token"))
     return isinstance(spec.build(config_of(name, task.name), inputs_of(task), task), TorchModel)
 
 
@@ -80,10 +80,26 @@ def event(rng, task, n_points, name):
 
 
 def make_batch(task, sizes=(90, 160, 60), stream="a"):
-    if of_calorimeter(task):
+    if task.detector == "lif":
+        return lif_batches.make_batch(as_asked_of_volumes(task), len(sizes), stream)
+    if task.detector == "calorimeter":
         return calo_batches.make_batch(task, sizes, stream)
     rng = generator("conformance", stream)
     return concatenate([event(rng, task, n, f"{stream}{i}") for i, n in enumerate(sizes)])
+
+
+def alone(task, size, number, rng):
+    """The event of this number of `make_batch`, by itself. rng: used by events of liquid argon alone, one by one."""
+    if task.detector == "lif":
+        return lif_batches.sample(as_asked_of_volumes(task), number)
+    if task.detector == "calorimeter":
+        return calo_batches.sample(task, size, number)
+    return event(rng, task, size, f"a{number}")
+
+
+def as_asked_of_volumes(task):
+    """The task on tiles, of which a model of points sees the bright voxels."""
+    return TASKS[task.name]
 
 
 def make_model(name, task, seed=0):
@@ -118,8 +134,7 @@ def split(scores, batch, task):
 def test_scores_have_a_row_per_point_or_event_and_are_finite(name, task):
     batch = make_batch(task)
     scores = make_model(name, task).predict(batch.without_target())
-    rows = batch.n_points if task.level == "point" else batch.n_events
-    assert scores.shape == (rows, task.n_outputs)
+    assert scores.shape in expected_shapes(batch, task)
     assert np.isfinite(scores).all()
 
 
@@ -129,16 +144,16 @@ def test_batch_mates_and_padding_never_change_an_events_scores(name, task):
     together = split(model.predict(batch), batch, task)
     rng = generator("conformance", "a")
     for i, (size, scores) in enumerate(zip((90, 160, 60), together, strict=True)):
-        calo = of_calorimeter(task)
-        alone = calo_batches.sample(task, size, i, "a") if calo else event(rng, task, size, f"a{i}")
-        np.testing.assert_allclose(model.predict(alone), scores, atol=TOLERANCE, rtol=TOLERANCE)
+        one = alone(task, size, i, rng)
+        np.testing.assert_allclose(model.predict(one), scores, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_permuting_points_permutes_their_scores(name, task):
     model, batch = warmed_up(name, task), make_batch(task, sizes=(150,))
     order = generator("conformance", "order").permutation(batch.n_points)
-    shuffled = calo_batches.permuted(batch.without_target(), order)
+    permuted = lif_batches.permuted if task.detector == "lif" else calo_batches.permuted
+    shuffled = permuted(batch.without_target(), order)
     scores = model.predict(batch)
     expected = scores[order] if task.level == "point" else scores
     np.testing.assert_allclose(model.predict(shuffled), expected, atol=TOLERANCE, rtol=TOLERANCE)
@@ -148,8 +163,14 @@ def test_permuting_points_permutes_their_scores(name, task):
 def test_a_single_point_and_a_tiny_event_are_scored(name, task):
     model = warmed_up(name, task)
     for n_points in (1, 3):
-        if of_calorimeter(task):
+        if task.detector == "calorimeter":
             assert np.isfinite(model.predict(make_batch(task, sizes=(n_points,)).without_target())).all()
+            continue
+        if task.detector == "lif":
+            cuts = {"sigma_min": 99.0, "min_points": n_points, "shape": (5, 10 * n_points, 10)}
+            small = lif_batches.sample(as_asked_of_volumes(task), **cuts)
+            assert task.level != "point" or small.n_points == n_points
+            assert np.isfinite(model.predict(small.without_target())).all()
             continue
         coords = np.full((n_points, 3), 300, np.float32) + np.arange(n_points, dtype=np.float32)[:, None]
         small = PointBatch(
@@ -225,6 +246,8 @@ def test_every_preset_and_mode_resolves(name):
     for preset in spec.presets:
         for mode in modes:
             task = next(t for t in TASKS.values() if can_do(spec, t) and t.level != "token")
-            other = None if of_calorimeter(task) else "pilarnet-m"  # for which no weights ship
+            other = DATASETS[task.detector]  # pilarnet-m: for it no weights ship
+            if task.self_supervised and mode == "peft":
+                continue
             config = resolve(Request(name, task.name, other, preset=preset, mode=mode))
             assert (config.pretrain is not None) == (spec.pretrains and mode != "scratch")

@@ -16,7 +16,8 @@ RANKS = [
     {"io"},
     {"compiled", "weights", "hub"},
     {"contracts"},
-    {"sparse", "ops", "metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
+    {"sparse", "ops"},
+    {"metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records", "heads"},
     {"shipped", "averages", "tunings"},
     {"config", "tables"},
@@ -41,10 +42,16 @@ SHARED_WITH = {
 THIRD_PARTY = {
     "models": {"torch", "numpy"},
     "baselines": {"torch", "numpy", "scipy", "sklearn", "torch_geometric"},
-    "datasets": {"numpy", "scipy", "h5py", "numba", "submitit", "matplotlib", "uproot", "awkward"},
+    "datasets": {
+        "numpy", "scipy", "h5py", "numba", "submitit", "matplotlib", "uproot", "awkward", "tifffile", "zarr",
+        "openpyxl",
+    },
     "cuda": {"torch", "triton", "numpy"},
 }
-OPTIONAL = {"MinkowskiEngine", "huggingface_hub", "optuna", "plotly", "pytorch3d", "spconv", "submitit", "uproot"}
+OPTIONAL = {
+    "MinkowskiEngine", "huggingface_hub", "openpyxl", "optuna", "plotly", "pytorch3d", "spconv", "submitit", "uproot",
+    "zarr",
+}  # fmt: skip
 
 
 def sources():

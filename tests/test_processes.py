@@ -145,8 +145,9 @@ def test_two_processes_train_on_the_events_and_to_the_numbers_of_one(tmp_path, m
 
     # other tokens are hidden in the second process's events, so pre-training is alike and no more
     assert pretraining["first_loss"] == pytest.approx(single_pretraining["first_loss"], rel=0.2)
-    for name in ("first_loss", "last_loss", "grad_norm"):
-        assert record.training[name] == pytest.approx(single.training[name], rel=1e-3)
+    # what is summed in another order grows apart from step to step, on some processors more than on others
+    for name, tolerance in (("first_loss", 1e-3), ("last_loss", 1e-2), ("grad_norm", 1e-2)):
+        assert record.training[name] == pytest.approx(single.training[name], rel=tolerance), name
     two, one = (load_file(run_folder(f / "runs", r) / "model.safetensors") for f, r in (
         (folder, record), (tmp_path / "one", single)))  # fmt: skip
     for name in one:

@@ -147,7 +147,7 @@ def _torch_model(spec: ModelSpec, manifest: Manifest) -> Any:
     config = override(spec.config(), manifest.model_config, "model")
     prepared = manifest.the_preprocess()
     inputs = Inputs(tuple(prepared.columns), manifest.the_frame(), tuple(prepared.event_columns))
-    model = spec.build(config, inputs, manifest.the_task())
+    model = spec.made(config, inputs, manifest.the_task())
     if not isinstance(model, TorchModel):
         raise CheckpointError(
             f"{spec.name} is not a torch model. A checkpoint of a torch model was expected. Score it with `python -m "

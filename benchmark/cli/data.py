@@ -35,7 +35,7 @@ def prepare(
 
     spec = registry.dataset_spec(name)
     given = {"revision": revision, "split": split, "files": files}
-    dataset = spec.prepare(_config(spec, set_, {k: v for k, v in given.items() if v is not None}), folder)
+    dataset = spec.prepare(settings_of(spec, set_, {k: v for k, v in given.items() if v is not None}), folder)
     _show(_describe(dataset, {}))
 
 
@@ -52,7 +52,7 @@ def info(
     from benchmark.data.stream import source_of
 
     spec = registry.dataset_spec(name)
-    dataset = spec.open(_config(spec, set_, {}), folder)
+    dataset = spec.open(settings_of(spec, set_, {}), folder)
     counts: dict[str, Any] = {}
     for split in getattr(dataset, "splits", spec.info.splits):
         counts[split] = {}
@@ -101,7 +101,8 @@ def simulate(
     print(f"Use it with: python -m benchmark run --model polarmae --labels 100 --dataset pilarnet-m --data {out}")
 
 
-def _config(spec: DatasetSpec, assignments: list[str] | None, given: dict[str, Any]) -> Any:
+def settings_of(spec: DatasetSpec, assignments: list[str] | None, given: dict[str, Any]) -> Any:
+    """The dataset's own settings with those that the user typed."""
     from benchmark.settings import override, parse_assignments
 
     changes = {k.removeprefix("data."): v for k, v in parse_assignments(assignments or []).items()}

@@ -16,7 +16,7 @@ from benchmark.cli import app, console
 def leaderboard(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    detector: Annotated[str | None, typer.Option(help="Only tasks of this one: lartpc or calorimeter.")] = None,
+    detector: Annotated[str | None, typer.Option(help="Only tasks of this one: lartpc, calorimeter or lif.")] = None,
     runs: Annotated[bool, typer.Option("--runs", help="A row for each run, not one for all draws and seeds.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,

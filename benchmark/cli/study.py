@@ -120,4 +120,4 @@ def _finish(study: Study, out: Path | None, events: Events | None, device: str =
         screen.print(f"written: {path}", soft_wrap=True, highlight=False)
 
 
-from benchmark.cli import study_models  # noqa: E402, F401  (the commands of a second file)
+from benchmark.cli import study_models, study_volumes  # noqa: E402, F401  (the commands of further files)

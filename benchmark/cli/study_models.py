@@ -13,6 +13,7 @@ from benchmark.cli.study import DatasetName, Folder, Out, Split, _finish, study_
 if TYPE_CHECKING:
     from benchmark.studies.encoders import Asked
 
+OwnDataset = Annotated[str | None, typer.Option("--dataset", help="Where the events come from; default: simulated.")]
 Model = Annotated[str, typer.Option(help="A self-supervised model on tokens (see `list models`), or path to a file.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Pre-trained weights (.safetensors) of this model and preset.")]
 PresetName = Annotated[str, typer.Option("--preset", help="Of the model; the one that the weights were made with.")]
@@ -35,51 +36,74 @@ FitEvents = Annotated[int, typer.Option("--fit-events", min=2, help="Training ev
 
 @study_app.command()
 def features(
-    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: DatasetName = "lartpc-sim",
+    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: OwnDataset = None,
     data: Folder = None, split: Split = "test", event: EventList = "0-2", fit_events: FitEvents = 64,
     debias: Annotated[bool, typer.Option(help="Subtract what a token's position alone predicts.")] = True,
     seed: Seed = 0, device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Features of tokens as colours, beside an encoder with random weights and the truth."""
-    from benchmark.studies.encoders import positions, prepare
+    from benchmark.studies.encoders import positions, prepare, prepare_volumes
     from benchmark.studies.features import features_study
+    from benchmark.studies.volume_features import volume_features_study
 
     shown = positions(event)
-    bench = prepare(_asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_), fit_events)
+    asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
+    if asked.of_volumes:
+        tiles = prepare_volumes(asked, fit_events)
+        _finish(volume_features_study(tiles, shown, debias), out, tiles.choose(shown), tiles.device)
+        return
+    bench = prepare(asked, fit_events)
     _finish(features_study(bench, shown, debias), out, bench.choose(shown), bench.device)
 
 
 @study_app.command()
 def attention(
-    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: DatasetName = "lartpc-sim",
+    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: OwnDataset = None,
     data: Folder = None, split: Split = "test", event: Event = "0",
     token: Token = None, point: Point = None, layer: Layer = None, head: Head = None,
     seed: Seed = 0, device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """What one token attends to, in every layer and head."""
+    from benchmark.errors import ConfigError
     from benchmark.studies.attention import attention_study
-    from benchmark.studies.encoders import one_position, place, prepare
+    from benchmark.studies.encoders import one_position, place, prepare, prepare_volumes
+    from benchmark.studies.volume_attention import volume_attention_study
 
     position, where = one_position(event), None if point is None else place(point)
-    bench = prepare(_asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_))
+    asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
+    if asked.of_volumes:
+        if point is not None:
+            raise ConfigError(
+                f"--point {point} is for clouds of points. The number of a token was expected. Type --token 312."
+            )
+        tiles = prepare_volumes(asked)
+        study = volume_attention_study(tiles, position, token, layer, head)
+        _finish(study, out, tiles.choose([position]), tiles.device)
+        return
+    bench = prepare(asked)
     study = attention_study(bench, position, token, where, layer, head)
     _finish(study, out, bench.choose([position]), bench.device)
 
 
 @study_app.command()
 def reconstruction(
-    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: DatasetName = "lartpc-sim",
+    model: Model, checkpoint: Checkpoint = None, preset: PresetName = "default", dataset: OwnDataset = None,
     data: Folder = None, split: Split = "test", event: EventList = "0-1",
     mask_ratio: MaskRatio = None, fit_events: FitEvents = 32, seed: Seed = 0, device: Device = "auto",
     threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Points that a masked autoencoder predicts for hidden tokens, and how far off they are."""
-    from benchmark.studies.encoders import positions, prepare
+    from benchmark.studies.encoders import positions, prepare, prepare_volumes
     from benchmark.studies.reconstruction import reconstruction_study
+    from benchmark.studies.volume_reconstruction import volume_reconstruction_study
 
     shown = positions(event)
     changes = [*(set_ or ()), *([] if mask_ratio is None else [f"model.mask_ratio={mask_ratio}"])]
     asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, changes)
+    if asked.of_volumes:
+        tiles = prepare_volumes(asked, whole=True)
+        _finish(volume_reconstruction_study(tiles, shown), out, tiles.choose(shown), tiles.device)
+        return
     bench = prepare(asked, fit_events, whole=True)
     _finish(reconstruction_study(bench, shown), out, bench.choose(shown), bench.device)
 
@@ -101,6 +125,28 @@ def ablation(
     execution = Execution(device, threads, data, folder / "records", folder / "runs", command=command)
     plan = Plan(model, preset, dataset, steps, labels, seeds, tuple(set_ or ()))
     _finish(ablation_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
+
+
+@study_app.command()
+def masking(
+    model: Annotated[str, typer.Option(help="A model that predicts hidden tokens.")] = "volume_mae",
+    preset: PresetName = "default", dataset: OwnDataset = None, data: Folder = None,
+    ratios: Annotated[str, typer.Option(help="Shares of tokens that are hidden.", metavar="LIST")] = "0.2,0.4,0.6",
+    steps: Annotated[int, typer.Option(help="Of training, for every kind of mask.")] = 300,
+    labels: Annotated[str, typer.Option(help="Tiles to learn from.", metavar="N|all")] = "all",
+    seeds: Annotated[int, typer.Option(help="Repetitions, each with weights of its own.")] = 1,
+    device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
+) -> None:  # fmt: skip
+    """Share and choice of hidden tokens: trains the model once per kind of mask, and scores it beside inpainting."""
+    from benchmark.run import Execution
+    from benchmark.studies.masking import Plan, masking_study, shares
+
+    folder = out or Path("runs") / "studies" / "masking"
+    command = ("benchmark", *sys.argv[1:])
+    execution = Execution(device, threads, data, folder / "records", folder / "runs", command=command)
+    plan = Plan(model, preset, dataset, shares(ratios), steps=steps, labels=labels, n_seeds=seeds,
+                assignments=tuple(set_ or ()))  # fmt: skip
+    _finish(masking_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
 
 @study_app.command()
@@ -129,7 +175,7 @@ def recipes(
 
 
 def _asked(
-    model: str, checkpoint: Path | None, preset: str, dataset: str, data: Path | None, split: str, seed: int,
+    model: str, checkpoint: Path | None, preset: str, dataset: str | None, data: Path | None, split: str, seed: int,
     device: str, threads: int | None, set_: list[str] | None,
 ) -> Asked:  # fmt: skip
     from benchmark.studies.encoders import Asked

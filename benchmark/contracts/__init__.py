@@ -11,7 +11,7 @@ from benchmark.contracts.task import Loss, Task
 __all__ = [
     "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Imported", "Inputs", "Loss",
     "Mode", "Model", "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Released", "Task",
-    "TokenFeatures", "TokenModel", "TorchModel", "concatenate",
+    "TokenFeatures", "TokenModel", "TorchModel", "VolumeModel", "concatenate",
 ]  # fmt: skip
 
 
@@ -24,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from benchmark.contracts import token_model
 
         return getattr(token_model, name)
+    if name == "VolumeModel":
+        from benchmark.contracts.volume_model import VolumeModel
+
+        return VolumeModel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

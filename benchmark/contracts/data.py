@@ -44,6 +44,9 @@ class Event:
     scalars: Mapping[str, float] = field(default_factory=dict)  # what was measured of the event as a whole, by name
     links: np.ndarray | None = None  # (E, 2) int64 sender and receiver among the N points, as the detector is built
     link_kind: np.ndarray | None = None  # (E,) int64 which kind of neighbours they are
+    volume: np.ndarray | None = (
+        None  # (Z, Y, X) float32 of an image, whose labels have a value per voxel; no points then
+    )
 
     @property
     def n_points(self) -> int:
@@ -64,6 +67,11 @@ class PointBatch:
     regression's output is added to; auxiliary (B, A) float32 further labels, None like the target when a model is
     scored. `point_info` (N,) and `event_info` (B,) hold quantities in the data's own units by name: geometry for models
     that are built on it, and the experiment's own reconstruction for classical baselines.
+
+    Of tasks on volumes: volume (B, Z, Y, X) float32, model-ready; volume_target (B, Z, Y, X), int64 classes or, where
+    the volume itself is predicted, its float32 values; volume_instance (B, Z, Y, X) int64, 0 outside all instances;
+    hidden (B, Tz, Ty, Tx) bool, the tokens to predict, which are 0 in `volume` (a token is an equal part of a volume).
+    Bright voxels come as points too, with `voxel` (N,) int64 the place of each in its own volume, counted as C does.
     """
 
     coords: Array
@@ -82,6 +90,11 @@ class PointBatch:
     baseline: Array | None = None
     auxiliary: Array | None = None
     auxiliary_columns: tuple[str, ...] = ()
+    volume: Array | None = None
+    volume_target: Array | None = None
+    volume_instance: Array | None = None
+    hidden: Array | None = None
+    voxel: Array | None = None
     point_info: Mapping[str, Array] = field(default_factory=dict)
     event_info: Mapping[str, Array] = field(default_factory=dict)
 
@@ -118,6 +131,17 @@ class PointBatch:
             return (self.coords - centre) * self.coords.dtype.type(self.frame.scale)
         return (self.coords - self.coords.new_tensor(self.frame.centre)) * self.frame.scale
 
+    @property
+    def hidden_voxels(self) -> Array:
+        """(B, Z, Y, X) bool the voxels of hidden tokens."""
+        voxels: Any = self.hidden
+        shape: tuple[int, ...] = self.volume.shape  # type: ignore[union-attr]
+        for axis in (1, 2, 3):
+            times = shape[axis] // voxels.shape[axis]
+            is_numpy = isinstance(voxels, np.ndarray)
+            voxels = voxels.repeat(times, axis) if is_numpy else voxels.repeat_interleave(times, axis)
+        return voxels
+
     def column(self, name: str) -> Array:
         """(N,) the feature column of this name."""
         return self.feats[:, self.columns.index(name)]
@@ -142,7 +166,8 @@ class PointBatch:
 
     def without_target(self) -> PointBatch:
         """A copy that a model may be scored on: no labels in it."""
-        return dataclasses.replace(self, target=None, instance=None, auxiliary=None)
+        none = dict.fromkeys(("target", "instance", "auxiliary", "volume_target", "volume_instance"))
+        return dataclasses.replace(self, **none)  # type: ignore[arg-type]
 
     def with_coords(self, coords: Array) -> PointBatch:
         """A copy with other coordinates (augmentation)."""
@@ -151,7 +176,7 @@ class PointBatch:
 
 _ARRAYS = (
     "coords", "energy", "feats", "offsets", "target", "instance", "event_feats", "links", "link_kind", "baseline",
-    "auxiliary",
+    "auxiliary", "volume", "volume_target", "volume_instance", "hidden", "voxel",
 )  # fmt: skip
 
 

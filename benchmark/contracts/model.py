@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +99,16 @@ class ModelSpec:
     import_released: Callable[[Released], Imported] | None = None
     skip: Callable[[Task, str], str | None] = lambda task, device: None  # why it cannot do this task on this device
 
+    def asked(self, task: Task) -> Task:
+        """The task as the model is asked it: one that knows no volumes classifies their bright voxels as points."""
+        if task.data == "volumes" and "volumes" not in self.data:
+            return replace(task, data="points", level="point")
+        return task
+
+    def made(self, config: Any, inputs: Inputs, task: Task) -> Model:
+        """A model with random weights for a task."""
+        return self.build(config, inputs, self.asked(task))
+
     def preset(self, name: str, detector: str) -> Preset:
         """The preset of this name with what differs on a detector. Raises KeyError."""
         plain, own = self.presets[name], self.detector_presets.get(detector, {}).get(name, Preset())
@@ -114,7 +124,10 @@ class Model(ABC):
 
     @abstractmethod
     def predict(self, batch: PointBatch) -> np.ndarray:
-        """(N, n_classes) or (B, n_classes) float32 scores, larger is likelier; (B, 1) predictions of a regression."""
+        """(N, n_classes) or (B, n_classes) float32 scores, larger is likelier; (B, 1) predictions of a regression.
+
+        On volumes: (B, n_classes, Z, Y, X), or (B, 1, Z, Y, X) predicted values, of which the hidden tokens' count.
+        """
 
     @abstractmethod
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:

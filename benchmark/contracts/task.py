@@ -7,23 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-LOSSES = ("focal", "cross_entropy", "dice", "mae", "huber")
+LOSSES = {
+    "classification": ("focal", "cross_entropy", "dice", "dice_cross_entropy"),
+    "regression": ("mae", "huber", "mse"),
+}
 
 
 @dataclass(frozen=True)
 class Loss:
     """The training loss of every model that has none of its own. Raises ValueError for values outside their range."""
 
-    # of classes: focal | cross_entropy (weighted by `positive_weight` or the task's class weights) | dice;
-    # of a regression: mae | huber
+    # of classes: focal | cross_entropy (weighted by `positive_weight` or the task's class weights) | dice
+    # | dice_cross_entropy, their sum; of a regression: mae | huber | mse
     kind: str = "focal"
     gamma: float = 2.0  # exponent of the focal loss
     positive_weight: float = 1.0  # of the first class where labels are fractions, of the last one of two otherwise
     energy_power: float = 0.0  # points weigh as their energy to this power, scaled to a mean of 1; 0: all alike
 
     def __post_init__(self) -> None:
-        if self.kind not in LOSSES:
-            raise ValueError(f"kind={self.kind!r} is not known. One of {', '.join(LOSSES)} was expected.")
+        every = [kind for kinds in LOSSES.values() for kind in kinds]
+        if self.kind not in every:
+            raise ValueError(f"kind={self.kind!r} is not known. One of {', '.join(every)} was expected.")
         for name in ("gamma", "energy_power", "positive_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0) or (name == "positive_weight" and not value):
@@ -45,12 +49,13 @@ class Task:
     kind: Literal["classification", "regression"]
     label: str  # name of the label in `Event.labels`
     classes: tuple[str, ...] = ()
+    self_supervised: bool = False  # the label is a part of the input that was hidden from the model
     drop_classes: tuple[int, ...] = ()  # points of these label values are removed before the model sees the event
     primary_metric: str = "macro_f1"
     class_weights: tuple[float, ...] | None = None  # of the training loss, one per class
     ignore_index: int = -1
     reference: str = ""
-    detector: str = "lartpc"  # lartpc | calorimeter: what cuts, features and units belong to
+    detector: str = "lartpc"  # lartpc | calorimeter | lif: what cuts, features and units belong to
     dataset: str = "lartpc-sim"  # where events come from unless the user says otherwise
     sample: str = "event"  # what one "event" of the task is: event | cluster | track | association
     metrics: str = "segmentation"  # family of scores, see `benchmark.metrics.families`
@@ -69,5 +74,5 @@ class Task:
 
     @property
     def n_outputs(self) -> int:
-        """Scores per point or event."""
+        """Scores per point, event or voxel."""
         return len(self.classes) if self.kind == "classification" else 1

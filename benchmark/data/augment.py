@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 
@@ -70,4 +72,15 @@ def rotate(batch: PointBatch, matrices: np.ndarray) -> PointBatch:
     turned = np.empty_like(batch.coords, dtype=np.float32)
     for matrix, begin, end in zip(matrices, batch.offsets[:-1], batch.offsets[1:], strict=True):
         turned[begin:end] = (batch.coords[begin:end] - centre) @ matrix.T + centre  # (n, 3)
-    return batch.with_coords(turned)
+    return _mirrored(batch.with_coords(turned), matrices) if batch.volume is not None else batch.with_coords(turned)
+
+
+def _mirrored(batch: PointBatch, matrices: np.ndarray) -> PointBatch:
+    """Volumes with the axes turned over whose signs are negative; x is the last axis. Reflections are all they know."""
+    arrays: dict[str, Any] = {}
+    for name in ("volume", "volume_target", "volume_instance", "hidden"):
+        values = getattr(batch, name)
+        if values is not None:
+            axes = [tuple(2 - i for i in range(3) if m[i, i] < 0) for m in matrices]
+            arrays[name] = np.stack([np.flip(v, a) for v, a in zip(values, axes, strict=True)])
+    return replace(batch, **arrays)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from benchmark.contracts import Event, EventSource, Frame, PointBatch, Task
 from benchmark.data.cells import CellPreprocess
 from benchmark.data.preprocess import Eligible, Preprocess
+from benchmark.data.volumes import VolumePreprocess
 
 
 class Preparation(Protocol):
@@ -32,4 +33,6 @@ class Preparation(Protocol):
 
 def preparation(task: Task) -> Preparation:
     """The preprocessing of a task with its default settings."""
-    return CellPreprocess.of(task) if task.detector == "calorimeter" else Preprocess()
+    if task.detector == "calorimeter":
+        return CellPreprocess.of(task)
+    return VolumePreprocess() if task.data == "volumes" else Preprocess()

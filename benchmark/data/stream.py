@@ -15,7 +15,7 @@ from benchmark.data.preparation import Preparation
 from benchmark.errors import DataError
 from benchmark.seeding import generator
 
-_LOOSER = {"lartpc": "min_points=0", "calorimeter": "min_cells=1"}
+_LOOSER = {"lartpc": "min_points=0", "calorimeter": "min_cells=1", "lif": "min_points=1"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,9 @@ def training_batch(
     positions = [_position(n_events, i, seed, stage) for i in range(first, first + batch_size)]
     own = slice(share[0], None, share[1])
     batch = events.batch(positions[own])
+    if batch.hidden is not None:  # other tokens in every step; scoring keeps each event's own
+        draws = [generator("hidden tokens", stage, seed, step, place) for place in range(batch_size)]
+        batch = events.config.hide(batch, draws[own])  # type: ignore[attr-defined]
     if rotation == "none":
         return batch
     return rotate(batch, rotations(rotation, batch_size, generator("rotation", stage, seed, step))[own])

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmark.contracts import PointBatch, Task
 from benchmark.contracts.cells import CELL
-from benchmark.metrics import association, multilabel, pions, response, segmentation
+from benchmark.metrics import association, multilabel, pions, reconstruction, response, segmentation, tracks
 from benchmark.metrics.bootstrap import multiplicities, percentiles
 from benchmark.metrics.paper_protocol import mean_over_batches
 from benchmark.metrics.summary import plain
@@ -146,6 +146,19 @@ def _association(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarr
     return association.state(probabilities, target, np.asarray(batch.energy), is_cell, np.asarray(batch.offsets))
 
 
+def _reconstruction(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
+    return reconstruction.state(outputs[:, 0], np.asarray(batch.volume_target), np.asarray(batch.hidden))
+
+
+def _tracks(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
+    instance = np.asarray(batch.volume_instance)
+    if outputs.ndim == 2:
+        called = tracks.dense(outputs, np.asarray(batch.voxel), np.asarray(batch.offsets), instance.shape[1:])
+    else:
+        called = outputs[:, 1] > outputs[:, 0]
+    return tracks.state(called, instance)
+
+
 def _association_rows(section: str, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(classes) if len(classes) > 2 else ("focus",)
 
@@ -200,6 +213,33 @@ FAMILIES: dict[str, Family] = {
             Column("accuracy", OVERALL, None, "accuracy"),
             Column("majority accuracy", OVERALL, None, "majority_accuracy"),
             Column("F1 unweighted", OVERALL, None, "f1_unweighted"),
+        ),
+    ),
+    "reconstruction": Family(
+        sections=reconstruction.SECTIONS,
+        shape=lambda task: (len(reconstruction.COLUMNS),), dtype="float32", count=_reconstruction,
+        scores=reconstruction.scores, rows=lambda section, classes: reconstruction.rows(section),
+        extra=lambda states, task: {"details": reconstruction.extra(states)},
+        columns=lambda classes: (
+            Column("skill background", OVERALL, None, "skill_background"),
+            Column("MSE signal", OVERALL, None, "mse_signal"),
+            Column("MSE background", OVERALL, None, "mse_background"), Column("MSE all", OVERALL, None, "mse_all"),
+            Column("peak recovery", OVERALL, None, "peak_recovery"), Column("PSNR", OVERALL, None, "psnr"),
+            Column("SSIM", OVERALL, None, "ssim"),
+            Column("MSE signal, harmonic", "reference", "harmonic", "mse_signal"),
+            Column("MSE signal, oracle token mean", "reference", "oracle_token_mean", "mse_signal"),
+        ),
+    ),
+    "tracks": Family(
+        sections=tracks.SECTIONS,
+        shape=lambda task: (len(tracks.COLUMNS),), dtype="int64", count=_tracks,
+        scores=tracks.scores, rows=lambda section, classes: tracks.rows(section),
+        extra=lambda states, task: {"details": tracks.extra(states)},
+        columns=lambda classes: (
+            Column("precision", OVERALL, None, "precision"), Column("recall", OVERALL, None, "recall"),
+            Column("track efficiency", OVERALL, None, "efficiency"), Column("object purity", OVERALL, None, "purity"),
+            Column("separated (IoU >= 0.5)", OVERALL, None, "efficiency_iou"),
+            *(Column(f"efficiency {row} voxels", "by_size", row, "efficiency") for row in tracks.rows("by_size")),
         ),
     ),
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,10 @@ from benchmark.weights import read_safetensors
 
 if TYPE_CHECKING:
     from benchmark.contracts.token_model import TokenFeatures, TokenModel
+    from benchmark.contracts.torch_model import TorchModel
+    from benchmark.contracts.volume_model import VolumeModel
+
+M = TypeVar("M", bound="TorchModel")
 
 N_HOVER_TOKENS = 4  # tokens of a point that its hover text names
 
@@ -36,7 +40,7 @@ class Asked:
     model: str
     checkpoint: Path | None = None
     preset: str = "default"
-    dataset: str = "lartpc-sim"
+    dataset: str | None = None  # None: that of the task
     data: Path | None = None
     split: str = "test"
     seed: int = 0  # of the untrained weights, the masks, and the choice of events that are fitted on
@@ -44,14 +48,19 @@ class Asked:
     threads: int | None = None
     assignments: tuple[str, ...] = ()
 
+    @property
+    def of_volumes(self) -> bool:
+        """Whether the model knows volumes alone."""
+        return registry.model_spec(self.model).data == ("volumes",)
+
 
 @dataclass(frozen=True)
-class Bench:
+class Bench(Generic[M]):
     """Models and events of a study."""
 
     config: RunConfig
-    trained: TokenModel
-    untrained: TokenModel
+    trained: M
+    untrained: M
     events: Events  # usable events of the split, all of them
     fitting: Events  # training events, for what is fitted and not shown
     device: str
@@ -91,33 +100,48 @@ class Bench:
         return replace(self.events, chosen=replace(chosen, indices=chosen.indices[list(positions)]))
 
 
-def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench:
+def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench[TokenModel]:
     """Open the data, build the model twice, and load the checkpoint into one of the two.
 
     `whole`: the checkpoint must hold the decoder too. Raises ConfigError for a model that cuts no tokens, and
     CheckpointError for weights of another architecture.
     """
+    from benchmark.contracts.token_model import TokenModel
+
+    return _prepare(asked, TokenModel, "lartpc-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
+
+
+def prepare_volumes(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench[VolumeModel]:
+    """The same for a model on volumes."""
+    from benchmark.contracts.volume_model import VolumeModel
+
+    return _prepare(asked, VolumeModel, "lif-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
+
+
+def _prepare(asked: Asked, kind: type[M], task: str, n_fitting: int, whole: bool) -> Bench[M]:
     spec = registry.model_spec(asked.model)
     if not spec.pretrains:
         raise _no_tokens(spec.name)
     checkpoint = None if asked.checkpoint is None else str(asked.checkpoint)
     config = resolve(
         Request(
-            asked.model, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, checkpoint=checkpoint,
+            asked.model, task, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, checkpoint=checkpoint,
             assignments=asked.assignments,
         )
     )  # fmt: skip
     device = choose_device(asked.device)
     set_up_torch(asked.threads)
     dataset = registry.dataset_spec(config.dataset).open(config.data, asked.data)
-    trained, untrained = (_build(spec, config, inputs_of(config, dataset)) for _ in range(2))
+    trained, untrained = (_build(spec, kind, config, inputs_of(config, dataset)) for _ in range(2))
     weights = _load(trained, asked, spec, config, dataset, device, whole)
     shown = event_set(dataset, asked.split, config.task, config.preprocess)
     fitting = event_set(dataset, "train", config.task, config.preprocess) if n_fitting else shown
+    trained.to(device).eval()
+    untrained.to(device).eval()
     return Bench(
         config=config,
-        trained=trained.to(device).eval(),
-        untrained=untrained.to(device).eval(),
+        trained=trained,
+        untrained=untrained,
         events=Events(dataset, asked.split, asked.seed, shown),
         fitting=Events(dataset, "train", asked.seed, fitting.first(n_fitting, "study", asked.seed)),
         device=device,
@@ -125,20 +149,18 @@ def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench:
     )
 
 
-def _build(spec: ModelSpec, config: RunConfig, inputs: Inputs) -> TokenModel:
+def _build(spec: ModelSpec, kind: type[M], config: RunConfig, inputs: Inputs) -> M:
     import torch
 
-    from benchmark.contracts.token_model import TokenModel
-
     torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model = spec.build(config.model_config, inputs, config.task)
-    if not isinstance(model, TokenModel):
+    model = spec.made(config.model_config, inputs, config.task)
+    if not isinstance(model, kind):
         raise _no_tokens(config.model)
     return model
 
 
 def _load(
-    model: TokenModel, asked: Asked, spec: ModelSpec, config: RunConfig, dataset: Dataset, device: str, whole: bool
+    model: TorchModel, asked: Asked, spec: ModelSpec, config: RunConfig, dataset: Dataset, device: str, whole: bool
 ) -> dict[str, Any]:
     """Weights into the model: the user's, the package's, or cached ones. Returns what the record says of them."""
     path = Path(config.checkpoint) if config.checkpoint is not None else _found(asked, spec, config, dataset, device)
@@ -162,7 +184,7 @@ def _found(asked: Asked, spec: ModelSpec, config: RunConfig, dataset: Dataset, d
     return subject.folder / WEIGHTS
 
 
-def _load_decoder(model: TokenModel, spec: ModelSpec, path: Path, stage: str) -> None:
+def _load_decoder(model: TorchModel, spec: ModelSpec, path: Path, stage: str) -> None:
     """The part of a pre-training checkpoint that its backbone was trained with."""
     if stage == "finetune":
         raise CheckpointError(

@@ -186,7 +186,7 @@ def _trained(config: RunConfig, plan: Plan, bench: _Bench, folder: Path) -> list
     from benchmark.training.fit import forget_states
 
     torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model = registry.model_spec(plan.model).build(config.model_config, inputs_of(config, bench.dataset), config.task)
+    model = registry.model_spec(plan.model).made(config.model_config, inputs_of(config, bench.dataset), config.task)
     if not isinstance(model, TorchModel):
         raise ConfigError(
             f"{plan.model} is not trained step by step. A model that is was expected. Type --model pointnet."
@@ -211,7 +211,7 @@ def _scores(model: Any, bench: _Bench, batch_size: int) -> dict[str, float]:
 def _floor(name: str, plan: Plan, config: RunConfig, bench: _Bench) -> dict[str, float]:
     spec = registry.model_spec(name)
     plain = resolve(Request(name, plan.task, plan.dataset, labels=plan.labels))
-    model = spec.build(plain.model_config, inputs_of(config, bench.dataset), config.task)
+    model = spec.made(plain.model_config, inputs_of(config, bench.dataset), config.task)
     model.fit(bench.labelled.in_order(config.train.batch_size), config.task)
     return _scores(model, bench, config.train.batch_size)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
+from benchmark.losses import labelled_rows
 from benchmark.processes import processes
 from benchmark.seeding import seed_from
 
@@ -90,10 +91,10 @@ class Training(lightning.LightningModule):
 
         Products of zeros and ones: no step of it waits for a GPU.
         """
-        if self.model.task.kind != "classification" or batch.target is None:
+        if self.model.task.kind != "classification" or (batch.target is None and batch.volume_target is None):
             return None
         classes = torch.arange(scores.shape[1], device=scores.device)
-        target: Any = batch.target
+        scores, target = labelled_rows(scores, batch)
         if self.model.task.soft:  # the class with the largest fraction; rows without a label have none
             target = torch.where(target.sum(dim=1) > 0, target.argmax(dim=1), self.model.task.ignore_index)
         truth, predicted = (row[:, None] == classes for row in (target, scores.detach().argmax(1)))
@@ -104,7 +105,7 @@ class Training(lightning.LightningModule):
 
         For a loss that is a mean over them, the processes' mean of losses so weighted is that of the whole batch.
         """
-        by_event = self.stage == "finetune" and self.model.task.level == "event"
+        by_event = self.stage == "finetune" and self.model.task.level in ("event", "volume")
         rows = torch.tensor(float(batch.n_events if by_event else batch.n_points), device=self.device)
         every = rows.clone()
         torch.distributed.all_reduce(every)

@@ -1,0 +1,141 @@
+"""Voxels of tracks in a volume, and tracks as whole objects.
+
+Voxels count one by one. Objects are what a physicist counts: connected groups (26 neighbours) of voxels called track,
+of at least MIN_VOXELS; smaller groups are speckle and are no objects, but their voxels count as voxels. A true track,
+as far as it lies in the tile and has at least as many voxels, is found where at least half of its voxels are called
+track (efficiency), and separated where one object matches it with an intersection over union of at least a half. An
+object is pure where at least half of its voxels are of one true track. Efficiency stands by the size of the track too:
+large ones are easy. A track that a tile's edge cuts counts in both tiles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmark.metrics.pions import Scores, blockwise
+from benchmark.metrics.summary import ratio
+
+MIN_VOXELS = 20  # of an object: about a third of the point spread function's voxels
+SHARE = 0.5
+SIZES = (0, 200, 800)  # lower ends of the bins of voxels of a true track
+COLUMNS = (
+    "tp", "fp", "fn", "tn", "n_objects", "n_pure", "n_separated",
+    *(f"{name}_{i}" for i in range(len(SIZES)) for name in ("n_true", "n_found")),
+)  # fmt: skip
+SECTIONS = ("overall", "by_size")
+
+
+def state(called: np.ndarray, instance: np.ndarray) -> np.ndarray:
+    """(B, len(COLUMNS)) int64 from volumes (B, Z, Y, X): bool voxels called track, true tracks by number (0: none)."""
+    return np.stack([_of_event(c, i) for c, i in zip(called, instance, strict=True)])
+
+
+def _of_event(called: np.ndarray, instance: np.ndarray) -> np.ndarray:
+    truth = instance > 0
+    found = {
+        "tp": (called & truth).sum(), "fp": (called & ~truth).sum(), "fn": (~called & truth).sum(),
+        "tn": (~called & ~truth).sum(),
+    }  # fmt: skip
+    objects, n_objects = connected(called)
+    numbers, true = np.unique(instance, return_inverse=True)  # number 0, where there is any background, sorts first
+    true = true.reshape(instance.shape)
+    both = np.zeros((len(numbers), n_objects + 1), dtype=np.int64)  # voxels shared by a true track and an object
+    np.add.at(both, (true.ravel(), objects.ravel()), 1)
+    tracks = numbers > 0
+    size_true, size_object = both.sum(axis=1), both.sum(axis=0)
+    counted = tracks & (size_true >= MIN_VOXELS)
+    called_of = np.bincount(true.ravel(), weights=called.ravel(), minlength=len(numbers))
+    is_found = called_of >= SHARE * size_true
+    shared = both[:, 1:]
+    union = size_true[:, None] + size_object[None, 1:] - shared
+    separated = (shared >= SHARE * union).any(axis=1)
+    pure = shared[tracks].max(axis=0, initial=0) >= SHARE * size_object[1:]
+    found |= {"n_objects": n_objects, "n_pure": pure.sum(), "n_separated": (separated & counted).sum()}
+    bins = np.searchsorted(SIZES, size_true, side="right") - 1
+    for i in range(len(SIZES)):
+        found |= {
+            f"n_true_{i}": (counted & (bins == i)).sum(),
+            f"n_found_{i}": (counted & (bins == i) & is_found).sum(),
+        }
+    return np.array([int(found[name]) for name in COLUMNS], dtype=np.int64)
+
+
+def connected(called: np.ndarray, least: int = MIN_VOXELS) -> tuple[np.ndarray, int]:
+    """(Z, Y, X) int64 numbers 1..n of connected groups of at least `least` voxels, 0 elsewhere, and n."""
+    from scipy.ndimage import label
+
+    groups, n_groups = label(called, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(groups.ravel(), minlength=n_groups + 1)
+    kept = sizes >= least
+    kept[0] = False
+    number = np.where(kept, np.cumsum(kept), 0)
+    return number[groups], int(kept.sum())
+
+
+def dense(scores: np.ndarray, voxel: np.ndarray, offsets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(B, Z, Y, X) bool voxels called track, from scores (N, 2) of points at places `voxel` (N,) of B tiles of `shape`.
+
+    Voxels that are no points are called background.
+    """
+    n_events = len(offsets) - 1
+    called = np.zeros((n_events, int(np.prod(shape))), dtype=bool)
+    event = np.repeat(np.arange(n_events), np.diff(offsets))
+    called[event, voxel] = scores[:, 1] > scores[:, 0]
+    return called.reshape(n_events, *shape)
+
+
+def rows(section: str) -> tuple[str, ...]:
+    """Labels of a section's rows, in voxels; none of `overall`."""
+    if section != "by_size":
+        return ()
+    ends = (*SIZES[1:], None)
+    return tuple(f"{max(a, MIN_VOXELS)}-{b - 1}" if b else f"{a}+" for a, b in zip(SIZES, ends, strict=True))
+
+
+def scores(states: np.ndarray, times: np.ndarray) -> Scores:
+    """Every score of (B, len(COLUMNS)) events that are each drawn times[r] times: section -> name -> (R,) or (R, rows).
+
+    F1 is undefined (NaN) where there is neither a true nor a called voxel; so are the others where nothing is counted.
+    """
+    values = np.asarray(states, dtype=np.float64)
+
+    def block(drawn: np.ndarray) -> Scores:
+        return _scores_from_sums(drawn @ values)
+
+    return blockwise(times, len(values), block)
+
+
+def _scores_from_sums(sums: np.ndarray) -> Scores:
+    """The same of (R, len(COLUMNS)) sums over events."""
+    column = {name: sums[:, i] for i, name in enumerate(COLUMNS)}
+    tp, fp, fn = (column[name] for name in ("tp", "fp", "fn"))
+    n_true, n_found = (
+        np.stack([column[f"{name}_{i}"] for i in range(len(SIZES))], axis=1) for name in ("n_true", "n_found")
+    )
+    occurs, true, objects = tp + fp + fn > 0, n_true.sum(axis=1), column["n_objects"]
+    return {
+        "overall": {
+            "f1": ratio(2 * tp, 2 * tp + fp + fn, occurs),
+            "precision": ratio(tp, tp + fp, occurs),
+            "recall": ratio(tp, tp + fn, occurs),
+            "iou": ratio(tp, tp + fp + fn, occurs),
+            "efficiency": ratio(n_found.sum(axis=1), true, true > 0),
+            "efficiency_iou": ratio(column["n_separated"], true, true > 0),
+            "purity": ratio(column["n_pure"], objects, objects > 0),
+        },
+        "by_size": {"efficiency": ratio(n_found, n_true, n_true > 0)},
+    }
+
+
+def extra(states: np.ndarray) -> dict[str, Any]:
+    """Plain values beside the scores: numbers of voxels, tracks and objects, and what counts as one."""
+    total = np.asarray(states).sum(axis=0)
+    column = {name: int(total[i]) for i, name in enumerate(COLUMNS)}
+    return {
+        "voxels": {name: column[name] for name in ("tp", "fp", "fn", "tn")},
+        "n_true": {row: column[f"n_true_{i}"] for i, row in enumerate(rows("by_size"))},
+        "n_objects": column["n_objects"],
+        "min_voxels": MIN_VOXELS,
+    }

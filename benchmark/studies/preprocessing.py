@@ -1,0 +1,79 @@
+"""A scan on its way to tiles: its middle slice after every step of the chain, and the tiles that are cut from it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import ConfigError
+from benchmark.studies.base import Row, Study
+from benchmark.studies.tile_pictures import TRUTH, bare
+
+KEPT, LEFT_OUT = "#30638e", "#999999"
+DARK, BRIGHT = 2.0, 99.8  # percentiles that are drawn white and black
+
+
+def preprocessing_study(dataset: Any, scan: str | None = None) -> Study:
+    """The steps of one scan, by name or the first one. `dataset` is one of scans that are cut into tiles.
+
+    Raises ConfigError for another one, DataError for a scan that it does not have.
+    """
+    check_tiles(dataset)
+    name = scan or dataset.scans[0]
+    found = dataset.processed(name)
+    tiles = [t for t in dataset.table if t["scan"] == name]
+    rows = [_row(step) for step in found.steps]
+    return Study(
+        name="preprocessing",
+        rows=rows,
+        settings={"scan": name, "dataset": dataset.info.name, "revision": dataset.revision,
+                  "chain": dict(dataset.manifest["chain"])},
+        findings={"tiles": len(tiles), "kept": sum(t["place"] >= 0 for t in tiles)},
+        draw=partial(_draw, found=found, tiles=tiles, tile=dataset.manifest["tile"], name=name),
+        dpi=90,
+    )  # fmt: skip
+
+
+def check_tiles(dataset: Any) -> None:
+    """Raises ConfigError where a dataset is not cut from scans."""
+    if not (hasattr(dataset, "processed") and hasattr(dataset, "table")):
+        raise ConfigError(
+            f"{dataset.info.name} has no scans that are cut into tiles. lif-sim or lif-scans was expected. Correct "
+            f"--dataset."
+        )
+
+
+def _row(step: Any) -> Row:
+    did = ", ".join(f"{key} {value}" for key, value in step.did.items())
+    return {"step": step.name, "slices": step.shape[0], "rows": step.shape[1], "columns": step.shape[2], "what": did}
+
+
+def _draw(plt: Any, found: Any, tiles: list[dict[str, Any]], tile: list[int], name: str) -> Any:
+    steps = [s for s in found.steps if s.name != "z step"]
+    n_columns = (len(steps) + 2) // 2
+    figure, axes = plt.subplots(2, n_columns, figsize=(4.4 * n_columns, 8.8), layout="constrained")
+    panels = axes.ravel()
+    for axis, step in zip(panels, steps, strict=False):
+        low, high = np.percentile(step.picture, (DARK, BRIGHT))
+        axis.imshow(step.picture, cmap="Greys", vmin=low, vmax=high, origin="lower")
+        bare(axis, f"{step.name}: {' x '.join(map(str, step.shape))}")
+    last = panels[len(steps)]
+    seen = found.volume.max(axis=0)
+    low, high = np.percentile(seen, (DARK, BRIGHT))
+    last.imshow(seen, cmap="Greys", vmin=low, vmax=high, origin="lower")
+    layers = sorted({t["z"] for t in tiles})
+    for y, x in sorted({(t["y"], t["x"]) for t in tiles}):
+        own = [t for t in tiles if (t["y"], t["x"]) == (y, x)]
+        kept = sum(t["place"] >= 0 for t in own)
+        box = plt.Rectangle((x, y), tile[2], tile[1], fill=False, edgecolor=KEPT if kept else LEFT_OUT, linewidth=1.2)
+        last.add_patch(box)
+        last.text(x + 6, y + 6, f"{kept}/{len(own)}", fontsize=8, color=KEPT)
+    if found.labels is not None:
+        last.contour(found.labels.max(axis=0) > 0, levels=[0.5], colors=[TRUTH], linewidths=0.5)
+    bare(last, f"brightest of all slices, true tracks; tiles kept of {len(layers)} layers")
+    for axis in panels[len(steps) + 1 :]:
+        axis.set_axis_off()
+    figure.suptitle(f"scan {name}: middle slice after each step", fontsize=11)
+    return figure

@@ -1,0 +1,173 @@
+"""The table of scans: which file is which scan, how large its voxels are, and what of it is to be used. CSV or XLSX."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from benchmark.errors import DataError
+
+REQUIRED = ("scan", "file", "voxel_z_um", "voxel_y_um", "voxel_x_um")
+CUTS = ("z_min", "z_max", "y_min", "y_max", "x_min", "x_max")  # voxels, from the first to before the last
+OPTIONAL = (*CUTS, "labels", "split", "dataset", "labels_dataset", "notes")
+SPLITS = ("train", "val", "test")
+EXAMPLE = "scan,file,voxel_z_um,voxel_y_um,voxel_x_um,y_min,y_max / 696,696.tif,7,0.425,0.425,120,2890"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scan."""
+
+    scan: str
+    file: Path
+    voxel_um: tuple[float, float, float]  # z, y, x
+    cuts: Mapping[str, int]  # some of CUTS
+    labels: Path | None = None  # stack of the same shape: number of the track that a voxel belongs to, 0 for none
+    split: str | None = None
+    dataset: str | None = None  # array inside an HDF5 file or a Zarr group
+    labels_dataset: str | None = None
+
+    def limits(self, shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
+        """The part of a volume that the cuts leave. Raises DataError for one that lies beyond the volume."""
+        found = []
+        for axis, n in zip("zyx", shape, strict=True):
+            low, high = self.cuts.get(f"{axis}_min", 0), self.cuts.get(f"{axis}_max", n)
+            if not 0 <= low < high <= n:
+                raise DataError(
+                    f"Scan {self.scan}: the cut {axis}_min={low}, {axis}_max={high} does not fit its {n} voxels along "
+                    f"{axis}. 0 <= min < max <= {n} was expected. Correct the table of scans."
+                )
+            found.append(slice(low, high))
+        return found[0], found[1], found[2]
+
+
+def read_table(path: Path) -> list[Row]:
+    """The scans of a table, sorted by name; files lie in its folder. Raises DataError, which names row and column."""
+    if not path.is_file():
+        raise DataError(
+            f"There is no table of scans {path}. A CSV or XLSX file with the columns {', '.join(REQUIRED)} was "
+            f"expected. Write one, for example: {EXAMPLE}."
+        )
+    lines = _xlsx(path) if path.suffix.lower() == ".xlsx" else _csv(path)
+    if not lines:
+        raise DataError(f"{path} is empty. A row of column names, and a row for each scan, was expected. Fill it in.")
+    names = [str(n or "").strip() for n in lines[0][1]]
+    _check_columns(path, names)
+    rows = []
+    for number, cells in lines[1:]:
+        if len(cells) > len(names):
+            raise DataError(
+                f"{path}, row {number}: {len(cells)} values for {len(names)} columns. As many were expected. Correct "
+                f"the row."
+            )
+        texts = {n: "" if c is None else str(c).strip() for n, c in zip(names, cells, strict=False)}
+        if any(texts.values()):
+            rows.append(_row(path, number, texts))
+    if not rows:
+        raise DataError(f"{path} names no scan. At least one row was expected. Add your scans.")
+    scans = [row.scan for row in rows]
+    twice = sorted({s for s in scans if scans.count(s) > 1})
+    if twice:
+        raise DataError(f"{path} names the scan {twice[0]} twice. Each scan once was expected. Rename or remove one.")
+    if len({row.split is None for row in rows}) > 1:
+        raise DataError(
+            f"{path} says for some scans which split they belong to. All or none was expected. Fill the column `split`."
+        )
+    return sorted(rows, key=lambda row: row.scan)
+
+
+def _csv(path: Path) -> list[tuple[int, list[Any]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return [(i, cells) for i, cells in enumerate(csv.reader(stream), start=1) if cells]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _xlsx(path: Path) -> list[tuple[int, list[Any]]]:
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise DataError(
+            f"{path} needs the package 'openpyxl', which is missing. The extra `volumes` was expected. Type "
+            f"`pip install 'particlebench[volumes]'`, or save the table as CSV."
+        ) from error
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheet = book[book.sheetnames[0]]
+        lines = [(i, list(cells)) for i, cells in enumerate(sheet.iter_rows(values_only=True), start=1) if any(cells)]
+        book.close()
+    except Exception as error:  # what a damaged file makes the reader raise is of any kind
+        raise _unreadable(path, error) from error
+    return [(i, cells[: max((k + 1 for k, c in enumerate(cells) if c is not None), default=0)]) for i, cells in lines]
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    return DataError(f"{path} cannot be read ({error}). A table of scans was expected. Save it again as CSV.")
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    known = (*REQUIRED, *OPTIONAL)
+    unknown = [n for n in names if n not in known]
+    if unknown or len(set(names)) < len(names):
+        what = f"an unknown column {unknown[0]!r}" if unknown else "a column twice"
+        raise DataError(f"{path} has {what}. Some of {', '.join(known)} were expected. Correct the first row.")
+    for name in REQUIRED:
+        if name not in names:
+            why = " (voxel sizes that files state are not reliable)" if name.startswith("voxel") else ""
+            raise DataError(
+                f"{path} has no column {name}. {', '.join(REQUIRED)} were expected{why}. Add it, for example: "
+                f"{EXAMPLE}."
+            )
+
+
+def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
+    def fail(column: str, expected: str) -> DataError:
+        scan = texts.get("scan") or "?"
+        return DataError(
+            f"{path}, row {number} (scan {scan}): {column} is {texts.get(column, '')!r}. {expected} was expected. "
+            f"Correct the table of scans."
+        )
+
+    def size(column: str) -> float:
+        try:
+            value = float(texts[column])
+        except ValueError:
+            raise fail(column, "A voxel size in um") from None
+        if not (math.isfinite(value) and value > 0):
+            raise fail(column, "A voxel size in um, above 0,")
+        return value
+
+    def place(column: str) -> Path:
+        inside = PurePosixPath(texts[column].replace("\\", "/"))
+        if inside.is_absolute() or ".." in inside.parts or ":" in texts[column]:
+            raise fail(column, "A path inside the table's folder")
+        return path.parent / inside
+
+    cuts = {}
+    for column in CUTS:
+        if texts.get(column):
+            try:
+                cuts[column] = int(float(texts[column]))
+            except (ValueError, OverflowError):
+                raise fail(column, "A whole number of voxels") from None
+            if cuts[column] != float(texts[column]):
+                raise fail(column, "A whole number of voxels")
+    scan = texts["scan"]
+    if not scan or any(c in scan for c in ":/\\") or scan != scan.strip():
+        raise fail("scan", "A name without : and slashes")
+    if not texts["file"]:
+        raise fail("file", "The name of a file")
+    split = texts.get("split") or None
+    if split not in (None, *SPLITS):
+        raise fail("split", f"One of {', '.join(SPLITS)}")
+    z, y, x = (size(f"voxel_{axis}_um") for axis in "zyx")
+    return Row(
+        scan=scan, file=place("file"), voxel_um=(z, y, x), cuts=cuts,
+        labels=place("labels") if texts.get("labels") else None, split=split, dataset=texts.get("dataset") or None,
+        labels_dataset=texts.get("labels_dataset") or None,
+    )  # fmt: skip

@@ -1,0 +1,314 @@
+"""Tiles of scans: cut, chosen, split into sets, and packed into memory-mapped columns once.
+
+A pack holds, for the tiles that were kept, `volume.bin` (T, Z, Y, X) float32 and, where there are labels,
+`instance.bin` (T, Z, Y, X) uint16; its manifest, written last, lists every tile of every scan, kept or not, with its
+candidate regions and true tracks, and what each step of the chain did.
+
+Sets never share a scan, or, where scans are split into blocks along y, a row of tiles; a row between two sets is left
+out. A split by tile would put neighbours, which share their background, into different sets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.contracts import DatasetInfo, Event, Frame
+from benchmark.data.digests import file_digest
+from benchmark.data.packed import ColumnWriter, changed_meanwhile, whole_folder
+from benchmark.errors import DataError
+from benchmark.io import sha256_text
+from benchmark.paths import cache_dir
+from benchmark.progress import progress
+
+from ._lif_chain import Chain, Processed, process
+from ._lif_files import open_stack
+from ._lif_regions import measure
+from ._lif_table import SPLITS, Row, read_table
+
+FORMAT = 1  # a change of the layout, the chain or the regions makes every pack be built again
+TABLE = "scans.csv"
+LEAST_TRACK = 20  # voxels of a true track in a tile that counts
+NO_REGION = "no_candidate_region"
+TASKS = ("lif-reconstruction", "lif-segmentation")
+LABELS = {"track": "1 for voxels of a track, 0 for background", "instance": "number of the track, 0 for none"}
+_SAME = {f.name for f in dataclasses.fields(Chain)}
+_GUARD = 1  # rows of tiles between two sets
+
+
+def frame_of(tile: tuple[int, int, int]) -> Frame:
+    """Coordinates of tiles of this shape (z, y, x): x, y and z in voxels."""
+    z, y, x = tile
+    half = max(float(np.linalg.norm([x - 1, y - 1, z - 1])) / 2, 0.5)
+    return Frame(((x - 1) / 2, (y - 1) / 2, (z - 1) / 2), 1 / half, (x, y, z), "voxel of 0.425 x 0.425 x 7 um")
+
+
+@dataclass(frozen=True)
+class TileDataset:
+    """Tiles that are packed on this machine."""
+
+    info: DatasetInfo
+    revision: str
+    files: Mapping[str, str]
+    folder: Path  # of the pack
+    manifest: Mapping[str, Any]
+    root: Path
+    table_name: str  # file of the table of scans in `root`
+    chain: Chain
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that hold any tile."""
+        return SPLITS
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """Every tile, kept or not: id, scan, split, place, candidate regions by both methods, true tracks."""
+        return list(self.manifest["tiles"])
+
+    def events(self, split: str, sample: str = "event") -> TileSource:
+        """Tiles of one split."""
+        return TileSource(self, split)
+
+    def steps(self, scan: str) -> list[dict[str, Any]]:
+        """What each step of the chain did to a scan."""
+        return list(self.manifest["scans"][scan]["steps"])
+
+    @property
+    def scans(self) -> tuple[str, ...]:
+        """Names of the scans, sorted."""
+        return tuple(sorted(self.manifest["scans"]))
+
+    def processed(self, scan: str) -> Processed:
+        """A scan through the chain once more, with a picture of every step."""
+        row = next((r for r in read_table(self.root / self.table_name) if r.scan == scan), None)
+        if row is None:
+            raise DataError(f"There is no scan {scan}. One of {', '.join(self.scans)} was expected. Correct --scan.")
+        return _processed(row, self.chain, pictures=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TileDataset, tuple(getattr(self, f.name) for f in dataclasses.fields(self))
+
+
+class TileSource:
+    """An `EventSource` over the kept tiles of a split."""
+
+    def __init__(self, dataset: TileDataset, split: str) -> None:
+        self._dataset = dataset
+        self.shape: tuple[int, int, int] = dataset.chain.tile
+        own = [t for t in dataset.manifest["tiles"] if t["split"] == split]
+        kept = sorted((t for t in own if t["place"] >= 0), key=lambda t: t["id"])
+        self._places = [int(t["place"]) for t in kept]
+        self.event_ids: tuple[str, ...] = tuple(t["id"] for t in kept)
+        self.dropped = {NO_REGION: len(own) - len(kept)} if len(own) > len(kept) else {}
+        self.labelled: bool = bool(dataset.manifest["labelled"])
+        self.n_points = np.full(len(kept), int(np.prod(self.shape)), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.event_ids)
+
+    @cached_property
+    def _volume(self) -> np.ndarray:
+        return self._map("volume", "<f4")
+
+    @cached_property
+    def _instance(self) -> np.ndarray:
+        return self._map("instance", "<u2")
+
+    def _map(self, name: str, dtype: str) -> np.ndarray:
+        shape = (self._dataset.manifest["n_kept"], *self.shape)
+        return np.memmap(self._dataset.folder / f"{name}.bin", dtype, "r", shape=shape).view(np.ndarray)
+
+    def __getitem__(self, index: int) -> Event:
+        index = index + len(self) if index < 0 else index
+        if not 0 <= index < len(self):
+            raise IndexError(f"tile {index} of {len(self)}")
+        place = self._places[index]
+        labels = {}
+        if self.labelled:
+            instance = self._instance[place].astype(np.int64)
+            labels = {"track": (instance > 0).astype(np.int64), "instance": instance}
+        none = np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
+        return Event(self.event_ids[index], *none, labels, volume=self._volume[place].copy())
+
+
+def open_tiles(root: Path, info: DatasetInfo, chain: Chain, revision: str, table: str = TABLE) -> TileDataset:
+    """The tiles of the scans in a folder with the table of scans `table`, packed into the cache where they are not yet.
+
+    revision: names the content of the folder. Raises DataError for anything wrong with table, files or scans.
+    """
+    rows = read_table(root / table)
+    settings = {name: getattr(chain, name) for name in sorted(_SAME)}
+    files = _files(root, rows, table)
+    described = json.dumps([FORMAT, settings, sorted(files.items())], sort_keys=True)
+    folder = cache_dir() / "tiles" / f"{info.name}-{sha256_text(described)[:20]}"
+    manifest = _opened(folder)
+    if manifest is None:
+        splits = _splits_of_scans(rows, chain)
+        with whole_folder(folder, lambda f: _opened(f) is not None) as temporary:
+            built = _pack(temporary, rows, chain, splits)
+            (temporary / "manifest.json").write_text(json.dumps(built), encoding="utf-8")
+        manifest = _opened(folder)
+        if manifest is None:
+            raise changed_meanwhile(folder)
+    short = sha256_text(json.dumps(settings, sort_keys=True))[:8]
+    return TileDataset(
+        info=dataclasses.replace(info, frame=frame_of(chain.tile)), revision=f"{revision}-{short}", files=files,
+        folder=folder, manifest=manifest, root=root, table_name=table, chain=Chain(**settings),
+    )  # fmt: skip
+
+
+def content_of(root: Path, table: str = TABLE) -> str:
+    """Names and digests of a table of scans and all files that it names, as a text. Raises DataError."""
+    return json.dumps(sorted(_files(root, read_table(root / table), table).items()))
+
+
+def _files(root: Path, rows: list[Row], table: str) -> dict[str, str]:
+    """Path in the folder -> digest, of the table and every stack."""
+    paths = [root / table, *(p for row in rows for p in (row.file, row.labels) if p is not None)]
+    for path in paths:
+        if not path.exists():
+            raise DataError(
+                f"There is no file {path}, which the table of scans names. It was expected. Correct the table."
+            )
+    return {path.relative_to(root).as_posix(): _digest(path) for path in paths}
+
+
+def _digest(path: Path) -> str:
+    """Of a file, or of the sorted files of a Zarr folder."""
+    if not path.is_dir():
+        return file_digest(path)
+    inside = sorted(p for p in path.rglob("*") if p.is_file())
+    return sha256_text("\n".join(f"{p.relative_to(path).as_posix()} {file_digest(p)}" for p in inside))
+
+
+def _opened(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a whole pack, or None."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        voxels = manifest["n_kept"] * int(np.prod(manifest["tile"]))
+        sizes = {"volume": 4 * voxels, **({"instance": 2 * voxels} if manifest["labelled"] else {})}
+        whole = all((folder / f"{name}.bin").stat().st_size == n for name, n in sizes.items())
+        return manifest if whole and manifest["format"] == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _processed(row: Row, chain: Chain, pictures: bool = False) -> Processed:
+    stack = open_stack(row.file, row.dataset)
+    try:
+        labels = None if row.labels is None else open_stack(row.labels, row.labels_dataset)
+        try:
+            return process(stack, row, chain, labels, pictures)
+        finally:
+            if labels is not None:
+                labels.close()
+    finally:
+        stack.close()
+
+
+def _pack(folder: Path, rows: list[Row], chain: Chain, splits: Mapping[str, str]) -> dict[str, Any]:
+    """Write the columns of a pack; returns its manifest."""
+    labelled = all(row.labels is not None for row in rows)
+    writers = {"volume": ColumnWriter(folder / "volume.bin", "<f4")}
+    if labelled:
+        writers["instance"] = ColumnWriter(folder / "instance.bin", "<u2")
+    tiles: list[dict[str, Any]] = []
+    scans: dict[str, Any] = {}
+    n_kept = 0
+    try:
+        with progress("cutting scans into tiles", len(rows)) as bar:
+            for done, row in enumerate(rows, start=1):
+                scan = _processed(row, chain)
+                scans[row.scan] = {"voxel_um": list(scan.voxel_um), "steps": [_told(s) for s in scan.steps]}
+                grid = [n // t for n, t in zip(scan.volume.shape, chain.tile, strict=True)]
+                rows_of = _blocks(row, grid[1], chain) if splits[row.scan] == "block" else None
+                for z, y, x in np.ndindex(*grid):
+                    split = splits[row.scan] if rows_of is None else rows_of[y]
+                    if split is None:
+                        continue
+                    corner = [i * t for i, t in zip((z, y, x), chain.tile, strict=True)]
+                    where = tuple(slice(c, c + t) for c, t in zip(corner, chain.tile, strict=True))
+                    volume = scan.volume[where]
+                    truth = None if scan.labels is None else scan.labels[where]
+                    found = measure(volume, truth, LEAST_TRACK)
+                    keep = chain.regions == "none" or found[f"regions_{chain.regions}"] >= chain.min_regions
+                    name = f"{row.scan}:z{z:02d}:y{y:02d}:x{x:02d}"
+                    about = {"id": name, "scan": row.scan, "split": split, "place": n_kept if keep else -1}
+                    tiles.append({**about, **dict(zip("zyx", corner, strict=True)), **found})
+                    if keep:
+                        writers["volume"].append(volume)
+                        if labelled:
+                            writers["instance"].append(truth)
+                        n_kept += 1
+                bar.update(done)
+    finally:
+        digests = {name: writer.close() for name, writer in writers.items()}
+    if not n_kept:
+        raise DataError(
+            f"None of {len(tiles)} tiles has {chain.min_regions} candidate regions ({chain.regions}). At least one was "
+            f"expected. Type --set data.regions=none to keep all tiles."
+        )
+    return {
+        "format": FORMAT, "tile": list(chain.tile), "n_kept": n_kept, "labelled": labelled, "tiles": tiles,
+        "scans": scans, "sha256": digests,
+        "chain": {name: getattr(chain, name) for name in sorted(_SAME)},
+    }  # fmt: skip
+
+
+def _told(step: Any) -> dict[str, Any]:
+    return {"name": step.name, "shape": list(step.shape), **step.did}
+
+
+def _splits_of_scans(rows: list[Row], chain: Chain) -> dict[str, str]:
+    """The split of each scan, or `block` where each is split itself. Raises DataError."""
+    by_table = rows[0].split is not None
+    if chain.split == "block":
+        return dict.fromkeys((row.scan for row in rows), "block")
+    if chain.split == "table" and not by_table:
+        raise DataError(
+            "The table of scans has no column `split`, which --set data.split=table reads. One of train, val, test for "
+            "each scan was expected. Add it, or type --set data.split=scan."
+        )
+    if by_table and chain.split != "scan":
+        found = {row.scan: str(row.split) for row in rows}
+        missing = sorted(set(SPLITS) - set(found.values()))
+        if missing:
+            raise DataError(
+                f"The table of scans has no scan of the split {missing[0]}. Each of train, val, test was expected. "
+                f"Correct its column `split`, or type --set data.split=scan."
+            )
+        return found
+    if len(rows) < len(SPLITS):
+        raise DataError(
+            f"The table names {len(rows)} scans, too few to give each set its own. At least 3 were expected. Type "
+            f"--set data.split=block to split every scan along y."
+        )
+    order = sorted((row.scan for row in rows), key=lambda scan: hashlib.sha256(scan.encode()).hexdigest())
+    n_test, n_val = (max(1, round(share * len(rows))) for share in (chain.test_share, chain.val_share))
+    n_val = min(n_val, len(rows) - 2)
+    n_test = min(n_test, len(rows) - 1 - n_val)
+    return {s: "test" if i < n_test else "val" if i < n_test + n_val else "train" for i, s in enumerate(order)}
+
+
+def _blocks(row: Row, n_rows: int, chain: Chain) -> list[str | None]:
+    """The split of each row of tiles along y; None for those between two sets, which are left out."""
+    free = n_rows - 2 * _GUARD
+    n_test, n_val = (max(1, round(share * n_rows)) for share in (chain.test_share, chain.val_share))
+    if free < 3 or free - n_test - n_val < 1:
+        raise DataError(
+            f"Scan {row.scan}: {n_rows} rows of tiles along y are too few for three sets with a row between them. At "
+            f"least {2 * _GUARD + n_test + n_val + 1} were expected. Type --set data.split=scan, or make "
+            f"--set data.tile smaller."
+        )
+    n_train = free - n_test - n_val
+    between: list[str | None] = [None] * _GUARD
+    return ["train"] * n_train + between + ["val"] * n_val + between + ["test"] * n_test

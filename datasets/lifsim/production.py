@@ -1,0 +1,151 @@
+"""Simulated scans as files: OME-TIFF stacks with their truth, the tables of scans and tracks, resumable.
+
+A folder holds `<scan>.ome.tif` (uint16 counts), `<scan>_truth.ome.tif` (uint16 numbers of objects), `scans.csv` (the
+table that `lif-scans` reads), `tracks.csv` and, when all are there, the manifest `simulation.json`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+import tifffile
+
+from benchmark.datasets import _simulation
+from benchmark.datasets._simulation import MANIFEST, Executor, run_pieces
+from benchmark.io import atomic_path, atomic_write_json, atomic_write_text, sha256_file
+from benchmark.progress import progress
+
+from .plan import Piece, Plan, check_plan
+from .scan import make_scan
+
+__all__ = ["MANIFEST", "NOTICE", "SCANS", "TRACKS", "read_manifest", "simulate_plan"]
+SCANS, TRACKS = "scans.csv", "tracks.csv"
+NOTICE = (
+    "These scans are simulated by particlebench itself: optics, densities and backgrounds are placeholders until they "
+    "are calibrated on real scans. No score on them may be quoted as one on measured crystals."
+)
+_REMEDY = "Delete the folder and simulate it again."
+
+
+def simulate_plan(
+    plan: Plan,
+    out: Path,
+    workers: int | None = None,
+    executor: Executor = "local",
+    cluster: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make the scans of `plan` in the folder `out` and return the manifest.
+
+    workers: processes, or jobs of the executor submitit; None for one per core. An interrupted simulation of the same
+    plan is continued. Raises BenchmarkError, one sentence, for settings that make no sense, a folder that holds
+    anything else, a full disk, an interruption.
+    """
+    check_plan(plan, out)
+
+    def make(work: Path, n_workers: int) -> dict[str, Any]:
+        _make_pieces(plan, work, n_workers, executor, cluster or {})
+        return {"revision": plan.revision(), "files": _publish(plan, out, work), "notice": NOTICE}
+
+    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
+    return _simulation.read_manifest(out, _REMEDY)
+
+
+def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
+    """Simulate a scan and store its files, then what is to be told of it: whole or not at all."""
+    scan = make_scan(plan, piece)
+    image, truth = names(piece)
+    write_stack(work / image, scan.image, plan.voxel_um, piece.name)
+    write_stack(work / truth, scan.instance, plan.voxel_um, f"{piece.name} truth", compressed=True)
+    told = {
+        "files": {name: sha256_file(work / name) for name in (image, truth)},
+        "lit": list(scan.lit),
+        "noise": scan.noise,
+        "tracks": scan.tracks,
+    }
+    atomic_write_json(piece.path(work), told)
+    return piece.n_events
+
+
+def names(piece: Piece) -> tuple[str, str]:
+    """Files of a scan: counts and truth."""
+    return f"{piece.name}.ome.tif", f"{piece.name}_truth.ome.tif"
+
+
+def write_stack(
+    path: Path, stack: np.ndarray, voxel_um: tuple[float, float, float], name: str, compressed: bool = False
+) -> None:
+    """Write (Z, Y, X) as OME-TIFF with its voxel size. Uncompressed stacks can be mapped into memory."""
+    z, y, x = voxel_um
+    metadata = {
+        "axes": "ZYX", "Name": name, "UUID": str(uuid5(NAMESPACE_URL, f"particlebench {name}")),  # not a random one
+        **{f"PhysicalSize{axis}": size for axis, size in zip("XYZ", (x, y, z), strict=True)},
+        **{f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"},
+    }  # fmt: skip
+    with atomic_path(path) as partial_file:
+        tifffile.imwrite(
+            partial_file, stack, ome=True, photometric="minisblack", metadata=metadata, software="particlebench",
+            compression="zlib" if compressed else None, bigtiff=stack.nbytes > 2**31,
+        )  # fmt: skip
+
+
+def is_finished(piece: Piece, work: Path) -> bool:
+    """Are the scan's files stored, and as they were written?"""
+    try:
+        told = json.loads(piece.path(work).read_text(encoding="utf-8"))
+        return all(sha256_file(work / name) == digest for name, digest in told["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _make_pieces(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:
+    pieces = plan.pieces()
+    missing = [p for p in pieces if not is_finished(p, work)]
+    done = len(pieces) - len(missing)
+    with progress("simulating scans", len(pieces)) as bar:
+        bar.update(done, "(continued)" if done else "")
+        for count in run_pieces(partial(make_piece, plan), missing, work, workers, executor, cluster):
+            done += count
+            bar.update(done)
+
+
+def _publish(plan: Plan, out: Path, work: Path) -> dict[str, str]:
+    """Move the stacks to their place and write the tables; returns file -> SHA-256."""
+    told = {piece: json.loads(piece.path(work).read_text(encoding="utf-8")) for piece in plan.pieces()}
+    z, y, x = plan.voxel_um
+    scans, tracks = [], []
+    for piece, about in told.items():
+        image, truth = names(piece)
+        scans.append({
+            "scan": piece.name, "file": image, "voxel_z_um": z, "voxel_y_um": y, "voxel_x_um": x,
+            "y_min": about["lit"][0], "y_max": about["lit"][1], "labels": truth, "split": piece.split,
+            "notes": f"simulated; background noise {about['noise']:.3f} counts after a blur of 2 voxels",
+        })  # fmt: skip
+        tracks += [{"scan": piece.name, **row} for row in about["tracks"]]
+    for piece in told:
+        for name in names(piece):
+            os.replace(work / name, out / name)
+    atomic_write_text(out / SCANS, _csv(scans))
+    atomic_write_text(out / TRACKS, _csv(tracks))
+    written = {name: digest for about in told.values() for name, digest in about["files"].items()}
+    return {**written, **{name: sha256_file(out / name) for name in (SCANS, TRACKS)}}
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
