@@ -129,7 +129,7 @@ CELL_TO_TRACK_BINARY = Task(
 _HIDDEN = {"steps": 600, "batch_size": 8, "rotation": "mirror", "checkpoint_every": 200}  # predicting hidden tokens
 _LIF: dict[str, Any] = {
     "data": "volumes", "version": 1, "detector": "lif", "dataset": "lif-sim", "level": "volume",
-    "train": {"steps": 300, "batch_size": 4, "rotation": "mirror", "checkpoint_every": 100},
+    "train": {"steps": 200, "batch_size": 4, "rotation": "mirror", "checkpoint_every": 100},
     "pretrain": {**_HIDDEN, "events": 0},
     "reference": "Learning 3D Structure in Irradiated Lithium Fluoride via Masked Autoencoders",
 }  # fmt: skip
