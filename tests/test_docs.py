@@ -9,6 +9,7 @@ import calo_files
 import numpy as np
 import pytest
 import typer
+from lif_files import CHAIN, write_folder
 from synthetic import make_data
 
 from benchmark import registry, tasks
@@ -84,6 +85,7 @@ def workplace(tmp_path_factory):
     data = make_data(root)
     rng = np.random.default_rng(3)
     calo_files.write_folder(root / "calo", rng, calo_files.make_geometry(rng), {"train": 12, "val": 4, "test": 6})
+    write_folder(root / "lif", scans=("a", "b", "c"))
     for path in DOCUMENTS:
         for text in blocks(path, "python"):
             name = re.search(r'^SPEC = ModelSpec\(\s*name="(\w+)"', text, re.MULTILINE)
@@ -95,6 +97,10 @@ def workplace(tmp_path_factory):
 NOT_RUN = ("transfer", "checkpoint", "evaluate", "verify", "study", "training-curves", "plot")
 
 
+# of the small scans that stand in for anybody's
+TILES = [part for name, value in CHAIN.items() for part in ("--set", f"{name}={value}".replace(" ", ""))]
+
+
 def shortened(typed, root, data):
     """The same command on tiny events and with few steps; None where it needs a network, a record, weights, minutes."""
     if typed[0] in NOT_RUN or typed[:2] == ["data", "prepare"]:
@@ -104,6 +110,8 @@ def shortened(typed, root, data):
     typed = list(typed)
     if typed[:2] == ["data", "info"] and typed[2] == "calo-sim":
         return ["data", "info", "atlas-pions", "--data", str(root / "calo")]
+    if typed[:2] == ["data", "info"] and typed[2] == "lif-sim":
+        return ["data", "info", "lif-scans", "--data", str(root / "lif"), *TILES]
     if typed[:2] == ["data", "simulate"]:
         typed[typed.index("--events") + 1] = "14"
         return [*typed, "--workers", "1"]
@@ -113,7 +121,8 @@ def shortened(typed, root, data):
     labels += [("--steps", "2"), ("--rates", "1e-3,1e-2")] if typed[0] == "tune" else []
     task = tasks.task(typed[typed.index("--task") + 1] if "--task" in typed else "lartpc-segmentation")
     calo = task.detector == "calorimeter"
-    where = ("atlas-pions", root / "calo") if calo else ("pilarnet-m", data)
+    lif = task.detector == "lif"
+    where = ("atlas-pions", root / "calo") if calo else ("lif-scans", root / "lif") if lif else ("pilarnet-m", data)
     for option, value in (*labels, ("--dataset", where[0]), ("--data", str(where[1]))):
         if option in typed:
             typed[typed.index(option) + 1] = value
@@ -123,8 +132,8 @@ def shortened(typed, root, data):
     if (root / f"{typed[where]}.py").exists():
         typed[where] += ".py"
     few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2"]
-    few += ["--set", "min_cells=1" if calo else "min_points=0"]
-    if typed[0] == "pretrain" or (typed[where] in ("polarmae", "pointmae") and "scratch" not in typed):
+    few += TILES if lif else ["--set", "min_cells=1" if calo else "min_points=0"]
+    if typed[0] == "pretrain" or (typed[where] in ("polarmae", "pointmae", "volume_mae") and "scratch" not in typed):
         few += ["--set", "pretrain.steps=2"]
     return [*typed, *few]
 
@@ -212,6 +221,11 @@ def test_the_readmes_table_is_made_from_the_committed_records(capsys):
 def test_the_calorimeters_tables_are_made_from_the_committed_records(capsys):
     typed = "leaderboard --records leaderboards/records --detector calorimeter --markdown"
     assert_generated(ROOT / "docs" / "calorimeter.md", typed, capsys)
+
+
+def test_the_tables_of_lithium_fluoride_are_made_from_the_committed_records(capsys):
+    typed = "leaderboard --records leaderboards/records --detector lif --markdown"
+    assert_generated(ROOT / "docs" / "lif.md", typed, capsys)
 
 
 def test_the_page_on_fairness_is_made_from_the_committed_records_and_searches(capsys):

@@ -46,7 +46,7 @@ class Plan:
         """The run of one kind of mask."""
         settings = (f"preprocess.mask_ratio={ratio}", f"preprocess.mask={mask}", f"train.steps={self.steps}")
         return Request(
-            self.model, TASK, self.dataset, self.preset, self.labels, seed=seed,
+            self.model, TASK, self.dataset, self.preset, self.labels, "scratch", seed=seed,
             assignments=(*settings, *self.assignments),
         )  # fmt: skip
 

@@ -32,7 +32,7 @@ def preprocessing_study(dataset: Any, scan: str | None = None) -> Study:
                   "chain": dict(dataset.manifest["chain"])},
         findings={"tiles": len(tiles), "kept": sum(t["place"] >= 0 for t in tiles)},
         draw=partial(_draw, found=found, tiles=tiles, tile=dataset.manifest["tile"], name=name),
-        dpi=90,
+        dpi=72,
     )  # fmt: skip
 
 

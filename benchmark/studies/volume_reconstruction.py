@@ -16,12 +16,16 @@ import numpy as np
 from benchmark.contracts import PointBatch
 from benchmark.metrics.reconstruction import COLUMNS, PREDICTORS, scores, state
 from benchmark.ops import harmonic
+from benchmark.seeding import seed_from
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench
 from benchmark.studies.tile_pictures import bare, cover, draw_tile, outline, shades
 
 if TYPE_CHECKING:
     from benchmark.contracts.volume_model import VolumeModel
+
+SHOWN = ("event", "hidden_signal_tokens", "mse_background_model", "mse_background_harmonic", "mse_signal_model",
+         "mse_signal_harmonic")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def volume_reconstruction_study(bench: Bench[VolumeModel], positions: Sequence[i
     return Study(
         name="reconstruction",
         rows=rows,
+        highlights=[{name: row[name] for name in SHOWN} for row in rows],
         settings={**bench.settings, "positions": list(positions)},
         findings={name: None if np.isnan(v[0]) else float(v[0]) for name, v in together.items()},
         draw=partial(_draw, filled=filled, names=[bench.name_of(p) for p in positions]),
@@ -57,7 +62,8 @@ def volume_reconstruction_study(bench: Bench[VolumeModel], positions: Sequence[i
 
 
 def _fill(bench: Bench[VolumeModel], batch: PointBatch) -> _Filled:
-    image, hidden = bench.trained.reconstruct(batch.without_target().to_torch(bench.device), bench.config.seed)
+    seed = seed_from("hidden tokens", bench.config.seed, *batch.event_ids)
+    image, hidden = bench.trained.reconstruct(batch.without_target().to_torch(bench.device), seed)
     tokens = hidden[0].cpu().numpy()
     true = np.asarray(batch.volume)[0]
     voxels = harmonic.unblocks(tokens[..., None], true.shape)
