@@ -155,6 +155,8 @@ def resolve(request: Request) -> RunConfig:
     sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
     _apply(sections, request.assignments)
     task = dataclasses.replace(task, loss=_loss(sections.get("loss", task.loss), task))
+    for name in ("train", "pretrain"):
+        _check_rotation(sections.get(name), name, task)
     weights = _weights(request, spec, sections, task, data_spec.info.name)
     if weights is not None:
         del sections["pretrain"], sections["pretrain_optim"]
@@ -179,6 +181,15 @@ def _loss(loss: Loss, task: Task) -> Loss:
             f"{', '.join(LOSSES[task.kind])} was expected. Correct --set loss.kind."
         )
     return loss
+
+
+def _check_rotation(train: TrainConfig | None, section: str, task: Task) -> None:
+    """Raises ConfigError for a rotation that moves voxels off their lattice, where volumes are what is learnt from."""
+    if train is not None and task.data == "volumes" and train.rotation not in ("mirror", "none"):
+        raise ConfigError(
+            f"{section}.rotation={train.rotation} turns points, and {task.name} is about volumes. mirror or none was "
+            f"expected. Correct --set {section}.rotation."
+        )
 
 
 def data_assignments(request: Request) -> tuple[str, ...]:

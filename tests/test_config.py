@@ -207,3 +207,27 @@ def test_a_smaller_rate_for_pretrained_weights_is_for_runs_that_have_some():
     }
     assert scales["fft"] < 1
     assert scales["scratch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (("train.rotation=event",), "mirror or none"),
+        (("loss.kind=mse",), "no loss of a classification"),
+        (("preprocess.mask=all",), "random, stratified"),
+        (("data.split=tile",), "auto, table, scan, block"),
+    ],
+)
+def test_settings_that_do_not_fit_volumes_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        resolve(Request("conv_unet", "lif-segmentation", assignments=changes))
+
+
+def test_a_model_of_hidden_tokens_is_scored_as_pretraining_made_it():
+    own = resolve(Request("volume_mae", "lif-reconstruction"))
+    assert (own.mode, own.trains, own.pretrain is not None) == ("frozen", False, True)
+    scratch = resolve(Request("volume_mae", "lif-reconstruction", mode="scratch"))
+    assert scratch.trains and scratch.pretrain is None
+    assert resolve(Request("conv_unet", "lif-reconstruction")).mode == "scratch"
+    with pytest.raises(ConfigError, match="trains a head"):
+        resolve(Request("volume_mae", "lif-reconstruction", mode="peft"))
