@@ -1,5 +1,6 @@
 # make run   environment, install, and the main job: PoLAr-MAE fine-tuned on 100 labelled events, beside a trivial baseline
 # make test  environment, install, and the tests
+# make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
 # make lint  style and types
 
 VENV ?= .venv
@@ -9,13 +10,20 @@ ARGS ?= --model polarmae --labels 100
 # where torch comes from, e.g. TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu" for a small CPU build
 TORCH_FROM ?=
 
-.PHONY: run test lint clean
+GPU_PYTHON ?= $(BIN)/python
+
+.PHONY: run test test-gpu lint clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m benchmark run $(ARGS)
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 tests
+
+test-gpu:
+	$(GPU_PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('make test-gpu: torch sees no CUDA device. A GPU and a CUDA build of torch were expected. Give its Python: make test-gpu GPU_PYTHON=python3')"
+	$(GPU_PYTHON) -m pytest tests/test_cuda_attention.py tests/test_cuda_convolution.py tests/test_cuda_models.py \
+		tests/test_cuda_segments.py tests/test_cuda_tokens.py
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ def backends() -> list[Backend]:
     return [
         Backend("cpu", "everything", lambda: None),
         Backend("numba", "tokenisation and simulation on CPUs", lambda: _package("numba")),
+        Backend("triton", "tokenisation and sparse convolution on NVIDIA GPUs", _triton),
         Backend("pytorch3d", "tokenisation, beside the native code", lambda: _package("pytorch3d", _PYTORCH3D)),
         Backend("spconv", "sparse convolution on GPUs", lambda: _package("spconv", "spconv-cu126")),
         Backend("minkowski", "sparse convolution, where you have built it", _minkowski),
@@ -36,6 +37,13 @@ def backends() -> list[Backend]:
 
 def _package(name: str, requirement: str | None = None) -> str | None:
     return None if find_spec(name) else f"the package is missing: pip install '{requirement or name}'"
+
+
+def _triton() -> str | None:
+    missing = _cuda()
+    if missing is None and not find_spec("triton"):
+        return "the package is missing: it comes with the CUDA builds of torch for Linux (pytorch.org, Get started)"
+    return missing
 
 
 def _minkowski() -> str | None:

@@ -99,8 +99,9 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
 
     def masked_loss(self, tokens: Tokens, hidden: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The same for given tokens, of which `hidden` (T,) are to be predicted."""
+        target = tokens.select(hidden)  # before work is queued: a GPU waits here for the number of members
         decoded = self.decode(self.encode_visible(tokens, hidden), hidden, tokens)
-        parts = self.decoder.losses(decoded, tokens.select(hidden))
+        parts = self.decoder.losses(decoded, target)
         total = self.config.chamfer_weight * parts["chamfer"]
         if "energy" in parts:
             total = total + self.energy_weight * parts["energy"]

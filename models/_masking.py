@@ -101,13 +101,14 @@ class MaskedDecoder(nn.Module):
 
         visible (V, D) encoder outputs of the tokens not in `hidden` (T,); positions of all T.
         """
-        filled = self.mask_token.to(visible.dtype).expand(len(hidden), -1).clone()
-        filled[~hidden] = visible
-        return self.normed(self.transformer(filled, positions, tokens.lengths, tokens.event, always_drop)[-1], hidden)
+        order = torch.argsort(hidden.byte(), stable=True)  # visible ones first; no GPU waits for their number
+        seen, rows = order[: len(visible)], order[len(visible) :]
+        filled = self.mask_token.to(visible.dtype).expand(len(hidden), -1).index_copy(0, seen, visible)
+        return self.normed(self.transformer(filled, positions, tokens.lengths, tokens.event, always_drop)[-1], rows)
 
-    def normed(self, decoded: Tensor, hidden: Tensor) -> Tensor:
-        """The final norm, of the hidden tokens alone: it acts on each by itself."""
-        outputs: Tensor = self.norm(decoded[hidden])
+    def normed(self, decoded: Tensor, rows: Tensor) -> Tensor:
+        """The final norm, of the hidden tokens' `rows` (H,) alone: it acts on each by itself."""
+        outputs: Tensor = self.norm(decoded.index_select(0, rows))
         return outputs
 
     def reconstruct(self, decoded: Tensor) -> Tensor:

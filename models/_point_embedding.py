@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.ops import triton
+
 MOMENTUM = 0.1  # of running statistics
 
 
@@ -35,8 +37,9 @@ class RowBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(width))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(M, C) -> (M, C), in single precision."""
-        rows = rows.float()
+        """(M, C) -> (M, C), in single precision; a GPU keeps half precision, with statistics in single."""
+        if not rows.is_cuda or several_processes():
+            rows = rows.float()
         if self.training and several_processes():
             return self._over_processes(rows)
         if not self.training or len(rows) < 2:
@@ -76,8 +79,18 @@ def summed(values: Tensor) -> Tensor:
 
 
 def max_per_token(rows: Tensor, sizes: Tensor) -> Tensor:
-    """(T, C) maxima over the consecutive runs of `rows` (M, C) with lengths `sizes` (T,), each at least 1."""
+    """(T, C) float32 maxima over the consecutive runs of `rows` (M, C) with lengths `sizes` (T,), each at least 1."""
+    if triton.serves(rows.device.type):
+        return triton.segment_max(rows, sizes)
     return torch.segment_reduce(rows.float(), "max", lengths=sizes, axis=0)
+
+
+def by_slot(codes: Tensor, slot: Tensor) -> Tensor:
+    """codes (K, C) at slot (M,). A GPU multiplies, since its gradient of a lookup in so few rows is slow."""
+    if not codes.is_cuda:
+        return codes[slot]
+    with torch.autocast("cuda", enabled=False):
+        return functional.one_hot(slot, len(codes)).to(codes.dtype) @ codes
 
 
 def order_code(n_slots: int, width: int) -> Tensor:
@@ -116,15 +129,22 @@ class MiniPointNet(nn.Module):
         """inputs (M, n_in), token and slot (M,), sizes (T,) -> (T, n_out), maxima of the (M, n_out) also returned."""
         local = self.lift(self.first(inputs))  # (M, second)
         if self.order is not None:
-            local = local + self.order(self.code).float()[slot]
+            local = local + by_slot(self.order(self.code).float(), slot)
         pooled = max_per_token(local, sizes)  # (T, second)
-        members = self.second(joined_linear(self.mix, pooled, token, local))  # (M, n_out)
+        members = self.second(joined_linear(self.mix, pooled, token, local, sizes))  # (M, n_out)
         return max_per_token(members, sizes), members
 
 
-def joined_linear(layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
-    """`layer` applied to [shared[owner], rows] for rows (M, C), without repeating the shared part's product M times."""
+def joined_linear(
+    layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor, sizes: Tensor | None = None
+) -> Tensor:
+    """`layer` applied to [shared[owner], rows] for rows (M, C), without repeating the shared part's product M times.
+
+    `sizes` (T,): how many rows each owner has, where those of one stand together; a GPU then sums gradients by runs.
+    """
     n_shared = shared.shape[1]
     # Single precision: the gradient of a shared row sums over thousands of rows, and stalls in half precision.
     from_shared = functional.linear(shared, layer.weight[:, :n_shared], layer.bias).float()
-    return from_shared[owner] + functional.linear(rows, layer.weight[:, n_shared:])
+    by_run = sizes is not None and triton.serves(rows.device.type)
+    spread = triton.spread(from_shared, sizes, len(rows)) if by_run else from_shared[owner]
+    return spread + functional.linear(rows, layer.weight[:, n_shared:])

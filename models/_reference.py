@@ -97,9 +97,9 @@ class TokenDropBlock(Block):
 class WholeNormDecoder(MaskedDecoder):
     """The final norm's statistics are those of all tokens, hidden and visible."""
 
-    def normed(self, decoded: Tensor, hidden: Tensor) -> Tensor:
-        """(T, D) decoder outputs -> (H, D) of the hidden tokens."""
-        outputs: Tensor = self.norm(decoded)[hidden]
+    def normed(self, decoded: Tensor, rows: Tensor) -> Tensor:
+        """(T, D) decoder outputs -> (H, D) of the hidden tokens, which stand in `rows` (H,)."""
+        outputs: Tensor = self.norm(decoded)[rows]
         return outputs
 
 

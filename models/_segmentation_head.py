@@ -55,7 +55,8 @@ class SegmentationHead(nn.Module):
         largest = max_per_token(features, lengths)
         mean = torch.segment_reduce(features.float(), "mean", lengths=lengths, axis=0)
         shared = torch.cat([largest, mean], dim=1)  # (B, 2 D)
-        scores: Tensor = self.score(joined_linear(self.join, shared, event_of_point, points))
+        sizes = torch.zeros_like(lengths).index_add_(0, event_of_point, torch.ones_like(event_of_point))
+        scores: Tensor = self.score(joined_linear(self.join, shared, event_of_point, points, sizes))
         return scores
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.contracts import PointBatch
+from benchmark.ops import triton
 from benchmark.ops.grouping import GroupingConfig, group_event
 from benchmark.ops.neighbours import k_nearest
 
@@ -82,27 +83,14 @@ def group_points(
     rounding then decides the ties.
     """
     used = batch.normalised_coords if as_published else batch.coords
-    coords, offsets = _as_numpy(used), _as_numpy(batch.offsets)
-    feats = _as_numpy(batch.feats)
-    centres, members, sizes, slots, lengths = [], [], [], [], []
-    for begin, end in pairwise(offsets):
-        order = np.arange(begin, end)
-        if not as_published:
-            order = begin + canonical_order(coords[begin:end], feats[begin:end])
-        groups = group_event(coords[order], config)
-        centres.append(order[groups.centres])
-        members.append(order[groups.indices[groups.mask]])
-        sizes.append(groups.mask.sum(1))
-        slots.append(np.nonzero(groups.mask)[1])
-        lengths.append(len(groups.centres))
-    device = batch.coords.device
-    rows, centre, size, slot = (
-        torch.from_numpy(np.concatenate(p)).to(device) for p in (members, centres, sizes, slots)
-    )
-    token = torch.repeat_interleave(torch.arange(len(size), device=device), size)
+    group = _group_on_device if triton.serves(used.device.type) else _group_on_host
+    lengths, centre, size, rows, slot = group(batch, used, config, not as_published)
+    device = used.device
+    token = torch.repeat_interleave(torch.arange(len(size), device=device), size, output_size=len(rows))
     offset = (used[rows] - used[centre[token]]) / config.radius
     features = [batch.column(name)[rows, None] for name in columns]
-    event = torch.repeat_interleave(torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device))
+    events = torch.arange(len(lengths), device=device)
+    event = torch.repeat_interleave(events, torch.tensor(lengths, device=device), output_size=sum(lengths))
     return Tokens(
         lengths=tuple(lengths),
         event=event,
@@ -117,12 +105,56 @@ def group_points(
     )
 
 
+def _group_on_host(
+    batch: PointBatch, used: Tensor, config: GroupingConfig, canonical: bool
+) -> tuple[list[int], Tensor, Tensor, Tensor, Tensor]:
+    """(tokens of each event, centres, sizes, members, slots): rows of the batch, by the compiled CPU code."""
+    coords, offsets, feats = _as_numpy(used), _as_numpy(batch.offsets), _as_numpy(batch.feats)
+    centres, members, sizes, slots, lengths = [], [], [], [], []
+    for begin, end in pairwise(offsets):
+        order = np.arange(begin, end)
+        if canonical:
+            order = begin + canonical_order(coords[begin:end], feats[begin:end])
+        groups = group_event(coords[order], config)
+        centres.append(order[groups.centres])
+        members.append(order[groups.indices[groups.mask]])
+        sizes.append(groups.mask.sum(1))
+        slots.append(np.nonzero(groups.mask)[1])
+        lengths.append(len(groups.centres))
+    centre, size, rows, slot = (
+        torch.from_numpy(np.concatenate(p)).to(used.device) for p in (centres, sizes, members, slots)
+    )
+    return lengths, centre, size, rows, slot
+
+
+def _group_on_device(
+    batch: PointBatch, used: Tensor, config: GroupingConfig, canonical: bool
+) -> tuple[list[int], Tensor, Tensor, Tensor, Tensor]:
+    """The same on the GPU, with the same indices."""
+    starts = batch.offsets.tolist()
+    order = torch.arange(len(used), device=used.device)
+    if canonical:
+        for key in (*batch.feats.flip(1).unbind(1), *used.flip(1).unbind(1), batch.event_index):
+            order = order[torch.sort(key[order], stable=True).indices]  # the last key decides first
+    clouds = triton.clouds_of(used[order], [b - a for a, b in pairwise(starts)])
+    groups = triton.group(clouds, config)
+    chosen = torch.nonzero(groups.event >= 0)[:, 0]
+    lengths = torch.bincount(groups.event[chosen], minlength=len(starts) - 1).tolist()
+    size = groups.sizes[chosen].long()
+    filled = torch.arange(config.n_points, device=used.device) < size[:, None]
+    taken, slot = torch.nonzero(filled).unbind(1)
+    rows = order[groups.indices[chosen][taken, slot].long()]
+    return lengths, order[groups.centres[chosen].long()], size, rows, slot
+
+
 def interpolate_points(batch: PointBatch, tokens: Tokens, k: int, missing_at: float = float("inf")) -> Interpolation:
     """The `k` token centres nearest to each point, weighted by inverse squared distance (PointNet++, section 3.4).
 
     An event with fewer tokens uses those it has: a missing one is its first token, at the squared distance
     `missing_at`. Distances are in normalised coordinates.
     """
+    if triton.serves(batch.coords.device.type):
+        return _interpolate_on_device(batch, tokens, k, missing_at)
     points, centres = _as_numpy(batch.normalised_coords), _as_numpy(tokens.centres)
     indices = np.empty((len(points), k), dtype=np.int64)
     squared = np.empty((len(points), k), dtype=np.float32)
@@ -133,6 +165,14 @@ def interpolate_points(batch: PointBatch, tokens: Tokens, k: int, missing_at: fl
         squared[begin:end] = np.where(found < 0, missing_at, distance)
         first += length
     return Interpolation(*(torch.from_numpy(a).to(batch.coords.device) for a in (indices, inverse_weights(squared))))
+
+
+def _interpolate_on_device(batch: PointBatch, tokens: Tokens, k: int, missing_at: float) -> Interpolation:
+    clouds = triton.clouds_of(tokens.centres, tokens.lengths)
+    rows, squared = triton.k_nearest(batch.normalised_coords, batch.event_index.int(), clouds, k)
+    first = clouds.offsets[:-1][batch.event_index][:, None]
+    inverse = 1.0 / (squared.masked_fill(rows < 0, missing_at) + torch.finfo(torch.float32).eps)
+    return Interpolation(torch.where(rows < 0, first, rows).long(), inverse / inverse.sum(1, keepdim=True))
 
 
 def inverse_weights(squared: np.ndarray) -> np.ndarray:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.ops import triton
+
 LONGEST_WAVE = 2.0  # normalised units: the diameter of the unit ball that holds the detector
 PADDED_SHARE = 1.25  # events are attended to together while the longest has at most so many times the shortest's tokens
 
@@ -61,13 +63,16 @@ def turned(rows: Tensor, phases: Tensor) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
     """Scaled dot-product attention inside each event: (T, heads, d) in and out, sum of `lengths` is T.
 
-    A CPU takes the events one by one and wastes nothing; an accelerator takes them at once, padded and masked.
+    A CPU takes the events one by one and wastes nothing; a GPU takes them at once in one kernel where there is Triton,
+    else padded and masked.
     """
     if query.device.type == "cpu":
         sizes = list(lengths)
         events = zip(torch.split(query, sizes), torch.split(key, sizes), torch.split(value, sizes), strict=True)
         mixed = [_attention(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout) for q, k, v in events]
         return torch.cat([m.transpose(0, 1) for m in mixed])
+    if triton.serves(query.device.type):
+        return triton.attend(query, key, value, lengths, dropout)
     return attend_padded(query, key, value, lengths, dropout)
 
 

@@ -10,18 +10,19 @@ from pathlib import Path  # noqa: E402
 import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import torch  # noqa: E402
 from pilarnet_files import make_events, write_folder  # noqa: E402
 
 import benchmark.compiled  # noqa: E402, F401  (machine code is shared with the user's cache: compiling takes a minute)
 
+if not torch.cuda.is_available():  # GPU kernels are checked in Triton's interpreter
+    os.environ["TRITON_INTERPRET"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR  # and with the processes that tests start
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread():
-    import torch
-
     torch.set_num_threads(1)
 
 

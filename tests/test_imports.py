@@ -28,6 +28,7 @@ RANKS = [
     {"run"},
     {"transfer", "verify", "pretrain_alone", "tune"},
     {"studies"},
+    {"perf"},
     {"cli"},
     {"__main__"},
 ]
@@ -48,6 +49,7 @@ THIRD_PARTY = {
     },
     "cuda": {"torch", "triton", "numpy"},
 }
+KERNELS_FOR = {"benchmark.ops.triton", "benchmark.sparse.triton"}  # the files that may name `cuda/`
 OPTIONAL = {
     "MinkowskiEngine", "huggingface_hub", "openpyxl", "optuna", "plotly", "pytorch3d", "spconv", "submitit", "uproot",
     "zarr",
@@ -113,7 +115,9 @@ def test_the_suite_imports_downwards_only(name):
         other = part(module)
         if other in (None, own):
             continue
-        if other in PLUGINS:
+        if other == "cuda":
+            assert name in KERNELS_FOR, f"{name} names the kernels"
+        elif other in PLUGINS:
             assert own == "cli" and module.startswith("benchmark.datasets.larsim"), f"{name} names the plugin {module}"
             continue
         assert RANK[other] < RANK[own], f"{name} imports {module}, which stands above or beside it"
@@ -128,7 +132,7 @@ def test_models_and_datasets_use_the_contracts_only(name):
         other = part(module)
         if other == folder:
             sibling = module.split(".")[2]
-            assert sibling.startswith("_") or sibling == name.split(".")[2] or folder == "datasets", (
+            assert sibling.startswith("_") or sibling == name.split(".")[2] or folder in ("datasets", "cuda"), (
                 f"{name} imports the public {module}; what is shared goes into a file that starts with _"
             )
         elif other is not None:

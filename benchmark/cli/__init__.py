@@ -74,6 +74,7 @@ def add_commands() -> None:
         fairness,
         leaderboard,
         listing,
+        perf,
         plot,
         pretrain,
         run,

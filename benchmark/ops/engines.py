@@ -103,7 +103,7 @@ def as_lists(table: Int64) -> Neighbours:
 
 
 NATIVE = Native()
-ENGINES = ("native", "pytorch3d")
+ENGINES = ("native", "triton", "pytorch3d")
 
 
 def engine(name: str) -> Engine:
@@ -112,10 +112,18 @@ def engine(name: str) -> Engine:
         raise unknown_name("grouping engine", name, ENGINES, "Type `python -m benchmark list backends`.")
     if name == "native":
         return NATIVE
-    from benchmark.ops._pytorch3d import Pytorch3d
-
-    found = Pytorch3d()
+    found = _optional(name)
     reason = found.available()
     if reason is not None:
         raise BenchmarkError(f"The grouping engine {name} cannot be used: {reason}. Or choose the engine native.")
     return found
+
+
+def _optional(name: str) -> Engine:
+    if name == "triton":
+        from benchmark.ops.triton import Triton
+
+        return Triton()
+    from benchmark.ops._pytorch3d import Pytorch3d
+
+    return Pytorch3d()

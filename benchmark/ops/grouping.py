@@ -16,7 +16,7 @@ from benchmark.ops.engines import NATIVE, Engine
 from benchmark.ops.neighbours import Neighbours
 from benchmark.ops.thinning import thin
 
-__all__ = ["STRATEGIES", "GroupingConfig", "Groups", "group_event", "group_events", "thin"]
+__all__ = ["STRATEGIES", "GroupingConfig", "Groups", "Strategy", "group_event", "group_events", "thin"]
 
 Strategy = Literal["cnms_ball", "fps_cnms_ball", "fps_ball", "fps_knn"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError, unknown_name
 from benchmark.sparse.sites import Sites
 
-BACKENDS = ("native", "spconv", "minkowski")
+BACKENDS = ("native", "triton", "spconv", "minkowski")
 
 
 class SparseBackend(ABC):
@@ -51,6 +51,10 @@ def backend(name: str) -> SparseBackend:
         from benchmark.sparse.native import Native
 
         return Native()
+    if name == "triton":
+        from benchmark.sparse.triton import Triton
+
+        return Triton()
     if name == "spconv":
         from benchmark.sparse.spconv import Spconv
 
@@ -63,13 +67,13 @@ def backend(name: str) -> SparseBackend:
 
 
 def choose(name: str, device: str | torch.device) -> SparseBackend:
-    """The backend that `name` means on a device; `auto` takes spconv on GPUs where it can be used, else native.
+    """The backend that `name` means on a device; `auto` takes triton on GPUs where it can be used, else native.
 
     Raises UnknownNameError, and BenchmarkError with the reason where a named one is missing or computes wrong results.
     """
     kind = torch.device(device).type
     if name == "auto":
-        return backend("spconv") if kind == "cuda" and unusable("spconv", kind) is None else backend("native")
+        return backend("triton") if kind == "cuda" and unusable("triton", kind) is None else backend("native")
     reason = unusable(name, kind)
     if reason is not None:
         raise BenchmarkError(

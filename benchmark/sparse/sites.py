@@ -64,6 +64,11 @@ class Sites:
         """The voxels of twice the stride that hold at least one of these. Made once."""
         return self._down[0]
 
+    @property
+    def parent(self) -> Tensor:
+        """(N,) int64 row among the coarser voxels of the one that holds each of these."""
+        return self._down[1]
+
     @cached_property
     def children(self) -> Pairs:
         """Pairs (this voxel, its parent) of a strided convolution with kernel 2^3; its inverse uses them reversed."""

@@ -1,0 +1,142 @@
+"""`perf`: how fast the parts of the suite are on this machine, one table each, with hardware and versions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.cli import app, console
+from benchmark.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from benchmark.studies.base import Events
+
+PARTS = ("tokens", "sparse", "steps", "loading", "simulation")
+
+
+@app.command()
+def perf(
+    parts: Annotated[
+        list[str] | None, typer.Argument(help=f"Which of {', '.join(PARTS)}; without any, all.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    models: Annotated[str, typer.Option("--models", help="Of steps, comma-separated.")] = "polarmae,sparse_uresnet",
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Of the models; paper on GPUs, default on CPUs.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Events of a step; 128 on GPUs, 8 on CPUs.")] = None,
+    sizes: Annotated[str, typer.Option("--sizes", help="Of the public sparse networks.")] = "small,medium,large",
+    backends: Annotated[str, typer.Option("--backends", help="Of sparse convolution; all that can be used.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Smallest and largest inputs only, few rounds.")] = False,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of lartpc-sim; without it, the cache.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("runs/perf"),
+) -> None:
+    """Times and peak memory of tokenisation, sparse convolution, training steps, loading and simulation."""
+    from benchmark.environment import choose_device, describe, usable_cores
+    from benchmark.io import atomic_write_json
+    from benchmark.sparse import BACKENDS
+    from benchmark.studies.base import load_events
+
+    chosen = tuple(parts or PARTS)
+    for name in chosen:
+        if name not in PARTS:
+            raise unknown_name("part of the suite to time", name, PARTS, "Correct the argument.")
+    names = tuple(filter(None, backends.split(","))) or BACKENDS
+    for name in names:
+        if name not in BACKENDS:
+            raise unknown_name("sparse backend", name, BACKENDS, "Correct --backends.")
+    if batch is not None and batch < 1:
+        raise ConfigError(f"--batch is {batch}. At least 1 event was expected. Type --batch 8.")
+    where = choose_device(device)
+    asked = _Asked(where, models.split(","), preset, batch, sizes.split(","), names, quick)
+    events = load_events("lartpc-sim", data) if set(chosen) - {"simulation"} else None
+    tables = {name: asked.rows(name, events) for name in chosen}
+    machine = describe(where, "bf16" if where == "cuda" else "32", usable_cores())
+    about = {
+        "command": ["benchmark", *sys.argv[1:]],
+        "environment": machine,
+        "events": None if events is None else events.describe(),
+        "tables": tables,
+    }
+    atomic_write_json(out / "perf.json", about)
+    for name, rows in tables.items():
+        _show(name, rows, machine)
+    console().print(f"written: {out / 'perf.json'}", soft_wrap=True, highlight=False)
+
+
+class _Asked:
+    """What is timed, and how."""
+
+    def __init__(
+        self, device: str, models: Sequence[str], preset: str | None, batch: int | None, sizes: Sequence[str],
+        backends: Sequence[str], quick: bool,
+    ) -> None:  # fmt: skip
+        gpu = device == "cuda"
+        self.device, self.models, self.sizes, self.backends, self.quick = device, models, sizes, backends, quick
+        self.preset = preset or ("paper" if gpu else "default")
+        self.batch = batch or (128 if gpu else 8)
+        self.rounds = (3, 10) if quick or not gpu else (20, 30)  # warm-up and timed
+
+    def rows(self, part: str, events: Events | None) -> list[dict[str, Any]]:
+        """The table of one part."""
+        if part == "simulation":
+            from benchmark.datasets.larsim.production import simulate_dataset
+            from benchmark.perf.events import simulation_rows
+
+            return simulation_rows(
+                lambda folder, n: simulate_dataset(folder, events=n, val=0, test=1, workers=1), say=_say
+            )
+        if events is None:
+            raise ConfigError(f"{part} needs events. A dataset was expected. Give --data.")
+        if part == "loading":
+            from benchmark.perf.events import loading_rows
+
+            return loading_rows(events.chosen, say=_say)
+        if part == "tokens":
+            from benchmark.perf.tokens import BATCHES, token_rows
+
+            sizes = (BATCHES[0], BATCHES[-1]) if self.quick else BATCHES
+            return token_rows(events.coords(), self.device, sizes, *self.rounds, say=_say)
+        if part == "sparse":
+            return self._sparse(events)
+        return self._steps(events)
+
+    def _sparse(self, events: Events) -> list[dict[str, Any]]:
+        import torch
+
+        from benchmark.perf.sparse import sparse_rows
+        from benchmark.sparse.public_benchmark import VOXELS
+
+        arrays = ((b.coords, b.column("log_energy")) for b in events)
+        pairs = [(torch.as_tensor(c), torch.as_tensor(e)) for c, e in arrays]
+        batches = (min(VOXELS), max(VOXELS)) if self.quick else tuple(VOXELS)
+        return sparse_rows(pairs, self.device, self.sizes, batches, self.backends, *self.rounds, say=_say)
+
+    def _steps(self, events: Events) -> list[dict[str, Any]]:
+        from benchmark.data.stream import training_batch
+        from benchmark.perf.steps import N_INPUTS, step_rows
+
+        size = min(self.batch, len(events))
+        drawn = [training_batch(events.chosen, i, size, 0, "perf", rotation="event") for i in range(N_INPUTS)]
+        return step_rows(drawn, self.models, self.preset, self.device, *self.rounds, say=_say)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _show(name: str, rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    versions = environment["versions"]
+    title = f"{name}: {environment['device_name']}, torch {versions['torch']}"
+    table = Table(title=title, title_justify="left")
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("-" if v is None else str(v) for v in row.values()))
+    console().print(table)

@@ -1,0 +1,175 @@
+"""The kernels of `cuda/` for searches, grouping and attention: the only file of the suite that names them.
+
+As an engine it takes and returns arrays on the host, one event each; the functions below it stay on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.ops._jit import Float32, Int64
+from benchmark.ops.engines import Engine
+from benchmark.ops.grouping import GroupingConfig
+from benchmark.ops.neighbours import Neighbours
+
+
+class Triton(Engine):
+    """Searches on the GPU that torch sees; in Triton's interpreter, for tests, on the CPU."""
+
+    name = "triton"
+
+    def available(self) -> str | None:
+        """See Engine."""
+        return missing()
+
+    def farthest(self, events: Sequence[Float32], n_select: int) -> list[Int64]:
+        """See Engine."""
+        from benchmark.cuda.fps import farthest_points
+
+        chosen = farthest_points(_upload(events), n_select).cpu().numpy().astype(np.int64)
+        return [row[: min(n_select, len(points))] for row, points in zip(chosen, events, strict=True)]
+
+    def balls(
+        self, queries: Sequence[Float32], events: Sequence[Float32], radius: float, cap: int | None
+    ) -> list[Neighbours]:
+        """See Engine."""
+        from benchmark.cuda.neighbours import ball_query
+
+        clouds = _upload(events)
+        offsets, rows = ball_query(*_asked(queries), clouds, radius, cap).lists()
+        return _per_event(offsets.cpu().numpy(), rows.cpu().numpy().astype(np.int64), queries, events)
+
+    def nearest(self, queries: Sequence[Float32], events: Sequence[Float32], k: int) -> list[Neighbours]:
+        """See Engine."""
+        from benchmark.cuda.neighbours import k_nearest
+
+        rows = k_nearest(*_asked(queries), _upload(events), k)[0].cpu().numpy().astype(np.int64)
+        present = rows >= 0
+        offsets = np.concatenate([[0], np.cumsum(present.sum(1))])
+        return _per_event(offsets, rows[present], queries, events)
+
+    def suppressed(self, events: Sequence[Float32], radius: float, overlap: float, cap: int | None) -> list[Int64]:
+        """See Engine."""
+        from benchmark.cuda.cnms import suppress as run
+
+        kept = run(_upload(events), radius, overlap, cap)[0].cpu().numpy()
+        return [np.flatnonzero(part) for part in np.split(kept, np.cumsum([len(e) for e in events])[:-1])]
+
+
+def missing() -> str | None:
+    """Why the kernels cannot be used here, or None."""
+    if find_spec("triton") is None:
+        return "the package triton is missing: it comes with the CUDA builds of torch for Linux (pytorch.org)"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device: type `python -m benchmark doctor` for the reason"
+    return None
+
+
+@cache
+def serves(device: str) -> bool:
+    """Whether models compute with these kernels on a kind of device."""
+    return device == "cuda" and missing() is None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
+    """Attention inside each event over packed tokens (T, heads, d) (`cuda/attention.py`)."""
+    from benchmark.cuda.attention import attend as run
+
+    result: Tensor = run(query, key, value, lengths, dropout)
+    return result
+
+
+def k_nearest(queries: Tensor, event: Tensor, clouds: Any, k: int) -> tuple[Tensor, Tensor]:
+    """Rows and squared distances (M, k) of the nearest points (`cuda/neighbours.py`)."""
+    from benchmark.cuda.neighbours import k_nearest as run
+
+    result: tuple[Tensor, Tensor] = run(queries, event, clouds, k)
+    return result
+
+
+def segment_max(rows: Tensor, sizes: Tensor) -> Tensor:
+    """(S, C) float32 maxima of runs of `sizes` (S,) rows (`cuda/segments.py`)."""
+    from benchmark.cuda.segments import segment_max as run
+
+    result: Tensor = run(rows, sizes)
+    return result
+
+
+def spread(rows: Tensor, sizes: Tensor, n: int) -> Tensor:
+    """(n, C) each of (S, C) rows `sizes` (S,) times (`cuda/segments.py`)."""
+    from benchmark.cuda.segments import spread as run
+
+    result: Tensor = run(rows, sizes, n)
+    return result
+
+
+def clouds_of(points: Tensor, lengths: Sequence[int]) -> Any:
+    """Points (N, 3) on the device, events of these lengths, as the kernels take them (`cuda/clouds.py`)."""
+    from benchmark.cuda.clouds import Clouds
+
+    return Clouds.of(points, lengths)
+
+
+def group(clouds: Any, config: GroupingConfig) -> Any:
+    """All groups of all events, on the device (`cuda/groups.py`)."""
+    from benchmark.cuda.groups import group as run
+
+    return run(clouds, config)
+
+
+def centres_of(clouds: Any, config: GroupingConfig) -> tuple[Tensor, Tensor]:
+    """Event and row of each centre (`cuda/groups.py`)."""
+    from benchmark.cuda.groups import centres_of as run
+
+    result: tuple[Tensor, Tensor] = run(clouds, config)
+    return result
+
+
+def list_balls(clouds: Any, event: Tensor, centres: Tensor, radius: float, width: int) -> Tensor:
+    """(M, width) int32 rows of the first neighbours of each centre, -1 beyond its last."""
+    from benchmark.cuda.neighbours import ball_query
+
+    table: Tensor = ball_query(clouds.points[centres.long()], event, clouds, radius).table(width)
+    return table
+
+
+def suppress(clouds: Any, radius: float, overlap: float) -> Tensor:
+    """(N,) bool: kept by C-NMS (`cuda/cnms.py`)."""
+    from benchmark.cuda.cnms import suppress as run
+
+    kept: Tensor = run(clouds, radius, overlap)[0]
+    return kept
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _join(parts: Sequence[Float32]) -> Tensor:
+    joined = np.concatenate(parts) if parts else np.zeros((0, 3), np.float32)
+    return torch.from_numpy(np.ascontiguousarray(joined)).to(_device())
+
+
+def _upload(events: Sequence[Float32]) -> Any:
+    return clouds_of(_join(events), [len(points) for points in events])
+
+
+def _asked(queries: Sequence[Float32]) -> tuple[Tensor, Tensor]:
+    event = np.repeat(np.arange(len(queries), dtype=np.int32), [len(q) for q in queries])
+    return _join(queries), torch.from_numpy(event).to(_device())
+
+
+def _per_event(offsets: Int64, rows: Int64, queries: Sequence[Float32], events: Sequence[Float32]) -> list[Neighbours]:
+    found, query, first = [], 0, 0
+    for asked, points in zip(queries, events, strict=True):
+        own = offsets[query : query + len(asked) + 1]
+        found.append(Neighbours(own - own[0], rows[own[0] : own[-1]] - first))
+        query, first = query + len(asked), first + len(points)
+    return found

@@ -1,0 +1,87 @@
+"""Training steps (forward, loss, backward, optimiser) and predictions, on batches that lie on the device.
+
+What loading, turning and moving a batch takes is not counted; `loading` times that. bf16 autocast on GPUs, float32 on
+CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from benchmark import registry, tasks
+from benchmark.contracts import Inputs, PointBatch
+from benchmark.contracts.torch_model import TorchModel
+from benchmark.errors import BenchmarkError
+from benchmark.perf.measure import fresh, measure
+from benchmark.settings import override
+
+N_INPUTS = 4
+GRADIENT_NORM = 3.0
+
+
+def step_rows(
+    batches: Sequence[PointBatch], models: Sequence[str], preset: str, device: str, warm_up: int = 5, rounds: int = 20,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One row per model and stage; `batches` are numpy batches of a point task with labels."""
+    rows = []
+    inputs = [batch.to_torch(device) for batch in batches[:N_INPUTS]]
+    for name in models:
+        spec = registry.model_spec(name)
+        for stage in ("pretrain", "finetune", "predict") if spec.pretrains else ("finetune", "predict"):
+            say(f"steps: {name}, {stage}")
+            held = fresh(device)
+            model = build_model(name, preset, batches[0])
+            model.to(device).train()
+            step = prediction(model, device) if stage == "predict" else training_step(model, stage, device)
+            timing = measure(step, inputs, device, warm_up, rounds, held)
+            n_events = batches[0].n_events
+            rows.append(
+                {
+                    "model": name, "preset": preset, "stage": stage, "events": n_events,
+                    "points": sum(b.n_points for b in batches[:N_INPUTS]) // len(inputs), **timing.row(),
+                    "events_per_s": round(1000 * n_events / timing.median_ms, 1),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def build_model(name: str, preset: str, like: PointBatch) -> TorchModel:
+    """A model with random weights for segmentation of liquid-argon events."""
+    spec, task = registry.model_spec(name), tasks.task("lartpc-segmentation")
+    config = override(spec.config(), spec.preset(preset, "lartpc").model, "model")
+    torch.manual_seed(0)
+    model = spec.made(config, Inputs(like.columns, like.frame), task)
+    if not isinstance(model, TorchModel):
+        raise BenchmarkError(f"{name} takes no training steps. A torch model was expected. Correct --models.")
+    return model
+
+
+def prediction(model: TorchModel, device: str) -> Callable[[PointBatch], None]:
+    """Scores of a batch, as evaluation takes them."""
+    model.eval()
+
+    def step(batch: PointBatch) -> None:
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            model(batch)
+
+    return step
+
+
+def training_step(model: TorchModel, stage: str, device: str) -> Callable[[PointBatch], None]:
+    """One optimisation step of AdamW with clipped gradients."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.05, fused=device == "cuda")
+
+    def step(batch: PointBatch) -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = model.pretrain_loss(batch)[0] if stage == "pretrain" else model.loss(batch, model(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step

@@ -1,0 +1,221 @@
+"""Attention inside each event over packed tokens, fused: no padding, no table of all weights in memory.
+
+Flash attention (Dao et al., arXiv 2205.14135) for events of different lengths that lie behind one another. Dropout
+draws its numbers from a seed and the place of a weight, so the backward pass draws them again. No atomic additions: the
+same result at every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from benchmark.cuda._launch import check_device, power_of_two, product_precision
+
+ROWS = 64  # of a tile, queries and keys alike
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float = 0.0) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V within each event: (T, heads, d) in and out, sum of `lengths` is T.
+
+    Products of float32 inputs use tf32 where `torch.set_float32_matmul_precision` allows it. With `dropout` weights
+    are dropped with that probability, by torch's generator of the host.
+    """
+    check_device(query)
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind):
+        query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
+    seed = int(torch.randint(2**31 - 1, (), device="cpu")) if dropout else 0
+    result: Tensor = _Attention.apply(query, key, value, tuple(lengths), dropout, seed)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], dropout: float, seed: int
+    ) -> Tensor:
+        query, key, value = (t if t.stride(2) == 1 else t.contiguous() for t in (query, key, value))
+        n, heads, width = query.shape
+        out = torch.empty(n, heads, width, dtype=query.dtype, device=query.device)
+        logs = torch.empty(heads, n, dtype=torch.float32, device=query.device)
+        tiles = _tiles(lengths, query.device)
+        if len(tiles):
+            _forward[(len(tiles), heads)](
+                query, key, value, out, logs, tiles, *_strides(query, key, value), n, width, width**-0.5, dropout,
+                seed, dropout > 0, ROWS, max(power_of_two(width), 16), product_precision(query), num_warps=4,
+                num_stages=2,
+            )  # fmt: skip
+        ctx.save_for_backward(query, key, value, out, logs)
+        ctx.settings = (lengths, dropout, seed)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, logs = ctx.saved_tensors
+        lengths, dropout, seed = ctx.settings
+        n, heads, width = query.shape
+        gradient = gradients[0].contiguous()
+        shares = torch.empty_like(logs)  # (heads, T): written by the first kernel, read by the second
+        made = torch.empty(n, 3, heads, width, dtype=query.dtype, device=query.device)  # behind one another, as qkv is
+        for_query, for_key, for_value = made.unbind(1)
+        tiles = _tiles(lengths, query.device)
+        if len(tiles):
+            shared = (
+                gradient, logs, shares, tiles, *_strides(query, key, value), 3 * heads * width, n, width, width**-0.5,
+                dropout, seed, dropout > 0, ROWS, max(power_of_two(width), 16), product_precision(query),
+            )  # fmt: skip
+            _for_queries[(len(tiles), heads)](query, key, value, out, for_query, *shared, num_warps=4, num_stages=2)
+            _for_keys[(len(tiles), heads)](query, key, value, for_key, for_value, *shared, num_warps=4, num_stages=2)
+        return for_query, for_key, for_value, None, None, None
+
+
+def _strides(*tensors: Tensor) -> tuple[int, ...]:
+    """Of rows and heads."""
+    return tuple(s for t in tensors for s in t.stride()[:2])
+
+
+@lru_cache(maxsize=16)
+def _tiles(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    """(n, 3) int32 [first row of the tile, first row of its event, end of its event]; the same for every layer."""
+    table, begin = [], 0
+    for length in lengths:
+        table += [[at, begin, begin + length] for at in range(begin, begin + length, ROWS)]
+        begin += length
+    made = torch.tensor(table, dtype=torch.int32).view(-1, 3)
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made
+
+
+@triton.jit
+def _kept(seed, dropout, head, n_rows, query, key):
+    """Which weights (queries, keys) dropout keeps."""
+    place = (head * n_rows + query).to(tl.int64)[:, None] * n_rows + key[None, :]
+    return tl.rand(seed, place) >= dropout
+
+
+@triton.jit
+def _forward(
+    q, k, v, out, logs, tiles, row_q, head_q, row_k, head_k, row_v, head_v, n_rows, width, scale, dropout, seed,
+    DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    query = tl.load(tiles + tl.program_id(0) * 3) + tl.arange(0, ROWS)
+    begin = tl.load(tiles + tl.program_id(0) * 3 + 1)
+    end = tl.load(tiles + tl.program_id(0) * 3 + 2)
+    own = query < end
+    channel = tl.arange(0, WIDTH)
+    used = channel < width
+    a = tl.load(q + query[:, None] * row_q + head * head_q + channel[None, :], mask=own[:, None] & used[None, :],
+                other=0.0)  # fmt: skip
+    top = tl.full((ROWS,), float("-inf"), tl.float32)
+    weight = tl.zeros((ROWS,), tl.float32)
+    total = tl.zeros((ROWS, WIDTH), tl.float32)
+    for at in range(begin, end, ROWS):
+        key = at + tl.arange(0, ROWS)
+        there = key < end
+        b = tl.load(k + key[None, :] * row_k + head * head_k + channel[:, None],
+                    mask=there[None, :] & used[:, None], other=0.0)  # fmt: skip
+        score = tl.dot(a, b, input_precision=PRECISION) * scale
+        score = tl.where(there[None, :], score, float("-inf"))
+        higher = tl.maximum(top, tl.max(score, 1))
+        p = tl.exp(score - higher[:, None])
+        fade = tl.exp(top - higher)
+        weight = weight * fade + tl.sum(p, 1)
+        if DROPS:
+            p = tl.where(_kept(seed, dropout, head, n_rows, query, key), p / (1 - dropout), 0.0)
+        c = tl.load(v + key[:, None] * row_v + head * head_v + channel[None, :], mask=there[:, None] & used[None, :],
+                    other=0.0)  # fmt: skip
+        total = total * fade[:, None] + tl.dot(p.to(c.dtype), c, input_precision=PRECISION)
+        top = higher
+    place = (query.to(tl.int64)[:, None] * tl.num_programs(1) + head) * width + channel[None, :]
+    tl.store(out + place, (total / weight[:, None]).to(out.dtype.element_ty), mask=own[:, None] & used[None, :])
+    tl.store(logs + head * n_rows + query, top + tl.log(weight), mask=own)
+
+
+@triton.jit
+def _for_queries(
+    q, k, v, out, for_q, gradient, logs, shares, tiles, row_q, head_q, row_k, head_k, row_v, head_v, row_made, n_rows,
+    width, scale, dropout, seed, DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    query = tl.load(tiles + tl.program_id(0) * 3) + tl.arange(0, ROWS)
+    begin = tl.load(tiles + tl.program_id(0) * 3 + 1)
+    end = tl.load(tiles + tl.program_id(0) * 3 + 2)
+    own = query < end
+    channel = tl.arange(0, WIDTH)
+    used = channel < width
+    inside = own[:, None] & used[None, :]
+    a = tl.load(q + query[:, None] * row_q + head * head_q + channel[None, :], mask=inside, other=0.0)
+    place = (query.to(tl.int64)[:, None] * tl.num_programs(1) + head) * width + channel[None, :]
+    g = tl.load(gradient + place, mask=inside, other=0.0)
+    log = tl.load(logs + head * n_rows + query, mask=own, other=0.0)
+    given = tl.load(out + place, mask=inside, other=0.0)
+    share = tl.sum(g.to(tl.float32) * given.to(tl.float32), 1)
+    tl.store(shares + head * n_rows + query, share, mask=own)
+    total = tl.zeros((ROWS, WIDTH), tl.float32)
+    for at in range(begin, end, ROWS):
+        key = at + tl.arange(0, ROWS)
+        there = (key < end)[:, None] & used[None, :]
+        b = tl.load(k + key[:, None] * row_k + head * head_k + channel[None, :], mask=there, other=0.0)
+        c = tl.load(v + key[:, None] * row_v + head * head_v + channel[None, :], mask=there, other=0.0)
+        score = tl.dot(a, tl.trans(b), input_precision=PRECISION) * scale
+        p = tl.where((key < end)[None, :] & own[:, None], tl.exp(score - log[:, None]), 0.0)
+        for_p = tl.dot(g, tl.trans(c), input_precision=PRECISION)
+        if DROPS:
+            for_p = tl.where(_kept(seed, dropout, head, n_rows, query, key), for_p / (1 - dropout), 0.0)
+        for_score = p * (for_p - share[:, None]) * scale
+        total += tl.dot(for_score.to(b.dtype), b, input_precision=PRECISION)
+    made = for_q + query.to(tl.int64)[:, None] * row_made + head * width + channel[None, :]
+    tl.store(made, total.to(for_q.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _for_keys(
+    q, k, v, for_k, for_v, gradient, logs, shares, tiles, row_q, head_q, row_k, head_k, row_v, head_v, row_made, n_rows,
+    width, scale, dropout, seed, DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1)
+    key = tl.load(tiles + tl.program_id(0) * 3) + tl.arange(0, ROWS)
+    begin = tl.load(tiles + tl.program_id(0) * 3 + 1)
+    end = tl.load(tiles + tl.program_id(0) * 3 + 2)
+    own = key < end
+    channel = tl.arange(0, WIDTH)
+    used = channel < width
+    inside = own[:, None] & used[None, :]
+    b = tl.load(k + key[:, None] * row_k + head * head_k + channel[None, :], mask=inside, other=0.0)
+    c = tl.load(v + key[:, None] * row_v + head * head_v + channel[None, :], mask=inside, other=0.0)
+    total_k = tl.zeros((ROWS, WIDTH), tl.float32)
+    total_v = tl.zeros((ROWS, WIDTH), tl.float32)
+    for at in range(begin, end, ROWS):
+        query = at + tl.arange(0, ROWS)
+        there = query < end
+        a = tl.load(q + query[:, None] * row_q + head * head_q + channel[None, :], mask=there[:, None] & used[None, :],
+                    other=0.0)  # fmt: skip
+        place = (query.to(tl.int64)[:, None] * tl.num_programs(1) + head) * width + channel[None, :]
+        g = tl.load(gradient + place, mask=there[:, None] & used[None, :], other=0.0)
+        log = tl.load(logs + head * n_rows + query, mask=there, other=0.0)
+        share = tl.load(shares + head * n_rows + query, mask=there, other=0.0)
+        score = tl.dot(a, tl.trans(b), input_precision=PRECISION) * scale
+        p = tl.where(there[:, None] & own[None, :], tl.exp(score - log[:, None]), 0.0)
+        for_p = tl.dot(g, tl.trans(c), input_precision=PRECISION)
+        kept_p = p
+        if DROPS:
+            kept = _kept(seed, dropout, head, n_rows, query, key)
+            kept_p = tl.where(kept, p / (1 - dropout), 0.0)
+            for_p = tl.where(kept, for_p / (1 - dropout), 0.0)
+        total_v += tl.dot(tl.trans(kept_p.to(g.dtype)), g, input_precision=PRECISION)
+        for_score = p * (for_p - share[:, None]) * scale
+        total_k += tl.dot(tl.trans(for_score.to(a.dtype)), a, input_precision=PRECISION)
+    made = key.to(tl.int64)[:, None] * row_made + head * width + channel[None, :]
+    tl.store(for_k + made, total_k.to(for_k.dtype.element_ty), mask=inside)
+    tl.store(for_v + made, total_v.to(for_v.dtype.element_ty), mask=inside)

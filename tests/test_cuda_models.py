@@ -1,0 +1,76 @@
+"""Models give the same results with the GPU's kernels as with the CPU's code: tokens, interpolation, whole networks."""
+
+import numpy as np
+import pytest
+import torch
+from test_conformance import make_batch
+
+pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
+
+from benchmark import tasks
+from benchmark.models._tokens import group_points, interpolate_points
+from benchmark.ops import triton
+from benchmark.ops.grouping import GroupingConfig
+
+ON_GPU = torch.cuda.is_available()
+DEVICE = "cuda" if ON_GPU else "cpu"
+SIZES = (900, 300, 1500) if ON_GPU else (16, 9)
+CONFIG = GroupingConfig(n_points=8, max_groups=64 if ON_GPU else 5, overflow="spread")
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """Models use the kernels on this device, in the interpreter where there is no GPU."""
+    monkeypatch.setattr(triton, "serves", lambda device: True)
+
+
+def on_host(batch):
+    return group_points(batch, batch.columns, CONFIG)
+
+
+def test_tokens_are_the_same(monkeypatch):
+    batch = make_batch(tasks.task("lartpc-segmentation"), SIZES).to_torch()
+    expected = on_host(batch)
+    monkeypatch.setattr(triton, "serves", lambda device: True)
+    found = group_points(batch.to_torch(DEVICE), batch.columns, CONFIG)
+    assert found.lengths == expected.lengths
+    for name in ("event", "centre", "sizes", "token", "point", "slot"):
+        assert torch.equal(getattr(found, name).cpu(), getattr(expected, name)), name
+    for name in ("centres", "inputs"):
+        torch.testing.assert_close(getattr(found, name).cpu(), getattr(expected, name))
+
+
+def test_interpolation_is_the_same(monkeypatch):
+    batch = make_batch(tasks.task("lartpc-segmentation"), SIZES).to_torch()
+    tokens = on_host(batch)
+    expected = interpolate_points(batch, tokens, 5)
+    monkeypatch.setattr(triton, "serves", lambda device: True)
+    there = batch.to_torch(DEVICE)
+    found = interpolate_points(there, group_points(there, batch.columns, CONFIG), 5)
+    np.testing.assert_array_equal(found.tokens.cpu(), expected.tokens)
+    torch.testing.assert_close(found.weights.cpu(), expected.weights)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["polarmae", "pointmae"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_models_loss_and_gradients_are_the_cpus(name, stage):
+    from benchmark.perf.steps import build_model
+
+    batch = make_batch(tasks.task("lartpc-segmentation"), SIZES)
+    results = []
+    for device in ("cpu", "cuda"):
+        model = build_model(name, "tiny", batch).to(device).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        torch.manual_seed(3)
+        given = batch.to_torch(device)
+        loss = model.pretrain_loss(given)[0] if stage == "pretrain" else model.loss(given, model(given))
+        loss.backward()
+        gradients = [p.grad.cpu().flatten() for p in model.parameters() if p.grad is not None]
+        results.append((float(loss), torch.cat(gradients)))
+    (loss, gradient), (there, other) = results
+    assert there == pytest.approx(loss, rel=1e-3)
+    assert float((gradient - other).norm() / gradient.norm()) < 2e-2
