@@ -64,7 +64,7 @@ class PTv3Config:
     coordinates: bool = False  # normalised coordinates as input besides the features
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy
     lovasz: float = 0.0  # weight of the Lovász-Softmax loss of classifying points, added
-    backend: str = "auto"  # of sparse convolution: auto | native | spconv | minkowski
+    backend: str = "auto"  # of sparse convolution: auto | native | triton | spconv | minkowski
 
     def __post_init__(self) -> None:
         self._check_stages()

@@ -41,7 +41,7 @@ class SparseUResNetConfig:
     unit: float = 0.0  # coordinates over this length are inputs too, with `features`; 0: none
     constant: bool = True  # a 1 beside the inputs, which tells a voxel whose inputs are near 0 from none
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy (SPINE)
-    backend: str = "auto"  # of sparse convolution: auto | native | spconv | minkowski
+    backend: str = "auto"  # of sparse convolution: auto | native | triton | spconv | minkowski
 
     def __post_init__(self) -> None:
         for name in ("filters", "depth", "repetitions"):

@@ -32,9 +32,9 @@ def walk(rng, n):
 @pytest.fixture(scope="module")
 def events():
     rng = np.random.default_rng(4)
-    smooth = rng.normal(size=(28 * SCALE, 3)).astype(np.float32) * 4
+    smooth = rng.normal(size=(16 * SCALE, 3)).astype(np.float32) * 4
     twice = np.repeat(walk(rng, 8), 2, axis=0)
-    return [walk(rng, 45 * SCALE), np.zeros((0, 3), np.float32), walk(rng, 2), smooth, twice, walk(rng, 20)]
+    return [walk(rng, 30 * SCALE), np.zeros((0, 3), np.float32), walk(rng, 2), smooth, twice]
 
 
 def clouds_of(events):
@@ -84,11 +84,11 @@ def test_the_nearest_are_the_same_and_sorted(events, k):
 
 
 CONFIGS = {
-    "C-NMS": GroupingConfig(max_groups=512 if ON_GPU else 12),
+    "C-NMS": GroupingConfig(max_groups=512 if ON_GPU else 8),
     "first groups": GroupingConfig(max_groups=4, n_points=6),
     "spread groups": GroupingConfig(max_groups=4, n_points=6, overflow="spread"),
     "capped": GroupingConfig(max_groups=None, n_points=6, max_ball=9, max_candidate_neighbours=7),
-    "seeds": GroupingConfig(strategy="fps_cnms_ball", n_seeds=25, n_points=6, max_groups=12),
+    "seeds": GroupingConfig(strategy="fps_cnms_ball", n_seeds=20, n_points=6, max_groups=6),
     "FPS": GroupingConfig(strategy="fps_ball", n_seeds=12, n_points=6),
     "kNN": GroupingConfig(strategy="fps_knn", n_seeds=12, n_points=6, max_ball=10),
 }
@@ -103,7 +103,7 @@ def test_groups_are_the_same(events, name):
 def test_crowded_groups_are_thinned_the_same(events, few, many, monkeypatch):
     monkeypatch.setattr(groups, "FEW", few)
     monkeypatch.setattr(groups, "MANY", many)
-    check_groups(events[2:], replace(CONFIGS["C-NMS"], n_points=6))
+    check_groups(events[3:], replace(CONFIGS["C-NMS"], n_points=6))
 
 
 def check_groups(events, config):

@@ -54,8 +54,8 @@ def test_every_backend_present_conforms(name, device):
         pytest.skip(f"{name}: {reason}")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device")
-    if name == "spconv" and device == "cpu":
-        with pytest.raises(BenchmarkError, match="spconv cannot be used on this cpu device"):
+    if name in ("spconv", "triton") and device == "cpu":
+        with pytest.raises(BenchmarkError, match=f"{name} cannot be used on this cpu device"):
             choose(name, device)
         return
     assert departs(backend(name), torch.device(device)) is None

@@ -1,8 +1,8 @@
 """How fast events are grouped, against the batch size, for the four strategies and every engine at hand (Figure 13).
 
 PoLAr-MAE, arXiv 2502.02558, section B.1.3, quotes 1,000 (FPS + kNN) to 4,000 (FPS + ball query) images per second on a
-GPU at batch 128. Here: one CPU thread for the native engine and for all pairs in torch; pytorch3d on the device that
-torch sees. An engine's groups are compared with the native ones before it is timed. On a CPU the processor time of the
+GPU at batch 128. Here: one CPU thread for the native engine and for all pairs in torch; pytorch3d and triton on the device
+that torch sees. An engine's groups are compared with the native ones before it is timed. On a CPU the processor time of the
 one thread is counted, so that other programs on the machine do not enter; on a GPU the time that passes.
 """
 
@@ -26,7 +26,8 @@ from benchmark.studies.pairwise import Pairwise
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 SLOW_BATCH = 8  # the rival is timed up to here: its time per event hardly depends on the batch
 N_REPEATS = 5
-STYLES = {"native": "-", "pairwise torch": ":", "pytorch3d": "--"}
+STYLES = {"native": "-", "pairwise torch": ":", "pytorch3d": "--", "triton": "-."}
+ON_GPU = ("pytorch3d", "triton")
 
 
 def engines_at_hand() -> list[Engine]:
@@ -103,7 +104,7 @@ def _times(clouds: Sequence[np.ndarray], config: GroupingConfig, rival: Engine, 
     """Seconds for each of `n` batches, other events in each as far as they reach."""
     import torch
 
-    clock = time.perf_counter if rival.name == "pytorch3d" and torch.cuda.is_available() else time.process_time
+    clock = time.perf_counter if rival.name in ON_GPU and torch.cuda.is_available() else time.process_time
     times = []
     for repeat in range(n):
         batch = [clouds[(repeat * size + i) % len(clouds)] for i in range(size)]
