@@ -1,9 +1,9 @@
 """How fast events are grouped, against the batch size, for the four strategies and every engine at hand (Figure 13).
 
 PoLAr-MAE, arXiv 2502.02558, section B.1.3, quotes 1,000 (FPS + kNN) to 4,000 (FPS + ball query) images per second on a
-GPU at batch 128. Here: one CPU thread for the native engine and for all pairs in torch; pytorch3d and triton on the device
-that torch sees. An engine's groups are compared with the native ones before it is timed. On a CPU the processor time of the
-one thread is counted, so that other programs on the machine do not enter; on a GPU the time that passes.
+GPU at batch 128. Here: one CPU thread for the native engine and for all pairs in torch; pytorch3d and triton on the
+device that torch sees. An engine's groups are compared with the native ones before it is timed. On a CPU the processor
+time of the one thread is counted, so that other programs on the machine do not enter; on a GPU the time that passes.
 """
 
 from __future__ import annotations
