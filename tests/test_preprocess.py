@@ -175,7 +175,10 @@ def golden(shared_dir, tmp_path):
     return SPEC.open(Config(), tmp_path).events("test"), np.load(folder / "public_batch.npz")
 
 
-def test_golden_batch_is_reproduced_bit_by_bit(golden):
+LAST_BITS = 3e-7  # numpy's single-precision logarithm depends on the processor's vector instructions
+
+
+def test_golden_batch_is_reproduced(golden):
     source, batch = golden
     config = Preprocess(instance="cluster")
     result = eligible(source, FOUR, config)
@@ -185,7 +188,7 @@ def test_golden_batch_is_reproduced_bit_by_bit(golden):
         ours, n = preprocess(source[int(i)], FOUR, config, FRAME), batch["lengths"][row]
         assert ours.n_points == n
         np.testing.assert_array_equal(ours.coords, batch["points"][row, :n, :3])
-        np.testing.assert_array_equal(ours.column("log_energy"), batch["points"][row, :n, 3])
+        np.testing.assert_allclose(ours.column("log_energy"), batch["points"][row, :n, 3], rtol=0, atol=LAST_BITS)
         np.testing.assert_array_equal(ours.target, batch["semantic_id"][row, :n, 0])
         np.testing.assert_array_equal(ours.instance - 1, batch["cluster_id"][row, :n, 0])  # the scatters were number 0
         np.testing.assert_array_equal(ours.normalised_coords, batch["points_norm"][row, :n, :3])
@@ -203,7 +206,7 @@ def test_golden_variants_are_reproduced(golden, variant, task, config):
     source, batch = golden
     ours = preprocess(source[0], task, config, FRAME)
     np.testing.assert_array_equal(ours.coords, batch[f"{variant}_points"][:, :3])
-    np.testing.assert_array_equal(ours.column("log_energy"), batch[f"{variant}_points"][:, 3])
+    np.testing.assert_allclose(ours.column("log_energy"), batch[f"{variant}_points"][:, 3], rtol=0, atol=LAST_BITS)
     np.testing.assert_array_equal(ours.target, batch[f"{variant}_semantic_id"][:, 0])
 
 
