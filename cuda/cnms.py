@@ -38,8 +38,7 @@ def suppress(
     counts = neighbour_counts(grid, cells, limit)  # (N,) of the sorted points
     last = None
     if max_neighbours is not None:
-        own = Runs(cells.runs.starts, cells.runs.lengths)
-        last = last_listed(grid, grid.sorted.t(), own, cells.of, counts, limit, max_neighbours)
+        last = last_listed(grid, grid.sorted.t(), cells.runs, cells.of, counts, limit, max_neighbours)
         counts = counts.clamp_max(max_neighbours)
     rows = grid.rows.long()
     score = torch.empty_like(counts).index_copy_(0, rows, counts)
