@@ -34,6 +34,14 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Linear:
+    """The scores of tables where they follow from few sums over events: thousands of runs are resampled at once."""
+
+    features: Callable[[np.ndarray], np.ndarray]  # states (B, ...) -> (B, F)
+    scores: Callable[[np.ndarray], dict[tuple[str, str], np.ndarray]]  # sums (..., F) -> (section, score) -> values
+
+
+@dataclass(frozen=True)
 class Family:
     """One way of scoring."""
 
@@ -45,6 +53,7 @@ class Family:
     rows: Callable[[str, Sequence[str]], tuple[str, ...]]  # section, classes -> labels of its rows
     extra: Callable[[np.ndarray, Task], dict[str, Any]]  # states -> plain values beside the scores
     columns: Callable[[Sequence[str]], tuple[Column, ...]]  # classes -> of tables, besides the primary metric
+    linear: Linear | None = None
 
 
 def family(name: str) -> Family:
@@ -111,6 +120,29 @@ def _summed(
     return scores
 
 
+def _f1_of_sums(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """F1 of each class and their macro mean from (..., 2C) sums: twice the hits, then truth and prediction together."""
+    twice_hits, both = np.split(sums, 2, axis=-1)
+    occurs = both > 0
+    f1 = twice_hits / np.where(occurs, both, 1)
+    n_occurring = occurs.sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        mean = f1.sum(axis=-1) / np.where(n_occurring > 0, n_occurring, np.nan)
+    if not occurs.all():
+        f1 = np.where(occurs, f1, np.nan)
+    return {(OVERALL, "macro_f1"): mean, ("per_class", "f1"): f1}
+
+
+def _confusion_features(states: np.ndarray) -> np.ndarray:
+    hits = np.diagonal(states, axis1=1, axis2=2)
+    return np.concatenate([2 * hits, states.sum(axis=1) + states.sum(axis=2)], axis=1)
+
+
+def _multilabel_features(states: np.ndarray) -> np.ndarray:
+    hits, false, missed, _ = np.moveaxis(states[:, :-1], -1, 0)
+    return np.concatenate([2 * hits, 2 * hits + false + missed], axis=1)
+
+
 def _of_segmentation(states: np.ndarray, task: Task) -> dict[str, Any]:
     total = states.sum(axis=0)
     support = {c: total[i].sum().item() for i, c in enumerate(task.classes)}
@@ -169,6 +201,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (task.n_outputs, task.n_outputs), dtype="int64", count=_confusion,
         scores=_summed(segmentation.scores_from_counts, segmentation.PER_CLASS),
         rows=lambda section, classes: tuple(classes), extra=_of_segmentation, columns=_f1_columns,
+        linear=Linear(_confusion_features, _f1_of_sums),
     ),
     # of token probes, whose counts `benchmark.probe` makes
     "multilabel": Family(
@@ -176,6 +209,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (task.n_outputs + 1, 4), dtype="int64", count=_confusion,
         scores=_summed(multilabel.scores_from_counts, multilabel.PER_CLASS),
         rows=lambda section, classes: tuple(classes), extra=lambda states, task: {}, columns=_f1_columns,
+        linear=Linear(_multilabel_features, _f1_of_sums),
     ),
     "pions": Family(
         sections=pions.SECTIONS,
