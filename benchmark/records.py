@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import os
 import sys
 import zlib
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic_core import from_json
 
 from benchmark.contracts import Dataset, Task
 from benchmark.errors import DataError, RecordError
@@ -129,7 +129,7 @@ def read_record(path: Path) -> RunRecord:
             f"There is no record {path}. A JSON record was expected. `run` prints the path of each record."
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = from_json(path.read_bytes(), allow_inf_nan=False)
     except (OSError, ValueError) as error:
         raise RecordError(
             f"The record {path} is damaged ({error}). A JSON record was expected. Delete it and run again."
@@ -140,14 +140,8 @@ def read_record(path: Path) -> RunRecord:
         raise RecordError(
             f"The record {path} has schema {values['schema']}. At most {SCHEMA} was expected. Update particlebench."
         )
-    known = {f.name for f in dataclasses.fields(RunRecord)}
-    required = {
-        f.name
-        for f in dataclasses.fields(RunRecord)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    if set(values) - known or required - set(values):
-        wrong = sorted((set(values) - known) | (required - set(values)))
+    if set(values) - _KNOWN or _REQUIRED - set(values):
+        wrong = sorted((set(values) - _KNOWN) | (_REQUIRED - set(values)))
         raise RecordError(
             f"The record {path} lacks or adds fields ({', '.join(wrong)}). Schema {SCHEMA} was expected. Delete it and "
             f"run again."
@@ -173,6 +167,12 @@ def _check_values(path: Path, values: Mapping[str, Any]) -> None:
         )
 
 
+_KNOWN = {f.name for f in dataclasses.fields(RunRecord)}
+_REQUIRED = {
+    f.name
+    for f in dataclasses.fields(RunRecord)
+    if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+}
 _NEEDED = {
     "config": {"model", "preset", "mode", "labels", "draw", "seed", "preprocess", "model_config", "train"},
     "task": {"name", "version", "classes", "primary_metric"},
@@ -188,12 +188,20 @@ def read_records(root: Path) -> tuple[list[RunRecord], list[str]]:
 
 def read_each(root: Path, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
     """What `read` makes of every JSON file under `root`, in sorted order, and the message of each RecordError."""
+    found, problems = read_each_file(root, read)
+    return [value for _, value in found], [text for _, text in problems]
+
+
+def read_each_file(
+    root: Path, read: Callable[[Path], T]
+) -> tuple[list[tuple[Path, T]], list[tuple[Path, str]]]:  # fmt: skip
+    """As `read_each`, each with its file."""
     found, problems = [], []
     for path in sorted(root.rglob("*.json")):
         try:
-            found.append(read(path))
+            found.append((path, read(path)))
         except RecordError as error:
-            problems.append(str(error))
+            problems.append((path, str(error)))
     return found, problems
 
 

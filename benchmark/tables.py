@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
-from benchmark.averages import Average, averages, family_of
 from benchmark.metrics.families import OVERALL, Column
 from benchmark.records import RunRecord
+from benchmark.resampling import family_of
 
 N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
 PER_CLASS = ("precision", "recall", "f1")
@@ -85,37 +84,17 @@ def places_of(column: Column) -> int:
     return 1 if column.name.startswith("rejection") else 3
 
 
-@dataclass(frozen=True)
-class Leaderboard:
-    """One task and dataset revision: a title, column names, and rows of texts, by budget and best first in each."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str
-
-    def rich(self) -> Table:
-        """For the terminal."""
-        table = Table(title=self.title, caption=self.note or None, title_justify="left", caption_justify="left")
-        for i, name in enumerate(self.columns):
-            table.add_column(name, justify="left" if i < N_LABEL_COLUMNS else "right", overflow="fold")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-    def markdown(self) -> str:
-        """For a README."""
-        sides = ["left"] * N_LABEL_COLUMNS + ["right"] * (len(self.columns) - N_LABEL_COLUMNS)
-        text = markdown_table(self.columns, sides, self.rows)
-        return f"**{self.title}**\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
-
-
 def markdown_table(columns: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table. `sides` tells of each column whether it stands `left` or `right`."""
     rule = ["---" if side == "left" else "---:" for side in sides]
-    columns, *escaped = ([text.replace("|", "\\|") for text in row] for row in (columns, *rows))
+    columns, *escaped = ([_plain(text) for text in row] for row in (columns, *rows))
     lines = [columns, rule, *escaped]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that stays text in Markdown: it ends no cell and opens no tag."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def dirty_note(records: Iterable[RunRecord]) -> str:
@@ -124,56 +103,10 @@ def dirty_note(records: Iterable[RunRecord]) -> str:
     return "* made from a working tree with uncommitted changes" if dirty else ""
 
 
-def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[Leaderboard]:
-    """One per task, dataset revision and protocol, in sorted order; a row averages draws and seeds, or is a run."""
-    groups: dict[tuple[str, ...], list[RunRecord]] = {}
-    for record in records:
-        data = (record.dataset["name"], record.dataset["revision"])
-        key = (record.task["name"], str(record.task["version"]), *data, protocol(record))
-        groups.setdefault(key, []).append(record)
-    return [_leaderboard(key, group, each_run) for key, group in sorted(groups.items())]
-
-
-def _leaderboard(key: tuple[str, ...], records: list[RunRecord], each_run: bool) -> Leaderboard:
-    task, version, dataset, revision, own = key
-    columns = shown(records[0])
-    rows = [Average((r,), r, None) for r in records] if each_run else averages(records)
-    ordered = sorted(rows, key=lambda row: place(row.record))
-    cost = ("training tokens" if _is_probe(records[0]) else "steps", "parameters", "wall s")
-    return Leaderboard(
-        title=f"{task} (version {version}) on {dataset}, {revision}" + (f", {own} protocol" if own else ""),
-        columns=(
-            *("model", "preset", "mode", "labels", *(("draw", "seed") if each_run else ("runs", "spread"))),
-            *(f"{columns[0].title} [95%]", *(c.title for c in columns[1:])),
-            *cost,
-        ),
-        rows=tuple(_row(row, columns, each_run) for row in ordered),
-        note=dirty_note(records),
-    )
-
-
 def place(record: RunRecord) -> tuple[float, float, str, str]:
     """Order of rows: small budgets first, and in each the best first."""
     budget = float("inf") if record.labels == "all" else float(record.labels)
     return (budget, _rank(record), record.model, record.fingerprint)
-
-
-def _row(row: Average, columns: Sequence[Column], each_run: bool) -> tuple[str, ...]:
-    record = row.record
-    c = record.config
-    mark = "" if record.status == "finished" else f" ({record.status})"
-    name = record.model + mark + ("*" if any(r.environment.get("dirty") for r in row.runs) else "")
-    spread = "-" if row.spread is None else f"{row.spread:.3f}"
-    repetition = (str(c["draw"]), str(c["seed"])) if each_run else (str(row.n_runs), spread)
-    scores = (cell(record, column) for column in columns)
-    probed = record.training.get("probe") or {}
-    wall_s = sum(r.resources.get("wall_s", 0) for r in row.runs) / row.n_runs
-    cost = (
-        f"{probed.get('n_tokens', 0):,}" if _is_probe(record) else str(record.training.get("steps", "-")),
-        f"{record.resources.get('n_parameters', 0):,}",
-        f"{wall_s:.0f}",
-    )
-    return (name, c["preset"], c["mode"], record.labels, *repetition, *scores, *cost)
 
 
 def protocol(record: RunRecord) -> str:
@@ -182,14 +115,15 @@ def protocol(record: RunRecord) -> str:
     return "" if own == "clean" else str(own)
 
 
-def _is_probe(record: RunRecord) -> bool:
+def is_probe(record: RunRecord) -> bool:
+    """Whether a record is of a probe of tokens."""
     return bool(record.config.get("probe"))
 
 
 def _notes(record: RunRecord) -> list[str]:
     """Scores beside those of the table, each under its own name."""
     notes = []
-    if _is_probe(record) and record.status == "finished":
+    if is_probe(record) and record.status == "finished":
         fitted, scored = record.training["probe"]["n_tokens"], record.metrics["n_tokens"]
         subset = with_interval(record.metrics["overall"]["subset_accuracy"])
         notes.append(f"linear SVM on {fitted:,} tokens, {scored:,} tokens scored; right in every class: {subset}")

@@ -7,9 +7,9 @@ import pytest
 from test_records import make_record
 
 from benchmark.averages import averages
+from benchmark.leaderboards import leaderboards
 from benchmark.metrics import bootstrap, segmentation
 from benchmark.records import pack_counts
-from benchmark.tables import leaderboards
 
 CLASSES = ["a", "b"]
 IDS = tuple(f"event {i}" for i in range(60))
@@ -103,10 +103,10 @@ def test_runs_that_were_scored_on_other_events_have_a_mean_and_no_interval(three
 
 def test_the_table_has_a_row_per_average_or_per_run(three):
     (board,) = leaderboards(three)
-    assert board.columns[4:7] == ("runs", "spread", "macro_f1 [95%]")
+    assert [head.title for head in board.heads[4:7]] == ["runs", "spread", "macro_f1 [95%]"]
     assert len(board.rows) == 1
-    assert board.rows[0][4] == "3"
-    assert board.rows[0][-1] == "20"  # mean wall time
+    assert board.column("runs")[0].text == "3"
+    assert board.column("wall_s")[0].text == "20"  # mean wall time
     (board,) = leaderboards(three, each_run=True)
-    assert board.columns[4:6] == ("draw", "seed")
-    assert [row[4] for row in board.rows] == ["2", "1", "0"]
+    assert [head.title for head in board.heads[4:6]] == ["draw", "seed"]
+    assert [cell.text for cell in board.column("draw")] == ["2", "1", "0"]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from benchmark import registry, tasks
-from benchmark.averages import family_of
 from benchmark.cli import main
 from benchmark.config import Request, can_do, resolve
 from benchmark.data.preparation import preparation
@@ -18,6 +17,7 @@ from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics.families import report
 from benchmark.records import unpack_counts
+from benchmark.resampling import family_of
 from benchmark.run import Execution, bootstrap_rng, run
 from benchmark.studies.recipes import PUBLISHED, Plan, recipes_study
 
@@ -247,7 +247,7 @@ def test_results_and_a_sample_are_drawn_from_the_command_line(data, tmp_path, mo
         main(["plot", "cells", "--task", task, "--dataset", "atlas-pions", "--data", str(data), "--out", f"{task}.png",
               "--split", "train"])  # fmt: skip
     main(["training-curves", "--records", str(tmp_path / "records"), "--task", "pion-regression", "--labels", "6"])
-    main(["leaderboard", "--records", str(tmp_path / "records"), "--detector", "calorimeter", "--markdown"])
+    main(["leaderboard", "--records", str(tmp_path / "records"), "--detector", "calorimeter", "--format markdown"])
     assert "rejection_90 [95%]" in capsys.readouterr().out
     for path in tmp_path.glob("*.png"):
         assert path.read_bytes()[:4] == b"\x89PNG"

@@ -369,13 +369,13 @@ def test_leaderboard_reads_records_alone_and_goes_on_past_a_damaged_one(cli, dat
     assert "2 runs, 0 failed runs left out, 1 unreadable records" in " ".join(out.split())
     assert err.startswith("warning: The record")
     assert "damaged.json" in err
-    code, out, _ = cli("leaderboard", "--json")
+    code, out, _ = cli("leaderboard", "--format", "json")
     assert [r["config"]["draw"] for r in json.loads(out)] == [0, 1]
-    code, out, _ = cli("leaderboard", "--markdown")
+    code, out, _ = cli("leaderboard", "--format", "markdown")
     assert out.count("| majority") == 1  # both draws in one row
-    code, out, _ = cli("leaderboard", "--markdown", "--runs")
+    code, out, _ = cli("leaderboard", "--format", "markdown", "--runs")
     assert out.count("| majority") == 2
-    assert json.loads(cli("leaderboard", "--task", "lartpc-segmentation-5", "--json")[1]) == []
+    assert json.loads(cli("leaderboard", "--task", "lartpc-segmentation-5", "--format", "json")[1]) == []
     assert (folder / "damaged.json").read_text() == "{"
 
 

@@ -214,17 +214,17 @@ def assert_generated(path, command, capsys):
 
 
 def test_the_readmes_table_is_made_from_the_committed_records(capsys):
-    typed = "leaderboard --records leaderboards/records --detector lartpc --markdown"
+    typed = "leaderboard --records leaderboards/records --detector lartpc --format markdown"
     assert_generated(ROOT / "README.md", typed, capsys)
 
 
 def test_the_calorimeters_tables_are_made_from_the_committed_records(capsys):
-    typed = "leaderboard --records leaderboards/records --detector calorimeter --markdown"
+    typed = "leaderboard --records leaderboards/records --detector calorimeter --format markdown"
     assert_generated(ROOT / "docs" / "calorimeter.md", typed, capsys)
 
 
 def test_the_tables_of_lithium_fluoride_are_made_from_the_committed_records(capsys):
-    typed = "leaderboard --records leaderboards/records --detector lif --markdown"
+    typed = "leaderboard --records leaderboards/records --detector lif --format markdown"
     assert_generated(ROOT / "docs" / "lif.md", typed, capsys)
 
 

@@ -12,12 +12,14 @@ from calo_batches import make_batch, sample
 
 from benchmark.averages import averages
 from benchmark.contracts import concatenate
+from benchmark.formats import markdown
+from benchmark.leaderboards import leaderboards
 from benchmark.metrics import pions
 from benchmark.metrics.bootstrap import percentiles
 from benchmark.metrics.families import FAMILIES, family, report, softmax
 from benchmark.records import RunRecord, describe_task, pack_counts, unpack_counts
 from benchmark.seeding import generator
-from benchmark.tables import leaderboards, run_table
+from benchmark.tables import run_table
 from benchmark.tasks import TASKS
 
 CALO = [t for t in TASKS.values() if t.detector == "calorimeter"]
@@ -114,10 +116,11 @@ def test_tables_rank_by_the_primary_metric_in_its_own_direction(task):
     bad_outputs = outputs(task, batch, noise=6.0)
     bad = record(task, family(task.metrics).count(bad_outputs, batch, task), model="bad")
     (table,) = leaderboards([bad, good])
-    assert [row[0] for row in table.rows] == ["good", "bad"]
-    assert len(table.columns) == len(table.rows[0])
-    heads = {line.replace("\\|", "").count("|") for line in table.markdown().splitlines() if line.startswith("|")}
-    assert heads == {len(table.columns) + 1}  # no cell or title breaks a column
+    assert [cell.text for cell in table.column("model")] == ["good", "bad"]
+    assert len(table.heads) == len(table.rows[0])
+    text = markdown(table, full=True)
+    heads = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")}
+    assert heads == {len(table.heads) + 1}  # no cell or title breaks a column
     assert run_table(good, bad).row_count > 3
 
 
@@ -131,8 +134,8 @@ def test_a_rejection_without_false_positives_ranks_first_and_is_shown_as_a_limit
     )
     rows = [record(task, middling, model="middling"), record(task, perfect, model="perfect")]
     (table,) = leaderboards(rows)
-    assert [row[0] for row in table.rows] == ["perfect", "middling"]
-    assert table.rows[0][6] == "> 20.0"
+    assert [cell.text for cell in table.column("model")] == ["perfect", "middling"]
+    assert table.column(task.primary_metric)[0].text == "> 20.0"
     assert json.loads(json.dumps(rows[1].metrics, allow_nan=False))
 
 

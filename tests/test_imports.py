@@ -19,9 +19,11 @@ RANKS = [
     {"sparse", "ops"},
     {"metrics", "budget", "settings", "tasks", "environment", "backends", "registry"},
     {"data", "records", "heads"},
-    {"shipped", "averages", "tunings"},
-    {"config", "tables"},
-    {"checkpoints", "fairness"},
+    {"shipped", "tunings", "resampling"},
+    {"averages"},
+    {"config", "tables", "comparisons", "submissions"},
+    {"checkpoints", "fairness", "leaderboards"},
+    {"formats"},
     {"training", "evaluate", "displays", "flops"},
     {"probe", "curves", "pion_plots"},
     {"pretrain", "cell_displays"},
@@ -176,7 +178,9 @@ def test_optional_packages_are_imported_in_one_file_each_and_only_when_used():
 
 
 @pytest.mark.parametrize(
-    "start", ["records", "tables", "tunings", "fairness", "tasks", "budget", "settings", "metrics.bootstrap"]
+    "start",
+    ["records", "tables", "tunings", "fairness", "leaderboards", "formats", "submissions", "tasks", "budget", "settings",
+     "metrics.bootstrap"],
 )
 def test_records_and_reports_need_no_torch(start):
     seen, queue, packages = set(), [f"benchmark.{start}"], set()

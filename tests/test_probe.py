@@ -388,7 +388,7 @@ def test_the_command_shows_the_scores_and_the_leaderboard_a_table_of_their_own(f
     assert "majority" not in shown
     main([*common, "--labels", "4", "--set", "train.steps=2", "--beside", "none"])
     assert "mean_over_batches" not in capsys.readouterr().out
-    main(["leaderboard", "--markdown"])
+    main(["leaderboard", "--format", "markdown"])
     tables = capsys.readouterr().out.split("**lartpc-")
     assert [t.split("**")[0].split(" on ")[0] for t in tables[1:]] == [
         "segmentation (version 1)", "token-probe (version 1)", "token-probe (version 1)",

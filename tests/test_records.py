@@ -12,8 +12,10 @@ from rich.console import Console
 
 from benchmark import io, records
 from benchmark.errors import RecordError
+from benchmark.formats import markdown
+from benchmark.leaderboards import leaderboards
 from benchmark.records import RunRecord, find_record, read_record, read_records, record_path, write_record
-from benchmark.tables import leaderboards, run_table
+from benchmark.tables import run_table
 
 
 def make_record(**changes):
@@ -217,4 +219,4 @@ def test_the_publications_counting_is_shown_for_its_own_presets_and_in_no_column
     assert ("macro_f1_mean_over_batches 0.123" in text) == is_shown
     assert not any("mean_over_batches" in str(column.header) for column in table.columns)
     board = leaderboards([make_record(config=config, metrics=metrics)])
-    assert "0.123" not in board[0].markdown()
+    assert "0.123" not in markdown(board[0], full=True)

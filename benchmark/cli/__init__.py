@@ -117,7 +117,7 @@ def console() -> Console:
     from rich.console import Console
 
     narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console() if narrow else Console(width=200)
+    return Console(markup=False) if narrow else Console(markup=False, width=200)
 
 
 def _message(error: Exception) -> str | None:

@@ -1,15 +1,22 @@
-"""`leaderboard`: tables from the records alone."""
+"""`leaderboard`: tables from the records alone, written in any form, and checked."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmark.cli import app, console
+
+if TYPE_CHECKING:
+    from benchmark.leaderboards import Leaderboard
+    from benchmark.records import RunRecord
+
+STEM = "leaderboard"  # of the files that --out writes
 
 
 @app.command()
@@ -18,36 +25,103 @@ def leaderboard(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     detector: Annotated[str | None, typer.Option(help="Only tasks of this one: lartpc, calorimeter or lif.")] = None,
     runs: Annotated[bool, typer.Option("--runs", help="A row for each run, not one for all draws and seeds.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Every column: also energy, device, commit ...")] = False,
+    form: Annotated[
+        str, typer.Option("--format", help="terminal, markdown, csv, latex, html, or json (the records themselves).")
+    ] = "terminal",
+    out: Annotated[Path | None, typer.Option(help="Folder in which to write the tables in every form.")] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Check every record, and the tables in --out against what the records give; change nothing."
+        ),
+    ] = False,
 ) -> None:
     """Show what has been run: one table per task and dataset revision, by budget, best first. Reads records only.
 
     A row is the mean over draws and seeds, with their standard deviation and a bootstrap interval over events and runs.
+    Behind the best: the difference to the first row of the budget, on the same events, with its paired interval.
     """
     from benchmark import tasks
-    from benchmark.errors import unknown_name
+    from benchmark.errors import DataError, unknown_name
+    from benchmark.formats import FORMATS, markdown, rich
+    from benchmark.leaderboards import leaderboards
     from benchmark.records import found_records, records_dir
-    from benchmark.tables import leaderboards
 
+    if form not in (*FORMATS, "terminal", "json"):
+        raise unknown_name("format", form, (*FORMATS, "terminal", "json"), "Correct --format.")
     wanted = tasks.task(task).name if task is not None else None
     own = [t.name for t in tasks.TASKS.values() if t.detector == detector]
     if detector is not None and not own:
         raise unknown_name("detector", detector, {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
     root = records or records_dir()
+
+    def chosen(found: Sequence[RunRecord]) -> list[RunRecord]:
+        shown = [r for r in found if r.status != "failed" and wanted in (None, r.task["name"])]
+        return shown if detector is None else [r for r in shown if r.task["name"] in own]
+
+    if check:
+        if not root.is_dir():
+            raise DataError(
+                f"There is no folder of records at {root}. A folder to check was expected. Correct --records."
+            )
+        _check(root, out, chosen, runs)
+        return
     found, problems = found_records(root)
-    shown = [r for r in found if r.status != "failed" and wanted in (None, r.task["name"])]
-    if detector is not None:
-        shown = [r for r in shown if r.task["name"] in own]
-    if as_json:
+    shown = chosen(found)
+    if form == "json":
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return
-    tables = leaderboards(shown, each_run=runs)
-    if markdown:
-        print("\n".join(table.markdown() for table in tables), end="")
+    boards = leaderboards(shown, each_run=runs)
+    if out is not None:
+        for path in write_tables(boards, out):
+            console().print(f"written: {path}", soft_wrap=True, highlight=False)
+        return
+    if form == "markdown":
+        print("\n".join(markdown(board, full) for board in boards), end="")
+        return
+    if form != "terminal":
+        print(FORMATS[form][1](boards), end="")
         return
     screen = console()
-    for table in tables:
-        screen.print(table.rich())
+    for board in boards:
+        screen.print(rich(board, full))
     failed = sum(r.status == "failed" for r in found)
     screen.print(f"{len(shown)} runs, {failed} failed runs left out, {len(problems)} unreadable records; from {root}")
+
+
+def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
+    """Every form of the tables, each written whole."""
+    from benchmark.io import atomic_write_text
+
+    written = []
+    for path, text in _texts(boards, folder).items():
+        atomic_write_text(path, text)
+        written.append(path)
+    return written
+
+
+def _texts(boards: Sequence[Leaderboard], folder: Path) -> dict[Path, str]:
+    from benchmark.formats import FORMATS
+
+    return {folder / f"{STEM}.{ending}": write(boards) for ending, write in FORMATS.values()}
+
+
+def _check(root: Path, out: Path | None, chosen: object, runs: bool) -> None:
+    from benchmark.leaderboards import leaderboards
+    from benchmark.submissions import check_records
+
+    files, findings = check_records(root)
+    errors = [f for f in findings if f.error]
+    lines = [f"{'ERROR' if f.error else 'note '} {f.path}: {f.text}" for f in findings]
+    if out is not None:
+        kept = chosen([record for _, record in files])  # type: ignore[operator]
+        for path, text in _texts(leaderboards(kept, each_run=runs), out).items():
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                lines.append(f"ERROR {path}: is not what the records give; write it anew: leaderboard --out {out}")
+                errors.append(None)  # type: ignore[arg-type]
+    for line in lines:
+        print(line)
+    print(f"{len(files)} records read in {root}: {len(errors)} errors, {len(lines) - len(errors)} notes")
+    if errors:
+        raise typer.Exit(1)

@@ -37,7 +37,7 @@ class Column(NamedTuple):
 class Linear:
     """The scores of tables where they follow from few sums over events: thousands of runs are resampled at once."""
 
-    features: Callable[[np.ndarray], np.ndarray]  # states (B, ...) -> (B, F)
+    features: Callable[[tuple[int, ...]], np.ndarray]  # shape of a state -> (cells, F) how its cells add up
     scores: Callable[[np.ndarray], dict[tuple[str, str], np.ndarray]]  # sums (..., F) -> (section, score) -> values
 
 
@@ -133,14 +133,21 @@ def _f1_of_sums(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     return {(OVERALL, "macro_f1"): mean, ("per_class", "f1"): f1}
 
 
-def _confusion_features(states: np.ndarray) -> np.ndarray:
-    hits = np.diagonal(states, axis1=1, axis2=2)
-    return np.concatenate([2 * hits, states.sum(axis=1) + states.sum(axis=2)], axis=1)
+def _confusion_features(shape: tuple[int, ...]) -> np.ndarray:
+    n = shape[0]
+    truth, predicted = np.divmod(np.arange(n * n), n)
+    classes = np.arange(n)
+    hits = (truth[:, None] == classes) & (predicted[:, None] == classes)
+    both = 1 * (truth[:, None] == classes) + (predicted[:, None] == classes)
+    return np.concatenate([2 * hits, both], axis=1)
 
 
-def _multilabel_features(states: np.ndarray) -> np.ndarray:
-    hits, false, missed, _ = np.moveaxis(states[:, :-1], -1, 0)
-    return np.concatenate([2 * hits, 2 * hits + false + missed], axis=1)
+def _multilabel_features(shape: tuple[int, ...]) -> np.ndarray:
+    n, n_outcomes = shape[0] - 1, shape[1]
+    row, outcome = np.divmod(np.arange(shape[0] * n_outcomes), n_outcomes)
+    of_class = row[:, None] == np.arange(n)
+    weights = np.array([2, 1, 1, 0])[outcome][:, None]  # hits count twice, false and missed ones once
+    return np.concatenate([2 * of_class * (outcome == 0)[:, None], of_class * weights], axis=1)
 
 
 def _of_segmentation(states: np.ndarray, task: Task) -> dict[str, Any]:
