@@ -11,6 +11,7 @@ import numpy as np
 from benchmark.contracts import Model, PointBatch, Task
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError
+from benchmark.metrics import calibration
 from benchmark.metrics.families import family, report
 from benchmark.progress import progress
 
@@ -34,6 +35,7 @@ def evaluate(
     place = {event_id: i for i, event_id in enumerate(events.event_ids)}
     kind = family(task.metrics)
     counts = np.zeros((len(events), *kind.shape(task)), dtype=kind.dtype)
+    judged = np.zeros((len(events), calibration.N_BINS, len(calibration.SUMS)))
     spent, done = 0.0, 0
     with progress(f"scoring the {split} split", len(events)) as bar:
         for batch in events.in_order(batch_size):
@@ -43,9 +45,14 @@ def evaluate(
             _check(scores, batch, task)
             rows = [place[i] for i in batch.event_ids]
             counts[rows] = kind.count(scores, batch, task)
+            if calibration.can_be_judged(task):
+                judged[rows] = calibration.state(scores, batch, task)
             done += batch.n_events
             bar.update(done)
-    return Evaluation(report(kind, counts, task, rng), counts, spent)
+    metrics = report(kind, counts, task, rng)
+    if calibration.can_be_judged(task):
+        metrics["calibration"] = calibration.report(judged, rng)
+    return Evaluation(metrics, counts, spent)
 
 
 def expected_shapes(batch: PointBatch, task: Task) -> tuple[tuple[int, ...], ...]:

@@ -59,7 +59,7 @@ class Subject:
     @property
     def folder(self) -> Path:
         """Where its states, logs, weights and training record lie."""
-        return cache_dir() / "pretrained" / f"{self.config.model}-{self.fingerprint[:16]}"
+        return pretrained_folder(self.config.model, self.fingerprint)
 
     def events(self) -> EventSet:
         """The unlabelled events."""
@@ -108,7 +108,7 @@ def pretrained(model: TorchModel, subject: Subject, resume: bool, deadline: floa
 
 def finished(subject: Subject) -> dict[str, Any] | None:
     """Training record of a finished pre-training whose weights are as they were written; None: it must be made."""
-    return from_first(lambda: _finished(subject.folder))
+    return from_first(lambda: made(subject.folder))
 
 
 def make(
@@ -133,7 +133,13 @@ def make(
     return record if report.stopped else from_first(lambda: _keep(model, subject, record))
 
 
-def _finished(folder: Path) -> dict[str, Any] | None:
+def pretrained_folder(model: str, fingerprint: str) -> Path:
+    """Where a pre-training's states, logs, weights and training record lie."""
+    return cache_dir() / "pretrained" / f"{model}-{fingerprint[:16]}"
+
+
+def made(folder: Path) -> dict[str, Any] | None:
+    """Training record of the finished pre-training in a folder; None without one whose weights are as written."""
     try:
         found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         facts(found)  # a record of an earlier form is no record

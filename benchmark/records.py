@@ -238,9 +238,31 @@ def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any
     return {
         "encoding": encoding,
         "shape": list(counts.shape),
-        "data": base64.b64encode(zlib.compress(raw, 9)).decode(),
+        "data": _packed(raw),
         "event_ids_sha256": _ids_sha256(event_ids),
+        "event_ids": _packed("\n".join(event_ids).encode()),  # zlib and base64 as well, one per line
     }
+
+
+def _packed(raw: bytes) -> str:
+    return base64.b64encode(zlib.compress(raw, 9)).decode()
+
+
+def unpack_event_ids(packed: Mapping[str, Any]) -> list[str] | None:
+    """The ids of the events that were scored, in the order of their counts; None in records that do not keep them.
+
+    Raises RecordError where they are damaged.
+    """
+    if "event_ids" not in packed:
+        return None
+    try:
+        ids = zlib.decompress(base64.b64decode(packed["event_ids"])).decode().split("\n")
+    except (TypeError, ValueError, zlib.error) as error:
+        raise RecordError(
+            f"A record's event ids are damaged ({type(error).__name__}: {error}). What `pack_counts` gives was "
+            f"expected. Delete the record and run again."
+        ) from error
+    return ids
 
 
 def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:

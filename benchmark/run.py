@@ -15,6 +15,7 @@ from benchmark.checkpoints.manifest import of_run
 from benchmark.config import Request, RunConfig, fingerprint, resolve
 from benchmark.contracts import Dataset, Inputs, Model, ModelSpec, Task
 from benchmark.data.stream import EventSet, event_set
+from benchmark.energy import EnergyMeter
 from benchmark.environment import choose_device, choose_precision, describe, peak_memory_bytes, usable_cores
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluate import Evaluation, evaluate
@@ -92,18 +93,15 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
     from benchmark.training.fit import forget_states
 
     started = time.monotonic()
-    config = resolve(request)
-    spec = registry.model_spec(request.model)
-    device = choose_device(execution.device)
-    check_model(spec, config, device)
-    precision = choose_precision(config.train.precision, device)
+    what = identify(request, execution.device)
+    config, spec, device, precision, code = what.config, what.spec, what.device, what.precision, what.code
     check_time(execution.max_minutes)
     threads = set_up_torch(execution.threads)
     own = join(device)
+    meter = EnergyMeter(device)
     with after_first():  # which makes, packs and checks what the others then find
         dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
-        code = model_code(request.model)
-        name = fingerprint(config, dataset.revision, code, device, precision)
+        name = what.fingerprint(dataset.revision)
         root = execution.records or records_dir()
         recorded = find_record(root, name) if not execution.force else None
         if recorded is not None:
@@ -115,6 +113,9 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
     tell(_announce(config, data, device, threads))
     try:
         record = _carry_out(config, spec, data, blank, execution, started, code, request.model, tell)
+        energy_j = meter.joules()
+        if energy_j is not None:
+            record = replace(record, resources={**record.resources, "energy_j": energy_j})
         from_first(lambda: write_record(root, record))
     except Exception as error:
         if own.first:
@@ -124,6 +125,31 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
         # not earlier: a record that cannot be written must cost no training
         forget_states(run_folder(execution.runs, record))
     return Outcome(record, fresh=True)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides a run's result, but for the data."""
+
+    config: RunConfig
+    spec: ModelSpec
+    device: str
+    precision: str
+    code: str  # hash of the model's code
+
+    def fingerprint(self, revision: str) -> str:
+        """Names the result on this revision of the data."""
+        return fingerprint(self.config, revision, self.code, self.device, self.precision)
+
+
+def identify(request: Request, device: str) -> Identity:
+    """Everything about a run that can be known without its data. Raises BenchmarkError for one that cannot be run."""
+    config = resolve(request)
+    spec = registry.model_spec(request.model)
+    chosen = choose_device(device)
+    check_model(spec, config, chosen)
+    precision = choose_precision(config.train.precision, chosen)
+    return Identity(config, spec, chosen, precision, model_code(request.model))
 
 
 def run_folder(runs: Path, record: RunRecord) -> Path:

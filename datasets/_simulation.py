@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import numba
 import numpy as np
 
-from benchmark import __version__
+from benchmark import __version__, cluster
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.io import atomic_write_json, sha256_file, sha256_text
 
@@ -116,16 +116,7 @@ def _on_cluster(
 ) -> Iterator[int]:
     """`jobs` jobs of about equal size. parameters: `cluster` ("slurm", "local", ...) and submitit's own, e.g.
     slurm_partition, timeout_min, mem_gb. The folder must be on a file system that all nodes see."""
-    try:
-        import submitit
-    except ImportError as error:
-        raise BenchmarkError(
-            "The executor submitit needs the package 'submitit', which is missing. The extra `cluster` was expected. "
-            "Type `pip install 'particlebench[cluster]'`, or use --executor local."
-        ) from error
-    settings = {"timeout_min": 240, "cpus_per_task": 1, **parameters}
-    executor = submitit.AutoExecutor(folder=str(work / "jobs"), cluster=settings.pop("cluster", None))
-    executor.update_parameters(**settings)
+    executor = cluster.executor(work / "jobs", parameters)
     batches = [pieces[i::jobs] for i in range(min(jobs, len(pieces)))]
     running = executor.map_array(partial(_make_batch, make), batches, [work] * len(batches))
     yield from _wait(list(running), list(pieces), work)

@@ -15,6 +15,7 @@ from benchmark.config import Request, can_do, resolve
 from benchmark.data.preparation import preparation
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.metrics import calibration
 from benchmark.metrics.families import report
 from benchmark.records import unpack_counts
 from benchmark.resampling import family_of
@@ -92,11 +93,13 @@ def test_a_run_is_recorded_and_its_scores_follow_from_what_the_record_keeps(data
     assert record.config["task"]["loss"]["kind"] == tasks.task(task).loss.kind
     assert record.training["steps"] == 3
     metrics = json.loads(json.dumps(record.metrics, allow_nan=False))
+    judged = metrics.pop("calibration", None)  # where one of several classes is chosen
     spec = registry.dataset_spec("atlas-pions")
     dataset = spec.open(spec.config(), data)
     states = unpack_counts(record.per_event)
     again = report(family_of(record), states, tasks.task(task), bootstrap_rng(tasks.task(task), dataset))
     assert json.loads(json.dumps(again)) == metrics
+    assert (judged is not None) == calibration.can_be_judged(tasks.task(task))
     assert execute(data, tmp_path, "pointnet", task).fresh is False
 
 
@@ -247,7 +250,7 @@ def test_results_and_a_sample_are_drawn_from_the_command_line(data, tmp_path, mo
         main(["plot", "cells", "--task", task, "--dataset", "atlas-pions", "--data", str(data), "--out", f"{task}.png",
               "--split", "train"])  # fmt: skip
     main(["training-curves", "--records", str(tmp_path / "records"), "--task", "pion-regression", "--labels", "6"])
-    main(["leaderboard", "--records", str(tmp_path / "records"), "--detector", "calorimeter", "--format markdown"])
+    main(["leaderboard", "--records", str(tmp_path / "records"), "--detector", "calorimeter", "--format", "markdown"])
     assert "rejection_90 [95%]" in capsys.readouterr().out
     for path in tmp_path.glob("*.png"):
         assert path.read_bytes()[:4] == b"\x89PNG"

@@ -11,8 +11,8 @@ PLUGINS = ("models", "baselines", "datasets", "cuda")
 
 # Each part may import itself and parts of lower ranks. A new part is given its place here.
 RANKS = [
-    {"errors", "paths", "seeding", "progress"},
-    {"processes"},
+    {"errors", "paths", "seeding", "progress", "energy", "workers"},
+    {"processes", "cluster"},
     {"io"},
     {"compiled", "weights", "hub"},
     {"contracts"},
@@ -21,14 +21,15 @@ RANKS = [
     {"data", "records", "heads"},
     {"shipped", "tunings", "resampling"},
     {"averages"},
-    {"config", "tables", "comparisons", "submissions"},
+    {"config", "tables", "comparisons", "submissions", "costs"},
     {"checkpoints", "fairness", "leaderboards"},
     {"formats"},
     {"training", "evaluate", "displays", "flops"},
     {"probe", "curves", "pion_plots"},
     {"pretrain", "cell_displays"},
     {"run"},
-    {"transfer", "verify", "pretrain_alone", "tune"},
+    {"transfer", "verify", "pretrain_alone", "tune", "sweep"},
+    {"sweep_files"},
     {"studies"},
     {"perf"},
     {"cli"},
@@ -40,21 +41,21 @@ SHARED_WITH = {
     "models": FOR_PLUGINS,
     "baselines": FOR_PLUGINS,
     "cuda": FOR_PLUGINS,
-    "datasets": FOR_PLUGINS | {"data", "hub"},
+    "datasets": FOR_PLUGINS | {"cluster", "data", "hub"},
 }
 THIRD_PARTY = {
     "models": {"torch", "numpy"},
     "baselines": {"torch", "numpy", "scipy", "sklearn", "torch_geometric"},
     "datasets": {
-        "numpy", "scipy", "h5py", "numba", "submitit", "matplotlib", "uproot", "awkward", "tifffile", "zarr",
+        "numpy", "scipy", "h5py", "numba", "matplotlib", "uproot", "awkward", "tifffile", "zarr",
         "openpyxl",
     },
     "cuda": {"torch", "triton", "numpy"},
 }
 KERNELS_FOR = {"benchmark.ops.triton", "benchmark.sparse.triton"}  # the files that may name `cuda/`
 OPTIONAL = {
-    "MinkowskiEngine", "huggingface_hub", "openpyxl", "optuna", "plotly", "pytorch3d", "spconv", "submitit", "uproot",
-    "zarr",
+    "MinkowskiEngine", "huggingface_hub", "openpyxl", "optuna", "plotly", "pynvml", "pytorch3d", "spconv", "submitit",
+    "uproot", "zarr",
 }  # fmt: skip
 
 
@@ -179,8 +180,8 @@ def test_optional_packages_are_imported_in_one_file_each_and_only_when_used():
 
 @pytest.mark.parametrize(
     "start",
-    ["records", "tables", "tunings", "fairness", "leaderboards", "formats", "submissions", "tasks", "budget", "settings",
-     "metrics.bootstrap"],
+    ["records", "tables", "tunings", "fairness", "leaderboards", "formats", "submissions", "tasks", "budget",
+     "settings", "metrics.bootstrap"],
 )
 def test_records_and_reports_need_no_torch(start):
     seen, queue, packages = set(), [f"benchmark.{start}"], set()

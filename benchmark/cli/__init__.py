@@ -79,6 +79,7 @@ def add_commands() -> None:
         pretrain,
         run,
         study,
+        sweep,
         training_curves,
         transfer,
         tune,
