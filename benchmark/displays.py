@@ -1,4 +1,4 @@
-"""Pictures of events: the true classes, the predicted ones, and where they differ. Needs the extra `plots`."""
+"""Pictures of events: the true classes, the predicted ones, and where they differ."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ def pyplot() -> Any:
         import matplotlib
     except ModuleNotFoundError as error:
         raise BenchmarkError(
-            "Pictures need matplotlib, which is not installed. The extra `plots` was expected. Type pip install "
-            "'particlebench[plots]'."
+            "Pictures need matplotlib, which is not installed. Its package was expected. Type pip install matplotlib."
         ) from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.leaderboards import Cell, Leaderboard
+from benchmark.ranking import Cell, Leaderboard
 from benchmark.tables import N_LABEL_COLUMNS, markdown_table
 
 _LATEX = {

@@ -7,8 +7,8 @@ import pytest
 from test_records import make_record
 
 from benchmark.averages import averages
-from benchmark.leaderboards import leaderboards
 from benchmark.metrics import bootstrap, segmentation
+from benchmark.ranking import leaderboards
 from benchmark.records import pack_counts
 
 CLASSES = ["a", "b"]

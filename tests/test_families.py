@@ -13,10 +13,10 @@ from calo_batches import make_batch, sample
 from benchmark.averages import averages
 from benchmark.contracts import concatenate
 from benchmark.formats import markdown
-from benchmark.leaderboards import leaderboards
 from benchmark.metrics import pions
 from benchmark.metrics.bootstrap import percentiles
 from benchmark.metrics.families import FAMILIES, family, report, softmax
+from benchmark.ranking import leaderboards
 from benchmark.records import RunRecord, describe_task, pack_counts, unpack_counts
 from benchmark.seeding import generator
 from benchmark.tables import run_table

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmark import io, records
 from benchmark.errors import RecordError
 from benchmark.formats import markdown
-from benchmark.leaderboards import leaderboards
+from benchmark.ranking import leaderboards
 from benchmark.records import RunRecord, find_record, read_record, read_records, record_path, write_record
 from benchmark.tables import run_table
 

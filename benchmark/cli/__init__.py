@@ -68,6 +68,7 @@ def add_commands() -> None:
     """Each file of this folder adds its command to `app` when it is imported."""
     from benchmark.cli import (  # noqa: F401
         checkpoint,
+        curve,
         data,
         doctor,
         evaluate,

@@ -13,7 +13,7 @@ import typer
 from benchmark.cli import app, console
 
 if TYPE_CHECKING:
-    from benchmark.leaderboards import Leaderboard
+    from benchmark.ranking import Leaderboard
     from benchmark.records import RunRecord
 
 STEM = "leaderboard"  # of the files that --out writes
@@ -45,7 +45,7 @@ def leaderboard(
     from benchmark import tasks
     from benchmark.errors import DataError, unknown_name
     from benchmark.formats import FORMATS, markdown, rich
-    from benchmark.leaderboards import leaderboards
+    from benchmark.ranking import leaderboards
     from benchmark.records import found_records, records_dir
 
     if form not in (*FORMATS, "terminal", "json"):
@@ -108,7 +108,7 @@ def _texts(boards: Sequence[Leaderboard], folder: Path) -> dict[Path, str]:
 
 
 def _check(root: Path, out: Path | None, chosen: object, runs: bool) -> None:
-    from benchmark.leaderboards import leaderboards
+    from benchmark.ranking import leaderboards
     from benchmark.submissions import check_records
 
     files, findings = check_records(root)

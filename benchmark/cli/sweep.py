@@ -169,7 +169,7 @@ def _run(
 def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors: dict[str, str]) -> None:
     """The table of the sweep's runs, and where its curve and page lie."""
     from benchmark.formats import rich
-    from benchmark.leaderboards import leaderboards
+    from benchmark.ranking import leaderboards
     from benchmark.records import find_record, records_dir
 
     root = execution.records or records_dir()

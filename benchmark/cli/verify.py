@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +14,102 @@ from benchmark.cli import app, console
 from benchmark.cli.evaluate import CheckpointFile, ModelName
 
 if TYPE_CHECKING:
-    from benchmark.verify import Report
+    from benchmark.verify import Check, Report
 
 verify_app = typer.Typer(
-    name="verify", help="Compare with published or stored answers.", no_args_is_help=True, rich_markup_mode=None
+    name="verify",
+    help="Compare with published, recorded or stored answers.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
 )
 app.add_typer(verify_app, name="verify")
+
+
+@verify_app.callback()
+def verify(
+    context: typer.Context,
+    records: Annotated[
+        Path | None, typer.Option(help="A record, or a folder of them: run each again and compare.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the records' dataset; without it, the cache.")] = None,
+    device: Annotated[str, typer.Option(help="auto (as recorded), cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: as recorded.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Largest difference of a score; 0: equal counts everywhere.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="At most this many records, in sorted order.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare with published, recorded or stored answers. Alone: the published tables, and what follows from them.
+
+    Needs neither data nor weights then. Exit code 1 where a check fails.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from benchmark.verify import Report
+
+    if records is not None:
+        checks = _again(records, data, device, threads, tolerance, limit)
+        show(Report(f"records of {records}, run again", tuple(checks), {}), as_json)
+        return
+    from benchmark.published import published as all_published
+    from benchmark.verification.consistency import consistency
+    from benchmark.verification.derived import derived
+
+    rows = all_published()
+    checks = [*consistency(rows), *derived(rows)]
+    show(Report(f"{len(rows)} published numbers, and what follows from them", tuple(checks), {}), as_json)
+
+
+def _again(
+    path: Path, data: Path | None, device: str, threads: int | None, tolerance: float, limit: int | None
+) -> list[Check]:
+    from benchmark.progress import progress
+    from benchmark.records import found_records, read_record
+    from benchmark.run import Execution
+    from benchmark.verification.rerun import rerun
+
+    found = [read_record(path)] if path.is_file() else found_records(path)[0]
+    chosen = found if limit is None else found[: max(limit, 0)]
+    execution = Execution(device, threads, data)
+    checks = []
+    with progress("records run again", len(chosen)) as bar:
+        for n_done, record in enumerate(chosen, 1):
+            checks.append(rerun(record, execution, tolerance))
+            bar.update(n_done)
+    return checks
+
+
+@verify_app.command()
+def published(
+    checkpoint: CheckpointFile,
+    data: Annotated[Path, typer.Option(help="Folder of the events, in PILArNet-M's files.")],
+    model: ModelName = None,
+    setting: Annotated[
+        str | None, typer.Option(help="Which published line: fft or peft; default: as the checkpoint says.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Dataset of the folder.")] = "pilarnet-m",
+    split: Annotated[str, typer.Option(help="Split to score; the publication scored val.")] = "val",
+    tolerance: Annotated[float, typer.Option(help="Largest difference of a score that agrees.")] = 0.01,
+    batch_size: Annotated[int | None, typer.Option(help="Events at once; default the checkpoint's.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the preprocessing. Repeatable.", metavar="KEY=VALUE")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Where the record goes; default runs/records.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a released checkpoint on a split, in the publication's way of counting and in ours, against its numbers."""
+    from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
+    from benchmark.run import Execution
+    from benchmark.transfer import Target
+    from benchmark.verification.released import verify_released
+
+    command = ("benchmark", *sys.argv[1:])
+    execution = Execution(device=device, threads=threads, data=data, records=records, command=command)
+    opened = open_checkpoint(resolve_checkpoint(checkpoint), model)
+    target = Target(dataset, split)
+    report, _ = verify_released(opened, target, execution, setting, tolerance, batch_size, tuple(set_ or ()))
+    show(report, as_json)
 
 
 @verify_app.command()
@@ -60,8 +151,10 @@ def _print(report: Report) -> None:
     for name in ("check", "found", "expected", ""):
         table.add_column(name, overflow="fold")
     for check in report.checks:
-        table.add_row(check.name, check.found, check.expected, "passed" if check.passed else "FAILED")
+        table.add_row(check.name, check.found, check.expected, check.status)
     screen.print(table)
+    counts_by_status = {s: sum(c.status == s for c in report.checks) for s in ("passed", "FAILED", "noted")}
+    screen.print(", ".join(f"{n} {status}" for status, n in counts_by_status.items()))
     details = report.details
     if "confusion" not in details:
         return

@@ -409,7 +409,6 @@ def _plotly() -> Any:
         import plotly.graph_objects as go
     except ModuleNotFoundError as error:
         raise BenchmarkError(
-            "Interactive pages need plotly, which is not installed. The extra `plots` was expected. Type pip install "
-            "'particlebench[plots]'."
+            "Interactive pages need plotly, which is not installed. Its package was expected. Type pip install plotly."
         ) from error
     return go

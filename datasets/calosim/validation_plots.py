@@ -28,8 +28,8 @@ def draw_all(folder: Path, sample: Sample, facts: dict[str, Any], real_clusters:
         import matplotlib
     except ImportError as error:
         raise BenchmarkError(
-            "The figures need matplotlib, which is not installed. The extra `plots` was expected. "
-            "Type `pip install 'particlebench[plots]'`."
+            "The figures need matplotlib, which is not installed. Its package was expected. "
+            "Type `pip install matplotlib`."
         ) from error
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)

@@ -50,8 +50,8 @@ def _matplotlib() -> Any:
         import matplotlib
     except ImportError as error:
         raise BenchmarkError(
-            "The figures need matplotlib, which is not installed. The extra `plots` was expected. "
-            "Type `pip install 'particlebench[plots]'`."
+            "The figures need matplotlib, which is not installed. Its package was expected. "
+            "Type `pip install matplotlib`."
         ) from error
     matplotlib.use("Agg")
     import matplotlib.pyplot

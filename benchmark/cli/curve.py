@@ -1,0 +1,114 @@
+"""`curve`: score against labelled events, the labels that a score needs, and how many times more others need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli import app, console
+
+if TYPE_CHECKING:
+    from benchmark.efficiency import Curve
+    from benchmark.ranking import Leaderboard
+
+
+@app.command()
+def curve(
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
+    task: Annotated[str, typer.Option(help="Of which task.")] = "lartpc-segmentation",
+    dataset: Annotated[str | None, typer.Option(help="Of which dataset, where there are several.")] = None,
+    models: Annotated[str | None, typer.Option(help="Comma-separated; all without it.")] = None,
+    score: Annotated[
+        float | None, typer.Option(help="Score whose labels are told; default: one that most models reach.")
+    ] = None,
+    ratio: Annotated[
+        str | None, typer.Option(help="Two curves, `polarmae:fft,gnn`: how many times the labels the second needs.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Figure: .png, .pdf or .svg; default runs/curve.png.")] = None,
+) -> None:
+    """Draw data-efficiency curves from records alone, per class and macro, with published ones beside them."""
+    from benchmark import tasks
+    from benchmark.curve_plots import FORMATS, draw_curve
+    from benchmark.efficiency import curves, reachable, smaller_is_better
+    from benchmark.errors import ConfigError
+    from benchmark.published import comparable
+    from benchmark.records import found_records, records_dir
+
+    asked = tasks.task(task)
+    path = out or Path("runs/curve.png")
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"--out {path} has an unknown ending. One of {', '.join(FORMATS)} was expected. Correct it.")
+    found, _ = found_records(records or records_dir())
+    board = _board([r for r in found if r.status == "finished"], asked.name, dataset)
+    chosen = [name.strip() for name in (models or "").split(",") if name.strip()]
+    every = curves(board)
+    for name in chosen:
+        _known(every, name)
+    kept = [c for c in every if not chosen or c.name in chosen or c.model in chosen]
+    smaller = smaller_is_better(board)
+    target = score if score is not None else reachable(kept, smaller)
+    draw_curve(board, path, comparable(asked.name, board.averages[0].record.task["primary_metric"]), chosen)
+    screen = console()
+    if target is not None:
+        _show_labels(board, kept, target, smaller)
+    if ratio is not None:
+        _show_ratio(every, ratio, target, smaller)
+    screen.print(f"curve: {path}", soft_wrap=True, highlight=False)
+
+
+def _board(found: Sequence[object], task: str, dataset: str | None) -> Leaderboard:
+    from benchmark.errors import DataError, unknown_name
+    from benchmark.ranking import leaderboards
+
+    boards = [b for b in leaderboards(found) if b.task == task and not b.protocol]  # type: ignore[arg-type]
+    if not boards:
+        raise DataError(
+            f"There is no finished run of {task}. Runs with several label budgets were expected. Type "
+            f"`python -m benchmark sweep --help`."
+        )
+    if dataset is not None:
+        if dataset not in {b.dataset for b in boards}:
+            raise unknown_name("dataset with runs", dataset, {b.dataset for b in boards}, "Correct --dataset.")
+        boards = [b for b in boards if b.dataset == dataset]
+    return max(boards, key=lambda b: len(b.rows))
+
+
+def _known(every: Sequence[Curve], name: str) -> None:
+    from benchmark.errors import unknown_name
+
+    if not any(name in (c.name, c.model) for c in every):
+        raise unknown_name("model with runs", name, {c.model for c in every}, "Correct --models.")
+
+
+def _show_labels(board: Leaderboard, kept: Sequence[Curve], target: float, smaller: bool) -> None:
+    from rich.table import Table
+
+    from benchmark.efficiency import labels_to_reach
+
+    metric = board.averages[0].record.task["primary_metric"]
+    table = Table(title=f"{board.title}\nlabelled events needed for {metric} = {target:g}", title_justify="left")
+    table.add_column("model")
+    table.add_column("labels [95%]", justify="right")
+    table.add_column("measured at", justify="right")
+    for c in kept:
+        budgets = ", ".join(f"{p.labels:,}" for p in c.points)
+        table.add_row(c.name, labels_to_reach(c, target, smaller).text, budgets)
+    console().print(table)
+
+
+def _show_ratio(every: Sequence[Curve], ratio: str, target: float | None, smaller: bool) -> None:
+    from benchmark.efficiency import curve_called, label_ratio
+    from benchmark.errors import ConfigError
+
+    names = [name.strip() for name in ratio.split(",")]
+    if len(names) != 2 or target is None:
+        missing = "--score" if len(names) == 2 else "two models"
+        raise ConfigError(
+            f"--ratio {ratio} needs {missing}. Type for example --ratio polarmae,transformer --score 0.7."
+        )
+    one, other = (curve_called(every, name) for name in names)
+    text = label_ratio(one, other, target, smaller).text
+    console().print(f"{other.name} needs {text} times the labels of {one.name} for {target:g}", highlight=False)

@@ -1,0 +1,1 @@
+"""Regression tests on published and recorded numbers: `python -m benchmark verify`."""

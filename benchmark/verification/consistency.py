@@ -1,0 +1,95 @@
+"""Whether published tables agree with themselves: F1 with precision and recall, means with their classes.
+
+A published digit may be off by half a unit of its last place; what follows from rounded numbers may be off by what that
+rounding can do. A number that its own source contradicts is noted, not passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from benchmark.published import DISCREPANCY, Published
+from benchmark.verify import Check
+
+AVERAGED = ("f1", "precision", "recall")
+RISING = ("macro_f1", "panoptic_quality", "adjusted_rand_index")  # scores that more labels should not lower
+
+
+def consistency(rows: Sequence[Published]) -> list[Check]:
+    """One check per line of a published table and kind of consistency."""
+    groups: dict[tuple[str, ...], list[Published]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    checks = [check for group in groups.values() for check in (*_f1(group), *_means(group))]
+    return [*checks, *_rising(rows), *_discrepancies(rows)]
+
+
+def _title(row: Published) -> str:
+    budget = f", {row.labelled_events:,} labels" if row.labelled_events else ""
+    return f"{row.source}, {row.item}: {row.model}, {row.setting}{budget}"
+
+
+def _f1(group: Sequence[Published]) -> Iterable[Check]:
+    """F1 = 2PR/(P+R) of every class."""
+    of = {(r.metric, r.cls): r for r in group}
+    worst: tuple[float, str] = (0.0, "")
+    n = 0
+    for (metric, cls), f1 in of.items():
+        precision, recall = of.get(("precision", cls)), of.get(("recall", cls))
+        if metric != "f1" or precision is None or recall is None:
+            continue
+        n += 1
+        p, r = precision.value, recall.value
+        expected = 2 * p * r / (p + r) if p + r else 0.0
+        # dF1/dP = 2R^2/(P+R)^2, dF1/dR = 2P^2/(P+R)^2
+        slack = f1.half_digit + 2 * (r**2 * precision.half_digit + p**2 * recall.half_digit) / max(p + r, 1e-9) ** 2
+        ratio = abs(f1.value - expected) / slack
+        if ratio > worst[0]:
+            worst = (ratio, f"{cls or 'all'}: {f1.value:g} for 2PR/(P+R) = {expected:.4f}")
+    if n:
+        yield Check(
+            f"F1 from P and R: {_title(group[0])}", worst[0] <= 1 + 1e-9, worst[1] or f"{n} classes",
+            f"equal within rounding, {n} classes",
+        )  # fmt: skip
+
+
+def _means(group: Sequence[Published]) -> Iterable[Check]:
+    """A macro score is the mean over the classes."""
+    for metric in AVERAGED:
+        classes = [r for r in group if r.metric == metric and r.cls]
+        mean = next((r for r in group if r.metric == f"macro_{metric}" and not r.cls), None)
+        if mean is None or len(classes) < 4:
+            continue
+        expected = sum(r.value for r in classes) / len(classes)
+        slack = mean.half_digit + sum(r.half_digit for r in classes) / len(classes)
+        yield Check(
+            f"macro {metric}: {_title(mean)}", abs(mean.value - expected) <= slack + 1e-9, f"{mean.value:g}",
+            f"{expected:.4f}, the mean of {len(classes)} classes, within {slack:.4f}",
+        )  # fmt: skip
+
+
+def _rising(rows: Sequence[Published]) -> Iterable[Check]:
+    """More labels do not lower a score."""
+    curves: dict[tuple[str, ...], list[Published]] = {}
+    for row in rows:
+        if row.metric in RISING and not row.cls and row.labelled_events:
+            key = (row.source, row.item, row.dataset, row.task, row.model, row.setting, row.metric)
+            curves.setdefault(key, []).append(row)
+    for curve in curves.values():
+        if len(curve) < 3:
+            continue
+        values = [r.value for r in sorted(curve, key=lambda r: r.labelled_events or 0)]
+        falls = [(a, b) for a, b in pairwise(values) if b < a]
+        first = curve[0]
+        yield Check(
+            f"rises with labels: {first.source}, {first.item}: {first.model}, {first.setting}, {first.metric}",
+            not falls, " ".join(f"{v:g}" for v in values), "no fall",
+        )  # fmt: skip
+
+
+def _discrepancies(rows: Sequence[Published]) -> Iterable[Check]:
+    for row in rows:
+        if row.note.startswith(DISCREPANCY):
+            what = f"{row.metric} {row.cls}".strip()
+            yield Check(f"{what}: {_title(row)}", True, f"{row.value:g}", row.note, noted=True)

@@ -1,0 +1,110 @@
+"""What follows from published statements without data or weights: sizes of networks, class weights, rejections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from benchmark import registry, tasks
+from benchmark.contracts import Inputs, Model, Task
+from benchmark.data.preparation import preparation
+from benchmark.errors import BenchmarkError
+from benchmark.metrics import pions
+from benchmark.published import Published
+from benchmark.settings import override
+from benchmark.verify import Check
+
+# published in words, to 0.1 million; of PTv3 with other inputs and classes, some 20,000 parameters
+SLACK = {46_200_000: 75_000, 22_900_000: 50_000}
+
+
+def derived(rows: Sequence[Published]) -> list[Check]:
+    """Every check that needs nothing but the suite itself."""
+    return [*_sizes(rows), *_class_weights(rows), *_rejections(rows), *_chance()]
+
+
+def _sizes(rows: Sequence[Published]) -> Iterable[Check]:
+    """Parameters of the paper presets as they are built here."""
+    for row in rows:
+        if row.metric != "n_parameters":
+            continue
+        name = f"parameters: {row.model}, {row.setting} ({row.source})"
+        try:
+            count = _built(row)
+        except BenchmarkError as error:  # a package of this model is missing
+            yield Check(name, True, f"not built: {error}", f"{row.value:,.0f}", noted=True)
+            continue
+        slack = SLACK.get(int(row.value), 0)
+        within = f" within {slack:,}" if slack else ""
+        yield Check(name, abs(count - row.value) <= slack, f"{count:,}", f"{row.value:,.0f}{within}")
+
+
+def _built(row: Published) -> int:
+    """Parameters of the network that a row names, built with the published settings on no device: shapes alone."""
+    import torch
+
+    from benchmark.contracts.torch_model import TorchModel
+
+    with torch.device("meta"):
+        model = _paper(row.model, row.task or "lartpc-segmentation-5")
+    if row.setting == "encoder" and isinstance(model, TorchModel):
+        return sum(int(p.numel()) for part in model.backbone() for p in part.parameters())
+    if row.setting == "pre-training network" and isinstance(model, TorchModel):
+        return sum(p.numel() for name, p in model.named_parameters() if not name.startswith("head."))
+    return model.n_parameters
+
+
+def _paper(name: str, task: str) -> Model:
+    spec = registry.model_spec(name)
+    asked = tasks.task(task)
+    prepared = preparation(asked)
+    config = override(spec.config(), spec.preset("paper", asked.detector).model, "model")
+    frame = registry.dataset_spec(asked.dataset).info.frame
+    return spec.made(config, Inputs(tuple(prepared.columns), frame, tuple(prepared.event_columns)), asked)
+
+
+def _class_weights(rows: Sequence[Published]) -> Iterable[Check]:
+    """sqrt(total / n_c), scaled to a mean of 1 over voxels, from the published numbers of voxels."""
+    voxels = {r.cls: r.value for r in rows if r.metric == "voxels"}
+    for name in ("lartpc-segmentation", "lartpc-segmentation-5"):
+        task: Task = tasks.task(name)
+        if not voxels or task.class_weights is None:
+            continue
+        counts = np.array([voxels[c] for c in task.classes])
+        raw = np.sqrt(counts.sum() / counts)
+        expected = raw / (raw * counts).sum() * counts.sum()
+        worst = float(np.abs(expected - np.array(task.class_weights)).max())
+        found = " ".join(f"{w:.4f}" for w in task.class_weights)
+        yield Check(f"class weights of {name}", worst < 1e-5, found, " ".join(f"{w:.4f}" for w in expected))
+
+
+def _rejections(rows: Sequence[Published]) -> Iterable[Check]:
+    """A rejection is 1/FPR: the rate that it implies, and the order of models in both regions."""
+    found = [r for r in rows if r.metric == "rejection_90"]
+    for row in found:
+        rate = 1 / row.value
+        yield Check(
+            f"rejection {row.value:g}: {row.model}, {row.setting} ({row.source})", 0 < rate < 1 and rate < 0.9,
+            f"{100 * rate:.3f}% of the other class kept", "less than the 90% of a cut that tells nothing",
+        )  # fmt: skip
+    order = {s: [r.model for r in sorted(found, key=lambda r: -r.value) if r.setting == s] for s in
+             {r.setting for r in found}}  # fmt: skip
+    shared = [m for m in order.get("|eta|<0.7", []) if m in order.get("|eta|<3", [])]
+    if shared:
+        other = [m for m in order["|eta|<3"] if m in shared]
+        yield Check("order of models in both regions", shared == other, " > ".join(other), " > ".join(shared))
+
+
+def _chance() -> Iterable[Check]:
+    """Chance level of a random answer, by this suite's own metric: a rejection of 1/0.9 at 90%."""
+    n = 20_000
+    score = np.random.default_rng(0).random(n)
+    label = np.arange(n) % 2
+    probabilities = np.stack([1 - score, score], axis=1)
+    states = pions.state(probabilities, label, np.full(n, 5.0), np.full(n, 0.1))
+    value = float(pions.scores(states, np.ones((1, n)))["overall"]["rejection_90"][0])
+    yield Check(
+        "rejection of a random answer, by this suite", abs(value - 1 / 0.9) < 0.05, f"{value:.3f}",
+        "1/0.9 = 1.111 within 0.05",
+    )  # fmt: skip
