@@ -82,20 +82,22 @@ def _measured(sns: Any, axis: Any, found: Sequence[Curve], styles: dict[str, tup
 
 
 def _published(sns: Any, axis: Any, rows: Sequence[Published], metric: str) -> None:
-    groups: dict[tuple[str, str], list[Published]] = {}
+    groups: dict[tuple[str, ...], list[Published]] = {}
     for row in rows:
         if row.labelled_events:
-            groups.setdefault((row.model, row.setting), []).append(row)
+            groups.setdefault((row.model, row.setting, row.source, row.item), []).append(row)
     if not groups:
         axis.text(0.5, 0.5, "no published scores\nof this task and metric", ha="center", va="center", color="0.4")
         axis.set_axis_off()
         return
     colours = sns.color_palette("colorblind", 10)
-    for i, ((model, setting), group) in enumerate(sorted(groups.items())):
+    for i, ((model, setting, _, item), group) in enumerate(sorted(groups.items())):
         group = sorted(group, key=lambda r: r.labelled_events or 0)
         labels, values = [r.labelled_events for r in group], [r.value for r in group]
         style = {"color": colours[i % 10], "marker": MARKERS[i % len(MARKERS)], "markerfacecolor": "none"}
-        axis.plot(labels, values, linestyle="--", linewidth=1.2, markersize=5, label=f"{model}, {setting}", **style)
+        axis.plot(
+            labels, values, linestyle="--", linewidth=1.2, markersize=5, label=f"{model}, {setting} ({item})", **style
+        )
     sources = sorted({f"{r.source}, {r.item}: {r.dataset}" for r in rows})
     axis.set_title("published: " + ("\n".join(sources) if len(sources) < 3 else f"{len(sources)} sources"), fontsize=9)
     axis.set(ylabel=metric)

@@ -81,7 +81,7 @@ def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
 def classes_of(board: Leaderboard) -> list[str]:
     """Classes that have an F1 of their own."""
     record = board.averages[0].record
-    return list(record.task["classes"]) if _class_score(record, record.task["classes"][0]) is not None else []
+    return [name for name in record.task["classes"] if _class_score(record, name) is not None]
 
 
 def smaller_is_better(board: Leaderboard) -> bool:

@@ -86,8 +86,9 @@ def published(path: Path | None = None) -> tuple[Published, ...]:
 
 
 def comparable(task: str, metric: str) -> tuple[Published, ...]:
-    """Numbers of a task's own metric over all classes, at known budgets: what curves are drawn of."""
-    return tuple(r for r in published() if (r.task, r.metric, r.cls) == (task, metric, "") and r.labelled_events)
+    """Numbers of a task's own metric over all classes, at known budgets and not in words: what curves are drawn of."""
+    rows = (r for r in published() if (r.task, r.metric, r.cls) == (task, metric, "") and r.labelled_events)
+    return tuple(r for r in rows if "approximate" not in r.note)
 
 
 def _row(path: Path, line: int, values: Mapping[str, str | None]) -> Published:

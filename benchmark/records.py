@@ -95,7 +95,7 @@ def records_dir() -> Path:
 def run_name(record: RunRecord) -> str:
     """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
     c = record.config
-    return f"{safe_name(record.model)}-{record.labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}"
+    return safe_name(f"{record.model}-{record.labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}")
 
 
 def record_path(root: Path, record: RunRecord) -> Path:
@@ -158,6 +158,7 @@ def _check_values(path: Path, values: Mapping[str, Any]) -> None:
         for name in ("metrics", "per_event", "training", "resources", "environment")
         if not isinstance(values.get(name, {}), dict)
     ]
+    wrong += _wrong_kinds(values) if not wrong else []
     wrong += ["status"] if values["status"] not in STATUSES else []
     wrong += ["fingerprint"] if not isinstance(values["fingerprint"], str) else []
     if wrong:
@@ -165,6 +166,28 @@ def _check_values(path: Path, values: Mapping[str, Any]) -> None:
             f"The record {path} has an incomplete or wrong {wrong[0]}. A record of schema {SCHEMA} was expected. "
             f"Delete it and run again."
         )
+
+
+def _wrong_kinds(values: Mapping[str, Any]) -> list[str]:
+    """Values that others count or sort by, of another kind: `section.field` of each."""
+    c, task, events = values["config"], values["task"], values["events"]
+
+    def whole(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+    right = {
+        "config.model": isinstance(c["model"], str), "config.preset": isinstance(c["preset"], str),
+        "config.mode": isinstance(c["mode"], str), "config.labels": c["labels"] is None or whole(c["labels"]),
+        "config.draw": whole(c["draw"]), "config.seed": whole(c["seed"]),
+        "config.train": isinstance(c["train"], dict), "task.name": isinstance(task["name"], str),
+        "task.classes": isinstance(task["classes"], list) and all(isinstance(x, str) for x in task["classes"]),
+        "task.primary_metric": isinstance(task["primary_metric"], str),
+        "dataset.name": isinstance(values["dataset"]["name"], str),
+        "dataset.revision": isinstance(values["dataset"]["revision"], str), "events.test": whole(events["test"]),
+        "created": isinstance(values["created"], str), "command": isinstance(values["command"], list),
+        "metrics.overall": isinstance(values.get("metrics", {}).get("overall", {}), dict),
+    }  # fmt: skip
+    return [name for name, holds in right.items() if not holds]
 
 
 _KNOWN = {f.name for f in dataclasses.fields(RunRecord)}
@@ -207,15 +230,20 @@ def read_each_file(
 
 def found_records(root: Path) -> tuple[list[RunRecord], list[str]]:
     """What `read_records` gives, with each problem named on standard error. Raises DataError without such a folder."""
+    check_folder(root)
+    records, problems = read_records(root)
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return records, problems
+
+
+def check_folder(root: Path) -> None:
+    """Raises DataError where there is no folder of records."""
     if not root.is_dir():
         raise DataError(
             f"There is no folder of records at {root}. Records of earlier runs were expected. "
             f"Type `python -m benchmark run --model majority` first."
         )
-    records, problems = read_records(root)
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    return records, problems
 
 
 def find_record(root: Path, fingerprint: str) -> RunRecord | None:

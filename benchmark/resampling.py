@@ -8,7 +8,7 @@ the cache, under the fingerprints and counts that it came from.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +21,13 @@ from benchmark.io import atomic_path, sha256_text
 from benchmark.metrics.bootstrap import N_RESAMPLES
 from benchmark.metrics.families import OVERALL, Family, family
 from benchmark.paths import cache_dir
+from benchmark.progress import progress
 from benchmark.records import RunRecord, unpack_counts
 from benchmark.seeding import generator
 
 Drawn = dict[tuple[str, str], np.ndarray]  # (section, score) -> (R,) or (R, rows) resampled scores
 FORM = 1  # of the cache: raised when what is resampled, or how, changes
-KEPT_FROM = 500  # runs of a task and revision from which their resamples are kept
+KEPT_FROM = 500  # runs of a task and revision from which resamples are kept; of scores that take long, always
 _EXACT = 1 << 24  # whole numbers below it have a float32
 _BLOCK = 256  # runs resampled at once: about 10 MB
 
@@ -61,10 +62,11 @@ def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Drawn | None]:
         times = rng.multinomial(n_events, np.full(n_events, 1 / n_events), size=N_RESAMPLES).astype(np.float64)
         seed = int(rng.integers(1 << 62))
         mine = [rows[i] for i in members]
-        kept = _Kept(sum(map(len, mine)), task_name, revision, n_events)
+        n_runs, quick = sum(map(len, mine)), family_of(mine[0][0]).linear is not None
+        kept = _Kept(n_runs >= KEPT_FROM or not quick, task_name, revision, n_events)
         names = [kept.key(row) for row in mine]
         missing = [row for row, key in zip(mine, names, strict=True) if key not in kept.found]
-        made = iter(_of_rows(missing, times, seed))
+        made = _of_rows(missing, times, seed, silent=quick and n_runs < KEPT_FROM)
         for i, name in zip(members, names, strict=True):
             result[i] = kept.found[name] if name in kept.found else next(made)
         if missing:
@@ -75,10 +77,10 @@ def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Drawn | None]:
 class _Kept:
     """Resamples of the rows of one task and revision, kept in a file where there are many."""
 
-    def __init__(self, n_runs: int, *group: object) -> None:
+    def __init__(self, wanted: bool, *group: object) -> None:
         self.found: dict[str, Drawn] = {}
         self.path: Path | None = None
-        if n_runs >= KEPT_FROM:
+        if wanted:
             name = sha256_text(repr((FORM, N_RESAMPLES, *group)))[:16]
             self.path = cache_dir() / "resamples" / f"{name}.npz"
             self.found = self._read(self.path)
@@ -115,15 +117,22 @@ class _Kept:
             return {}  # made anew: nothing is lost but time
 
 
-def _of_rows(rows: Sequence[tuple[RunRecord, ...]], times: np.ndarray, seed: int) -> Iterable[Drawn]:
+def _of_rows(
+    rows: Sequence[tuple[RunRecord, ...]], times: np.ndarray, seed: int, silent: bool
+) -> Iterator[Drawn]:  # fmt: skip
     """The resampled means of rows on the same events, in order."""
     block: list[tuple[RunRecord, ...]] = []
-    for row in rows:
-        block.append(row)
-        if sum(map(len, block)) >= _BLOCK:
-            yield from _of_block(block, times, seed)
-            block = []
-    yield from _of_block(block, times, seed)
+    most = _BLOCK if rows and family_of(rows[0][0]).linear is not None else 1
+    with progress("resampling scores", sum(map(len, rows)), silent=silent or not rows) as bar:
+        n_done = 0
+        for row in rows:
+            block.append(row)
+            if sum(map(len, block)) >= most:
+                yield from _of_block(block, times, seed)
+                n_done += sum(map(len, block))
+                bar.update(n_done)
+                block = []
+        yield from _of_block(block, times, seed)
 
 
 def _of_block(rows: Sequence[tuple[RunRecord, ...]], times: np.ndarray, seed: int) -> Iterable[Drawn]:

@@ -79,6 +79,7 @@ def add_commands() -> None:
         plot,
         pretrain,
         run,
+        site,
         study,
         sweep,
         training_curves,

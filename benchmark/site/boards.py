@@ -1,0 +1,76 @@
+"""What the first page shows: leaderboards with their curves, and what is wrong with which record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.efficiency import MACRO, Curve, classes_of, curves, labels_to_reach, reachable, smaller_is_better
+from benchmark.published import comparable
+from benchmark.ranking import Cell, Leaderboard
+from benchmark.records import RunRecord, run_name
+
+
+def board_data(board: Leaderboard) -> dict[str, Any]:
+    """Plain values of one leaderboard, for the page's script."""
+    metric = board.averages[0].record.task["primary_metric"]
+    smaller = smaller_is_better(board)
+    macro = curves(board)
+    target = reachable(macro, smaller)
+    return {
+        "title": board.title, "task": board.task, "dataset": board.dataset, "metric": metric, "smaller": smaller,
+        "heads": [{"title": h.title, "key": h.key, "number": h.number, "brief": h.brief} for h in board.heads],
+        "rows": [
+            {"cells": [_cell(cell) for cell in row], "runs": [run_id(run) for run in average.runs]}
+            for row, average in zip(board.rows, board.averages, strict=True)
+        ],
+        "notes": list(board.notes),
+        "curves": {of: [_curve(c) for c in (macro if of == MACRO else curves(board, of))]
+                   for of in (MACRO, *classes_of(board))},
+        "needed": None if target is None else {
+            "score": target,
+            "rows": [[c.name, labels_to_reach(c, target, smaller).text, [p.labels for p in c.points]] for c in macro],
+        },
+        "published": _published(board.task, metric),
+    }  # fmt: skip
+
+
+def run_id(run: RunRecord) -> str:
+    """Name of a run's page."""
+    return run_name(run)
+
+
+def _cell(cell: Cell) -> list[Any]:
+    """[text, value to sort by, bold]; the value is left out where the text says it all."""
+    value = cell.value
+    return (
+        [cell.text, value, 1]
+        if cell.bold
+        else [cell.text]
+        if value is None or value == cell.text
+        else [cell.text, value]
+    )
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    points = [[p.labels, _short(p.value), _short(p.low), _short(p.high), p.n_runs] for p in curve.points]
+    return {"name": curve.name, "points": points}
+
+
+def _published(task: str, metric: str) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for row in comparable(task, metric):
+        name = f"{row.model}, {row.setting}"
+        groups.setdefault((name, f"{row.source}, {row.item}: {row.dataset}"), []).append(
+            [row.labelled_events, row.value]
+        )
+    return [{"name": n, "source": s, "points": sorted(p)} for (n, s), p in sorted(groups.items())]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def overview(boards: Sequence[Leaderboard]) -> list[dict[str, Any]]:
+    """All leaderboards."""
+    return [board_data(board) for board in boards]

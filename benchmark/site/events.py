@@ -1,0 +1,92 @@
+"""Events for the site's display: the same few of a task for all models, and the one that all find hardest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import tasks
+from benchmark.averages import Average
+from benchmark.errors import BenchmarkError
+from benchmark.predictions import Restored, restore, weights_of
+from benchmark.ranking import Leaderboard
+from benchmark.records import RunRecord, unpack_counts
+from benchmark.shown import Shown, compared, displayable
+from benchmark.site.boards import run_id
+
+MAX_MODELS = 6  # side by side
+
+
+def board_events(
+    board: Leaderboard, runs: Path, n_events: int, data: Path | None, problems: list[str]
+) -> Iterator[Shown]:
+    """The events of one leaderboard with the predictions of its best rows, as far as their weights are here.
+
+    One budget, the one with most models. What goes wrong with a model is told in `problems`; the others are shown.
+    """
+    if n_events < 1 or not displayable(tasks.task(board.task)):
+        return
+    rows = _rows(board, runs)
+    restored: list[tuple[str, RunRecord, Restored]] = []
+    for row in rows:
+        record = row.runs[0]
+        weights = weights_of(record, runs)
+        if weights is None:
+            continue
+        try:
+            name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
+            restored.append((name, record, restore(record, weights, data)))
+        except BenchmarkError as error:
+            problems.append(f"{run_id(record)} is not displayed: {error}")
+    if not restored:
+        return
+    ids = restored[0][2].events.event_ids
+    for place in _positions(restored[0][2], restored[0][1], n_events):
+        shown = []
+        for name, record, model in restored:
+            own = model.events.event_ids
+            if ids[place] in own:
+                batch, scores = model.predict([own.index(ids[place])])
+                shown.append((name, run_id(record), batch, scores))
+        yield compared(shown, restored[0][2].task)
+
+
+def _rows(board: Leaderboard, runs: Path) -> list[Average]:
+    """The best row of each model and mode at the budget at which most of them have weights, best first."""
+    budgets: dict[str, dict[tuple[str, str], Average]] = {}
+    for row in board.averages:
+        record = row.record
+        if record.status == "finished" and weights_of(row.runs[0], runs) is not None:
+            budgets.setdefault(record.labels, {}).setdefault((record.model, record.config["mode"]), row)
+    if not budgets:
+        return []
+    return list(max(budgets.values(), key=len).values())[:MAX_MODELS]
+
+
+def _positions(restored: Restored, record: RunRecord, n_events: int) -> list[int]:
+    """Positions of the chosen events: drawn by name, the same everywhere; and the one with most errors."""
+    events = restored.events
+    chosen = events.first(n_events, "display")
+    place = {event_id: i for i, event_id in enumerate(events.event_ids)}
+    found = [place[event_id] for event_id in chosen.event_ids]
+    hardest = _hardest(record, len(events))
+    return found if hardest is None or hardest in found else [*found, hardest]
+
+
+def _hardest(record: RunRecord, n_events: int) -> int | None:
+    if record.task.get("metrics", "segmentation") != "segmentation" or not record.per_event:
+        return None
+    counts = unpack_counts(record.per_event)
+    if len(counts) != n_events:
+        return None
+    n_points = counts.sum(axis=(1, 2))
+    large = n_points >= np.median(n_points)  # in a small event few errors are a large share
+    wrong = 1 - np.trace(counts, axis1=1, axis2=2) / np.maximum(n_points, 1)
+    return int(np.where(large, wrong, -1).argmax())
+
+
+def names(events: Sequence[Shown]) -> list[str]:
+    """Ids, for links."""
+    return [event.event_id for event in events]

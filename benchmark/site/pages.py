@@ -1,0 +1,139 @@
+"""Writes the site: one folder that opens from the disk, from any server, or from a repository's pages.
+
+Texts from records reach the pages as data, never as HTML: scripts set them as text. The folder is built beside its
+final place and then takes it, so that a site is whole or the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from benchmark import __version__
+from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.io import safe_name, sha256_text
+from benchmark.progress import progress
+from benchmark.ranking import leaderboards
+from benchmark.records import RunRecord, now
+from benchmark.shown import as_values
+from benchmark.site.boards import board_data, run_id
+from benchmark.site.events import board_events
+from benchmark.site.runs import run_data
+
+PAGES = ("index.html", "run.html", "event.html")
+SCRIPTS = ("common.js", "index.js", "run.js", "event.js", "site.css")
+MARK = ".particlebench-site"  # tells a folder of ours from anybody's
+
+
+def write_site(
+    records: Sequence[RunRecord], out: Path, problems: Sequence[str] = (), runs: Path = Path("runs"),
+    data: Path | None = None, n_events: int = 3,
+) -> Path:  # fmt: skip
+    """Write the site of these records into a folder; returns its first page.
+
+    problems: what is wrong with which file, told on the first page. runs: where weights lie; events are displayed with
+    the models that have some there. Raises ConfigError where `out` is a folder of something else.
+    """
+    _check(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        _fill(partial, records, list(problems), runs, data, n_events)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.chmod(0o755)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out / PAGES[0]
+
+
+def _check(out: Path) -> None:
+    if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
+        return
+    if out.exists():
+        raise ConfigError(
+            f"{out} exists and is no site of particlebench. A new folder was expected, so that nothing is lost. Choose "
+            f"another one."
+        )
+
+
+def _fill(
+    folder: Path, records: Sequence[RunRecord], problems: list[str], runs: Path, data: Path | None, n_events: int
+) -> None:
+    (folder / MARK).write_text("", encoding="ascii")
+    assets = folder / "assets"
+    assets.mkdir()
+    for name in (*PAGES, *SCRIPTS):
+        text = resources.files("benchmark.site").joinpath("assets").joinpath(name).read_text(encoding="utf-8")
+        (folder / name if name in PAGES else assets / name).write_text(text, encoding="utf-8")
+    (assets / "plotly.min.js").write_text(plotly_js(), encoding="utf-8")
+    shown = [r for r in records if r.status != "failed"]
+    boards = leaderboards(shown)
+    plain = [{**board_data(board), "events": []} for board in boards]
+    for board, values in zip(boards, plain, strict=True):
+        values["events"] = _write_events(folder, board, runs, data, n_events, problems)
+    _write_runs(folder, records)
+    failed = [[run_id(r), r.error or ""] for r in records if r.status == "failed"]
+    index = {
+        "made": now(), "version": __version__, "records": len(records), "boards": plain, "problems": problems,
+        "failed": failed,
+    }  # fmt: skip
+    (folder / "data" / "index.js").write_text(script("PB.index", index), encoding="utf-8")
+
+
+def _write_events(
+    folder: Path, board: Any, runs: Path, data: Path | None, n_events: int, problems: list[str]
+) -> list[list[str]]:
+    """Event files of one leaderboard; returns [key, id] of each."""
+    written: list[list[str]] = []
+    target = folder / "data" / "events"
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        for event in board_events(board, runs, n_events, data, problems):
+            key = event_key(board.task, board.dataset, event.event_id)
+            values = {**as_values(event), "title": board.title}
+            (target / f"{key}.js").write_text(script(f"PB.events[{json.dumps(key)}]", values), encoding="utf-8")
+            written.append([key, event.event_id])
+    except (BenchmarkError, OSError) as error:  # the data are not here: everything else of the site is
+        problems.append(f"no events of {board.title} are displayed: {error}")
+    return written
+
+
+def event_key(task: str, dataset: str, event_id: str) -> str:
+    """Name of an event's file."""
+    return f"{safe_name(task)}-{sha256_text(f'{dataset} {event_id}')[:12]}"
+
+
+def _write_runs(folder: Path, records: Sequence[RunRecord]) -> None:
+    target = folder / "data" / "runs"
+    target.mkdir(parents=True)
+    with progress("pages of runs", len(records), silent=len(records) < 500) as bar:
+        for n_done, record in enumerate(records, 1):
+            name = run_id(record)
+            text = script(f"PB.runs[{json.dumps(name)}]", run_data(record))
+            (target / f"{name}.js").write_text(text, encoding="utf-8")
+            bar.update(n_done)
+
+
+def script(target: str, values: Any) -> str:
+    """JavaScript that assigns plain values. No text in it can end the script or the string that it stands in."""
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    return f"{target}={text.replace('<', chr(92) + 'u003c')};\n"
+
+
+def plotly_js() -> str:
+    """The library that draws curves and scenes. Raises BenchmarkError where plotly is missing."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ModuleNotFoundError as error:
+        raise BenchmarkError(
+            "The site needs plotly, which is not installed. Its package was expected. Type pip install plotly."
+        ) from error
+    text: str = get_plotlyjs()
+    return text

@@ -1,0 +1,109 @@
+"""What a run's own page shows: settings, scores, confusion, calibration, course of the training, its worst events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from benchmark.metrics.families import OVERALL
+from benchmark.records import RunRecord, unpack_counts, unpack_event_ids
+from benchmark.resampling import family_of
+from benchmark.tables import describe
+
+N_WORST = 12
+MAX_STEPS = 200  # points of a training's curve
+MIN_POINTS = 50  # of an event among the worst: in a smaller one few errors are a large share
+
+
+def run_data(run: RunRecord) -> dict[str, Any]:
+    """Plain values of one run, for its page's script. A record that keeps no counts has no worst events."""
+    return {
+        "title": describe(run), "model": run.model, "task": run.task["name"], "dataset": run.dataset["name"],
+        "revision": run.dataset["revision"], "status": run.status, "created": run.created,
+        "fingerprint": run.fingerprint, "command": " ".join(run.command), "error": run.error,
+        "classes": list(run.task["classes"]),
+        "scores": _scores(run), "confusion": run.metrics.get("confusion"),
+        "calibration": run.metrics.get("calibration"), "history": _history(run.training.get("history") or {}),
+        "worst": worst_events(run), "facts": _facts(run), "settings": sorted(_flat(run.config).items()),
+    }  # fmt: skip
+
+
+def worst_events(run: RunRecord) -> list[list[Any]]:
+    """[event, share of wrong points, points] of the events with most errors, where a task counts points or tokens."""
+    if not run.per_event or not run.metrics or run.task.get("metrics", "segmentation") != "segmentation":
+        return []
+    if run.config.get("probe") or family_of(run).sections[-1] != "per_class":
+        return []
+    counts = unpack_counts(run.per_event)
+    ids = unpack_event_ids(run.per_event)
+    n_points = counts.sum(axis=(1, 2))
+    wrong = n_points - np.trace(counts, axis1=1, axis2=2)
+    share = np.where(n_points >= min(MIN_POINTS, n_points.max(initial=0)), wrong / np.maximum(n_points, 1), -1.0)
+    order = np.argsort(-share, kind="stable")[:N_WORST]
+    return [
+        [ids[i] if ids is not None else f"event {i} of {len(counts)}", round(float(share[i]), 4), int(n_points[i])]
+        for i in order
+        if share[i] > 0
+    ]
+
+
+def _scores(run: RunRecord) -> list[dict[str, Any]]:
+    """Tables of scores: overall, then one for each section with a row per class or range."""
+    tables = []
+    for section in family_of(run).sections:
+        found = run.metrics.get(section)
+        if not found:
+            continue
+        rows = {"all": found} if section == OVERALL else found
+        names = list(next(iter(rows.values())))
+        lines = [[row, *(_entry(scores.get(name)) for name in names)] for row, scores in rows.items()]
+        tables.append({"section": section.replace("_", " "), "names": names, "rows": lines})
+    return tables
+
+
+def _entry(entry: Mapping[str, Any] | None) -> list[float | None]:
+    if entry is None:
+        return [None, None, None]
+    return [None if (v := entry.get(end)) is None else round(v, 5) for end in ("value", "low", "high")]
+
+
+def _history(history: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """The training's curves, thinned to what a picture shows."""
+    steps = history.get("step")
+    if not steps:
+        return {}
+    every = max(1, -(-len(steps) // MAX_STEPS))
+    numbers = {
+        k: v for k, v in history.items()
+        if isinstance(v, list) and len(v) == len(steps) and all(x is None or isinstance(x, int | float) for x in v)
+    }  # fmt: skip
+    return {k: [None if x is None else float(f"{x:.5g}") for x in v[::every]] for k, v in numbers.items()}
+
+
+def _facts(run: RunRecord) -> list[list[str]]:
+    e, r = run.environment, run.resources
+    versions = ", ".join(f"{k} {v}" for k, v in (e.get("versions") or {}).items())
+    dirty = " (with uncommitted changes)" if e.get("dirty") else ""
+    facts = {
+        "labelled events": run.events["labelled"], "unlabelled events": run.events.get("unlabelled"),
+        "selection labels": run.events.get("selection"), "test events": run.events["test"],
+        "steps": run.training.get("steps"), "parameters": r.get("n_parameters"),
+        "FLOPs per event": r.get("flops_per_event"), "wall time, s": r.get("wall_s"),
+        "predicted events per s": r.get("predict_events_per_s"), "peak memory, bytes": r.get("peak_memory_bytes"),
+        "energy, J": r.get("energy_j"), "device": e.get("device_name"), "threads": e.get("threads"),
+        "precision": e.get("precision"), "commit": f"{e.get('commit')}{dirty}", "versions": versions,
+        "labelled subset": run.subset_sha256,
+    }  # fmt: skip
+    return [[name, f"{v:,}" if isinstance(v, int | float) else str(v)] for name, v in facts.items() if v is not None]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            found[prefix + str(key)] = str(value)
+    return found
