@@ -25,6 +25,7 @@ from benchmark.io import atomic_write_json, safe_name
 
 T = TypeVar("T")
 SCHEMA = 1
+MIN_PREFIX = 6  # characters of a fingerprint by which a record can be named
 STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
 
 
@@ -244,6 +245,20 @@ def check_folder(root: Path) -> None:
             f"There is no folder of records at {root}. Records of earlier runs were expected. "
             f"Type `python -m benchmark run --model majority` first."
         )
+
+
+def record_called(name: str, root: Path) -> RunRecord:
+    """The record in a file, or the one under `root` whose fingerprint starts so. Raises RecordError."""
+    if name.endswith(".json"):
+        return read_record(Path(name))
+    check_folder(root)
+    found = [r for r in read_records(root)[0] if len(name) >= MIN_PREFIX and r.fingerprint.startswith(name)]
+    if len(found) != 1:
+        raise RecordError(
+            f"{len(found)} records under {root} have a fingerprint that starts with {name!r}. One was expected. Give "
+            f"its file, or at least {MIN_PREFIX} characters of its fingerprint."
+        )
+    return found[0]
 
 
 def find_record(root: Path, fingerprint: str) -> RunRecord | None:

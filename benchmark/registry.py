@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -17,6 +18,7 @@ from benchmark.io import sha256_file
 
 Spec = TypeVar("Spec", ModelSpec, DatasetSpec)
 MODEL_FOLDERS = ("models", "baselines")
+PLUGINS = "particlebench.models"  # entry points by which an installed package offers models: name = module
 
 
 def _folder(name: str) -> Path:
@@ -29,14 +31,38 @@ def _files(folder: str) -> dict[str, Path]:
     return {p.stem: p for p in sorted(_folder(folder).glob("*.py")) if not p.name.startswith("_")}
 
 
+@cache
+def _plugins() -> dict[str, str]:
+    """Name -> module of the models that installed packages offer; the suite's own names come first."""
+    taken = {n for folder in MODEL_FOLDERS for n in _files(folder)}
+    found = {canonical(e.name): e.module for e in metadata.entry_points(group=PLUGINS)}
+    return {name: found[name] for name in sorted(found) if name not in taken}
+
+
+def _plugin_file(name: str) -> Path:
+    """Where a plug-in's module lies. Raises BenchmarkError where its package is broken."""
+    module = _plugins()[name]
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError as error:
+        raise _missing_package(name, error) from error
+    if spec is None or spec.origin is None:
+        raise BenchmarkError(
+            f"The installed model {name} points at the module {module}, which is not there. A module that binds SPEC "
+            f"was expected. Install its package anew."
+        )
+    return Path(spec.origin)
+
+
 def canonical(name: str) -> str:
     """`pilarnet-m` and `pilarnet_m` are the same name."""
     return name.replace("-", "_")
 
 
 def model_names(folder: str | None = None) -> list[str]:
-    """Sorted names of all models, or of those in one of MODEL_FOLDERS."""
-    return sorted(n for f in MODEL_FOLDERS if folder in (None, f) for n in _files(f))
+    """Sorted names of all models, or of those in one of MODEL_FOLDERS, or of installed PLUGINS."""
+    own = [n for f in MODEL_FOLDERS if folder in (None, f) for n in _files(f)]
+    return sorted([*own, *(_plugins() if folder in (None, PLUGINS) else ())])
 
 
 def dataset_names() -> list[str]:
@@ -54,17 +80,21 @@ def model_file(name: str) -> Path:
     for folder in MODEL_FOLDERS:
         if canonical(name) in _files(folder):
             return _files(folder)[canonical(name)]
+    if canonical(name) in _plugins():
+        return _plugin_file(canonical(name))
     raise unknown_name("model", name, model_names(), "Type `python -m benchmark list models`.")
 
 
 def model_files(name: str) -> tuple[Path, ...]:
     """The file that defines a model and, in sorted order, the private files beside it that it imports, directly or not.
 
-    A file outside the suite stands alone.
+    A file outside the suite stands alone; of an installed package every file beside it counts.
     """
     path = model_file(name)
     if name.endswith(".py"):
         return (path,)
+    if canonical(name) in _plugins():
+        return (path, *(p for p in sorted(path.parent.glob("*.py")) if p != path))
     pieces: set[Path] = set()
     queue = [path]
     while queue:
@@ -89,6 +119,8 @@ def model_spec(name: str) -> ModelSpec:
     path = model_file(name)
     if name.endswith(".py"):
         return _spec_in(_import_path(path), ModelSpec, path)
+    if canonical(name) in _plugins():
+        return _spec_in(_import(_plugins()[canonical(name)]), ModelSpec, path)
     folder = next(f for f in MODEL_FOLDERS if canonical(name) in _files(f))
     return _spec_in(_import(f"benchmark.{folder}.{path.stem}"), ModelSpec, path)
 

@@ -68,8 +68,10 @@ def add_commands() -> None:
     """Each file of this folder adds its command to `app` when it is imported."""
     from benchmark.cli import (  # noqa: F401
         checkpoint,
+        compare,
         curve,
         data,
+        display,
         doctor,
         evaluate,
         fairness,

@@ -13,6 +13,9 @@ import typer
 from benchmark.cli import app, console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.ranking import Leaderboard
     from benchmark.run import Execution
     from benchmark.sweep import Job
 
@@ -175,7 +178,36 @@ def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors
     root = execution.records or records_dir()
     found = [r for job in jobs if (r := job.recorded or find_record(root, job.fingerprint)) is not None]
     screen = console()
-    for board in leaderboards(found):
+    boards = leaderboards(found)
+    for board in boards:
         screen.print(rich(board))
+    _draw(boards, execution, screen)
+    page = _page(root, execution, site)
+    screen.print(f"page: {page.resolve().as_uri()}", soft_wrap=True, highlight=False)
     for name, error in errors.items():
         screen.print(f"FAILED {name}: {error}", soft_wrap=True, highlight=False)
+
+
+def _draw(boards: Sequence[Leaderboard], execution: Execution, screen: Console) -> None:
+    """A figure for each leaderboard with several budgets."""
+    from benchmark.curve_plots import draw_curve
+    from benchmark.efficiency import curves
+    from benchmark.io import safe_name
+    from benchmark.published import comparable
+
+    for board in boards:
+        if max((len(c.points) for c in curves(board)), default=0) > 1:
+            path = execution.runs / f"curve-{safe_name(board.task)}.png"
+            draw_curve(board, path, comparable(board.task, board.averages[0].record.task["primary_metric"]))
+            screen.print(f"curve: {path}", soft_wrap=True, highlight=False)
+
+
+def _page(root: Path, execution: Execution, site: Path | None) -> Path:
+    """The site of every record in the folder, of this sweep and of earlier runs."""
+    from benchmark.records import read_each_file, read_record
+    from benchmark.site.pages import write_site
+    from benchmark.submissions import conflicts
+
+    files, problems = read_each_file(root, read_record)
+    told = [text for _, text in problems] + [f"{path} {text}" for path, text in conflicts(files)]
+    return write_site([r for _, r in files], site or execution.runs / "site", told, execution.runs, execution.data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from benchmark.efficiency import MACRO, Curve, classes_of, curves, labels_to_reach, reachable, smaller_is_better
@@ -60,7 +59,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
 def _published(task: str, metric: str) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[Any]] = {}
     for row in comparable(task, metric):
-        name = f"{row.model}, {row.setting}"
+        name = f"{row.model}, {row.setting} ({row.item})"
         groups.setdefault((name, f"{row.source}, {row.item}: {row.dataset}"), []).append(
             [row.labelled_events, row.value]
         )
@@ -69,8 +68,3 @@ def _published(task: str, metric: str) -> list[dict[str, Any]]:
 
 def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
-
-
-def overview(boards: Sequence[Leaderboard]) -> list[dict[str, Any]]:
-    """All leaderboards."""
-    return [board_data(board) for board in boards]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +85,3 @@ def _hardest(record: RunRecord, n_events: int) -> int | None:
     large = n_points >= np.median(n_points)  # in a small event few errors are a large share
     wrong = 1 - np.trace(counts, axis1=1, axis2=2) / np.maximum(n_points, 1)
     return int(np.where(large, wrong, -1).argmax())
-
-
-def names(events: Sequence[Shown]) -> list[str]:
-    """Ids, for links."""
-    return [event.event_id for event in events]

@@ -24,6 +24,7 @@ from benchmark.shown import as_values
 from benchmark.site.boards import board_data, run_id
 from benchmark.site.events import board_events
 from benchmark.site.runs import run_data
+from benchmark.studies.scene import plotly_js
 
 PAGES = ("index.html", "run.html", "event.html")
 SCRIPTS = ("common.js", "index.js", "run.js", "event.js", "site.css")
@@ -125,15 +126,3 @@ def script(target: str, values: Any) -> str:
     """JavaScript that assigns plain values. No text in it can end the script or the string that it stands in."""
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     return f"{target}={text.replace('<', chr(92) + 'u003c')};\n"
-
-
-def plotly_js() -> str:
-    """The library that draws curves and scenes. Raises BenchmarkError where plotly is missing."""
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise BenchmarkError(
-            "The site needs plotly, which is not installed. Its package was expected. Type pip install plotly."
-        ) from error
-    text: str = get_plotlyjs()
-    return text

@@ -51,12 +51,13 @@ def worst_events(run: RunRecord) -> list[list[Any]]:
 
 def _scores(run: RunRecord) -> list[dict[str, Any]]:
     """Tables of scores: overall, then one for each section with a row per class or range."""
-    tables = []
-    for section in family_of(run).sections:
+    tables, kind = [], family_of(run)
+    for section in kind.sections:
         found = run.metrics.get(section)
         if not found:
             continue
-        rows = {"all": found} if section == OVERALL else found
+        known = list(kind.rows(section, run.task["classes"])) if section != OVERALL else []
+        rows = {"all": found} if section == OVERALL else {row: found[row] for row in known if row in found}
         names = list(next(iter(rows.values())))
         lines = [[row, *(_entry(scores.get(name)) for name in names)] for row, scores in rows.items()]
         tables.append({"section": section.replace("_", " "), "names": names, "rows": lines})

@@ -412,3 +412,12 @@ def _plotly() -> Any:
             "Interactive pages need plotly, which is not installed. Its package was expected. Type pip install plotly."
         ) from error
     return go
+
+
+def plotly_js() -> str:
+    """The library's script, for pages that need no network. Raises BenchmarkError without plotly."""
+    _plotly()
+    from plotly.offline import get_plotlyjs
+
+    text: str = get_plotlyjs()
+    return text

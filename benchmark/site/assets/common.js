@@ -28,7 +28,7 @@ PB.layout = function (more) {
   const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, tickcolor: line };
   const base = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13 },
-    margin: { l: 62, r: 14, t: 12, b: 48 }, legend: { orientation: "h", y: -0.2 }, hovermode: "closest",
+    margin: { l: 62, r: 14, t: 12, b: 48 }, legend: { x: 1.02, y: 1, font: { size: 12 } }, hovermode: "closest",
   };
   const result = { ...base, ...more };
   for (const name of ["xaxis", "yaxis"]) { result[name] = { ...axis, ...(more || {})[name] }; }

@@ -17,12 +17,12 @@ PB.showEvent = function (event, main) {
   function colour(label) { return label >= 0 && label < event.classes.length ? PB.classes[label % PB.classes.length] : "#bbbbbb"; }
 
   /* One trace per class, so that a class can be told by its name and drawn with few colours. */
-  function traces(labels) {
+  function traces(labels, isTruth) {
     const hover = (i) => `${labels ? event.classes[labels[i]] ?? "none" : ""}<br>${event.energy[i]} in energy`.replace(/^<br>/, "");
     if (state.view === "energy" || !labels) {
       return [points(null, { color: logs, colorscale: "Viridis", cmin: low, cmax: high, size }, hover)];
     }
-    if (state.view === "errors" && event.truth) {
+    if (state.view === "errors" && event.truth && !isTruth) {
       const wrong = labels.map((label, i) => event.truth[i] >= 0 && label !== event.truth[i]);
       return [points((i) => !wrong[i], { color: PB.css("--soft"), size: size * 0.75, opacity: 0.25 }, hover),
         points((i) => wrong[i], { color: "#d55e00", size: size * 1.25 }, (i) => `${event.classes[event.truth[i]]}, called ${event.classes[labels[i]]}`)];
@@ -68,7 +68,7 @@ PB.showEvent = function (event, main) {
     const heading = link ? el("h3", {}, el("a", { href: `run.html#${link}` }, title)) : el("h3", {}, title);
     const node = el("section", { class: "scene" }, heading, el("p", {}, text || " "), plot);
     plots.push(plot);
-    return [node, () => PB.plot(plot, traces(labels), { scene: scene(), margin: { l: 0, r: 0, t: 0, b: 0 }, uirevision: "same" }).then(() => {
+    return [node, () => PB.plot(plot, traces(labels, labels === event.truth), { scene: scene(), margin: { l: 0, r: 0, t: 0, b: 0 }, uirevision: "same" }).then(() => {
       plot.removeAllListeners("plotly_relayout");
       plot.on("plotly_relayout", (change) => { if (change["scene.camera"]) { turn(change["scene.camera"], plot); } });
     })];
@@ -76,8 +76,8 @@ PB.showEvent = function (event, main) {
 
   function legend() {
     if (state.view === "energy" || !event.classes.length) { return el("p", { class: "notes" }, "Colour: logarithm of energy, from violet (low) to yellow (high)."); }
-    if (state.view === "errors") { return el("p", { class: "notes" }, "Orange: points that were called wrong. Grey: right ones."); }
-    return el("p", {}, ...event.classes.map((name, i) => el("span", { class: "key" }, swatch(i), name)));
+    const names = event.classes.map((name, i) => el("span", { class: "key" }, swatch(i), name));
+    return el("p", {}, ...names, state.view === "errors" ? "In predictions, orange: points that were called wrong, grey: right ones." : "");
   }
 
   function swatch(i) { const dot = el("i", { "aria-hidden": "true" }); dot.style.background = colour(i); return dot; }

@@ -11,9 +11,9 @@
   }
 
   function scores(run) {
-    return run.scores.map((table) => section(`Scores: ${table.section}`, plain(
-      ["", ...table.rows.map((row) => row[0])],
-      table.names.map((name, i) => [name, ...table.rows.map((row) => PB.interval(row[i + 1]))]))));
+    return run.scores.map((table) => section(`Scores: ${table.section}`, table.rows.length === 1
+      ? plain(["score", "value [95%]"], table.names.map((name, i) => [name, PB.interval(table.rows[0][i + 1])]))
+      : plain(["", ...table.names], table.rows.map((row) => [row[0], ...row.slice(1).map(PB.interval)]))));
   }
 
   function confusion(run) {

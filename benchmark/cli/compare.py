@@ -1,0 +1,69 @@
+"""`compare`: what two records differ in, and whether their scores do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import app, console
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A record: its file, or the start of its fingerprint.")],
+    second: Annotated[str, typer.Argument(help="Another record of the same task.")],
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Explain the difference of two runs: settings, data, code, machine, and scores on the same events."""
+    from benchmark.differences import compare as compare_records
+    from benchmark.records import record_called, records_dir
+    from benchmark.tables import describe
+
+    root = records or records_dir()
+    one, other = (record_called(name, root) for name in (first, second))
+    found = compare_records(one, other)
+    if as_json:
+        print(json.dumps({**dataclasses.asdict(found), "verdict": found.verdict}, indent=1))
+        return
+    from rich.table import Table
+
+    screen = console()
+    screen.print(f"first:  {describe(one)} ({one.fingerprint[:12]})", highlight=False)
+    screen.print(f"second: {describe(other)} ({other.fingerprint[:12]})", highlight=False)
+    table = Table(title="what differs", title_justify="left")
+    for name in ("", "first", "second"):
+        table.add_column(name, overflow="fold")
+    for change in found.changes:
+        table.add_row(*change)
+    screen.print(table)
+    if found.same_events:
+        scores = Table(title="scores on the same events; second minus first with its paired 95%", title_justify="left")
+        for name in ("", "first", "second", "difference"):
+            scores.add_column(name, justify="right" if name else "left")
+        for s in found.scores:
+            scores.add_row(s.name, _number(s.first), _number(s.second), _difference(s.first, s.second, s.low, s.high))
+        screen.print(scores)
+    if found.events:
+        events = Table(title="events in which they differ most: share of wrong points", title_justify="left")
+        for name in ("event", "first", "second"):
+            events.add_column(name, justify="left" if name == "event" else "right")
+        for event_id, a, b in found.events:
+            events.add_row(event_id, f"{a:.1%}", f"{b:.1%}")
+        screen.print(events)
+    screen.print(found.verdict, highlight=False)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _difference(one: float | None, other: float | None, low: float | None, high: float | None) -> str:
+    if one is None or other is None:
+        return "-"
+    interval = "" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"
+    return f"{other - one:+.4f}{interval}"
