@@ -190,22 +190,23 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _names(records: Sequence[RunRecord]) -> list[str]:
     """`model:mode`, then in brackets what else tells curves apart: preset, steps, at last the fingerprint."""
-    names = [f"{r.model}:{r.config['mode']}" if _has_modes(r, records) else r.model for r in records]
+    modes: dict[str, set[str]] = {}
+    for record in records:
+        modes.setdefault(record.model, set()).add(record.config["mode"])
+    # a mode is worth a word where there are several, or it is no plain training from scratch
+    names = [r.model if modes[r.model] == {"scratch"} else f"{r.model}:{r.config['mode']}" for r in records]
     details: list[list[str]] = [[] for _ in records]
     for tell in (lambda r: r.config["preset"], lambda r: f"{r.training.get('steps', 0)} steps",
                  lambda r: r.fingerprint[:6]):  # fmt: skip
-        whole = [_joined(n, d) for n, d in zip(names, details, strict=True)]
-        for i, record in enumerate(records):
-            equal = [j for j, name in enumerate(whole) if name == whole[i]]
-            if len({tell(records[j]) for j in equal}) > 1:
-                details[i].append(tell(record))
+        whole: dict[str, list[int]] = {}
+        for i, (name, detail) in enumerate(zip(names, details, strict=True)):
+            whole.setdefault(_joined(name, detail), []).append(i)
+        for equal in whole.values():
+            told = [tell(records[i]) for i in equal]
+            if len(set(told)) > 1:
+                for i, text in zip(equal, told, strict=True):
+                    details[i].append(text)
     return [_joined(n, d) for n, d in zip(names, details, strict=True)]
-
-
-def _has_modes(record: RunRecord, records: Sequence[RunRecord]) -> bool:
-    """Whether a model's mode is worth a word: it is no plain training from scratch, or there are several."""
-    modes = {r.config["mode"] for r in records if r.model == record.model}
-    return len(modes) > 1 or modes != {"scratch"}
 
 
 def _joined(name: str, details: Sequence[str]) -> str:

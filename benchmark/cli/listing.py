@@ -65,7 +65,10 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 def _names(kind: str) -> list[str]:
     from benchmark import registry
 
-    return registry.dataset_names() if kind == "datasets" else registry.model_names(kind)
+    if kind == "datasets":
+        return registry.dataset_names()
+    plugins = registry.model_names(registry.PLUGINS) if kind == "models" else []
+    return [*registry.model_names(kind), *plugins]
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -9,12 +9,15 @@ from benchmark.published import comparable
 from benchmark.ranking import Cell, Leaderboard
 from benchmark.records import RunRecord, run_name
 
+MAX_CURVES = 40  # of a figure: more cannot be told apart
+
 
 def board_data(board: Leaderboard) -> dict[str, Any]:
     """Plain values of one leaderboard, for the page's script."""
     metric = board.averages[0].record.task["primary_metric"]
     smaller = smaller_is_better(board)
-    macro = curves(board)
+    macro, n_curves = _best(curves(board), smaller)
+    names = {curve.name for curve in macro}
     target = reachable(macro, smaller)
     return {
         "title": board.title, "task": board.task, "dataset": board.dataset, "metric": metric, "smaller": smaller,
@@ -24,14 +27,22 @@ def board_data(board: Leaderboard) -> dict[str, Any]:
             for row, average in zip(board.rows, board.averages, strict=True)
         ],
         "notes": list(board.notes),
-        "curves": {of: [_curve(c) for c in (macro if of == MACRO else curves(board, of))]
+        "curves": {of: [_curve(c) for c in (macro if of == MACRO else curves(board, of)) if c.name in names]
                    for of in (MACRO, *classes_of(board))},
+        "curvesLeftOut": n_curves - len(macro),
         "needed": None if target is None else {
             "score": target,
             "rows": [[c.name, labels_to_reach(c, target, smaller).text, [p.labels for p in c.points]] for c in macro],
         },
         "published": _published(board.task, metric),
     }  # fmt: skip
+
+
+def _best(found: list[Curve], smaller: bool) -> tuple[list[Curve], int]:
+    """At most MAX_CURVES, those with the best score at their largest budget, by name; and how many there are."""
+    sign = 1 if smaller else -1
+    best = sorted(found, key=lambda c: (sign * c.points[-1].value, c.name))[:MAX_CURVES]
+    return sorted(best, key=lambda c: c.name), len(found)
 
 
 def run_id(run: RunRecord) -> str:

@@ -103,6 +103,7 @@
       hovertemplate: "%{x:,} labels: %{y:.3f}, %{text}<extra>%{fullData.name}</extra>",
     }));
     const name = state.of === "macro" ? b.metric : `F1 ${state.of}`;
+    byId("leftOut").textContent = b.curvesLeftOut ? `The best ${found.length} curves are drawn; ${b.curvesLeftOut.toLocaleString("en")} others are in the table.` : "";
     PB.plot(byId("measured"), traces, { xaxis: axis, yaxis: { title: { text: name } } });
     byId("publishedBox").hidden = b.published.length === 0;
     if (b.published.length) {
