@@ -1,4 +1,5 @@
 # make run   environment, install, and the main job: PoLAr-MAE fine-tuned on 100 labelled events, beside a trivial baseline
+# make leaderboard  environment, install, and a complete small leaderboard: seven models, three label budgets, two draws
 # make test  environment, install, and the tests
 # make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
 # make lint  style and types
@@ -12,10 +13,13 @@ TORCH_FROM ?=
 
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: run test test-gpu lint clean
+.PHONY: run leaderboard test test-gpu lint clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m benchmark run $(ARGS)
+
+leaderboard: $(VENV)/installed-graphs
+	$(BIN)/python -m benchmark sweep leaderboards/sweeps/small.toml
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 tests
@@ -37,6 +41,10 @@ $(VENV)/bin/python:
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH_FROM) torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-graphs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[graphs]"
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

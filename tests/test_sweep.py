@@ -80,7 +80,8 @@ def test_budgets_and_draws_of_a_model_share_one_pretraining(data, tmp_path, monk
     assert all(job.pretraining is None for job in plan(replace(asked, draws=(1,)), execution))
 
 
-def test_a_run_that_fails_costs_no_other_and_is_told(data, tmp_path):
+def test_a_run_that_fails_costs_no_other_and_is_told(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the spy leaves its notes
     spy = tmp_path / "spy.py"
     spy.write_text(SPY)
     execution = below(tmp_path, data)
