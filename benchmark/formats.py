@@ -50,7 +50,7 @@ def markdown(board: Leaderboard, full: bool = False) -> str:
 
 
 def csv_text(boards: Iterable[Leaderboard]) -> str:
-    """One table of everything, a score's interval in columns of its own, numbers unrounded."""
+    """One table of everything, a score's interval in columns of its own, numbers with six digits."""
     lines: list[dict[str, object]] = []
     keys: dict[str, None] = dict.fromkeys(("task", "version", "dataset", "revision", "protocol"))
     for board in boards:
@@ -58,9 +58,9 @@ def csv_text(boards: Iterable[Leaderboard]) -> str:
         for row in board.rows:
             line: dict[str, object] = dict(about)
             for head, cell in zip(board.heads, row, strict=True):
-                line[head.key] = "" if cell.value is None else cell.value
+                line[head.key] = _digits(cell.value)
                 if cell.low is not None or cell.high is not None:
-                    line |= {f"{head.key}_low": cell.low, f"{head.key}_high": cell.high}
+                    line |= {f"{head.key}_low": _digits(cell.low), f"{head.key}_high": _digits(cell.high)}
             lines.append(line)
             keys |= dict.fromkeys(line)
     stream = io.StringIO()
@@ -68,6 +68,11 @@ def csv_text(boards: Iterable[Leaderboard]) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return stream.getvalue()
+
+
+def _digits(value: float | str | None) -> str:
+    """Six digits: more differ from machine to machine."""
+    return "" if value is None else value if isinstance(value, str) else f"{value:.6g}" if value % 1 else f"{value:.0f}"
 
 
 def latex(board: Leaderboard, full: bool = False) -> str:

@@ -94,7 +94,10 @@ def workplace(tmp_path_factory):
     return root, data
 
 
-NOT_RUN = ("transfer", "checkpoint", "evaluate", "verify", "study", "training-curves", "plot")
+NOT_RUN = (
+    "transfer", "checkpoint", "evaluate", "verify", "study", "training-curves", "plot", "sweep", "curve", "display",
+    "compare",
+)  # fmt: skip
 
 
 # of the small scans that stand in for anybody's

@@ -53,9 +53,10 @@ def verify(
     from benchmark.published import published as all_published
     from benchmark.verification.consistency import consistency
     from benchmark.verification.derived import derived
+    from benchmark.verification.tokens import tokens
 
     rows = all_published()
-    checks = [*consistency(rows), *derived(rows)]
+    checks = [*consistency(rows), *derived(rows), *tokens(rows)]
     show(Report(f"{len(rows)} published numbers, and what follows from them", tuple(checks), {}), as_json)
 
 
