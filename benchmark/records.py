@@ -125,12 +125,12 @@ def write_record(root: Path, record: RunRecord) -> Path:
 
 def read_record(path: Path) -> RunRecord:
     """Read one record. Raises RecordError for a damaged file, missing or unknown fields, or a newer schema."""
-    if not path.is_file():
-        raise RecordError(
-            f"There is no record {path}. A JSON record was expected. `run` prints the path of each record."
-        )
     try:
         values = from_json(path.read_bytes(), allow_inf_nan=False)
+    except FileNotFoundError as error:
+        raise RecordError(
+            f"There is no record {path}. A JSON record was expected. `run` prints the path of each record."
+        ) from error
     except (OSError, ValueError) as error:
         raise RecordError(
             f"The record {path} is damaged ({error}). A JSON record was expected. Delete it and run again."
@@ -221,12 +221,18 @@ def read_each_file(
 ) -> tuple[list[tuple[Path, T]], list[tuple[Path, str]]]:  # fmt: skip
     """As `read_each`, each with its file."""
     found, problems = [], []
-    for path in sorted(root.rglob("*.json")):
+    for path in _json_files(root):
         try:
             found.append((path, read(path)))
         except RecordError as error:
             problems.append((path, str(error)))
     return found, problems
+
+
+def _json_files(root: Path) -> list[Path]:
+    """In sorted order; texts sort several times faster than paths, which matters with thousands."""
+    names = [os.path.join(folder, name) for folder, _, files in os.walk(root) for name in files]
+    return [Path(name) for name in sorted(names) if name.endswith(".json")]
 
 
 def found_records(root: Path) -> tuple[list[RunRecord], list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,7 +25,7 @@ from benchmark.environment import choose_precision, usable_cores
 from benchmark.errors import ConfigError
 from benchmark.io import safe_name
 from benchmark.pretrain import made, pretrained_folder
-from benchmark.records import RunRecord, find_record, read_records, records_dir
+from benchmark.records import RunRecord, read_records, records_dir
 from benchmark.run import Execution, Identity, identify, run
 from benchmark.workers import Ended, Task, run_tasks
 
@@ -93,19 +93,26 @@ def plan(sweep: Sweep, execution: Execution) -> list[Job]:
     """
     requests = sweep.requests()
     identities = [identify(request, execution.device) for request in requests]
-    root = execution.records or records_dir()
-    earlier = _earlier(root)
+    own = recorded(execution)
+    earlier = [*own.values(), *_shipped()]
     opened: dict[str, Dataset] = {}
     jobs: dict[str, Job] = {}
     for request, identity in zip(requests, identities, strict=True):
         dataset = _opened(identity, execution, opened)
         fingerprint = identity.fingerprint(dataset.revision)
-        recorded = find_record(root, fingerprint)
+        before = own.get(fingerprint)
         cost = expected(identity.config.as_dict(), identity.device, earlier)
         name = _name(request, identity)
-        needed = None if recorded else _missing_pretraining(identity, dataset)
-        jobs.setdefault(fingerprint, Job(name, request, identity, fingerprint, recorded, needed, cost))
+        needed = None if before else _missing_pretraining(identity, dataset)
+        jobs.setdefault(fingerprint, Job(name, request, identity, fingerprint, before, needed, cost))
     return list(jobs.values())
+
+
+def recorded(execution: Execution) -> dict[str, RunRecord]:
+    """Finished runs by their fingerprint, where the sweep's records go."""
+    root = execution.records or records_dir()
+    found = read_records(root)[0] if root.is_dir() else []
+    return {record.fingerprint: record for record in found if record.status == "finished"}
 
 
 def to_run(jobs: Sequence[Job]) -> list[Job]:
@@ -145,8 +152,7 @@ def carry_out(jobs: Sequence[Job], execution: Execution, workers: int, logs: Pat
 
 
 def submit(
-    jobs: Sequence[Job], execution: Execution, parameters: Mapping[str, Any], logs: Path,
-    told: Callable[[int], None] = lambda n_done: None,
+    jobs: Sequence[Job], execution: Execution, parameters: Mapping[str, Any], logs: Path
 ) -> Iterator[Ended]:  # fmt: skip
     """Run the jobs on a cluster through submitit, those that pre-train for others first; yields each as it ends.
 
@@ -178,7 +184,17 @@ def _run_one(what: tuple[Request, Execution]) -> None:
 
     calm_torch()
     request, execution = what
-    run(request, execution)
+    run(request, dataclasses.replace(execution, command=command_of(request)))
+
+
+def command_of(request: Request) -> tuple[str, ...]:
+    """What one would type for this run alone: its record says it, so that it can be repeated without the sweep."""
+    options = {
+        "model": request.model, "labels": request.labels, "task": request.task, "dataset": request.dataset,
+        "preset": request.preset, "mode": request.mode, "draw": str(request.draw), "seed": str(request.seed),
+    }  # fmt: skip
+    typed = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
+    return ("benchmark", "run", *typed, *(word for text in request.assignments for word in ("--set", text)))
 
 
 def _name(request: Request, identity: Identity) -> str:
@@ -187,10 +203,10 @@ def _name(request: Request, identity: Identity) -> str:
     return f"{c.model} {c.mode}, {labels} labels, draw {request.draw}, seed {request.seed}"
 
 
-def _earlier(root: Path) -> list[RunRecord]:
-    """The user's own records and those that come with a checkout."""
-    shipped = Path(__file__).resolve().parent.parent / "leaderboards" / "records"
-    return [record for folder in (root, shipped) if folder.is_dir() for record in read_records(folder)[0]]
+def _shipped() -> list[RunRecord]:
+    """Records that come with a checkout: they tell what runs cost."""
+    folder = Path(__file__).resolve().parent.parent / "leaderboards" / "records"
+    return read_records(folder)[0] if folder.is_dir() else []
 
 
 def _opened(identity: Identity, execution: Execution, opened: dict[str, Dataset]) -> Dataset:

@@ -110,7 +110,7 @@ def shortened(typed, root, data):
         return None
     if "--checkpoint" in typed:
         return None
-    typed = list(typed)
+    typed = [str(ROOT / word) if word.startswith("leaderboards/") else word for word in typed]
     if typed[:2] == ["data", "info"] and typed[2] == "calo-sim":
         return ["data", "info", "atlas-pions", "--data", str(root / "calo")]
     if typed[:2] == ["data", "info"] and typed[2] == "lif-sim":

@@ -60,6 +60,8 @@ def test_a_sweep_runs_what_is_left_and_then_nothing(data, tmp_path):
     records, problems = read_records(execution.records)
     assert len(records) == 4 and not problems
     assert {r.fingerprint for r in records} == {job.fingerprint for job in jobs}
+    typed_alone = next(r for r in records if r.model == "pointnet" and r.config["draw"] == 1).command
+    assert typed_alone[:4] == ["benchmark", "run", "--model", "pointnet"] and "train.steps=2" in typed_alone
     assert to_run(plan(asked, execution)) == []
     more = plan(replace(asked, draws=(0, 1, 2)), execution)
     assert [job.request.draw for job in to_run(more)] == [2, 2]

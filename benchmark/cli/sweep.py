@@ -173,10 +173,12 @@ def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors
     """The table of the sweep's runs, and where its curve and page lie."""
     from benchmark.formats import rich
     from benchmark.ranking import leaderboards
-    from benchmark.records import find_record, records_dir
+    from benchmark.records import records_dir
+    from benchmark.sweep import recorded
 
     root = execution.records or records_dir()
-    found = [r for job in jobs if (r := job.recorded or find_record(root, job.fingerprint)) is not None]
+    finished = recorded(execution)
+    found = [finished[job.fingerprint] for job in jobs if job.fingerprint in finished]
     screen = console()
     boards = leaderboards(found)
     for board in boards:
