@@ -44,6 +44,13 @@ def check_records(root: Path) -> tuple[list[tuple[Path, RunRecord]], list[Findin
     return files, sorted(findings, key=lambda f: (str(f.path), f.text))
 
 
+def readable(root: Path) -> tuple[list[RunRecord], list[str]]:
+    """Every record that can be read, and a message for each file that cannot, or that contradicts another."""
+    files, problems = read_each_file(root, read_record)
+    told = [text for _, text in problems] + [f"{path} {text}" for path, text in conflicts(files)]
+    return [record for _, record in files], told
+
+
 def conflicts(files: Sequence[tuple[Path, RunRecord]]) -> list[tuple[Path, str]]:
     """Files that claim other scores than an earlier one under the same fingerprint."""
     first: dict[tuple[str, str], tuple[Path, RunRecord]] = {}

@@ -41,6 +41,7 @@ class _Process(Generic[T]):
     """One worker and the task it is at."""
 
     def __init__(self, work: Callable[[T], None], environment: Mapping[str, str]) -> None:
+        self.environment = environment
         context = get_context("spawn")  # not forked: the parent may run threads of torch or HDF5
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, work), daemon=True)
@@ -94,7 +95,8 @@ def run_tasks(
             for task in [t for t in waiting if t.after is None or t.after not in names or t.after in done]:
                 idle = next((p for p in pool if p.task is None), None)
                 if idle is None and len(pool) < workers:
-                    idle = _Process(work, environments[len(pool) % len(environments)])
+                    free = [e for e in environments if all(p.environment is not e for p in pool)]
+                    idle = _Process(work, free[0] if free else environments[len(pool) % len(environments)])
                     pool.append(idle)
                 if idle is None:
                     break

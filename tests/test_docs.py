@@ -231,6 +231,11 @@ def test_the_tables_of_lithium_fluoride_are_made_from_the_committed_records(caps
     assert_generated(ROOT / "docs" / "lif.md", typed, capsys)
 
 
+def test_the_small_leaderboard_is_made_from_its_records(capsys):
+    typed = "leaderboard --records leaderboards/small --format markdown"
+    assert_generated(ROOT / "docs" / "leaderboards.md", typed, capsys)
+
+
 def test_the_page_on_fairness_is_made_from_the_committed_records_and_searches(capsys):
     command = "fairness --records leaderboards/records --tuning leaderboards/tuning --markdown"
     assert_generated(ROOT / "docs/fairness.md", command, capsys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,21 +107,23 @@ def _texts(boards: Sequence[Leaderboard], folder: Path) -> dict[Path, str]:
     return {folder / f"{STEM}.{ending}": write(boards) for ending, write in FORMATS.values()}
 
 
-def _check(root: Path, out: Path | None, chosen: object, runs: bool) -> None:
+def _check(
+    root: Path, out: Path | None, chosen: Callable[[Sequence[RunRecord]], list[RunRecord]], runs: bool
+) -> None:  # fmt: skip
+    """Print everything found; ends the program with code 1 where something is wrong."""
     from benchmark.ranking import leaderboards
     from benchmark.submissions import check_records
 
     files, findings = check_records(root)
-    errors = [f for f in findings if f.error]
-    lines = [f"{'ERROR' if f.error else 'note '} {f.path}: {f.text}" for f in findings]
+    errors = [f"{f.path}: {f.text}" for f in findings if f.error]
+    notes = [f"{f.path}: {f.text}" for f in findings if not f.error]
     if out is not None:
-        kept = chosen([record for _, record in files])  # type: ignore[operator]
+        kept = chosen([record for _, record in files])
         for path, text in _texts(leaderboards(kept, each_run=runs), out).items():
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                lines.append(f"ERROR {path}: is not what the records give; write it anew: leaderboard --out {out}")
-                errors.append(None)  # type: ignore[arg-type]
-    for line in lines:
+                errors.append(f"{path}: is not what the records give; write it anew: leaderboard --out {out}")
+    for line in (*(f"ERROR {text}" for text in errors), *(f"note  {text}" for text in notes)):
         print(line)
-    print(f"{len(files)} records read in {root}: {len(errors)} errors, {len(lines) - len(errors)} notes")
+    print(f"{len(files)} records read in {root}: {len(errors)} errors, {len(notes)} notes")
     if errors:
         raise typer.Exit(1)

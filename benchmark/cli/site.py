@@ -19,15 +19,14 @@ def site(
     events: Annotated[int, typer.Option(help="Events to display per leaderboard; 0 for none.")] = 3,
 ) -> None:
     """Write a static site of all records: no server, no network, open index.html in a browser."""
-    from benchmark.records import check_folder, read_each_file, read_record, records_dir
+    from benchmark.records import check_folder, records_dir
     from benchmark.site.pages import write_site
-    from benchmark.submissions import conflicts
+    from benchmark.submissions import readable
 
     root = records or records_dir()
     check_folder(root)
-    files, problems = read_each_file(root, read_record)
-    told = [text for _, text in problems] + [f"{path} {text}" for path, text in conflicts(files)]
-    page = write_site([record for _, record in files], out, told, runs, data, events)
+    found, told = readable(root)
+    page = write_site(found, out, told, runs, data, events)
     for text in told:
         console().print(f"warning: {text}", soft_wrap=True, highlight=False)
     console().print(f"page: {page.resolve().as_uri()}", soft_wrap=True, highlight=False)

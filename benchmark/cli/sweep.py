@@ -206,10 +206,8 @@ def _draw(boards: Sequence[Leaderboard], execution: Execution, screen: Console) 
 
 def _page(root: Path, execution: Execution, site: Path | None) -> Path:
     """The site of every record in the folder, of this sweep and of earlier runs."""
-    from benchmark.records import read_each_file, read_record
     from benchmark.site.pages import write_site
-    from benchmark.submissions import conflicts
+    from benchmark.submissions import readable
 
-    files, problems = read_each_file(root, read_record)
-    told = [text for _, text in problems] + [f"{path} {text}" for path, text in conflicts(files)]
-    return write_site([r for _, r in files], site or execution.runs / "site", told, execution.runs, execution.data)
+    found, told = readable(root)
+    return write_site(found, site or execution.runs / "site", told, execution.runs, execution.data)
