@@ -1,5 +1,5 @@
 # make run   environment, install, and the main job: PoLAr-MAE fine-tuned on 100 labelled events, beside a trivial baseline
-# make leaderboard  environment, install, and a complete small leaderboard: seven models, three label budgets, two draws
+# make leaderboard  environment, install, and a complete small leaderboard: six models, three label budgets, two draws
 # make test  environment, install, and the tests
 # make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
 # make lint  style and types
