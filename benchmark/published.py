@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +20,9 @@ COLUMNS = (
     "source", "item", "dataset", "task", "model", "setting", "labelled_events", "metric", "cls", "value", "note",
 )  # fmt: skip
 DISCREPANCY = "discrepancy"  # how the note of a number starts that its own source contradicts
+APPROXIMATE = "approximate"  # how the note of a number starts that was given in words
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")  # its digits tell how it was rounded
+_SHARES = ("f1", "precision", "recall", "accuracy", "iou")  # what the names of scores from 0 to 1 end in
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Published:
     @property
     def group(self) -> tuple[str, ...]:
         """What the numbers of one line of a published table have in common."""
-        return (self.source, self.item, self.task, self.model, self.setting, str(self.labelled_events or ""))
+        labels = str(self.labelled_events or "")
+        return (self.source, self.item, self.dataset, self.task, self.model, self.setting, labels)
 
     @property
     def half_digit(self) -> float:
@@ -60,35 +66,41 @@ def published(path: Path | None = None) -> tuple[Published, ...]:
     path = path or published_file()
     if not path.is_file():
         raise DataError(f"There is no file {path}. The table of published numbers was expected. Reinstall the package.")
-    with path.open(encoding="utf-8", newline="") as stream:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is no text in UTF-8 ({error.reason}). A CSV table was expected. Restore it."
+        ) from error
+    with io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream, strict=True)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(
-                f"{path} has the columns {', '.join(reader.fieldnames or ())}. {', '.join(COLUMNS)} were expected. "
-                f"Correct its first line."
-            )
         try:
-            rows = [_row(path, reader.line_num, values) for values in reader]
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise DataError(
+                    f"{path} has the columns {', '.join(reader.fieldnames or ())}. {', '.join(COLUMNS)} were expected. "
+                    f"Correct its first line."
+                )
+            rows = [(reader.line_num, _row(path, reader.line_num, values)) for values in reader]
         except csv.Error as error:
             raise DataError(
-                f"{path}, line {reader.line_num}: {error}. A CSV table was expected. Correct it."
+                f"{path}, line {reader.line_num + 1}: {error}. A CSV table was expected. Correct this line."
             ) from error
     seen: dict[tuple[str, ...], int] = {}
-    for number, row in enumerate(rows):
-        key = (*row.group, row.dataset, row.metric, row.cls)
+    for line, row in rows:
+        key = (*row.group, row.metric, row.cls)
         if key in seen:
             raise DataError(
-                f"{path} gives {row.metric} {row.cls} of {row.model}, {row.setting} ({row.source}, {row.item}) twice. "
-                f"One row per number was expected. Delete one."
+                f"{path}, line {line}: {row.metric} {row.cls} of {row.model}, {row.setting} ({row.source}, {row.item}) "
+                f"is given twice, first in line {seen[key]}. One row per number was expected. Delete one."
             )
-        seen[key] = number
-    return tuple(rows)
+        seen[key] = line
+    return tuple(row for _, row in rows)
 
 
 def comparable(task: str, metric: str) -> tuple[Published, ...]:
     """Numbers of a task's own metric over all classes, at known budgets and not in words: what curves are drawn of."""
     rows = (r for r in published() if (r.task, r.metric, r.cls) == (task, metric, "") and r.labelled_events)
-    return tuple(r for r in rows if "approximate" not in r.note)
+    return tuple(r for r in rows if not r.note.startswith(APPROXIMATE))
 
 
 def _row(path: Path, line: int, values: Mapping[str, str | None]) -> Published:
@@ -102,14 +114,13 @@ def _row(path: Path, line: int, values: Mapping[str, str | None]) -> Published:
     for name in ("source", "item", "model", "metric"):
         if not text[name]:
             raise wrong(f"{name} is empty", "A text")
-    try:
-        value = float(text["value"])
-    except ValueError:
-        raise wrong(f"value is {text['value']!r}", "A number") from None
-    if not -1e12 < value < 1e12:  # also of NaN
-        raise wrong(f"value is {text['value']!r}", "A finite number")
+    if not _DECIMAL.fullmatch(text["value"]):
+        raise wrong(f"value is {text['value']!r}", "A number with its decimal places, such as 0.837,")
+    value = float(text["value"])
+    if text["metric"].endswith(_SHARES) and not 0 <= value <= 1:
+        raise wrong(f"{text['metric']} is {text['value']}", "A score from 0 to 1")
     labels = text["labelled_events"]
-    if labels and (not labels.isdigit() or int(labels) < 1):
+    if labels and not re.fullmatch("[1-9][0-9]*", labels):
         raise wrong(f"labelled_events is {labels!r}", "A whole number of events, or nothing,")
     return Published(
         text["source"], text["item"], text["dataset"], text["task"], text["model"], text["setting"],

@@ -37,6 +37,7 @@ class Check:
     found: str
     expected: str
     noted: bool = False  # worth knowing, neither right nor wrong
+    group: str = ""  # title of the checks that are listed together
 
     @property
     def status(self) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from benchmark.cli import app, console
 from benchmark.cli.evaluate import CheckpointFile, ModelName
+from benchmark.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from benchmark.verify import Check, Report
@@ -42,6 +43,12 @@ def verify(
 
     Needs neither data nor weights then. Exit code 1 where a check fails.
     """
+    given = (data, None if device == "auto" else device, threads, tolerance or None, limit)
+    if records is None and any(value is not None for value in given):
+        raise ConfigError(
+            "--data, --device, --threads, --tolerance and --limit before a command belong to --records. A folder of "
+            "records was expected. Type verify --records FOLDER, or the options after the command."
+        )
     if context.invoked_subcommand is not None:
         return
     from benchmark.verify import Report
@@ -67,11 +74,18 @@ def _again(
     from benchmark.records import found_records, read_record
     from benchmark.run import Execution
     from benchmark.verification.rerun import rerun
+    from benchmark.verify import Check
 
-    found = [read_record(path)] if path.is_file() else found_records(path)[0]
-    chosen = found if limit is None else found[: max(limit, 0)]
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit {limit} is not possible. A number from 1 on was expected. Leave --limit out.")
+    if not 0 <= tolerance < float("inf"):
+        raise ConfigError(f"--tolerance {tolerance} is not possible. A number from 0 on was expected. Leave it out.")
+    found, problems = ([read_record(path)], []) if path.is_file() else found_records(path)
+    if not found and not problems:
+        raise DataError(f"There is no record in {path}. Records of runs were expected. Give another folder.")
+    chosen = found[:limit]
     execution = Execution(device, threads, data)
-    checks = []
+    checks = [Check("unreadable record", False, text, "a record of a run") for text in problems]
     with progress("records run again", len(chosen)) as bar:
         for n_done, record in enumerate(chosen, 1):
             checks.append(rerun(record, execution, tolerance))
@@ -97,6 +111,9 @@ def published(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; without it, every usable core.")] = None,
     records: Annotated[Path | None, typer.Option(help="Where the record goes; default runs/records.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Judge few events and other data too, by the tolerance alone.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a released checkpoint on a split, in the publication's way of counting and in ours, against its numbers."""
@@ -109,7 +126,7 @@ def published(
     execution = Execution(device=device, threads=threads, data=data, records=records, command=command)
     opened = open_checkpoint(resolve_checkpoint(checkpoint), model)
     target = Target(dataset, split)
-    report, _ = verify_released(opened, target, execution, setting, tolerance, batch_size, tuple(set_ or ()))
+    report, _ = verify_released(opened, target, execution, setting, tolerance, batch_size, tuple(set_ or ()), strict)
     show(report, as_json)
 
 
@@ -137,7 +154,9 @@ def predictions(
 def show(report: Report, as_json: bool) -> None:
     """Print a report; ends the program with code 1 where a check failed."""
     if as_json:
-        print(json.dumps({**dataclasses.asdict(report), "passed": report.passed}, indent=1, sort_keys=True))
+        checks = [{**dataclasses.asdict(check), "status": check.status} for check in report.checks]
+        told = {**dataclasses.asdict(report), "checks": checks, "passed": report.passed}
+        print(json.dumps(told, indent=1, sort_keys=True))
     else:
         _print(report)
     if not report.passed:
@@ -149,9 +168,14 @@ def _print(report: Report) -> None:
 
     screen = console()
     table = Table(title=report.title, title_justify="left")
-    for name in ("check", "found", "expected", ""):
+    for name in ("check", "found", "expected, and how closely", ""):
         table.add_column(name, overflow="fold")
+    group = ""
     for check in report.checks:
+        if check.group != group:
+            group = check.group
+            table.add_section()
+            table.add_row(group, style="bold")
         table.add_row(check.name, check.found, check.expected, check.status)
     screen.print(table)
     counts_by_status = {s: sum(c.status == s for c in report.checks) for s in ("passed", "FAILED", "noted")}

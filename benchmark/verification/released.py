@@ -3,19 +3,20 @@
 Each number is compared twice: with the publication's way of counting where it gives one (means over batches; see
 `benchmark.metrics.paper_protocol`) and with the suite's (sums first, divided once). With few events a score says
 little, so that the bootstrap interval over events decides: a number differs where the interval, widened by the
-tolerance, leaves it out, and below MIN_EVENTS events that is noted, not failed.
+tolerance, leaves it out. That is noted, not failed, below MIN_EVENTS events and of other data than the published
+(unless asked to be strict), and for numbers that were published of a single batch, not of a whole split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.checkpoints.load import Checkpoint
 from benchmark.errors import ConfigError
 from benchmark.metrics.families import OVERALL
-from benchmark.published import Published, published
+from benchmark.published import APPROXIMATE, Published, published
 from benchmark.records import RunRecord
 from benchmark.run import Execution
 from benchmark.transfer import Target, evaluate_checkpoint
@@ -23,6 +24,7 @@ from benchmark.verify import Check, Report
 
 MIN_EVENTS = 100
 TOLERANCE = 0.01
+SINGLE_BATCH = "single batch"  # in the note of a number that is of no whole split
 SCORES = ("f1", "precision", "recall", "macro_f1", "macro_precision", "macro_recall", "accuracy")
 
 
@@ -36,36 +38,47 @@ class Compared:
     high: float | None
     by_batches: float | None  # the publication's way of counting; None where it is not counted so
 
-    def agrees(self, tolerance: float) -> bool:
-        """Whether one way of counting gives the number, within the tolerance or the interval over events."""
-        values = [v for v in (self.value, self.by_batches) if v is not None]
-        if any(abs(v - self.row.value) <= tolerance for v in values):
+    def ways(self, tolerance: float) -> tuple[str, ...]:
+        """The ways of counting that give the number within the tolerance."""
+        ways = {"sums first": self.value, "mean over batches": self.by_batches}
+        return tuple(w for w, v in ways.items() if v is not None and abs(v - self.row.value) <= tolerance)
+
+    def agrees(self, tolerance: float, strict: bool = False) -> bool:
+        """Whether one way of counting gives the number, or (not strict) the interval over events holds it."""
+        if self.ways(tolerance):
             return True
-        if self.low is None or self.high is None:
+        if strict or self.low is None or self.high is None:
             return False
         return self.low - tolerance <= self.row.value <= self.high + tolerance
 
 
 def verify_released(
     checkpoint: Checkpoint, target: Target, execution: Execution, setting: str | None = None,
-    tolerance: float = TOLERANCE, batch_size: int | None = None, assignments: Sequence[str] = (),
+    tolerance: float = TOLERANCE, batch_size: int | None = None, assignments: Sequence[str] = (), strict: bool = False,
 ) -> tuple[Report, RunRecord]:  # fmt: skip
-    """Score a checkpoint on a split and compare; also returns the record. Raises ConfigError for an unknown setting."""
-    if not tolerance >= 0:
+    """Score a checkpoint on a split and compare; also returns the record.
+
+    strict: few events and other data are judged too, and the interval over events excuses nothing. Raises ConfigError
+    for an unknown setting.
+    """
+    if not 0 <= tolerance < float("inf"):
         raise ConfigError(f"--tolerance {tolerance} is not possible. A number from 0 on was expected. Type 0.01.")
     rows = belonging(checkpoint, setting)
     record = evaluate_checkpoint(checkpoint, target, execution, batch_size, assignments)
     n_events = int(record.events["test"])
     compared = [_compared(row, record) for row in rows]
-    checks = [_check(c, tolerance, n_events) for c in compared]
+    data = f"{record.dataset['name']} {record.dataset['revision'].partition('-')[0]}"
+    checks = [_check(c, tolerance, n_events, data, strict) for c in compared]
+    agree = sum(c.agrees(tolerance, strict) for c in compared)
     title = (
-        f"{checkpoint.path.name} against {len(rows)} published numbers: {n_events} {target.split} events of "
-        f"{record.dataset['name']}, tolerance {tolerance:g}"
+        f"{checkpoint.path.name} ({rows[0].setting}) against {len(rows)} published numbers: {n_events} {target.split} "
+        f"events of {record.dataset['name']} {record.dataset['revision']}, tolerance {tolerance:g}; "
+        f"{agree} agree, {len(compared) - agree} differ"
     )
-    agree = sum(c.agrees(tolerance) for c in compared)
     details: dict[str, Any] = {
         "n_events": n_events, "agree": agree, "differ": len(compared) - agree, "setting": rows[0].setting,
-        "checkpoint": dict(checkpoint.manifest.origin),
+        "dataset": record.dataset["name"], "revision": record.dataset["revision"], "strict": strict,
+        "checkpoint": dict(checkpoint.manifest.origin), "rows": [_details(c, tolerance, strict) for c in compared],
     }  # fmt: skip
     return Report(title, tuple(checks), details), record
 
@@ -76,7 +89,7 @@ def belonging(checkpoint: Checkpoint, setting: str | None) -> list[Published]:
     wanted = setting or manifest.training.get("mode")
     rows = [
         r for r in published() if (r.task, r.model) == (manifest.task, manifest.model) and r.metric in SCORES
-        and "approximate" not in r.note
+        and not r.note.startswith(APPROXIMATE)
     ]  # fmt: skip
     settings = sorted({r.setting for r in rows})
     if wanted not in settings:
@@ -95,20 +108,32 @@ def _compared(row: Published, record: RunRecord) -> Compared:
     return Compared(row, entry.get("value"), entry.get("low"), entry.get("high"), by_batches)
 
 
-def _check(compared: Compared, tolerance: float, n_events: int) -> Check:
-    row, agrees = compared.row, compared.agrees(tolerance)
-    few = n_events < MIN_EVENTS
+def _check(compared: Compared, tolerance: float, n_events: int, data: str, strict: bool) -> Check:
+    row, agrees = compared.row, compared.agrees(tolerance, strict)
+    reasons = [
+        *([f"{n_events} events tell nothing"] if n_events < MIN_EVENTS else []),
+        *([f"published of {row.dataset}"] if row.dataset.casefold() != data.casefold() else []),
+    ]
+    single = SINGLE_BATCH in row.note
     found = "undefined" if compared.value is None else f"{compared.value:.4f}"
     if compared.low is not None and compared.high is not None:
         found += f" [{compared.low:.3f}, {compared.high:.3f}]"
     if compared.by_batches is not None:
         found += f"; mean over batches {compared.by_batches:.4f}"
-    verdict = "agrees" if agrees else "differs"
-    verdict += f" (only {n_events} events: this tells nothing)" if few else ""
-    name = f"{row.metric} {row.cls}".strip() + f" ({row.source}, {row.item})"
-    return Check(name, agrees, f"{found}: {verdict}", f"{row.value:g}", noted=few)
+    how = ", ".join(compared.ways(tolerance)) or "within the interval"
+    verdict = f"agrees ({how})" if agrees else "differs"
+    found = "; ".join((f"{found}: {verdict}", *reasons))
+    noted = single or (bool(reasons) and not strict)
+    expected = f"{row.value:g}" + (f" ({row.note})" if single else "")
+    group = f"{row.source}, {row.item}"
+    return Check(f"{row.metric} {row.cls}".strip(), agrees, found, expected, noted, group)
 
 
-def lines(checks: Iterable[Check]) -> list[str]:
-    """Plain text, one check each."""
-    return [f"{c.status}: {c.name}: {c.found}; published {c.expected}" for c in checks]
+def _details(compared: Compared, tolerance: float, strict: bool) -> dict[str, Any]:
+    """One number and what was measured, as plain values."""
+    row = compared.row
+    return {
+        "source": row.source, "item": row.item, "metric": row.metric, "cls": row.cls, "published": row.value,
+        "value": compared.value, "low": compared.low, "high": compared.high, "mean_over_batches": compared.by_batches,
+        "agrees": compared.agrees(tolerance, strict),
+    }  # fmt: skip
