@@ -105,7 +105,7 @@ def test_nothing_to_draw_is_told(draw, tmp_path):
 
 def test_without_matplotlib_the_remedy_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(BenchmarkError, match="pip install 'particlebench"):
+    with pytest.raises(BenchmarkError, match="pip install matplotlib"):
         draw_roc({"x": classifier(1.0)}, tmp_path / "roc.png")
 
 

@@ -440,7 +440,7 @@ def test_without_plotly_a_page_says_what_to_type(monkeypatch):
         return usual(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(BenchmarkError, match=r"plots"):
+    with pytest.raises(BenchmarkError, match=r"pip install plotly"):
         scene.page("", [scene.Choice("", [scene.Panel("", np.zeros((1, 3)), np.zeros((1, 3)))])], "voxel")
 
 
