@@ -120,26 +120,38 @@ class _Kept:
 def _of_rows(
     rows: Sequence[tuple[RunRecord, ...]], times: np.ndarray, seed: int, silent: bool
 ) -> Iterator[Drawn]:  # fmt: skip
-    """The resampled means of rows on the same events, in order."""
-    block: list[tuple[RunRecord, ...]] = []
-    most = _BLOCK if rows and family_of(rows[0][0]).linear is not None else 1
-    with progress("resampling scores", sum(map(len, rows)), silent=silent or not rows) as bar:
-        n_done = 0
-        for row in rows:
-            block.append(row)
-            if sum(map(len, block)) >= most:
-                yield from _of_block(block, times, seed)
-                n_done += sum(map(len, block))
-                bar.update(n_done)
-                block = []
-        yield from _of_block(block, times, seed)
-
-
-def _of_block(rows: Sequence[tuple[RunRecord, ...]], times: np.ndarray, seed: int) -> Iterable[Drawn]:
-    runs = [run for row in rows for run in row]
-    if not runs:
+    """The resampled means of rows on the same events, in order. The next rows are unpacked while these are summed."""
+    if not rows:
         return
-    every, begin = _scores(runs, times), 0
+    blocks: list[list[tuple[RunRecord, ...]]] = [[]]
+    most = _BLOCK if family_of(rows[0][0]).linear is not None else 1
+    for row in rows:
+        if sum(map(len, blocks[-1])) >= most:
+            blocks.append([])
+        blocks[-1].append(row)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        progress("resampling scores", sum(map(len, rows)), silent=silent) as bar,
+    ):
+        ahead, n_done = pool.submit(_unpacked, blocks[0]), 0
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            states = ahead.result()
+            if following is not None:
+                ahead = pool.submit(_unpacked, following)
+            yield from _of_block(block, states, times, seed)
+            n_done += len(states)
+            bar.update(n_done)
+
+
+def _unpacked(rows: Sequence[tuple[RunRecord, ...]]) -> list[np.ndarray]:
+    """The counts of every run of these rows."""
+    return [_checked(run) for row in rows for run in row]
+
+
+def _of_block(
+    rows: Sequence[tuple[RunRecord, ...]], states: list[np.ndarray], times: np.ndarray, seed: int
+) -> Iterable[Drawn]:  # fmt: skip
+    every, begin = _scores(rows[0][0], states, times), 0
     for row in rows:
         shares = _shares(len(row), len(times), seed)
         mine = every[begin : begin + len(row)]
@@ -157,17 +169,15 @@ def _shares(n_runs: int, n_resamples: int, seed: int) -> np.ndarray:
     return shares
 
 
-def _scores(runs: Sequence[RunRecord], times: np.ndarray) -> list[Drawn]:
+def _scores(like: RunRecord, states: list[np.ndarray], times: np.ndarray) -> list[Drawn]:
     """What tables show of each run in every resample: the primary metric and the columns of its family."""
-    kind, task = family_of(runs[0]), runs[0].task
-    with ThreadPoolExecutor(2) as pool:  # unpacking lets other threads run
-        states = list(pool.map(_checked, runs))
+    kind, task, n_runs = family_of(like), like.task, len(states)
     if kind.linear is not None and task["primary_metric"] == "macro_f1":
         matrix = kind.linear.features(states[0].shape[1:]).astype(np.float32)  # (cells, F)
         cells = np.stack([s.reshape(len(s), -1) for s in states], axis=1).astype(np.float32)  # (B, runs, cells)
-        sums = _summed(times, (cells @ matrix).reshape(len(cells), -1)).reshape(len(times), len(runs), -1)
+        sums = _summed(times, (cells @ matrix).reshape(len(cells), -1)).reshape(len(times), n_runs, -1)
         drawn = kind.linear.scores(sums)
-        return [{which: values[:, i] for which, values in drawn.items()} for i in range(len(runs))]
+        return [{which: values[:, i] for which, values in drawn.items()} for i in range(n_runs)]
     wanted = {(OVERALL, task["primary_metric"])} | {(c.section, c.name) for c in kind.columns(task["classes"])}
     found = []
     for of_run in states:
