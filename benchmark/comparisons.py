@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.averages import Average
 from benchmark.metrics.bootstrap import percentiles
-from benchmark.metrics.families import OVERALL
+from benchmark.tables import primary
 
 EQUAL = 1e-6  # differences below this are rounding
 
@@ -34,8 +34,7 @@ class Difference:
 
 def value_of(row: Average) -> float:
     """The primary metric; NaN where it is undefined."""
-    entry = row.record.metrics.get(OVERALL, {}).get(row.record.task["primary_metric"]) or {}
-    value = entry.get("value")
+    value = (primary(row.record) or {}).get("value")
     return float("nan") if value is None else float(value)
 
 

@@ -13,7 +13,10 @@ from benchmark.comparisons import Difference, difference
 from benchmark.errors import ConfigError
 from benchmark.metrics.bootstrap import percentiles
 from benchmark.metrics.families import OVERALL
-from benchmark.records import RunRecord, unpack_counts, unpack_event_ids
+from benchmark.metrics.segmentation import wrong_shares
+from benchmark.records import RunRecord, unpack_event_ids
+from benchmark.resampling import confusions
+from benchmark.settings import flat
 
 N_EVENTS = 5  # in which the two differ most
 ABSENT = "-"
@@ -97,7 +100,7 @@ def _paired(score: ScoreChange, one: np.ndarray, other: np.ndarray, classes: lis
 def _changes(first: RunRecord, second: RunRecord) -> tuple[tuple[str, str, str], ...]:
     """Fields that differ, settings first."""
     before, after = (
-        _flat({
+        _texts({
             "config": r.config, "task": r.task, "dataset": {k: r.dataset[k] for k in ("name", "revision")},
             "events": r.events, "subset": r.subset_sha256[:12], "environment": r.environment,
             "resources": {k: r.resources.get(k) for k in ("n_parameters", "flops_per_event", "wall_s")},
@@ -108,25 +111,16 @@ def _changes(first: RunRecord, second: RunRecord) -> tuple[tuple[str, str, str],
     return tuple(change for change in pairs if change[1] != change[2])
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        name = prefix + str(key)
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{name}.")
-        else:
-            found[name.removeprefix("config.")] = str(value)
-    return found
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name.removeprefix("config."): str(value) for name, value in flat(values).items()}
 
 
 def _events(first: RunRecord, second: RunRecord) -> tuple[tuple[str, float, float], ...]:
     """Events in which the shares of wrong points differ most, where points or events are counted."""
-    if first.task.get("metrics", "segmentation") != "segmentation" or first.config.get("probe"):
+    counts = [confusions(record) for record in (first, second)]
+    if counts[0] is None or counts[1] is None:
         return ()
-    wrong = []
-    for record in (first, second):
-        counts = unpack_counts(record.per_event)
-        wrong.append(1 - np.trace(counts, axis1=1, axis2=2) / np.maximum(counts.sum(axis=(1, 2)), 1))
+    wrong = [wrong_shares(counts[0]), wrong_shares(counts[1])]
     ids = unpack_event_ids(first.per_event) or unpack_event_ids(second.per_event)
     order = np.argsort(-np.abs(wrong[1] - wrong[0]), kind="stable")[:N_EVENTS]
     return tuple((ids[i] if ids else f"event {i}", float(wrong[0][i]), float(wrong[1][i])) for i in order)

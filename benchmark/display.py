@@ -22,10 +22,9 @@ from benchmark.displays import COLOURS, pyplot
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.io import atomic_path, atomic_write_text
 from benchmark.predictions import restore, weights_of
-from benchmark.records import RunRecord
+from benchmark.records import RunRecord, run_name
 from benchmark.settings import override, parse_assignments
 from benchmark.shown import Prediction, Shown, as_values, compared, displayable, shown
-from benchmark.site.boards import run_id
 from benchmark.site.pages import script
 from benchmark.studies.scene import Panel, Scale, class_colours, draw_panels, plotly_js, rgb
 
@@ -86,7 +85,7 @@ def event_of_runs(
         path = weights or weights_of(record, runs)
         if path is None:
             raise CheckpointError(
-                f"The weights of {run_id(record)} are not under {runs}. The folder `runs` of the run was expected. "
+                f"The weights of {run_name(record)} are not under {runs}. The folder `runs` of the run was expected. "
                 f"Give it with --runs, or repeat the run with --force."
             )
         restored = restore(record, path, data, split)

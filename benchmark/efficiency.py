@@ -9,7 +9,7 @@ Intervals come from the rows' common bootstrap resamples (`benchmark.resampling`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,11 @@ import numpy as np
 from benchmark.averages import Average
 from benchmark.errors import ConfigError, unknown_name
 from benchmark.metrics.bootstrap import LEVEL
-from benchmark.metrics.families import OVERALL
 from benchmark.ranking import Leaderboard
 from benchmark.records import RunRecord
+from benchmark.settings import flat
+from benchmark.tables import primary
+from benchmark.tables import score as score_of
 
 _FREE = ("labels", "draw", "seed", "checkpoint", "checkpoint_sha256", "optim.lr")  # what a curve's points differ in
 MACRO = "macro"  # the primary metric's curve, whatever the metric is
@@ -81,7 +83,7 @@ def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
 def classes_of(board: Leaderboard) -> list[str]:
     """Classes that have an F1 of their own."""
     record = board.averages[0].record
-    return [name for name in record.task["classes"] if _class_score(record, name) is not None]
+    return [name for name in record.task["classes"] if score_of(record, "f1", name) is not None]
 
 
 def smaller_is_better(board: Leaderboard) -> bool:
@@ -157,7 +159,8 @@ def _grouped(rows: Sequence[Average]) -> list[list[Average]]:
     models: dict[tuple[str, ...], list[tuple[Average, dict[str, Any]]]] = {}
     for row in rows:
         c = row.record.config
-        models.setdefault((c["model"], c["preset"], c["mode"]), []).append((row, _flat(c)))
+        settings = {k: v for k, v in flat(c).items() if k not in _FREE}
+        models.setdefault((c["model"], c["preset"], c["mode"]), []).append((row, settings))
     groups: list[list[Average]] = []
     for of_model in models.values():
         common = set.intersection(*(set(settings) for _, settings in of_model))
@@ -175,17 +178,6 @@ def _by_rate(rows: Sequence[Average]) -> list[list[Average]]:
     for row in rows:
         groups.setdefault((row.record.config.get("optim") or {}).get("lr"), []).append(row)
     return list(groups.values())
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings as `section.key`, without what a curve's points differ in."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        elif f"{prefix}{key}" not in _FREE:
-            found[prefix + key] = value
-    return found
 
 
 def _names(records: Sequence[RunRecord]) -> list[str]:
@@ -219,20 +211,15 @@ def _point(row: Average, of: str) -> Point | None:
     if labels < 1:
         return None
     if of == MACRO:
-        entry = record.metrics[OVERALL].get(record.task["primary_metric"]) or {}
+        entry = primary(record) or {}
         replicates = row.replicates
     else:
-        entry = _class_score(record, of) or {}
+        entry = score_of(record, "f1", of) or {}
         place = list(record.task["classes"]).index(of)
         replicates = row.by_class["f1"][:, place] if "f1" in row.by_class else None
     if entry.get("value") is None:
         return None
     return Point(labels, float(entry["value"]), entry.get("low"), entry.get("high"), row.n_runs, replicates)
-
-
-def _class_score(record: RunRecord, of: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = record.metrics.get("per_class", {}).get(of, {}).get("f1")
-    return found
 
 
 # ---- where a curve crosses a score

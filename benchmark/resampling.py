@@ -38,6 +38,13 @@ def same_events(runs: Sequence[RunRecord]) -> str | None:
     return next(iter(hashes)) if len(hashes) == 1 else None
 
 
+def confusions(run: RunRecord) -> np.ndarray | None:
+    """(B, C, C) counts of every event, [true, predicted]; None where a task counts something else, or none are kept."""
+    if not run.per_event or not run.metrics or family_of(run) is not family("segmentation"):
+        return None
+    return unpack_counts(run.per_event)
+
+
 def family_of(record: RunRecord) -> Family:
     """The family of scores that a record's metrics are of."""
     probed = bool(record.config.get("probe"))

@@ -57,6 +57,14 @@ def as_dict(settings: Any) -> Any:
     return settings
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested plain values as `section.key`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 def _convert(value: Any, hint: Any, where: str) -> Any:
     adapter = TypeAdapter(hint)
     try:

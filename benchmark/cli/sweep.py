@@ -174,17 +174,19 @@ def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors
     from benchmark.formats import rich
     from benchmark.ranking import leaderboards
     from benchmark.records import records_dir
-    from benchmark.sweep import recorded
+    from benchmark.site.pages import write_site
+    from benchmark.submissions import readable
 
-    root = execution.records or records_dir()
-    finished = recorded(execution)
+    every, told = readable(execution.records or records_dir())
+    finished = {record.fingerprint: record for record in every if record.status == "finished"}
     found = [finished[job.fingerprint] for job in jobs if job.fingerprint in finished]
     screen = console()
     boards = leaderboards(found)
     for board in boards:
         screen.print(rich(board))
     _draw(boards, execution, screen)
-    page = _page(root, execution, site)
+    # of every record in the folder: this sweep's and those of earlier runs
+    page = write_site(every, site or execution.runs / "site", told, execution.runs, execution.data)
     screen.print(f"page: {page.resolve().as_uri()}", soft_wrap=True, highlight=False)
     for name, error in errors.items():
         screen.print(f"FAILED {name}: {error}", soft_wrap=True, highlight=False)
@@ -202,12 +204,3 @@ def _draw(boards: Sequence[Leaderboard], execution: Execution, screen: Console) 
             path = execution.runs / f"curve-{safe_name(board.task)}.png"
             draw_curve(board, path, comparable(board.task, board.averages[0].record.task["primary_metric"]))
             screen.print(f"curve: {path}", soft_wrap=True, highlight=False)
-
-
-def _page(root: Path, execution: Execution, site: Path | None) -> Path:
-    """The site of every record in the folder, of this sweep and of earlier runs."""
-    from benchmark.site.pages import write_site
-    from benchmark.submissions import readable
-
-    found, told = readable(root)
-    return write_site(found, site or execution.runs / "site", told, execution.runs, execution.data)

@@ -68,6 +68,13 @@ def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
     return result
 
 
+def wrong_shares(counts: np.ndarray) -> np.ndarray:
+    """(B,) share of wrong points in each of (B, C, C) events; 0 in an event without points."""
+    n_points = counts.sum(axis=(1, 2))
+    shares: np.ndarray = (n_points - np.trace(counts, axis1=1, axis2=2)) / np.maximum(n_points, 1)
+    return shares
+
+
 def report(
     counts: np.ndarray, classes: Sequence[str], intervals: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, Any]:

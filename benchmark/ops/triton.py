@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.kernels import missing
 from benchmark.ops._jit import Float32, Int64
 from benchmark.ops.engines import Engine
 from benchmark.ops.grouping import GroupingConfig
@@ -61,15 +61,6 @@ class Triton(Engine):
 
         kept = run(_upload(events), radius, overlap, cap)[0].cpu().numpy()
         return [np.flatnonzero(part) for part in np.split(kept, np.cumsum([len(e) for e in events])[:-1])]
-
-
-def missing() -> str | None:
-    """Why the kernels cannot be used here, or None."""
-    if find_spec("triton") is None:
-        return "the package triton is missing: it comes with the CUDA builds of torch for Linux (pytorch.org)"
-    if not torch.cuda.is_available():
-        return "torch sees no CUDA device: type `python -m benchmark doctor` for the reason"
-    return None
 
 
 @cache

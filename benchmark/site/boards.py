@@ -7,7 +7,7 @@ from typing import Any
 from benchmark.efficiency import MACRO, Curve, classes_of, curves, labels_to_reach, reachable, smaller_is_better
 from benchmark.published import comparable
 from benchmark.ranking import Cell, Leaderboard
-from benchmark.records import RunRecord, run_name
+from benchmark.records import run_name
 
 MAX_CURVES = 40  # of a figure: more cannot be told apart
 
@@ -23,7 +23,7 @@ def board_data(board: Leaderboard) -> dict[str, Any]:
         "title": board.title, "task": board.task, "dataset": board.dataset, "metric": metric, "smaller": smaller,
         "heads": [{"title": h.title, "key": h.key, "number": h.number, "brief": h.brief} for h in board.heads],
         "rows": [
-            {"cells": [_cell(cell) for cell in row], "runs": [run_id(run) for run in average.runs]}
+            {"cells": [_cell(cell) for cell in row], "runs": [run_name(run) for run in average.runs]}
             for row, average in zip(board.rows, board.averages, strict=True)
         ],
         "notes": list(board.notes),
@@ -43,11 +43,6 @@ def _best(found: list[Curve], smaller: bool) -> tuple[list[Curve], int]:
     sign = 1 if smaller else -1
     best = sorted(found, key=lambda c: (sign * c.points[-1].value, c.name))[:MAX_CURVES]
     return sorted(best, key=lambda c: c.name), len(found)
-
-
-def run_id(run: RunRecord) -> str:
-    """Name of a run's page."""
-    return run_name(run)
 
 
 def _cell(cell: Cell) -> list[Any]:

@@ -10,11 +10,12 @@ import numpy as np
 from benchmark import tasks
 from benchmark.averages import Average
 from benchmark.errors import BenchmarkError
+from benchmark.metrics.segmentation import wrong_shares
 from benchmark.predictions import Restored, restore, weights_of
 from benchmark.ranking import Leaderboard
-from benchmark.records import RunRecord, unpack_counts
+from benchmark.records import RunRecord, run_name
+from benchmark.resampling import confusions
 from benchmark.shown import Shown, compared, displayable
-from benchmark.site.boards import run_id
 
 MAX_MODELS = 6  # side by side
 
@@ -39,7 +40,7 @@ def board_events(
             name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
             restored.append((name, record, restore(record, weights, data)))
         except BenchmarkError as error:
-            problems.append(f"{run_id(record)} is not displayed: {error}")
+            problems.append(f"{run_name(record)} is not displayed: {error}")
     if not restored:
         return
     ids = restored[0][2].events.event_ids
@@ -49,7 +50,7 @@ def board_events(
             own = model.events.event_ids
             if ids[place] in own:
                 batch, scores = model.predict([own.index(ids[place])])
-                shown.append((name, run_id(record), batch, scores))
+                shown.append((name, run_name(record), batch, scores))
         yield compared(shown, restored[0][2].task)
 
 
@@ -76,12 +77,10 @@ def _positions(restored: Restored, record: RunRecord, n_events: int) -> list[int
 
 
 def _hardest(record: RunRecord, n_events: int) -> int | None:
-    if record.task.get("metrics", "segmentation") != "segmentation" or not record.per_event:
-        return None
-    counts = unpack_counts(record.per_event)
-    if len(counts) != n_events:
+    counts = confusions(record)
+    if counts is None or len(counts) != n_events:
         return None
     n_points = counts.sum(axis=(1, 2))
     large = n_points >= np.median(n_points)  # in a small event few errors are a large share
-    wrong = 1 - np.trace(counts, axis1=1, axis2=2) / np.maximum(n_points, 1)
+    wrong = wrong_shares(counts)
     return int(np.where(large, wrong, -1).argmax())

@@ -19,9 +19,9 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.io import safe_name, sha256_text
 from benchmark.progress import progress
 from benchmark.ranking import leaderboards
-from benchmark.records import RunRecord, now
+from benchmark.records import RunRecord, now, run_name
 from benchmark.shown import as_values
-from benchmark.site.boards import board_data, run_id
+from benchmark.site.boards import board_data
 from benchmark.site.events import board_events
 from benchmark.site.runs import run_data
 from benchmark.studies.scene import plotly_js
@@ -80,7 +80,7 @@ def _fill(
     for board, values in zip(boards, plain, strict=True):
         values["events"] = _write_events(folder, board, runs, data, n_events, problems)
     _write_runs(folder, records)
-    failed = [[run_id(r), r.error or ""] for r in records if r.status == "failed"]
+    failed = [[run_name(r), r.error or ""] for r in records if r.status == "failed"]
     index = {
         "made": now(), "version": __version__, "records": len(records), "boards": plain, "problems": problems,
         "failed": failed,
@@ -116,7 +116,7 @@ def _write_runs(folder: Path, records: Sequence[RunRecord]) -> None:
     target.mkdir(parents=True)
     with progress("pages of runs", len(records), silent=len(records) < 500) as bar:
         for n_done, record in enumerate(records, 1):
-            name = run_id(record)
+            name = run_name(record)
             text = script(f"PB.runs[{json.dumps(name)}]", run_data(record))
             (target / f"{name}.js").write_text(text, encoding="utf-8")
             bar.update(n_done)

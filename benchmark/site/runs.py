@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.metrics.families import OVERALL
-from benchmark.records import RunRecord, unpack_counts, unpack_event_ids
-from benchmark.resampling import family_of
+from benchmark.metrics.segmentation import wrong_shares
+from benchmark.records import RunRecord, unpack_event_ids
+from benchmark.resampling import confusions, family_of
+from benchmark.settings import flat
 from benchmark.tables import describe
 
 N_WORST = 12
@@ -26,21 +28,18 @@ def run_data(run: RunRecord) -> dict[str, Any]:
         "classes": list(run.task["classes"]),
         "scores": _scores(run), "confusion": run.metrics.get("confusion"),
         "calibration": run.metrics.get("calibration"), "history": _history(run.training.get("history") or {}),
-        "worst": worst_events(run), "facts": _facts(run), "settings": sorted(_flat(run.config).items()),
+        "worst": worst_events(run), "facts": _facts(run),
+        "settings": [[k, str(v)] for k, v in sorted(flat(run.config).items()) if v is not None],
     }  # fmt: skip
 
 
 def worst_events(run: RunRecord) -> list[list[Any]]:
     """[event, share of wrong points, points] of the events with most errors, where a task counts points or tokens."""
-    if not run.per_event or not run.metrics or run.task.get("metrics", "segmentation") != "segmentation":
+    counts = confusions(run)
+    if counts is None:
         return []
-    if run.config.get("probe") or family_of(run).sections[-1] != "per_class":
-        return []
-    counts = unpack_counts(run.per_event)
-    ids = unpack_event_ids(run.per_event)
-    n_points = counts.sum(axis=(1, 2))
-    wrong = n_points - np.trace(counts, axis1=1, axis2=2)
-    share = np.where(n_points >= min(MIN_POINTS, n_points.max(initial=0)), wrong / np.maximum(n_points, 1), -1.0)
+    ids, n_points = unpack_event_ids(run.per_event), counts.sum(axis=(1, 2))
+    share = np.where(n_points >= min(MIN_POINTS, n_points.max(initial=0)), wrong_shares(counts), -1.0)
     order = np.argsort(-share, kind="stable")[:N_WORST]
     return [
         [ids[i] if ids is not None else f"event {i} of {len(counts)}", round(float(share[i]), 4), int(n_points[i])]
@@ -98,13 +97,3 @@ def _facts(run: RunRecord) -> list[list[str]]:
         "labelled subset": run.subset_sha256,
     }  # fmt: skip
     return [[name, f"{v:,}" if isinstance(v, int | float) else str(v)] for name, v in facts.items() if v is not None]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            found[prefix + str(key)] = str(value)
-    return found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-import torch
 from torch import Tensor
 
+from benchmark.kernels import missing
 from benchmark.sparse.backends import SparseBackend
 from benchmark.sparse.pairs import CENTRE, Pairs
 from benchmark.sparse.sites import Sites
@@ -33,15 +31,6 @@ class Triton(SparseBackend):
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
         return _convolve(features, weight, _pairs("parent_pairs", sites).reversed, None)
-
-
-def missing() -> str | None:
-    """Why the kernels of `cuda/` cannot be used here, or None."""
-    if find_spec("triton") is None:
-        return "the package triton is missing: it comes with the CUDA builds of torch for Linux (pytorch.org)"
-    if not torch.cuda.is_available():
-        return "torch sees no CUDA device: type `python -m benchmark doctor` for the reason"
-    return None
 
 
 def _convolve(features: Tensor, weight: Tensor, pairs: Pairs, centre: int | None) -> Tensor:
