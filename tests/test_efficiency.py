@@ -143,7 +143,7 @@ def test_the_command_draws_and_says_what_is_needed(tmp_path, capsys):
     assert out.is_file()
     assert "labelled events needed for macro_f1 = 0.6" in text
     assert "times the labels of a for 0.6" in text
-    for wrong in (["--models", "c"], ["--out", "x.jpg"], ["--ratio", "a"], ["--dataset", "none"]):
+    for wrong in (["--models", "c"], ["--out", "x.jpg"], ["--ratio", "a"], ["--dataset", "none"], ["--score", "nan"]):
         with pytest.raises(SystemExit) as end:
             main(["curve", "--records", str(tmp_path / "records"), "--out", str(out), *wrong])
         assert end.value.code == 2

@@ -41,6 +41,8 @@ def curve(
     path = out or Path("runs/curve.png")
     if path.suffix not in FORMATS:
         raise ConfigError(f"--out {path} has an unknown ending. One of {', '.join(FORMATS)} was expected. Correct it.")
+    if score is not None and not abs(score) < float("inf"):  # also of NaN
+        raise ConfigError(f"--score {score} cannot be reached. A finite number was expected. Type for example 0.7.")
     found, _ = found_records(records or records_dir())
     board = _board([r for r in found if r.status == "finished"], asked.name, dataset)
     chosen = [name.strip() for name in (models or "").split(",") if name.strip()]
