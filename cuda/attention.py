@@ -7,75 +7,108 @@ same result at every run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from benchmark.cuda._launch import check_device, power_of_two, product_precision
 
 ROWS = 64  # of a tile, queries and keys alike
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float = 0.0) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V within each event: (T, heads, d) in and out, sum of `lengths` is T.
+def attend(query: Tensor, key: Tensor, value: Tensor, tiles: Tensor, dropout: float = 0.0) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V within each event: (T, heads, d) in and out, `tiles` from `tiles_of`.
 
     Products of float32 inputs use tf32 where `torch.set_float32_matmul_precision` allows it. With `dropout` weights
-    are dropped with that probability, by torch's generator of the host.
+    are dropped with that probability, by torch's generator of the device. Compiled code keeps it in one graph.
     """
-    check_device(query)
     kind = query.device.type
     if torch.is_autocast_enabled(kind):
-        query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
-    seed = int(torch.randint(2**31 - 1, (), device="cpu")) if dropout else 0
-    result: Tensor = _Attention.apply(query, key, value, tuple(lengths), dropout, seed)  # type: ignore[no-untyped-call]
-    return result
+        dtype = torch.get_autocast_dtype(kind)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    seed = torch.randint(2**31 - 1, (1,), device=query.device) if dropout else None
+    mixed: Tensor = _attended(query, key, value, tiles, seed, dropout)[0]
+    return mixed
 
 
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], dropout: float, seed: int
-    ) -> Tensor:
-        query, key, value = (t if t.stride(2) == 1 else t.contiguous() for t in (query, key, value))
-        n, heads, width = query.shape
-        out = torch.empty(n, heads, width, dtype=query.dtype, device=query.device)
-        logs = torch.empty(heads, n, dtype=torch.float32, device=query.device)
-        tiles = _tiles(lengths, query.device)
-        if len(tiles):
-            _forward[(len(tiles), heads)](
-                query, key, value, out, logs, tiles, *_strides(query, key, value), n, width, width**-0.5, dropout,
-                seed, dropout > 0, ROWS, max(power_of_two(width), 16), product_precision(query), num_warps=4,
-                num_stages=2,
-            )  # fmt: skip
-        ctx.save_for_backward(query, key, value, out, logs)
-        ctx.settings = (lengths, dropout, seed)
-        return out
+@torch.library.custom_op("particlebench::attend", mutates_args=())
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, tiles: Tensor, seed: Tensor | None, dropout: float
+) -> tuple[Tensor, Tensor]:
+    """The mixed values (T, heads, d) and the logarithms of the weights' sums (heads, T)."""
+    check_device(query)
+    query, key, value = _rows(query, key, value)
+    n, heads, width = query.shape
+    out = torch.empty(n, heads, width, dtype=query.dtype, device=query.device)
+    logs = torch.empty(heads, n, dtype=torch.float32, device=query.device)
+    if len(tiles):
+        _forward[(len(tiles), heads)](
+            query, key, value, out, logs, tiles, *_strides(query, key, value), n, width, width**-0.5, dropout,
+            tiles if seed is None else seed, seed is not None, ROWS, max(power_of_two(width), 16),
+            product_precision(query), num_warps=4, num_stages=2,
+        )  # fmt: skip
+    return out, logs
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, logs = ctx.saved_tensors
-        lengths, dropout, seed = ctx.settings
-        n, heads, width = query.shape
-        gradient = gradients[0].contiguous()
-        shares = torch.empty_like(logs)  # (heads, T): written by the first kernel, read by the second
-        made = torch.empty(n, 3, heads, width, dtype=query.dtype, device=query.device)  # behind one another, as qkv is
-        for_query, for_key, for_value = made.unbind(1)
-        tiles = _tiles(lengths, query.device)
-        if len(tiles):
-            shared = (
-                gradient, logs, shares, tiles, *_strides(query, key, value), 3 * heads * width, n, width, width**-0.5,
-                dropout, seed, dropout > 0, ROWS, max(power_of_two(width), 16), product_precision(query),
-            )  # fmt: skip
-            _for_queries[(len(tiles), heads)](query, key, value, out, for_query, *shared, num_warps=4, num_stages=2)
-            _for_keys[(len(tiles), heads)](query, key, value, for_key, for_value, *shared, num_warps=4, num_stages=2)
-        return for_query, for_key, for_value, None, None, None
+
+@torch.library.custom_op("particlebench::attend_backward", mutates_args=())
+def _gradients(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, logs: Tensor, tiles: Tensor,
+    seed: Tensor | None, dropout: float,
+) -> Tensor:  # fmt: skip
+    """(T, 3, heads, d) gradients of queries, keys and values, behind one another as the layer before made them."""
+    query, key, value = _rows(query, key, value)
+    n, heads, width = query.shape
+    shares = torch.empty_like(logs)  # (heads, T): written by the first kernel, read by the second
+    made = torch.empty(n, 3, heads, width, dtype=query.dtype, device=query.device)
+    for_query, for_key, for_value = made.unbind(1)
+    if len(tiles):
+        shared = (
+            gradient.contiguous(), logs, shares, tiles, *_strides(query, key, value), 3 * heads * width, n, width,
+            width**-0.5, dropout, tiles if seed is None else seed, seed is not None, ROWS,
+            max(power_of_two(width), 16), product_precision(query),
+        )  # fmt: skip
+        _for_queries[(len(tiles), heads)](query, key, value, out, for_query, *shared, num_warps=4, num_stages=2)
+        _for_keys[(len(tiles), heads)](query, key, value, for_key, for_value, *shared, num_warps=4, num_stages=2)
+    return made
+
+
+@_attended.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, tiles: Tensor, seed: Tensor | None, dropout: float
+) -> tuple[Tensor, Tensor]:
+    n, heads, width = query.shape
+    return query.new_empty(n, heads, width), query.new_empty(heads, n, dtype=torch.float32)
+
+
+@_gradients.register_fake
+def _(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, logs: Tensor, tiles: Tensor,
+    seed: Tensor | None, dropout: float,
+) -> Tensor:  # fmt: skip
+    n, heads, width = query.shape
+    return query.new_empty(n, 3, heads, width)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, tiles, seed, ctx.dropout = inputs
+    ctx.save_for_backward(query, key, value, *output, tiles, seed)
+
+
+def _back(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    made = _gradients(gradient, *ctx.saved_tensors, ctx.dropout)
+    return (*made.unbind(1), None, None, None)
+
+
+_attended.register_autograd(_back, setup_context=_keep)
+
+
+def _rows(*tensors: Tensor) -> Iterator[Tensor]:
+    """Channels next to one another, which views of a joined projection have already."""
+    return (t if t.stride(2) == 1 else t.contiguous() for t in tensors)
 
 
 def _strides(*tensors: Tensor) -> tuple[int, ...]:
@@ -83,8 +116,7 @@ def _strides(*tensors: Tensor) -> tuple[int, ...]:
     return tuple(s for t in tensors for s in t.stride()[:2])
 
 
-@lru_cache(maxsize=16)
-def _tiles(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+def tiles_of(lengths: Sequence[int], device: torch.device) -> Tensor:
     """(n, 3) int32 [first row of the tile, first row of its event, end of its event]; the same for every layer."""
     table, begin = [], 0
     for length in lengths:
@@ -96,9 +128,9 @@ def _tiles(lengths: tuple[int, ...], device: torch.device) -> Tensor:
 
 @triton.jit
 def _kept(seed, dropout, head, n_rows, query, key):
-    """Which weights (queries, keys) dropout keeps."""
+    """Which weights (queries, keys) dropout keeps; `seed` points to a number."""
     place = (head * n_rows + query).to(tl.int64)[:, None] * n_rows + key[None, :]
-    return tl.rand(seed, place) >= dropout
+    return tl.rand(tl.load(seed), place) >= dropout
 
 
 @triton.jit

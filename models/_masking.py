@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._tokens import Tokens
-from benchmark.models._vit import Positions, Transformer
+from benchmark.models._vit import Packing, Positions, Transformer
 
 
 def n_masked(n_tokens: int, ratio: float) -> int:
@@ -104,7 +104,8 @@ class MaskedDecoder(nn.Module):
         order = torch.argsort(hidden.byte(), stable=True)  # visible ones first; no GPU waits for their number
         seen, rows = order[: len(visible)], order[len(visible) :]
         filled = self.mask_token.to(visible.dtype).expand(len(hidden), -1).index_copy(0, seen, visible)
-        return self.normed(self.transformer(filled, positions, tokens.lengths, tokens.event, always_drop)[-1], rows)
+        packing = Packing.of(tokens.lengths, tokens.event)
+        return self.normed(self.transformer(filled, positions, packing, always_drop)[-1], rows)
 
     def normed(self, decoded: Tensor, rows: Tensor) -> Tensor:
         """The final norm, of the hidden tokens' `rows` (H,) alone: it acts on each by itself."""

@@ -16,7 +16,7 @@ from benchmark.models._masked_autoencoder import MaskedAutoencoder, MaskedAutoen
 from benchmark.models._masking import MaskedDecoder
 from benchmark.models._point_embedding import MOMENTUM, MiniPointNet, RowBatchNorm, joined_linear, max_per_token
 from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
-from benchmark.models._vit import Block
+from benchmark.models._vit import Block, Packing
 from benchmark.ops.grouping import GroupingConfig
 
 MAX_NEIGHBOURS = 256  # of a candidate in C-NMS, and of a ball before it is thinned: the first by index
@@ -87,7 +87,7 @@ class TokenDropBlock(Block):
 
     norm = BatchScalarNorm
 
-    def _dropped(self, branch: Tensor, n_events: int, event: Tensor) -> Tensor:
+    def _dropped(self, branch: Tensor, packing: Packing) -> Tensor:
         if not self.training or self.drop_path == 0:
             return branch
         kept = torch.rand(len(branch), 1, device=branch.device) >= self.drop_path
@@ -137,7 +137,8 @@ class ReferenceAutoencoder(MaskedAutoencoder):
         embedded, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
         seen = tokens.select(~hidden)
         positions = self.position(seen.centres)
-        layers = self.encoder(embedded[~hidden], positions, seen.lengths, seen.event, self.drops_in_evaluation)
+        packing = Packing.of(seen.lengths, seen.event)
+        layers = self.encoder(embedded[~hidden], positions, packing, self.drops_in_evaluation)
         last: Tensor = layers[-1]
         return last
 

@@ -24,7 +24,7 @@ from benchmark.models._event_head import LinearEventHead
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm
 from benchmark.models._segmentation_head import LinearHead, SegmentationHead
 from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
-from benchmark.models._vit import Block, PositionEmbedding, Transformer
+from benchmark.models._vit import Block, Packing, PositionEmbedding, Transformer
 from benchmark.ops.grouping import GroupingConfig, Strategy
 from benchmark.ops.segments import segment_mean
 
@@ -136,7 +136,7 @@ class TokenTransformer(TorchModel):
         """Outputs (T, D) of every encoder block, and the vectors (M, D) of the tokens' members inside the embedding."""
         embedded, members = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
         positions = self.position(tokens.centres)
-        return self.encoder(embedded, positions, tokens.lengths, tokens.event, always_drop), members
+        return self.encoder(embedded, positions, Packing.of(tokens.lengths, tokens.event), always_drop), members
 
     def normalised(self, layer: Tensor) -> Tensor:
         """One block's outputs (T, D) as the head takes them."""
@@ -222,7 +222,7 @@ class TokenTransformer(TorchModel):
             entering, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
             positions = self.position(tokens.centres)
             for block in self.encoder.blocks[:layer]:
-                entering = block(entering, positions, tokens.lengths, tokens.event)
+                entering = block(entering, positions, Packing.of(tokens.lengths, tokens.event))
             weights: list[Tensor] = self.encoder.blocks[layer].attention(entering, positions, tokens.lengths)
             return [w.float() for w in weights]
 

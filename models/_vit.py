@@ -53,6 +53,20 @@ class PositionEmbedding(nn.Module):
         return Positions(self.layers(centres), rotation)
 
 
+class Packing(NamedTuple):
+    """Which of the tokens belong to which event."""
+
+    lengths: tuple[int, ...]  # tokens of each event, sum T
+    event: Tensor  # (T,) event of each token
+    tiles: Tensor | None  # the same for the GPU's kernel, where attention takes it
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], event: Tensor) -> Packing:
+        """Events of `lengths` tokens behind one another; `event` (T,) numbers them."""
+        kernel = triton.serves(event.device.type)
+        return cls(tuple(lengths), event, triton.attention_tiles(lengths, event.device) if kernel else None)
+
+
 def turned(rows: Tensor, phases: Tensor) -> Tensor:
     """Rows (T, heads, d) with channels i and i + d / 2 turned as a pair by the phases (T, d / 2)."""
     cos, sin = phases.cos()[:, None].to(rows.dtype), phases.sin()[:, None].to(rows.dtype)
@@ -60,20 +74,20 @@ def turned(rows: Tensor, phases: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
-    """Scaled dot-product attention inside each event: (T, heads, d) in and out, sum of `lengths` is T.
+def attend(query: Tensor, key: Tensor, value: Tensor, packing: Packing, dropout: float) -> Tensor:
+    """Scaled dot-product attention inside each event: (T, heads, d) in and out.
 
     A CPU takes the events one by one and wastes nothing; a GPU takes them at once in one kernel where there is Triton,
     else padded and masked.
     """
-    if query.device.type == "cpu":
-        sizes = list(lengths)
-        events = zip(torch.split(query, sizes), torch.split(key, sizes), torch.split(value, sizes), strict=True)
-        mixed = [_attention(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout) for q, k, v in events]
-        return torch.cat([m.transpose(0, 1) for m in mixed])
-    if triton.serves(query.device.type):
-        return triton.attend(query, key, value, lengths, dropout)
-    return attend_padded(query, key, value, lengths, dropout)
+    if packing.tiles is not None:
+        return triton.attend(query, key, value, packing.tiles, dropout)
+    if query.device.type != "cpu":
+        return attend_padded(query, key, value, packing.lengths, dropout)
+    sizes = list(packing.lengths)
+    parts = zip(torch.split(query, sizes), torch.split(key, sizes), torch.split(value, sizes), strict=True)
+    mixed = [_attention(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout) for q, k, v in parts]
+    return torch.cat([m.transpose(0, 1) for m in mixed])
 
 
 def attend_padded(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
@@ -125,19 +139,17 @@ class Block(nn.Module):
         self.norm2 = self.norm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(
-        self, tokens: Tensor, positions: Positions, lengths: Sequence[int], event: Tensor, always_drop: bool = False
-    ) -> Tensor:
-        """tokens (T, D) of events with `lengths`, `event` (T,) -> (T, D).
+    def forward(self, tokens: Tensor, positions: Positions, packing: Packing, always_drop: bool = False) -> Tensor:
+        """tokens (T, D) -> (T, D).
 
         `always_drop` keeps the dropout of attention on in evaluation.
         """
         dropout = self.attention_dropout if self.training or always_drop else 0.0
         tokens = tokens + positions.added
         query, key, value = self._heads(tokens, positions)
-        attended = self.project(attend(query, key, value, lengths, dropout).flatten(1))
-        tokens = tokens + self._dropped(attended, len(lengths), event)
-        return tokens + self._dropped(self.mlp(self.norm2(tokens)), len(lengths), event)
+        attended = self.project(attend(query, key, value, packing, dropout).flatten(1))
+        tokens = tokens + self._dropped(attended, packing)
+        return tokens + self._dropped(self.mlp(self.norm2(tokens)), packing)
 
     def attention(self, tokens: Tensor, positions: Positions, lengths: Sequence[int]) -> list[Tensor]:
         """Attention weights (heads, n, n) inside each event, given the block's inputs (T, D); rows sum to 1."""
@@ -152,11 +164,11 @@ class Block(nn.Module):
             query, key = turned(query, positions.rotation), turned(key, positions.rotation)
         return query, key, value
 
-    def _dropped(self, branch: Tensor, n_events: int, event: Tensor) -> Tensor:
+    def _dropped(self, branch: Tensor, packing: Packing) -> Tensor:
         if not self.training or self.drop_path == 0:
             return branch
-        kept = torch.rand(n_events, 1, device=branch.device) >= self.drop_path
-        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)[event]
+        kept = torch.rand(len(packing.lengths), 1, device=branch.device) >= self.drop_path
+        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)[packing.event]
 
 
 class Transformer(nn.Module):
@@ -172,12 +184,12 @@ class Transformer(nn.Module):
         self.apply(_initialise)
 
     def forward(
-        self, tokens: Tensor, positions: Positions, lengths: Sequence[int], event: Tensor, always_drop: bool = False
+        self, tokens: Tensor, positions: Positions, packing: Packing, always_drop: bool = False
     ) -> list[Tensor]:
         """tokens (T, D) -> the (T, D) output of each block, before the next addition of positions."""
         outputs = []
         for block in self.blocks:
-            tokens = block(tokens, positions, lengths, event, always_drop)
+            tokens = block(tokens, positions, packing, always_drop)
             outputs.append(tokens)
         return outputs
 

@@ -6,13 +6,18 @@ from torch.nn.functional import scaled_dot_product_attention
 
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
-from benchmark.cuda.attention import attend
+from benchmark.cuda.attention import attend as run
+from benchmark.cuda.attention import tiles_of
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
 LENGTHS = (300, 1, 64, 65, 0, 517) if ON_GPU else (70, 1, 0, 5)
 HALF = torch.bfloat16 if ON_GPU else torch.float16  # the interpreter does not multiply bfloat16
 TOLERANCE = {torch.float32: 1e-5, HALF: 1e-2}
+
+
+def attend(query, key, value, lengths, dropout=0.0):
+    return run(query, key, value, tiles_of(lengths, query.device), dropout)
 
 
 def drawn(dtype, heads=2, width=20):

@@ -74,3 +74,27 @@ def test_a_models_loss_and_gradients_are_the_cpus(name, stage):
     (loss, gradient), (there, other) = results
     assert there == pytest.approx(loss, rel=1e-3)
     assert float((gradient - other).norm() / gradient.norm()) < 2e-2
+
+
+def test_compiled_blocks_are_one_graph_for_every_batch_and_give_the_same(kernels):
+    from benchmark.models._vit import Packing, Positions, Transformer
+
+    def run(net, lengths):
+        draw = torch.Generator().manual_seed(sum(lengths))
+        tokens, added = torch.randn(2, sum(lengths), 24, generator=draw).to(DEVICE)
+        event = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(DEVICE)
+        tokens.requires_grad_()
+        out = net(tokens, Positions(added, None), Packing.of(lengths, event))[-1]
+        (gradient,) = torch.autograd.grad(out.square().sum(), tokens)
+        return out.detach(), gradient
+
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    net = Transformer(24, 1, 2, 2.0, 0.0, 0.0).to(DEVICE).train()
+    batches = ((20, 3, 2, 1), (9, 30, 2, 5), (70, 1, 4, 8))
+    expected = [run(net, lengths) for lengths in batches]
+    for block in net.blocks:
+        block.compile(dynamic=True, fullgraph=True, backend="inductor" if ON_GPU else "aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for lengths, wanted in zip(batches, expected, strict=True):
+            torch.testing.assert_close(run(net, lengths), wanted, rtol=1e-4, atol=1e-5)

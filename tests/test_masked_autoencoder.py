@@ -16,7 +16,7 @@ from benchmark.models._masking import chamfer_per_group, random_mask
 from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._reference import PaddedMiniPointNet, PlainBatchNorm
 from benchmark.models._released import from_released, to_released
-from benchmark.models._vit import similar_lengths
+from benchmark.models._vit import Packing, similar_lengths
 from benchmark.settings import override
 from benchmark.tasks import LARTPC_SEGMENTATION
 from benchmark.training.module import Training
@@ -199,13 +199,13 @@ def test_reference_drops_attention_in_evaluation_of_pretraining_only(batch):
 
 def test_reference_drops_tokens_and_clean_drops_events():
     lengths, n = (40, 60), 100
-    event_of = torch.repeat_interleave(torch.arange(2), torch.tensor(lengths))
+    packing = Packing.of(lengths, torch.repeat_interleave(torch.arange(2), torch.tensor(lengths)))
     for net, per_event in ((build(drop_path=0.5), True), (build(drop_path=0.5, behaviour="reference"), False)):
         block = net.train().encoder.blocks[-1]
         kept = []
         for seed in range(20):
             torch.manual_seed(seed)
-            made = block._dropped(torch.ones(n, 4), 2, event_of)
+            made = block._dropped(torch.ones(n, 4), packing)
             assert set(made.unique().tolist()) <= {0.0, 2.0}
             assert torch.equal(made[:, 0], made[:, 3])
             kept.append(made[:, 0])

@@ -13,7 +13,7 @@ from benchmark.models._masked_autoencoder import MaskedAutoencoder
 from benchmark.models._masking import chamfer_per_group, n_masked, random_mask
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm, joined_linear, max_per_token
 from benchmark.models._tokens import group_points, interpolate_points, inverse_weights
-from benchmark.models._vit import attend, attend_padded
+from benchmark.models._vit import Packing, attend, attend_padded
 from benchmark.models.polarmae import SPEC, PolarMAEConfig
 from benchmark.ops.grouping import GroupingConfig
 from benchmark.settings import override
@@ -203,7 +203,8 @@ def test_attention_padded_equals_attention_event_by_event():
     torch.manual_seed(0)
     lengths = (5, 1, 9, 8)
     query, key, value = torch.randn(3, sum(lengths), 2, 8)
-    expected = attend(query, key, value, lengths, 0.0)
+    packing = Packing.of(lengths, torch.repeat_interleave(torch.arange(4), torch.tensor(lengths)))
+    expected = attend(query, key, value, packing, 0.0)
     assert torch.allclose(attend_padded(query, key, value, lengths, 0.0), expected, atol=1e-6)
 
 

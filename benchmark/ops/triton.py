@@ -69,11 +69,19 @@ def serves(device: str) -> bool:
     return device == "cuda" and missing() is None
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
+def attention_tiles(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """What `attend` is told of events with `lengths` tokens (`cuda/attention.py`)."""
+    from benchmark.cuda.attention import tiles_of
+
+    tiles: Tensor = tiles_of(lengths, device)
+    return tiles
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, tiles: Tensor, dropout: float) -> Tensor:
     """Attention inside each event over packed tokens (T, heads, d) (`cuda/attention.py`)."""
     from benchmark.cuda.attention import attend as run
 
-    result: Tensor = run(query, key, value, lengths, dropout)
+    result: Tensor = run(query, key, value, tiles, dropout)
     return result
 
 
