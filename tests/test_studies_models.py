@@ -17,6 +17,7 @@ from benchmark.data.preprocess import Preprocess, energy_of, log_energy
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.studies import scene
 from benchmark.studies.ablation import STRATEGIES, Plan, _row, published
+from benchmark.studies.base import load_events
 from benchmark.studies.encoders import EventTokens, one_position, place, positions
 from benchmark.studies.features import (
     Components,
@@ -122,7 +123,10 @@ def workplace(tmp_path_factory):
         model.guess.bias.copy_(torch.tensor([0.0, 3.0, 4.0]))  # 5 voxels off
     model.save(root / "weights.safetensors", {})
     options = ["--model", str(root / "fake.py"), "--checkpoint", str(root / "weights.safetensors"), "--threads", "1"]
-    data = ["--dataset", "pilarnet-m", "--data", str(make_data(root)), "--set", "min_points=0", "--device", "cpu"]
+    folder = make_data(root)
+    for split in ("train", "val", "test"):  # packs the files here, so that no test's messages tell of it
+        load_events("pilarnet-m", folder, split, preprocess=Preprocess(min_points=0))
+    data = ["--dataset", "pilarnet-m", "--data", str(folder), "--set", "min_points=0", "--device", "cpu"]
     return [*options, *data], root
 
 
