@@ -7,6 +7,7 @@ group, and "energy infilling", the energies of its points given their positions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,34 @@ def n_masked(n_tokens: int, ratio: float) -> int:
 def random_mask(
     lengths: Sequence[int], ratio: float, device: torch.device, generator: torch.Generator | None = None
 ) -> Tensor:
-    """(T,) bool, True for hidden tokens: `n_masked` of each event, uniformly; without a generator from torch's own."""
+    """(T,) bool, True for hidden tokens: `n_masked` of each event, uniformly; without a generator from torch's own.
+
+    A GPU without one draws all events at once.
+    """
+    if device.type == "cuda" and generator is None:
+        return random_mask_at_once(lengths, ratio, device)
     parts = []
     for length in lengths:
         mask = torch.zeros(length, dtype=torch.bool)
         mask[torch.randperm(length, generator=generator)[: n_masked(length, ratio)]] = True
         parts.append(mask)
     return torch.cat(parts).to(device)
+
+
+def random_mask_at_once(lengths: Sequence[int], ratio: float, device: torch.device) -> Tensor:
+    """The same, by a few operations on the device and none per event, by its own numbers."""
+    n_tokens = sum(lengths)
+    first = [0, *accumulate(lengths)][:-1]
+    rows = [list(lengths), first, [n_masked(n, ratio) for n in lengths]]
+    table = torch.tensor(rows, dtype=torch.int64)
+    if device.type == "cuda":
+        table = table.pin_memory().to(device, non_blocking=True)
+    length, begin, hidden = table
+    event = torch.repeat_interleave(length, output_size=n_tokens)
+    shuffled = torch.rand(n_tokens, device=device).argsort()
+    order = shuffled[event[shuffled].argsort(stable=True)]  # a permutation of each event, events in their order
+    rank = torch.arange(n_tokens, device=device) - begin[event]
+    return torch.zeros(n_tokens, dtype=torch.bool, device=device).scatter_(0, order, rank < hidden[event])
 
 
 def chamfer_per_group(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:

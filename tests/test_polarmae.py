@@ -10,7 +10,7 @@ from torch.nn import functional
 from benchmark.contracts import Frame, Inputs, PointBatch, concatenate
 from benchmark.losses import focal_loss
 from benchmark.models._masked_autoencoder import MaskedAutoencoder
-from benchmark.models._masking import chamfer_per_group, n_masked, random_mask
+from benchmark.models._masking import chamfer_per_group, n_masked, random_mask, random_mask_at_once
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm, joined_linear, max_per_token
 from benchmark.models._tokens import group_points, interpolate_points, inverse_weights
 from benchmark.models._vit import Packing, attend, attend_padded
@@ -274,6 +274,21 @@ def test_mask_counts_equal_the_reference(unit_cases):
     lengths = (1, 2, 17, 300)
     mask = random_mask(lengths, 0.6, torch.device("cpu"))
     assert [int(m.sum()) for m in mask.split(list(lengths))] == [expected[n - 1] for n in lengths]
+
+
+def test_masks_drawn_at_once_hide_as_many_and_every_token_as_often():
+    lengths = (1, 2, 0, 17, 40)
+    torch.manual_seed(0)
+    masks = torch.stack([random_mask_at_once(lengths, 0.6, torch.device("cpu")) for _ in range(2000)])
+    shares = []
+    for length, part in zip(lengths, masks.split(lengths, dim=1), strict=True):
+        assert (part.sum(1) == n_masked(length, 0.6)).all()
+        shares.append((part.float().mean(0) - n_masked(length, 0.6) / max(length, 1)).abs())
+    assert torch.cat(shares).max() < 0.05  # over four standard deviations of a share
+    last = masks[:, -40:].float()
+    together = (last[:, :, None] * last[:, None, :]).mean(0)[~torch.eye(40, dtype=torch.bool)]
+    assert (together - 24 / 40 * 23 / 39).abs().max() < 0.06  # pairs are hidden together as often as without order
+    assert random_mask_at_once((), 0.6, torch.device("cpu")).shape == (0,)
 
 
 def test_chamfer_distance_equals_the_reference(unit_cases):
