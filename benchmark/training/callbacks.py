@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,8 +43,22 @@ class States(Callback):
                     path.unlink(missing_ok=True)
 
 
+class _Step(NamedTuple):
+    """What one step gave, on its way from the device."""
+
+    number: int
+    names: tuple[str, ...]
+    values: torch.Tensor  # (n_names,)
+    counts: torch.Tensor | None
+    rate: float
+    arrived: torch.cuda.Event | None  # None: it is here
+
+
 class Watch(Callback):
-    """Shows progress and keeps what each step gave, over interruptions too."""
+    """Shows progress and keeps what each step gave, over interruptions too.
+
+    A GPU's numbers are read when the next step has been queued, so that the GPU never waits for the host.
+    """
 
     def __init__(self, n_steps: int, title: str, max_points: int = MAX_POINTS["pretrain"]) -> None:
         self.max_points = max_points
@@ -53,6 +67,7 @@ class Watch(Callback):
         self.series: dict[str, list[float]] = {}  # the loss's parts, the learning rate
         self.counts: list[list[list[int]]] = []  # of each step's events, [true][predicted], in a classification
         self.earlier_s = 0.0  # time of the steps before a resume
+        self._waiting: list[_Step] = []
         self._started = time.monotonic()
         self._progress: Any = progress(title, n_steps, silent=not processes().first)
 
@@ -68,31 +83,50 @@ class Watch(Callback):
         """Time of all steps, probes included."""
         return self.earlier_s + time.monotonic() - self._started
 
-    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
-        """Norm of the gradient, before clipping."""
-        grads = [p.grad for p in module.parameters() if p.grad is not None]
-        norms = torch.nn.utils.get_total_norm(grads) if hasattr(torch.nn.utils, "get_total_norm") else _norm(grads)
-        self.norms.append(float(norms))
-
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Numbers of the step, means over the processes. Raises BenchmarkError where the loss is no longer a number."""
         values = {"loss": outputs["loss"], **outputs["parts"]}
-        means = {name: float(trainer.strategy.reduce(v.detach(), reduce_op="mean")) for name, v in values.items()}
-        self.losses.append(means.pop("loss"))
-        for name, value in (*means.items(), ("lr", outputs["lr"])):
-            self.series.setdefault(name, []).append(value)
-        if outputs["counts"] is not None:
-            total = trainer.strategy.reduce(outputs["counts"], reduce_op="sum")
-            self.counts.append([[int(n) for n in row] for row in total.tolist()])
-        if not math.isfinite(self.losses[-1]):
-            raise BenchmarkError(
-                f"The training loss is {self.losses[-1]} at step {trainer.global_step}. A finite one was expected. "
-                f"Lower the learning rate, for example with --set optim.lr=1e-4."
-            )
-        self._bar.update(trainer.global_step, f"loss {self.losses[-1]:.4f}")
+        means = {name: trainer.strategy.reduce(v.detach(), reduce_op="mean") for name, v in values.items()}
+        means["grad_norm"] = module.grad_norm
+        numbers = torch.stack([v.double() for v in means.values()])
+        counts = outputs["counts"]
+        if counts is not None:
+            counts = trainer.strategy.reduce(counts, reduce_op="sum").to("cpu", non_blocking=True)
+        kept = numbers.to("cpu", non_blocking=True)
+        arrived = None
+        if numbers.is_cuda:
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record()
+        self._waiting.append(_Step(trainer.global_step, tuple(means), kept, counts, outputs["lr"], arrived))
+        self._read(later=1 if numbers.is_cuda else 0)
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """The last step's numbers."""
+        self._read()
+
+    def _read(self, later: int = 0) -> None:
+        """Take the numbers of all steps but the `later` last."""
+        while len(self._waiting) > later:
+            step = self._waiting.pop(0)
+            if step.arrived is not None:
+                step.arrived.synchronize()
+            values = dict(zip(step.names, step.values.tolist(), strict=True))
+            self.losses.append(values.pop("loss"))
+            self.norms.append(values.pop("grad_norm"))
+            for name, value in (*values.items(), ("lr", step.rate)):
+                self.series.setdefault(name, []).append(value)
+            if step.counts is not None:
+                self.counts.append([[int(n) for n in row] for row in step.counts.tolist()])
+            if not math.isfinite(self.losses[-1]):
+                raise BenchmarkError(
+                    f"The training loss is {self.losses[-1]} at step {step.number}. A finite one was expected. "
+                    f"Lower the learning rate, for example with --set optim.lr=1e-4."
+                )
+            self._bar.update(step.number, f"loss {self.losses[-1]:.4f}")
 
     def state_dict(self) -> dict[str, Any]:
         """What a state keeps."""
+        self._read()
         kept = {"losses": self.losses, "norms": self.norms, "series": self.series, "counts": self.counts}
         return {**kept, "wall_s": self.wall_s}
 
@@ -207,8 +241,3 @@ def step_of(state: Path) -> int:
         raise CheckpointError(
             f"{state} is not one of the suite's training states. `step=<number>.ckpt` was expected. Delete it."
         ) from error
-
-
-def _norm(grads: list[torch.Tensor]) -> torch.Tensor:
-    total: torch.Tensor = torch.stack([g.norm() for g in grads]).norm()
-    return total

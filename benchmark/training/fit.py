@@ -101,7 +101,7 @@ def fit(
     states = States(folder, train.checkpoint_every, train.steps, deadline)  # after the others: it keeps their numbers
     trainer = lightning.Trainer(
         max_epochs=1, max_steps=train.steps, precision="bf16-mixed" if hardware.precision == "bf16" else "32-true",
-        gradient_clip_val=optim.clip_norm or None, log_every_n_steps=1,
+        log_every_n_steps=1 if hardware.device == "cpu" else 20,  # each time a GPU has to wait
         callbacks=[c for c in (watch, probing, states) if c is not None],
         logger=[
             CSVLogger(folder, name="csv", version=f"from-step-{start}"),  # a resumed run does not erase earlier rows

@@ -35,14 +35,20 @@ def lr_factor(step: int, n_steps: int, optim: OptimConfig) -> float:
 
 
 def make_optimiser(groups: list[dict[str, Any]], optim: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW, Adam, or stochastic gradient descent with Nesterov's momentum."""
+    """AdamW, Adam, or stochastic gradient descent with Nesterov's momentum; on a GPU all weights in one kernel."""
+    fused = all(p.is_cuda for group in groups for p in group["params"]) or None
     if optim.optimiser == "sgd":
         momentum = optim.betas[0]
         return torch.optim.SGD(
-            groups, lr=optim.lr, momentum=momentum, weight_decay=optim.weight_decay, nesterov=momentum > 0
+            groups,
+            lr=optim.lr,
+            momentum=momentum,
+            weight_decay=optim.weight_decay,
+            nesterov=momentum > 0,
+            fused=fused,
         )
     kind = torch.optim.AdamW if optim.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
+    return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=fused)
 
 
 class Training(lightning.LightningModule):
@@ -54,6 +60,7 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.model, self.optim, self.n_steps, self.seed, self.stage = model, optim, n_steps, seed, stage
         self.frozen = list(model.backbone()) if frozen else []
+        self.grad_norm = torch.zeros(())  # of the last step, before clipping
         self.processes = processes()
         for module in self.frozen:
             module.requires_grad_(False)
@@ -133,6 +140,12 @@ class Training(lightning.LightningModule):
             }
             for (in_backbone, decays), parameters in groups.items()
         ]
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip by the global norm, and keep the norm from before. Lightning's own way refuses fused optimisers."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        limit = self.optim.clip_norm or math.inf
+        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit).detach()
 
     def transfer_batch_to_device(self, batch: PointBatch, device: torch.device, index: int) -> PointBatch:
         """Batches know how to move themselves."""
