@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from synthetic import make_data, request
+from torch.utils.data import DataLoader
 
 from benchmark.config import TrainConfig, resolve
 from benchmark.contracts import Inputs, OptimConfig
 from benchmark.data.stream import event_set
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, DataError
 from benchmark.registry import dataset_spec, model_spec
+from benchmark.training import fit as training
 from benchmark.training import module
 from benchmark.training.callbacks import Watch, _Step
 from benchmark.training.fit import Hardware, fit
@@ -34,6 +36,30 @@ def trained(tmp_path_factory):
         return report.history["loss"], report.history["grad_norm"]
 
     return train
+
+
+def loaded_by(n_workers):
+    return lambda stream, device, own: DataLoader(stream, batch_size=None, num_workers=n_workers)
+
+
+def test_batches_that_other_processes_prepare_train_the_same(trained, monkeypatch):
+    alone = trained("alone")
+    monkeypatch.setattr(training, "_loader", loaded_by(4))
+    assert trained("together") == alone
+
+
+def test_what_another_process_cannot_prepare_is_told_in_its_own_words(trained, monkeypatch):
+    monkeypatch.setattr(training, "_loader", loaded_by(2))
+    usual = training.training_batch
+
+    def broken(events, step, *rest, **more):
+        if step == 3:
+            raise DataError("Event 7 is broken.")
+        return usual(events, step, *rest, **more)
+
+    monkeypatch.setattr(training, "training_batch", broken)
+    with pytest.raises(DataError, match=r"^Event 7 is broken\.$"):
+        trained("broken")
 
 
 def test_a_fused_optimiser_trains_with_clipping_in_half_precision(trained, monkeypatch):

@@ -152,6 +152,12 @@ class PointBatch:
 
         return self.map_arrays(lambda a: torch.as_tensor(a).to(device, non_blocking=True))
 
+    def pin_memory(self) -> PointBatch:
+        """Tensors in memory that a GPU copies from by itself; torch's loaders ask for it."""
+        import torch
+
+        return self.map_arrays(lambda a: torch.as_tensor(a).pin_memory())
+
     def map_arrays(self, function: Any) -> PointBatch:
         """A copy with `function` applied to every array."""
         present: dict[str, Any] = {n: function(getattr(self, n)) for n in _ARRAYS if getattr(self, n) is not None}

@@ -19,13 +19,14 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from benchmark.config import TrainConfig
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.stream import EventSet, training_batch
-from benchmark.errors import ConfigError
+from benchmark.environment import usable_cores
+from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.processes import Processes, from_first, join
 from benchmark.training.callbacks import (
     MAX_POINTS,
@@ -40,6 +41,9 @@ from benchmark.training.callbacks import (
 from benchmark.training.module import Training
 
 __all__ = ["FitReport", "Hardware", "Probe", "fit", "forget_states", "last_state"]
+
+
+MAX_LOADERS = 8  # processes that prepare batches for one GPU
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def fit(
     )  # fmt: skip
     stream = _Steps(events, train, seed, stage, start, own)
     with watch, _interruptible():
-        trainer.fit(module, DataLoader(stream, batch_size=None), ckpt_path=str(state) if state else None)
+        trainer.fit(module, _loader(stream, hardware.device, own), ckpt_path=str(state) if state else None)
     model.requires_grad_(True)
     return _report(watch, probing, trainer.global_step, train.steps, start)
 
@@ -134,6 +138,14 @@ def _devices(device: str, own: Processes) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _loader(stream: _Steps, device: str, own: Processes) -> DataLoader:
+    """Batches in the order of steps. For a GPU other processes prepare them ahead, each every n-th."""
+    if device == "cpu":
+        return DataLoader(stream, batch_size=None)
+    n = max(1, min(MAX_LOADERS, usable_cores() // own.n_local - 1))
+    return DataLoader(stream, batch_size=None, num_workers=n, pin_memory=True)
+
+
 class _Steps(IterableDataset):
     """Batches from one step on. Each is a function of its step, so nothing has to be saved to resume."""
 
@@ -141,12 +153,23 @@ class _Steps(IterableDataset):
         self.events, self.train, self.seed, self.stage, self.start = events, train, seed, stage, start
         self.share = (own.rank, own.n)
 
-    def __iter__(self) -> Iterator[PointBatch]:
-        for step in range(self.start, self.train.steps):
-            yield training_batch(
-                self.events, step, self.train.batch_size, self.seed, self.stage, rotation=self.train.rotation,
-                share=self.share,
-            )  # fmt: skip
+    def __iter__(self) -> Iterator[PointBatch | BenchmarkError]:
+        worker = get_worker_info()
+        if worker is None:
+            yield from map(self._batch, range(self.start, self.train.steps))
+            return
+        for step in range(self.start + worker.id, self.train.steps, worker.num_workers):
+            try:
+                yield self._batch(step)
+            except BenchmarkError as error:  # torch would wrap it in a worker's traceback; `Training` raises it
+                yield error
+                return
+
+    def _batch(self, step: int) -> PointBatch:
+        return training_batch(
+            self.events, step, self.train.batch_size, self.seed, self.stage, rotation=self.train.rotation,
+            share=self.share,
+        )  # fmt: skip
 
 
 def _report(watch: Watch, probing: Probing | None, steps: int, n_steps: int, start: int) -> FitReport:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
+from benchmark.errors import BenchmarkError
 from benchmark.losses import labelled_rows
 from benchmark.processes import processes
 from benchmark.seeding import seed_from
@@ -147,8 +148,12 @@ class Training(lightning.LightningModule):
         limit = self.optim.clip_norm or math.inf
         self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit).detach()
 
-    def transfer_batch_to_device(self, batch: PointBatch, device: torch.device, index: int) -> PointBatch:
-        """Batches know how to move themselves."""
+    def transfer_batch_to_device(
+        self, batch: PointBatch | BenchmarkError, device: torch.device, index: int
+    ) -> PointBatch:
+        """Batches know how to move themselves. Raises what the preparation of this one raised."""
+        if isinstance(batch, BenchmarkError):
+            raise batch
         return batch.to_torch(device)
 
 
