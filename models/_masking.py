@@ -16,6 +16,7 @@ from torch.nn import functional
 from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._tokens import Tokens
 from benchmark.models._vit import Packing, Positions, Transformer
+from benchmark.ops import triton
 
 
 def n_masked(n_tokens: int, ratio: float) -> int:
@@ -63,15 +64,20 @@ def chamfer_per_group(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
     predictions. Every group needs at least one point. Gradients flow through the nearest pairs only, so the table of
     all pairs takes no part in them.
     """
-    with torch.no_grad():
-        squared = torch.full((*mask.shape, mask.shape[1]), 0.0, device=true.device)  # (G, true, predicted)
-        for channel in range(true.shape[2]):
-            squared += (true[:, :, None, channel] - predicted[:, None, :, channel]).square_()
-        squared.masked_fill_(~(mask[:, :, None] & mask[:, None, :]), torch.inf)
-        to_predicted, to_true = squared.argmin(2), squared.argmin(1)  # (G, K) each
+    nearest = triton.nearest_pairs if triton.serves(true.device.type) else nearest_by_table
+    to_predicted, to_true = nearest(true, predicted.detach(), mask)
     missed = (true - _take(predicted, to_predicted)).square().sum(2)
     invented = (_take(true, to_true) - predicted).square().sum(2)
     return ((missed + invented) * mask).sum(1) / mask.sum(1)
+
+
+def nearest_by_table(true: Tensor, predicted: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each true slot the nearest predicted one, and the reverse, both (G, K), from the table of all pairs."""
+    squared = torch.full((*mask.shape, mask.shape[1]), 0.0, device=true.device)  # (G, true, predicted)
+    for channel in range(true.shape[2]):
+        squared += (true[:, :, None, channel] - predicted[:, None, :, channel]).square_()
+    squared.masked_fill_(~(mask[:, :, None] & mask[:, None, :]), torch.inf)
+    return squared.argmin(2), squared.argmin(1)
 
 
 def _take(points: Tensor, index: Tensor) -> Tensor:

@@ -93,6 +93,14 @@ def k_nearest(queries: Tensor, event: Tensor, clouds: Any, k: int) -> tuple[Tens
     return result
 
 
+def nearest_pairs(true: Tensor, predicted: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Slots (G, K) of the nearest pairs inside small sets, in both directions (`cuda/chamfer.py`)."""
+    from benchmark.cuda.chamfer import nearest_pairs as run
+
+    result: tuple[Tensor, Tensor] = run(true, predicted, mask)
+    return result
+
+
 def segment_max(rows: Tensor, sizes: Tensor) -> Tensor:
     """(S, C) float32 maxima of runs of `sizes` (S,) rows (`cuda/segments.py`)."""
     from benchmark.cuda.segments import segment_max as run
