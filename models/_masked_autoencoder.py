@@ -84,6 +84,10 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         self.decoder = self.decoder_type(c.width, decoder, self.block.norm(c.width), c.group_points, n_channels, infill)
         self.add_head()
 
+    def parts_to_compile(self) -> Iterable[nn.Module]:
+        """Those of encoder and decoder."""
+        return (*self.encoder.blocks, *self.decoder.transformer.blocks)
+
     def pretraining_only(self) -> Iterable[nn.Module]:
         """The decoder with its heads and mask token."""
         return (self.decoder,)

@@ -124,6 +124,10 @@ class TokenTransformer(TorchModel):
         """Everything that turns points into token features."""
         return self.embed, self.position, self.encoder
 
+    def parts_to_compile(self) -> Iterable[nn.Module]:
+        """The transformer's blocks: on a GPU, where attention is one operator, each is one graph."""
+        return self.encoder.blocks
+
     def tokens(self, batch: PointBatch) -> Tokens:
         """The tokens of a batch."""
         c = self.config

@@ -442,3 +442,10 @@ def test_reference_and_clean_models_share_their_weights(batch):
     other.load_state_dict(net.state_dict())
     assert isinstance(other, _reference.ReferenceAutoencoder)
     assert not np.allclose(other.predict(batch), net.predict(batch), atol=1e-3)
+
+
+def test_every_block_of_encoder_and_decoder_is_a_part_to_compile():
+    net = build()
+    parts = list(net.parts_to_compile())
+    assert len(parts) == net.config.depth + net.config.decoder_depth == len(set(parts))
+    assert all(hasattr(part, "qkv") for part in parts)

@@ -32,6 +32,9 @@ def perf(
     sizes: Annotated[str, typer.Option("--sizes", help="Of the public sparse networks.")] = "small,medium,large",
     backends: Annotated[str, typer.Option("--backends", help="Of sparse convolution; all that can be used.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Smallest and largest inputs only, few rounds.")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Of steps: compile the blocks of transformers. GPUs only.")
+    ] = False,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of lartpc-sim; without it, the cache.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("runs/perf"),
 ) -> None:
@@ -52,7 +55,9 @@ def perf(
     if batch is not None and batch < 1:
         raise ConfigError(f"--batch is {batch}. At least 1 event was expected. Type --batch 8.")
     where = choose_device(device)
-    asked = _Asked(where, models.split(","), preset, batch, sizes.split(","), names, quick)
+    if compiled and where != "cuda":
+        raise ConfigError("--compile was given on a CPU. A GPU was expected. Leave it out, or add --device cuda.")
+    asked = _Asked(where, models.split(","), preset, batch, sizes.split(","), names, quick, compiled)
     events = load_events("lartpc-sim", data) if set(chosen) - {"simulation"} else None
     tables = {name: asked.rows(name, events) for name in chosen}
     machine = describe(where, "bf16" if where == "cuda" else "32", usable_cores())
@@ -73,10 +78,11 @@ class _Asked:
 
     def __init__(
         self, device: str, models: Sequence[str], preset: str | None, batch: int | None, sizes: Sequence[str],
-        backends: Sequence[str], quick: bool,
+        backends: Sequence[str], quick: bool, compiled: bool,
     ) -> None:  # fmt: skip
         gpu = device == "cuda"
         self.device, self.models, self.sizes, self.backends, self.quick = device, models, sizes, backends, quick
+        self.compiled = compiled
         self.preset = preset or ("paper" if gpu else "default")
         self.batch = batch or (128 if gpu else 8)
         self.rounds = (3, 10) if quick or not gpu else (20, 30)  # warm-up and timed
@@ -122,7 +128,7 @@ class _Asked:
 
         size = min(self.batch, len(events))
         drawn = [training_batch(events.chosen, i, size, 0, "perf", rotation="event") for i in range(N_INPUTS)]
-        return step_rows(drawn, self.models, self.preset, self.device, *self.rounds, say=_say)
+        return step_rows(drawn, self.models, self.preset, self.device, *self.rounds, say=_say, compiled=self.compiled)
 
 
 def _say(text: str) -> None:

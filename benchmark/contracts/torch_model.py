@@ -49,6 +49,10 @@ class TorchModel(nn.Module, Model):
         """Modules whose weights pre-training gives. Modes `peft` and `frozen` keep them fixed, in evaluation mode."""
         return ()
 
+    def parts_to_compile(self) -> Iterable[nn.Module]:
+        """Alike parts that `torch.compile` makes one graph of, for every batch; by default none."""
+        return ()
+
     def pretraining_only(self) -> Iterable[nn.Module]:
         """Modules that only `pretrain_loss` uses (decoder, mask token); they take no part in supervised training."""
         return ()

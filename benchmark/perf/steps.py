@@ -24,9 +24,12 @@ GRADIENT_NORM = 3.0
 
 def step_rows(
     batches: Sequence[PointBatch], models: Sequence[str], preset: str, device: str, warm_up: int = 5, rounds: int = 20,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] = lambda text: None, compiled: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One row per model and stage; `batches` are numpy batches of a point task with labels."""
+    """One row per model and stage; `batches` are numpy batches of a point task with labels.
+
+    With `compiled`, the blocks of models that name some are compiled; the warm-up takes the time for that.
+    """
     rows = []
     inputs = [batch.to_torch(device) for batch in batches[:N_INPUTS]]
     for name in models:
@@ -36,12 +39,15 @@ def step_rows(
             held = fresh(device)
             model = build_model(name, preset, batches[0])
             model.to(device).train()
+            parts = list(model.parts_to_compile()) if compiled else []
+            for part in parts:
+                part.compile(dynamic=True, fullgraph=True)
             step = prediction(model, device) if stage == "predict" else training_step(model, stage, device)
             timing = measure(step, inputs, device, warm_up, rounds, held)
             n_events = batches[0].n_events
             rows.append(
                 {
-                    "model": name, "preset": preset, "stage": stage, "events": n_events,
+                    "model": name, "preset": preset, "stage": stage, "compiled": bool(parts), "events": n_events,
                     "points": sum(b.n_points for b in batches[:N_INPUTS]) // len(inputs), **timing.row(),
                     "events_per_s": round(1000 * n_events / timing.median_ms, 1),
                 }
