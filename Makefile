@@ -26,12 +26,11 @@ test: $(VENV)/installed-test
 
 test-gpu:
 	$(GPU_PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('make test-gpu: torch sees no CUDA device. A GPU and a CUDA build of torch were expected. Give its Python: make test-gpu GPU_PYTHON=python3')"
-	$(GPU_PYTHON) -m pytest tests/test_cuda_attention.py tests/test_cuda_chamfer.py tests/test_cuda_convolution.py tests/test_cuda_models.py \
-		tests/test_cuda_segments.py tests/test_cuda_tokens.py
+	$(GPU_PYTHON) -m pytest tests/test_cuda_*.py
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check benchmark
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 $(VENV)/bin/python:

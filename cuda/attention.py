@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from benchmark.cuda._launch import check_device, power_of_two, product_precision
+from benchmark.ops.staging import to_device
 
 ROWS = 64  # of a tile, queries and keys alike
 
@@ -122,8 +123,7 @@ def tiles_of(lengths: Sequence[int], device: torch.device) -> Tensor:
     for length in lengths:
         table += [[at, begin, begin + length] for at in range(begin, begin + length, ROWS)]
         begin += length
-    made = torch.tensor(table, dtype=torch.int32).view(-1, 3)
-    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made
+    return to_device(table, torch.int32, device).view(-1, 3)
 
 
 @triton.jit

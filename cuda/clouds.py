@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.cuda._launch import check_device
 from benchmark.errors import DataError
+from benchmark.ops.staging import to_device
 
 MAX_EVENTS = 1 << 12  # that a key of the grid can tell apart
 
@@ -34,9 +35,7 @@ class Clouds:
         if len(lengths) >= MAX_EVENTS:
             raise DataError(f"{len(lengths)} events were given. Fewer than {MAX_EVENTS} were expected. Split them.")
         check_device(points)
-        starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        if points.is_cuda:
-            starts = starts.pin_memory().to(points.device, non_blocking=True)
+        starts = to_device([0, *accumulate(lengths)], torch.int32, points.device)
         return Clouds(points.float().contiguous(), starts, tuple(lengths))
 
     @property

@@ -24,9 +24,7 @@ from benchmark.ops.neighbours import squared_radius
 UNLIMITED = 2**31 - 1
 
 
-def suppress(
-    clouds: Clouds, radius: float, overlap: float, max_neighbours: int | None = None
-) -> tuple[Tensor, Tensor]:
+def suppress(clouds: Clouds, radius: float, overlap: float, max_neighbours: int | None = None) -> tuple[Tensor, Tensor]:
     """Which candidates C-NMS keeps (N,) bool, and each one's score (N,) int32; see `benchmark.ops.cnms.suppress`."""
     reach = 2.0 * radius * overlap
     limit = float(squared_radius(reach))

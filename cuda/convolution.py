@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from benchmark.cuda._launch import check_device, power_of_two, product_precision
+from benchmark.ops.staging import to_device
 from benchmark.sparse.pairs import Bags, Pairs
 
 NO_CENTRE = -1
@@ -111,9 +112,7 @@ def _apply(
     return result
 
 
-def _weight_gradient(
-    features: Tensor, gradient: Tensor, weight: Tensor, pairs: Pairs, centre: int | None
-) -> Tensor:
+def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, pairs: Pairs, centre: int | None) -> Tensor:
     """(K, C, D) in the weight's type, from sums in float32."""
     n_offsets, n_in, n_out = weight.shape
     shape = weight_shape(n_in, n_out, features.dtype)
@@ -146,11 +145,6 @@ def _kept(pairs: Pairs) -> dict[Any, Any]:
     return kept
 
 
-def _to(device: torch.device, table: list[Any]) -> Tensor:
-    made = torch.tensor(table, dtype=torch.int32)
-    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made
-
-
 def _tiles(pairs: Pairs, rows: int, device: torch.device) -> Tensor:
     """(n, 3) int32 [offset, first pair, end of the offset's pairs] of tiles of `rows` pairs."""
     kept = _kept(pairs)
@@ -159,7 +153,7 @@ def _tiles(pairs: Pairs, rows: int, device: torch.device) -> Tensor:
         for offset, size in zip(pairs.offsets, pairs.sizes, strict=True):
             table += [[offset, at, begin + size] for at in range(begin, begin + size, rows)]
             begin += size
-        kept[rows] = _to(device, table)
+        kept[rows] = to_device(table, torch.int32, device)
     tiles: Tensor = kept[rows]
     return tiles
 
@@ -188,8 +182,8 @@ def _pieces(
             table += [[offset, p, min(p + length, end)] for p in range(begin, end, length)]
             first[offset + 1] = len(table)
         split = any(b - a > 1 for a, b in pairwise(first))
-        pieces = _to(device, table) if table else torch.empty(0, 3, dtype=torch.int32, device=device)
-        kept[key] = (pieces, _to(device, first), split)
+        pieces = to_device(table, torch.int32, device) if table else torch.empty(0, 3, dtype=torch.int32, device=device)
+        kept[key] = (pieces, to_device(first, torch.int32, device), split)
     cut: tuple[Tensor, Tensor, bool] = kept[key]
     return cut
 

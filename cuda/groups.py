@@ -137,9 +137,7 @@ def thin_rows(clouds: Clouds, rows: Tensor, n_points: int) -> tuple[Tensor, Tens
     members = rows.clamp_min(0).long()
     padded = clouds.points[members]
     begin = torch.arange(0, rows.numel(), rows.shape[1], dtype=torch.int32, device=rows.device)
-    order = select_farthest(
-        padded.reshape(-1, 3), begin, begin + counts, min(n_points, rows.shape[1]), rows.shape[1]
-    )
+    order = select_farthest(padded.reshape(-1, 3), begin, begin + counts, min(n_points, rows.shape[1]), rows.shape[1])
     taken = torch.gather(members, 1, order.clamp_min(0).long())
     indices = torch.where(order >= 0, taken, members[:, :1]).int()
     if indices.shape[1] < n_points:

@@ -108,9 +108,7 @@ def _grid(offsets: Tensor, rows: Tensor) -> tuple[int, int]:
 def _reduced(rows: Tensor, offsets: Tensor, maximum: bool) -> Tensor:
     result = torch.empty(len(offsets) - 1, rows.shape[1], dtype=torch.float32, device=rows.device)
     if result.numel():
-        _reduce[_grid(offsets, rows)](
-            rows, offsets, result, rows.shape[1], maximum, ROWS, _columns(rows), num_warps=4
-        )
+        _reduce[_grid(offsets, rows)](rows, offsets, result, rows.shape[1], maximum, ROWS, _columns(rows), num_warps=4)
     return result
 
 

@@ -92,9 +92,7 @@ class Processed:
     steps: tuple[Step, ...]
 
 
-def process(
-    stack: Stack, row: Row, chain: Chain, labels: Stack | None = None, pictures: bool = False
-) -> Processed:
+def process(stack: Stack, row: Row, chain: Chain, labels: Stack | None = None, pictures: bool = False) -> Processed:
     """A scan through the chain. labels: numbers of tracks, a stack of the same shape.
 
     Raises DataError, with the scan's name, for labels of another shape, cuts beyond the volume, slices that are

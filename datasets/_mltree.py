@@ -42,8 +42,16 @@ TRUTH_BRANCHES = (
     "truthPartPdgId", "truthPartPt", "truthPartE", "truthPartMass", "truthPartEta", "truthPartPhi",
 )  # fmt: skip
 TRACK_BRANCHES = (
-    "trackPt", "trackP", "trackMass", "trackEta", "trackPhi", "trackD0", "trackZ0", "trackChiSquared",
-    "trackNumberDOF", "trackTruthParticleIndex",
+    "trackPt",
+    "trackP",
+    "trackMass",
+    "trackEta",
+    "trackPhi",
+    "trackD0",
+    "trackZ0",
+    "trackChiSquared",
+    "trackNumberDOF",
+    "trackTruthParticleIndex",
 )  # fmt: skip; and trackEta_X, trackPhi_X of the layers X
 CLUSTER_BRANCHES = (
     "cluster_E", "cluster_E_LCCalib", "cluster_Pt", "cluster_Eta", "cluster_Phi", "cluster_nCells",

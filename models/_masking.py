@@ -7,7 +7,6 @@ group, and "energy infilling", the energies of its points given their positions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._tokens import Tokens
 from benchmark.models._vit import Packing, Positions, Transformer
 from benchmark.ops import triton
+from benchmark.ops.staging import to_device
 
 
 def n_masked(n_tokens: int, ratio: float) -> int:
@@ -44,12 +44,8 @@ def random_mask(
 def random_mask_at_once(lengths: Sequence[int], ratio: float, device: torch.device) -> Tensor:
     """The same, by a few operations on the device and none per event, by its own numbers."""
     n_tokens = sum(lengths)
-    first = [0, *accumulate(lengths)][:-1]
-    rows = [list(lengths), first, [n_masked(n, ratio) for n in lengths]]
-    table = torch.tensor(rows, dtype=torch.int64)
-    if device.type == "cuda":
-        table = table.pin_memory().to(device, non_blocking=True)
-    length, begin, hidden = table
+    length, hidden = to_device([list(lengths), [n_masked(n, ratio) for n in lengths]], torch.int64, device)
+    begin = length.cumsum(0) - length
     event = torch.repeat_interleave(length, output_size=n_tokens)
     shuffled = torch.rand(n_tokens, device=device).argsort()
     order = shuffled[event[shuffled].argsort(stable=True)]  # a permutation of each event, events in their order

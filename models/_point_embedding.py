@@ -135,9 +135,7 @@ class MiniPointNet(nn.Module):
         return max_per_token(members, sizes), members
 
 
-def joined_linear(
-    layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor, sizes: Tensor | None = None
-) -> Tensor:
+def joined_linear(layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor, sizes: Tensor | None = None) -> Tensor:
     """`layer` applied to [shared[owner], rows] for rows (M, C), without repeating the shared part's product M times.
 
     `sizes` (T,): how many rows each owner has, where those of one stand together; a GPU then sums gradients by runs.

@@ -225,8 +225,9 @@ class TokenTransformer(TorchModel):
             tokens = self.tokens(batch)
             entering, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
             positions = self.position(tokens.centres)
+            packing = Packing.of(tokens.lengths, tokens.event)
             for block in self.encoder.blocks[:layer]:
-                entering = block(entering, positions, Packing.of(tokens.lengths, tokens.event))
+                entering = block(entering, positions, packing)
             weights: list[Tensor] = self.encoder.blocks[layer].attention(entering, positions, tokens.lengths)
             return [w.float() for w in weights]
 

@@ -16,9 +16,7 @@ LONGEST = 4.0  # wavelength: twice the width of a volume, whose coordinates run 
 class Layer(nn.Module):
     """Self-attention and a perceptron, each with a residual; norms before (pre-norm) or after them (post-norm)."""
 
-    def __init__(
-        self, width: int, heads: int, hidden: int, dropout: float, norm_first: bool, activation: str
-    ) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float, norm_first: bool, activation: str) -> None:
         super().__init__()
         self.heads, self.norm_first, self.activation = heads, norm_first, activation
         self.qkv = nn.Linear(width, 3 * width)

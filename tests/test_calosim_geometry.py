@@ -43,7 +43,6 @@ def test_types_are_those_of_the_schema(geo):
     assert geo.volume_mm3.min() > 0 and geo.neighbours.shape == (len(geo.cell_id), 10)
 
 
-
 def _overlaps(geo, row, others):
     """(N,) bool by intervals: independent of the indices that the module uses."""
     eta = np.minimum(geo.eta[others] + geo.deta[others] / 2, geo.eta[row] + geo.deta[row] / 2)

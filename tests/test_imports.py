@@ -53,7 +53,15 @@ THIRD_PARTY = {
     "models": {"torch", "numpy"},
     "baselines": {"torch", "numpy", "scipy", "sklearn", "torch_geometric"},
     "datasets": {
-        "numpy", "scipy", "h5py", "numba", "matplotlib", "uproot", "awkward", "tifffile", "zarr",
+        "numpy",
+        "scipy",
+        "h5py",
+        "numba",
+        "matplotlib",
+        "uproot",
+        "awkward",
+        "tifffile",
+        "zarr",
         "openpyxl",
     },
     "cuda": {"torch", "triton", "numpy"},
@@ -186,8 +194,19 @@ def test_optional_packages_are_imported_in_one_file_each_and_only_when_used():
 
 @pytest.mark.parametrize(
     "start",
-    ["records", "tables", "tunings", "fairness", "ranking", "formats", "submissions", "tasks", "budget",
-     "settings", "metrics.bootstrap"],
+    [
+        "records",
+        "tables",
+        "tunings",
+        "fairness",
+        "ranking",
+        "formats",
+        "submissions",
+        "tasks",
+        "budget",
+        "settings",
+        "metrics.bootstrap",
+    ],
 )
 def test_records_and_reports_need_no_torch(start):
     seen, queue, packages = set(), [f"benchmark.{start}"], set()

@@ -265,7 +265,7 @@ def test_the_untrained_encoder_is_another_than_the_trained_one(study):
 def figure_of(path):
     """The traces in a page, read back from its JSON; nothing in the page may need the network."""
     text = path.read_text()
-    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)=', text)
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=", text)
     start = re.search(r"Plotly\.newPlot\(\s*\"[^\"]+\",\s*", text).end()
     return json.JSONDecoder().raw_decode(text, start)[0]
 

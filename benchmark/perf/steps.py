@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from benchmark import registry, tasks
-from benchmark.contracts import Inputs, PointBatch
+from benchmark.contracts import Inputs, OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.errors import BenchmarkError
 from benchmark.perf.measure import fresh, measure
 from benchmark.settings import override
+from benchmark.training.module import make_optimiser
 
 N_INPUTS = 4
 GRADIENT_NORM = 3.0
@@ -80,7 +81,7 @@ def prediction(model: TorchModel, device: str) -> Callable[[PointBatch], None]:
 def training_step(model: TorchModel, stage: str, device: str) -> Callable[[PointBatch], None]:
     """One optimisation step of AdamW with clipped gradients."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.05, fused=device == "cuda")
+    optimiser = make_optimiser([{"params": parameters}], OptimConfig(lr=1e-5, weight_decay=0.05))
 
     def step(batch: PointBatch) -> None:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):

@@ -61,7 +61,7 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.model, self.optim, self.n_steps, self.seed, self.stage = model, optim, n_steps, seed, stage
         self.frozen = list(model.backbone()) if frozen else []
-        self.grad_norm = torch.zeros(())  # of the last step, before clipping
+        self.grad_norm: Tensor  # of the last step, before clipping
         self.processes = processes()
         for module in self.frozen:
             module.requires_grad_(False)

@@ -109,9 +109,7 @@ def _split_all(rows, n_parents, energy, grid, labels):
     for k in range(n_parents):
         cells = rows[order[starts[k] : starts[k + 1]]]
         peaks = find_peaks(cells, energy, grid, labels.label, _DETA, _DPHI)
-        n_parts += split(
-            cells, peaks, energy, grid, labels.label, labels.part, labels.second, labels.weight, n_parts
-        )
+        n_parts += split(cells, peaks, energy, grid, labels.label, labels.part, labels.second, labels.weight, n_parts)
     return n_parts
 
 

@@ -145,9 +145,7 @@ def _truth(events: list[Event]) -> dict[str, np.ndarray]:
 def _tracks(events: list[Event]) -> dict[str, np.ndarray]:
     table = np.array([row for e in events for row in e.tracks], dtype=np.float64).reshape(-1, len(TRACK_COLUMNS))
     whole = ("trackNumberDOF", "trackTruthParticleIndex")
-    return {
-        name: table[:, k].astype(np.int64 if name in whole else np.float32) for k, name in enumerate(TRACK_COLUMNS)
-    }
+    return {name: table[:, k].astype(np.int64 if name in whole else np.float32) for k, name in enumerate(TRACK_COLUMNS)}
 
 
 def _clusters(events: list[Event]) -> dict[str, np.ndarray]:

@@ -208,8 +208,12 @@ def _electromagnetic(facts: dict[str, Any]) -> list[Check]:
         measured, analytic = checks.mean_depth(energy)
         rows.append(
             Check(
-                f"mean depth of {energy:g} GeV showers [X0]", f"{analytic:.2f}", gflash, 0.97 * analytic,
-                1.06 * analytic, measured,
+                f"mean depth of {energy:g} GeV showers [X0]",
+                f"{analytic:.2f}",
+                gflash,
+                0.97 * analytic,
+                1.06 * analytic,
+                measured,
             )
         )
         got, expected = checks.layer_shares(energy)
@@ -219,8 +223,14 @@ def _electromagnetic(facts: dict[str, Any]) -> list[Check]:
             Check(f"layers' shares, {energy:g} GeV electrons: largest difference", "< 0.05", gflash, 0, 0.05, worst)
         )
     rows.append(
-        Check("share within one Moliere radius, 10 GeV", "0.90", "definition of it", 0.85, 0.95,
-              checks.moliere_share(10.0))
+        Check(
+            "share within one Moliere radius, 10 GeV",
+            "0.90",
+            "definition of it",
+            0.85,
+            0.95,
+            checks.moliere_share(10.0),
+        )
     )
     energies = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
     found = checks.photon_responses(energies)
@@ -263,8 +273,14 @@ def _hadronic(facts: dict[str, Any]) -> list[Check]:
     measured, bock = checks.tile_shares(50.0)
     facts["tile layers 50"] = {"measured": measured.tolist(), "bock": bock.tolist()}
     rows.append(
-        Check("Tile layers' shares, 50 GeV showers: largest difference", "< 0.08", "Bock et al. 1981, from memory",
-              0, 0.08, float(np.abs(measured - bock).max()))
+        Check(
+            "Tile layers' shares, 50 GeV showers: largest difference",
+            "< 0.08",
+            "Bock et al. 1981, from memory",
+            0,
+            0.08,
+            float(np.abs(measured - bock).max()),
+        )
     )
     energies = (20.0, 50.0, 100.0, 200.0)
     found = [checks.tile_responses(energy) for energy in energies]
@@ -272,8 +288,14 @@ def _hadronic(facts: dict[str, Any]) -> list[Check]:
     facts["tile"] = {"energies": energies, "spread": [spread(r) for r in found], "delphes": card,
                      "median": [float(np.median(r)) for r in found]}  # fmt: skip
     rows.append(
-        Check("Tile alone, 50 GeV: (q84 - q16) / 2 median", f"{card[1]:.3f}", "Delphes ATLAS card", 0.7 * card[1],
-              1.4 * card[1], spread(found[1]))
+        Check(
+            "Tile alone, 50 GeV: (q84 - q16) / 2 median",
+            f"{card[1]:.3f}",
+            "Delphes ATLAS card",
+            0.7 * card[1],
+            1.4 * card[1],
+            spread(found[1]),
+        )
     )
     return rows
 
@@ -291,21 +313,39 @@ def _cluster_rows(sample: Sample) -> list[Check]:
             where = f"{name}, {low:g} to {high:g} GeV" if k < 4 else f"{name}, above 1 TeV"
             margin = 0.3 if k == 0 else 0.06
             rows.append(
-                Check(f"EM response, {where}", f"{medians[k]}", _TABLE, medians[k] - margin, medians[k] + margin,
-                      float(np.median(values)))
+                Check(
+                    f"EM response, {where}",
+                    f"{medians[k]}",
+                    _TABLE,
+                    medians[k] - margin,
+                    medians[k] + margin,
+                    float(np.median(values)),
+                )
             )
             target = spreads[k]
             if target is not None:
                 rows.append(
-                    Check(f"EM (q84 - q16) / 2 median, {where}", f"{target}", _TABLE, 0.7 * target, 1.3 * target,
-                          spread(values))
+                    Check(
+                        f"EM (q84 - q16) / 2 median, {where}",
+                        f"{target}",
+                        _TABLE,
+                        0.7 * target,
+                        1.3 * target,
+                        spread(values),
+                    )
                 )
     for charged in (True, False):
         name = "pi+-" if charged else "pi0"
         cells = sample.columns["n_cells"][sample.charged_clusters() == charged]
         rows.append(
-            Check(f"cells per cluster, {name}: median", "52.5" if charged else "66.5", _TABLE, 45, 75,
-                  float(np.median(cells)))
+            Check(
+                f"cells per cluster, {name}: median",
+                "52.5" if charged else "66.5",
+                _TABLE,
+                45,
+                75,
+                float(np.median(cells)),
+            )
         )
     return rows
 
@@ -322,8 +362,14 @@ def _event_rows(sample: Sample, facts: dict[str, Any]) -> list[Check]:
         for (low, high), target in zip(((1, 10), (10, 100), (100, 2000)), targets, strict=True):
             mine = seen & (sample.energy >= low) & (sample.energy < high)
             rows.append(
-                Check(f"sum of clusters, {name}, pi+- of {low} to {high} GeV: median", f"{target}", _REAL,
-                      target - 0.08, target + 0.08, float(np.median(ratio[mine])))
+                Check(
+                    f"sum of clusters, {name}, pi+- of {low} to {high} GeV: median",
+                    f"{target}",
+                    _REAL,
+                    target - 0.08,
+                    target + 0.08,
+                    float(np.median(ratio[mine])),
+                )
             )
     over_p = sample.sums("E") / sample.momentum
     found = []
@@ -334,8 +380,14 @@ def _event_rows(sample: Sample, facts: dict[str, Any]) -> list[Check]:
     for k, (mean, _) in enumerate(found):
         where = f"{P_BINS[k]:g} to {P_BINS[k + 1]:g} GeV" if k < 5 else "30 to 100 GeV"
         rows.append(
-            Check(f"EM sum over p, pi+- of {where}: mean", f"{COCOA_MEAN[k]}", "COCOA's template",
-                  COCOA_MEAN[k] - 0.08, COCOA_MEAN[k] + 0.08, mean)
+            Check(
+                f"EM sum over p, pi+- of {where}: mean",
+                f"{COCOA_MEAN[k]}",
+                "COCOA's template",
+                COCOA_MEAN[k] - 0.08,
+                COCOA_MEAN[k] + 0.08,
+                mean,
+            )
         )
     return rows
 
