@@ -26,6 +26,7 @@ def backends() -> list[Backend]:
         Backend("triton", "tokenisation and sparse convolution on NVIDIA GPUs", _triton),
         Backend("pytorch3d", "tokenisation, beside the native code", lambda: _package("pytorch3d", _PYTORCH3D)),
         Backend("spconv", "sparse convolution on GPUs", lambda: _package("spconv", "spconv-cu126")),
+        Backend("spconv-triton", "sparse convolution on GPUs", _spconv_triton),
         Backend("minkowski", "sparse convolution, where you have built it", _minkowski),
         Backend("torch_geometric", "the model gnn", lambda: _package("torch_geometric", "particlebench[graphs]")),
         Backend("optuna", "searches for learning rates", lambda: _package("optuna", "particlebench[tune]")),
@@ -44,6 +45,10 @@ def _triton() -> str | None:
     if missing is None and not find_spec("triton"):
         return "the package is missing: it comes with the CUDA builds of torch for Linux (pytorch.org, Get started)"
     return missing
+
+
+def _spconv_triton() -> str | None:
+    return _package("spconv_triton", "spconv-triton") or _triton()
 
 
 def _minkowski() -> str | None:

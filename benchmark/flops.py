@@ -19,7 +19,7 @@ from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.stream import EventSet
 
 N_EVENTS = 8  # of the scored split, the first ones by id
-OPAQUE = frozenset({"triton", "spconv", "minkowski"})  # engines whose kernels torch does not see
+OPAQUE = frozenset({"triton", "spconv", "spconv-triton", "minkowski"})  # engines whose kernels torch does not see
 
 
 def flops_per_event(model: TorchModel, events: EventSet, n_events: int = N_EVENTS) -> int | None:

@@ -68,8 +68,8 @@ THIRD_PARTY = {
 }
 KERNELS_FOR = {"benchmark.ops.triton", "benchmark.sparse.triton"}  # the files that may name `cuda/`
 OPTIONAL = {
-    "MinkowskiEngine", "huggingface_hub", "openpyxl", "optuna", "plotly", "pynvml", "pytorch3d", "spconv", "submitit",
-    "uproot", "zarr",
+    "MinkowskiEngine", "huggingface_hub", "openpyxl", "optuna", "plotly", "pynvml", "pytorch3d", "spconv",
+    "spconv_triton", "submitit", "uproot", "zarr",
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def sparse_rows(
                     rows.append(
                         {
                             "network": size, "events": n_events, "voxels": VOXELS[n_events], "backend": name,
-                            "pass": passes, "way": way, **timing,
+                            "version": backend(name).version(), "pass": passes, "way": way, **timing,
                         }
                     )  # fmt: skip
     return rows

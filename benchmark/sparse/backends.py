@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError, unknown_name
 from benchmark.sparse.sites import Sites
 
-BACKENDS = ("native", "triton", "spconv", "minkowski")
+BACKENDS = ("native", "triton", "spconv", "spconv-triton", "minkowski")
 
 
 class SparseBackend(ABC):
@@ -26,6 +26,10 @@ class SparseBackend(ABC):
     def available(self) -> str | None:
         """None where its package is installed, else the reason and the remedy."""
         return None
+
+    @abstractmethod
+    def version(self) -> str:
+        """Of the package that computes."""
 
     @abstractmethod
     def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
@@ -59,6 +63,10 @@ def backend(name: str) -> SparseBackend:
         from benchmark.sparse.spconv import Spconv
 
         return Spconv()
+    if name == "spconv-triton":
+        from benchmark.sparse.spconv import SpconvTriton
+
+        return SpconvTriton()
     if name == "minkowski":
         from benchmark.sparse.minkowski import Minkowski
 

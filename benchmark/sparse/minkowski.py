@@ -30,6 +30,12 @@ class Minkowski(SparseBackend):
             return "the package is missing: build MinkowskiEngine 0.5.4 for your torch from its sources"
         return None
 
+    def version(self) -> str:
+        """See SparseBackend."""
+        import MinkowskiEngine
+
+        return str(MinkowskiEngine.__version__)
+
     def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
         return self._convolve("MinkowskiConvolution", 3, 1, features, weight, sites, sites)

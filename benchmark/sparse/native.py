@@ -26,6 +26,10 @@ class Native(SparseBackend):
 
     name = "native"
 
+    def version(self) -> str:
+        """See SparseBackend."""
+        return f"torch {torch.__version__}"
+
     def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
         return convolve(features, weight, sites.neighbours, CENTRE)

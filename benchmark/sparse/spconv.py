@@ -1,14 +1,16 @@
-"""spconv as a backend of sparse convolution: the only file that imports it.
+"""spconv, and spconv-triton with the same interface, as backends of sparse convolution: the only file to import them.
 
 What is relied on (spconv 2.3, `spconv.pytorch`): weights (out, x, y, z, in) for modules; `indice_key` names pairs that
 layers share through a tensor's `indice_dict`; a strided convolution orders its own result rows. On CPUs (2.3.8) its
 gradient needs CUDA, its scattered additions race between threads, and its 32-bit keys confuse voxels of different
-events: `conformance` finds that before it is used.
+events: `conformance` finds that before it is used. spconv-triton (1.0.0) runs on GPUs alone; without its checks
+for that, in Triton's interpreter, it passed `conformance`.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,33 +18,46 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from benchmark.kernels import missing
 from benchmark.sparse.backends import SparseBackend
 from benchmark.sparse.sites import Sites
 
 
 class Spconv(SparseBackend):
-    """Implicit GEMM on GPUs."""
+    """Implicit GEMM on GPUs. Autocast means float16."""
 
     name = "spconv"
+    package = "spconv"
+    install = "pip install spconv-cu126 (or the build of your CUDA version)"
 
     def available(self) -> str | None:
         """See SparseBackend."""
-        if find_spec("spconv") is None:
-            return "the package is missing: pip install spconv-cu126 (or the build of your CUDA version)"
-        return None
+        return None if find_spec(self.package) else f"the package is missing: {self.install}"
+
+    def version(self) -> str:
+        """See SparseBackend."""
+        return str(import_module(self.package).__version__)
+
+    def engine(self) -> Any:
+        """Their layers and tensor."""
+        import spconv.pytorch as engine
+
+        return engine
 
     def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        layer = _layer("SubMConv3d", weight.shape[1], weight.shape[2], 3, padding=1)
-        result: Tensor = _apply(layer, weight, 3, _tensor(sites).replace_feature(features)).features
+        layer = _layer(self.engine(), "SubMConv3d", weight.shape[1], weight.shape[2], 3, padding=1)
+        result: Tensor = self._apply(layer, weight, 3, self._tensor(sites).replace_feature(features)).features
         return result
 
     def strided(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
         side = 2 if len(weight) == 8 else 3
-        layer = _layer("SparseConv3d", weight.shape[1], weight.shape[2], side, stride=2, padding=side - 2)
-        made = _apply(layer, weight, side, _tensor(sites).replace_feature(features))
-        kept = f"spconv down {side}"
+        layer = _layer(
+            self.engine(), "SparseConv3d", weight.shape[1], weight.shape[2], side, stride=2, padding=side - 2
+        )
+        made = self._apply(layer, weight, side, self._tensor(sites).replace_feature(features))
+        kept = f"{self.package} down {side}"
         if kept not in sites.kept:
             sites.kept[kept] = made.replace_feature(made.features.detach()[:, :0]), _order(sites, made)
         result: Tensor = made.features[sites.kept[kept][1]]
@@ -50,27 +65,57 @@ class Spconv(SparseBackend):
 
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        if "spconv down 2" not in sites.kept:  # its pairs are those of the strided convolution
+        if f"{self.package} down 2" not in sites.kept:  # its pairs are those of the strided convolution
             self.strided(features.new_zeros(len(sites), 1), weight.new_zeros(8, 1, 1), sites)
-        made, order = sites.kept["spconv down 2"]
+        made, order = sites.kept[f"{self.package} down 2"]
         theirs = torch.empty_like(order)
         theirs[order] = torch.arange(len(order), device=order.device)
-        layer = _layer("SparseInverseConv3d", weight.shape[1], weight.shape[2], 2)
-        result: Tensor = _apply(layer, weight, 2, made.replace_feature(features[theirs])).features
+        layer = _layer(self.engine(), "SparseInverseConv3d", weight.shape[1], weight.shape[2], 2)
+        result: Tensor = self._apply(layer, weight, 2, made.replace_feature(features[theirs])).features
         return result
 
+    def _tensor(self, sites: Sites) -> Any:
+        """Their tensor of these sites, without features; its pairs are made once and shared."""
+        if self.package not in sites.kept:
+            corner = (sites.coords[:, 1:].amin(0) >> 1) << 1  # even, so that halving keeps the voxels' parents
+            moved = torch.cat([sites.coords[:, :1], sites.coords[:, 1:] - corner], dim=1)
+            shape = [int(s) + 2 & ~1 for s in moved[:, 1:].amax(0)]
+            empty = torch.empty(len(sites), 0, device=moved.device)
+            made = self.engine().SparseConvTensor(empty, moved.int(), shape, sites.n_events)
+            sites.kept[self.package] = made
+        return sites.kept[self.package]
 
-def _tensor(sites: Sites) -> Any:
-    """Their tensor of these sites, without features; its pairs are made once and shared."""
-    if "spconv" not in sites.kept:
-        from spconv.pytorch import SparseConvTensor
+    def _apply(self, layer: Any, weight: Tensor, side: int, tensor: Any) -> Any:
+        n_in, n_out = weight.shape[1:]
+        theirs = weight.view(side, side, side, n_in, n_out).permute(4, 2, 1, 0, 3).contiguous()  # (out, x, y, z, in)
+        return functional_call(layer, {"weight": theirs}, (tensor,))
 
-        corner = (sites.coords[:, 1:].amin(0) >> 1) << 1  # even, so that halving keeps the voxels' parents
-        moved = torch.cat([sites.coords[:, :1], sites.coords[:, 1:] - corner], dim=1)
-        shape = [int(s) + 2 & ~1 for s in moved[:, 1:].amax(0)]
-        empty = torch.empty(len(sites), 0, device=moved.device)
-        sites.kept["spconv"] = SparseConvTensor(empty, moved.int(), shape, sites.n_events)
-    return sites.kept["spconv"]
+
+class SpconvTriton(Spconv):
+    """Implicit GEMM on GPUs, in Triton; it tries out tiles at its first use of each shape."""
+
+    name = "spconv-triton"
+    package = "spconv_triton"
+    install = "pip install spconv-triton"
+
+    def available(self) -> str | None:
+        """See SparseBackend."""
+        return super().available() or missing()
+
+    def engine(self) -> Any:
+        """See Spconv."""
+        import spconv_triton.pytorch as engine
+
+        return engine
+
+    def _apply(self, layer: Any, weight: Tensor, side: int, tensor: Any) -> Any:
+        """In the type that autocast asks for; by itself it takes float16."""
+        kind = weight.device.type
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+            tensor, weight = tensor.replace_feature(tensor.features.to(dtype)), weight.to(dtype)
+        with torch.autocast(kind, enabled=False):
+            return super()._apply(layer, weight, side, tensor)
 
 
 def _order(sites: Sites, made: Any) -> Tensor:
@@ -88,17 +133,9 @@ def _order(sites: Sites, made: Any) -> Tensor:
 
 
 @cache
-def _layer(kind: str, n_in: int, n_out: int, side: int, **settings: int) -> Any:
-    """A layer of theirs without weight of its own."""
-    import spconv.pytorch as engine
-
+def _layer(engine: Any, kind: str, n_in: int, n_out: int, side: int, **settings: int) -> Any:
+    """A layer of theirs, whose own weight is never used."""
     layer = getattr(engine, kind)(
         n_in, n_out, side, bias=False, indice_key="submanifold" if kind == "SubMConv3d" else f"down {side}", **settings
     )
     return layer.train()
-
-
-def _apply(layer: Any, weight: Tensor, side: int, tensor: Any) -> Any:
-    n_in, n_out = weight.shape[1:]
-    theirs = weight.view(side, side, side, n_in, n_out).permute(4, 2, 1, 0, 3).contiguous()  # (out, x, y, z, in)
-    return functional_call(layer, {"weight": theirs}, (tensor,))

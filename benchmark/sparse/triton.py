@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from torch import Tensor
 
 from benchmark.kernels import missing
@@ -18,6 +20,10 @@ class Triton(SparseBackend):
     def available(self) -> str | None:
         """See SparseBackend."""
         return missing()
+
+    def version(self) -> str:
+        """See SparseBackend."""
+        return metadata.version("triton")
 
     def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
