@@ -98,6 +98,9 @@ def describe(device: str, precision: str, threads: int) -> dict[str, Any]:
     """What a record says of the machine."""
     import torch
 
+    from benchmark.sparse.tiles import hash_of
+
+    tiles = hash_of(torch.device(device))  # None unless somebody has tuned them for this card
     return {
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else processor(),
@@ -105,6 +108,7 @@ def describe(device: str, precision: str, threads: int) -> dict[str, Any]:
         "threads": threads,
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
+        **({} if tiles is None else {"tiles": tiles}),
         **commit(),
     }
 

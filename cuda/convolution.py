@@ -13,7 +13,6 @@ No atomic additions: the same result at every run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -24,22 +23,12 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from benchmark.cuda._launch import check_device, power_of_two, product_precision
+from benchmark.cuda._launch import check_device, product_precision
 from benchmark.ops.staging import to_device
 from benchmark.sparse.pairs import Bags, Pairs
+from benchmark.sparse.tiles import tile
 
 NO_CENTRE = -1
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a kernel's tile: rows, columns, depth of a step; warps of a program and steps in flight."""
-
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
 
 
 def convolve(features: Tensor, weight: Tensor, pairs: Pairs, centre: int | None) -> Tensor:
@@ -62,7 +51,7 @@ class _Convolution(torch.autograd.Function):
         features = features.contiguous()
         ctx.save_for_backward(features, weight)
         ctx.pairs, ctx.centre = pairs, centre
-        return _apply(features, weight.to(features.dtype), pairs.source, pairs, pairs.into_target, centre, False)
+        return applied(features, weight.to(features.dtype), pairs.source, pairs, pairs.into_target, centre, False)
 
     @staticmethod
     @once_differentiable
@@ -72,15 +61,15 @@ class _Convolution(torch.autograd.Function):
         for_features = for_weight = None
         if ctx.needs_input_grad[0]:
             kernels = weight.to(features.dtype)
-            for_features = _apply(
+            for_features = applied(
                 gradient, kernels, ctx.pairs.target, ctx.pairs, ctx.pairs.into_source, ctx.centre, True
             )
         if ctx.needs_input_grad[1]:
-            for_weight = _weight_gradient(features, gradient, weight, ctx.pairs, ctx.centre)
+            for_weight = weight_gradient(features, gradient, weight, ctx.pairs, ctx.centre)
         return for_features, for_weight, None, None
 
 
-def _apply(
+def applied(
     rows: Tensor, weight: Tensor, taken: Tensor, pairs: Pairs, bags: Bags, centre: int | None, transposed: bool
 ) -> Tensor:
     """Products of the rows that each pair takes, and their sums in `bags`; `transposed` takes W^T."""
@@ -91,7 +80,7 @@ def _apply(
     n_targets = len(bags.starts) - 1
     products = rows.new_empty(len(taken), n_out)
     result = rows.new_empty(n_targets, n_out)
-    shape = product_shape(n_in, n_out, rows.dtype)
+    shape = tile("products", n_in, n_out, rows.dtype, rows.device)
     precision = product_precision(rows)
     if len(taken):
         tiles = _tiles(pairs, shape.rows, rows.device)
@@ -100,7 +89,7 @@ def _apply(
             rows, weight, products, taken, tiles, n_in, n_out, weight.stride(0), step_in, step_out, columns,
             shape.rows, shape.columns, shape.depth, precision, num_warps=shape.warps, num_stages=shape.stages,
         )  # fmt: skip
-    shape = total_shape(n_in, n_out, centre is not None, rows.dtype)
+    shape = tile("sums" if centre is None else "totals", n_in, n_out, rows.dtype, rows.device)
     if n_targets:
         columns = triton.cdiv(n_out, shape.columns)
         kernel = weight if centre is None else weight[centre]
@@ -112,10 +101,10 @@ def _apply(
     return result
 
 
-def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, pairs: Pairs, centre: int | None) -> Tensor:
+def weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, pairs: Pairs, centre: int | None) -> Tensor:
     """(K, C, D) in the weight's type, from sums in float32."""
     n_offsets, n_in, n_out = weight.shape
-    shape = weight_shape(n_in, n_out, features.dtype)
+    shape = tile("weights", n_in, n_out, features.dtype, features.device)
     blocks = triton.cdiv(n_in, shape.rows) * triton.cdiv(n_out, shape.columns)
     own = len(features) if centre is not None else 0
     pieces, first, split = _pieces(pairs, centre, own, n_offsets, blocks, shape.depth, features.device)
@@ -192,37 +181,6 @@ def _pieces(
 def wanted_programs(device: torch.device) -> int:
     """Programs of a weight's gradient: some three per multiprocessor."""
     return 3 * torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
-
-
-@cache
-def product_shape(n_in: int, n_out: int, dtype: torch.dtype) -> Shape:
-    """Tiles of `_products`."""
-    columns = min(max(power_of_two(n_out), 16), 128)
-    depth = min(max(power_of_two(n_in), 16), 64)
-    if dtype == torch.float32:
-        return Shape(64, min(columns, 64), min(depth, 32), 4, 3)
-    return Shape(128, columns, depth, 8 if columns == 128 else 4, 3)
-
-
-@cache
-def total_shape(n_in: int, n_out: int, centre: bool, dtype: torch.dtype) -> Shape:
-    """Tiles of `_totals`."""
-    columns = min(max(power_of_two(n_out), 16), 128)
-    if not centre:
-        return Shape(32, columns, 16, 4, 1)
-    depth = min(max(power_of_two(n_in), 16), 64)
-    if dtype == torch.float32:
-        return Shape(64, min(columns, 64), min(depth, 32), 4, 3)
-    return Shape(64, columns, depth, 4, 3)
-
-
-@cache
-def weight_shape(n_in: int, n_out: int, dtype: torch.dtype) -> Shape:
-    """Tiles of `_weight_parts`: channels in, channels out, pairs."""
-    rows, columns = (min(max(power_of_two(n), 16), 128) for n in (n_in, n_out))
-    if dtype == torch.float32:
-        return Shape(min(rows, 64), min(columns, 64), 32, 4, 3)
-    return Shape(rows, columns, 64, 8 if rows * columns >= 128 * 128 else 4, 3)
 
 
 # Kernels ------------------------------------------------------------------------------------------------------------

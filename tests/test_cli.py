@@ -408,9 +408,10 @@ def test_the_course_of_training_is_drawn_from_records(cli, data, tmp_path):
     assert "None of 0 records" in err
 
 
-def test_perf_refuses_to_compile_on_a_cpu(tmp_path, capsys):
+@pytest.mark.parametrize("option", ["--compile", "--tune"])
+def test_perf_refuses_on_a_cpu_what_needs_a_gpu(option, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["perf", "steps", "--compile", "--device", "cpu", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+        main(["perf", "steps", option, "--device", "cpu", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert end.value.code == 2
-    assert "A GPU was expected" in capsys.readouterr().err
+    assert f"{option} was given on a CPU. A GPU was expected" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -13,6 +13,9 @@ from benchmark.cli import app, console
 from benchmark.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmark.contracts import PointBatch
     from benchmark.studies.base import Events
 
 PARTS = ("tokens", "sparse", "steps", "loading", "simulation")
@@ -35,6 +38,14 @@ def perf(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Of steps: compile the blocks of transformers. GPUs only.")
     ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="First try out tiles of sparse convolution on this card, for these sizes and models, and keep the "
+            "fastest for later runs. GPUs only.",
+        ),
+    ] = False,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of lartpc-sim; without it, the cache.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("runs/perf"),
 ) -> None:
@@ -55,10 +66,13 @@ def perf(
     if batch is not None and batch < 1:
         raise ConfigError(f"--batch is {batch}. At least 1 event was expected. Type --batch 8.")
     where = choose_device(device)
-    if compiled and where != "cuda":
-        raise ConfigError("--compile was given on a CPU. A GPU was expected. Leave it out, or add --device cuda.")
+    for option, given in (("--compile", compiled), ("--tune", tune)):
+        if given and where != "cuda":
+            raise ConfigError(f"{option} was given on a CPU. A GPU was expected. Leave it out, or add --device cuda.")
     asked = _Asked(where, models.split(","), preset, batch, sizes.split(","), names, quick, compiled)
-    events = load_events("lartpc-sim", data) if set(chosen) - {"simulation"} else None
+    events = load_events("lartpc-sim", data) if tune or set(chosen) - {"simulation"} else None
+    if tune and events is not None:
+        console().print(f"tiles kept: {asked.tune(events)}", soft_wrap=True, highlight=False)
     tables = {name: asked.rows(name, events) for name in chosen}
     machine = describe(where, "bf16" if where == "cuda" else "32", usable_cores())
     about = {
@@ -111,24 +125,39 @@ class _Asked:
             return self._sparse(events)
         return self._steps(events)
 
-    def _sparse(self, events: Events) -> list[dict[str, Any]]:
-        import torch
+    def tune(self, events: Events) -> Path:
+        """Choose tiles for this card by trial; the file that keeps them."""
+        from benchmark.perf.tiles import tune_tiles
 
+        (batch,) = self._batches(events, 1)
+        return tune_tiles(_voxels(events), self.sizes, batch, self.models, self.preset, say=_say)
+
+    def _sparse(self, events: Events) -> list[dict[str, Any]]:
         from benchmark.perf.sparse import sparse_rows
         from benchmark.sparse.public_benchmark import VOXELS
 
-        arrays = ((b.coords, b.column("log_energy")) for b in events)
-        pairs = [(torch.as_tensor(c), torch.as_tensor(e)) for c, e in arrays]
         batches = (min(VOXELS), max(VOXELS)) if self.quick else tuple(VOXELS)
-        return sparse_rows(pairs, self.device, self.sizes, batches, self.backends, *self.rounds, say=_say)
+        return sparse_rows(_voxels(events), self.device, self.sizes, batches, self.backends, *self.rounds, say=_say)
 
     def _steps(self, events: Events) -> list[dict[str, Any]]:
-        from benchmark.data.stream import training_batch
         from benchmark.perf.steps import N_INPUTS, step_rows
 
-        size = min(self.batch, len(events))
-        drawn = [training_batch(events.chosen, i, size, 0, "perf", rotation="event") for i in range(N_INPUTS)]
+        drawn = self._batches(events, N_INPUTS)
         return step_rows(drawn, self.models, self.preset, self.device, *self.rounds, say=_say, compiled=self.compiled)
+
+    def _batches(self, events: Events, n: int) -> list[PointBatch]:
+        """As training draws them."""
+        from benchmark.data.stream import training_batch
+
+        size = min(self.batch, len(events))
+        return [training_batch(events.chosen, i, size, 0, "perf", rotation="event") for i in range(n)]
+
+
+def _voxels(events: Events) -> list[tuple[Tensor, Tensor]]:
+    """Coordinates and energies of each event."""
+    import torch
+
+    return [(torch.as_tensor(b.coords), torch.as_tensor(b.column("log_energy"))) for b in events]
 
 
 def _say(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.perf.measure import ROUNDS, WARM_UP, fresh, measure
+from benchmark.perf.measure import ROUNDS, WARM_UP, fresh, graph_of, measure
 from benchmark.sparse import BACKENDS, Sites, SparseBackend, SparseTensor, backend
 from benchmark.sparse.backends import unusable
 from benchmark.sparse.public_benchmark import SIZES, VOXELS, PublicNetwork, one_pass, workload
@@ -80,7 +80,7 @@ def _timings(
         yield "steady", passes, measure(steady, kept, device, warm_up, rounds, held).row()
         yield "whole", passes, measure(whole, inputs, device, warm_up, rounds, held).row()
         if device == "cuda" and engine.name in ("native", "triton"):
-            graphs = [_graph(lambda x=x: steady(x)) for x in kept]  # type: ignore[misc]
+            graphs = [graph_of(lambda x=x: steady(x)) for x in kept]  # type: ignore[misc]
             yield "graph", passes, measure(lambda graph: graph.replay(), graphs, device, warm_up, rounds, held).row()
             del graphs
 
@@ -88,16 +88,3 @@ def _timings(
 def _on_sites(coords: Tensor, energies: Tensor) -> SparseTensor:
     sites, row = Sites.of(coords)
     return SparseTensor(torch.empty_like(energies).index_copy(0, row, energies), sites)
-
-
-def _graph(job: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            job()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        job()
-    return graph
