@@ -86,12 +86,7 @@ class TokenDropBlock(Block):
     """Norms over the whole batch, and stochastic depth that drops tokens, not events."""
 
     norm = BatchScalarNorm
-
-    def _dropped(self, branch: Tensor, packing: Packing) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        kept = torch.rand(len(branch), 1, device=branch.device) >= self.drop_path
-        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)
+    drops_events = False
 
 
 class WholeNormDecoder(MaskedDecoder):

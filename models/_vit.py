@@ -123,33 +123,38 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, mask: 
 
 
 class Block(nn.Module):
-    """Pre-norm attention and perceptron, each with stochastic depth per event."""
+    """Pre-norm attention and perceptron, the two branches beside the tokens' own way."""
 
     norm: ClassVar[type[nn.Module]] = nn.LayerNorm
+    drops_events: ClassVar[bool] = True  # stochastic depth drops a branch for whole events, not for single tokens
 
-    def __init__(self, width: int, n_heads: int, mlp_ratio: float, attention_dropout: float, drop_path: float) -> None:
+    def __init__(self, width: int, n_heads: int, mlp_ratio: float, attention_dropout: float) -> None:
         super().__init__()
         hidden = int(width * mlp_ratio)
         self.n_heads = n_heads
         self.attention_dropout = attention_dropout
-        self.drop_path = drop_path
         self.norm1 = self.norm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
         self.norm2 = self.norm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, tokens: Tensor, positions: Positions, packing: Packing, always_drop: bool = False) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Positions, packing: Packing, kept: Tensor | None = None,
+        always_drop: bool = False,
+    ) -> Tensor:  # fmt: skip
         """tokens (T, D) -> (T, D).
 
-        `always_drop` keeps the dropout of attention on in evaluation.
+        `kept` (2, T, 1) multiplies the two branches: 0 where one is dropped. `always_drop` keeps the dropout
+        of attention on in evaluation.
         """
         dropout = self.attention_dropout if self.training or always_drop else 0.0
         tokens = tokens + positions.added
         query, key, value = self._heads(tokens, positions)
         attended = self.project(attend(query, key, value, packing, dropout).flatten(1))
-        tokens = tokens + self._dropped(attended, packing)
-        return tokens + self._dropped(self.mlp(self.norm2(tokens)), packing)
+        tokens = tokens + (attended if kept is None else attended * kept[0].to(attended.dtype))
+        changed = self.mlp(self.norm2(tokens))
+        return tokens + (changed if kept is None else changed * kept[1].to(changed.dtype))
 
     def attention(self, tokens: Tensor, positions: Positions, lengths: Sequence[int]) -> list[Tensor]:
         """Attention weights (heads, n, n) inside each event, given the block's inputs (T, D); rows sum to 1."""
@@ -164,23 +169,24 @@ class Block(nn.Module):
             query, key = turned(query, positions.rotation), turned(key, positions.rotation)
         return query, key, value
 
-    def _dropped(self, branch: Tensor, packing: Packing) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        kept = torch.rand(len(packing.lengths), 1, device=branch.device) >= self.drop_path
-        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)[packing.event]
-
 
 class Transformer(nn.Module):
-    """`depth` blocks; returns the output of every one. Stochastic depth rises linearly to `drop_path`."""
+    """`depth` blocks; returns the output of every one. Stochastic depth rises linearly to `drop_path`.
+
+    What it drops is drawn for all blocks at once, so that one compiled block serves them all.
+    """
+
+    rates: Tensor
 
     def __init__(
         self, width: int, depth: int, n_heads: int, mlp_ratio: float, attention_dropout: float, drop_path: float,
         block: type[Block] = Block,
     ) -> None:  # fmt: skip
         super().__init__()
-        rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
-        self.blocks = nn.ModuleList(block(width, n_heads, mlp_ratio, attention_dropout, rate) for rate in rates)
+        self.drops = drop_path > 0
+        self.drops_events = block.drops_events
+        self.register_buffer("rates", torch.linspace(0, drop_path, depth), persistent=False)
+        self.blocks = nn.ModuleList(block(width, n_heads, mlp_ratio, attention_dropout) for _ in range(depth))
         self.apply(_initialise)
 
     def forward(
@@ -188,10 +194,18 @@ class Transformer(nn.Module):
     ) -> list[Tensor]:
         """tokens (T, D) -> the (T, D) output of each block, before the next addition of positions."""
         outputs = []
-        for block in self.blocks:
-            tokens = block(tokens, positions, packing, always_drop)
+        kept = self.kept(packing) if self.training and self.drops else [None] * len(self.blocks)
+        for block, factors in zip(self.blocks, kept, strict=True):
+            tokens = block(tokens, positions, packing, factors, always_drop)
             outputs.append(tokens)
         return outputs
+
+    def kept(self, packing: Packing) -> Tensor:
+        """(depth, 2, T, 1) factors of each block's branches: 0 where one is dropped, else such that the mean is 1."""
+        rates = self.rates[:, None, None]
+        n = len(packing.lengths) if self.drops_events else len(packing.event)
+        factors = (torch.rand(len(self.blocks), 2, n, device=rates.device) >= rates) / (1 - rates)
+        return (factors[:, :, packing.event] if self.drops_events else factors)[..., None]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -201,14 +201,15 @@ def test_reference_drops_tokens_and_clean_drops_events():
     lengths, n = (40, 60), 100
     packing = Packing.of(lengths, torch.repeat_interleave(torch.arange(2), torch.tensor(lengths)))
     for net, per_event in ((build(drop_path=0.5), True), (build(drop_path=0.5, behaviour="reference"), False)):
-        block = net.train().encoder.blocks[-1]
+        net.train()
         kept = []
         for seed in range(20):
             torch.manual_seed(seed)
-            made = block._dropped(torch.ones(n, 4), packing)
-            assert set(made.unique().tolist()) <= {0.0, 2.0}
-            assert torch.equal(made[:, 0], made[:, 3])
-            kept.append(made[:, 0])
+            made = net.encoder.kept(packing)
+            assert made.shape == (len(net.encoder.blocks), 2, n, 1)
+            assert bool((made[0] == 1).all())  # the first block drops nothing
+            assert set(made[-1].unique().tolist()) <= {0.0, 2.0}
+            kept.append(made[-1, 0, :, 0])
         uniform = [all(len(set(part.tolist())) == 1 for part in k.split(lengths)) for k in kept]
         assert all(uniform) == per_event
         assert 0.3 < torch.stack(kept).mean() / 2 < 0.7
