@@ -125,7 +125,7 @@ def make(
     assert config.pretrain is not None and config.pretrain_optim is not None
     report = fit(
         model, events, config.pretrain, config.pretrain_optim, stage="pretrain", seed=config.seed,
-        hardware=Hardware(subject.environment["device"], subject.precision), folder=folder,
+        hardware=Hardware.of(subject.environment, subject.precision), folder=folder,
         title=f"pre-training {config.model}", resume=resume, deadline=deadline,
         probe=None if probing is None else probing.probe, probe_every=0 if probing is None else probing.every,
     )  # fmt: skip

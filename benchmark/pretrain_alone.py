@@ -14,13 +14,24 @@ from benchmark.config import ProbeConfig, Request, RunConfig, resolve
 from benchmark.contracts import Dataset
 from benchmark.curves import draw_curves
 from benchmark.data.stream import EventSet, event_set
-from benchmark.environment import choose_device, describe
+from benchmark.environment import choose_device
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.io import atomic_path, atomic_write_json
 from benchmark.pretrain import RECORD, WEIGHTS, Probing, Subject, finished, make
 from benchmark.probe import probe_score
 from benchmark.processes import after_first, from_first, join
-from benchmark.run import Execution, Say, check_model, check_time, inputs_of, model_code, set_up_torch, to_stderr
+from benchmark.run import (
+    Execution,
+    Say,
+    check_compiled,
+    check_model,
+    check_time,
+    inputs_of,
+    model_code,
+    set_up_torch,
+    surroundings,
+    to_stderr,
+)
 from benchmark.seeding import seed_from
 from benchmark.settings import as_dict
 
@@ -61,13 +72,14 @@ def pretrain(
     spec, device = registry.model_spec(request.model), choose_device(execution.device)
     check_model(spec, config, device)
     check_time(execution.max_minutes)
+    check_compiled(execution.compiled, device)
     threads = set_up_torch(execution.threads)
     own = join(device)
     with after_first():
         dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
         train = event_set(dataset, "train", config.task, config.preprocess)
         probing = _probing(config, dataset, probe_every)
-    environment = {**describe(device, config.train.precision, threads), "processes": own.n}
+    environment = surroundings(execution, device, config.train.precision, threads, own.n)
     subject = Subject(config, spec, train, dataset, environment, model_code(request.model), request.model)
     record = None if execution.force else finished(subject)
     if record is not None:

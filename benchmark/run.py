@@ -19,6 +19,7 @@ from benchmark.energy import EnergyMeter
 from benchmark.environment import choose_device, choose_precision, describe, peak_memory_bytes, usable_cores
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluate import Evaluation, evaluate
+from benchmark.kernels import missing
 from benchmark.pretrain import Subject, pretrained
 from benchmark.probe import n_probed_parameters, probe
 from benchmark.processes import after_first, from_first, join, processes
@@ -46,7 +47,7 @@ WEIGHTS = "model.safetensors"  # of a run, in its folder
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is carried out. None of this decides its result, except the kind of device."""
+    """How a run is carried out. The kind of device decides its result, `compiled` its rounding, the rest nothing."""
 
     device: str = "auto"  # auto | cpu | cuda
     threads: int | None = None  # CPU threads; None takes every usable core
@@ -56,6 +57,7 @@ class Execution:
     max_minutes: float | None = None  # stop training after this time, score what there is
     resume: bool = True  # continue an interrupted run
     force: bool = False  # run again although recorded
+    compiled: bool = False  # training compiles the blocks of transformers; on GPUs
     command: tuple[str, ...] = ()
 
 
@@ -96,6 +98,7 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
     what = identify(request, execution.device)
     config, spec, device, precision, code = what.config, what.spec, what.device, what.precision, what.code
     check_time(execution.max_minutes)
+    check_compiled(execution.compiled, device)
     threads = set_up_torch(execution.threads)
     own = join(device)
     meter = EnergyMeter(device)
@@ -107,7 +110,7 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
         if recorded is not None:
             return Outcome(recorded, fresh=False)
         data = _data(config, dataset)
-    environment = {**describe(device, precision, threads), "processes": own.n}
+    environment = surroundings(execution, device, precision, threads, own.n)
     blank = _blank(config, dataset, data, name, execution, environment)
     tell = say if own.first else _nothing
     tell(_announce(config, data, device, threads))
@@ -258,7 +261,7 @@ def train_on_labels(
 
     return fit(
         model, labelled, config.train, config.optim, stage="finetune", seed=config.seed,
-        hardware=Hardware(environment["device"], environment["precision"]), folder=folder,
+        hardware=Hardware.of(environment, environment["precision"]), folder=folder,
         title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=resume, deadline=deadline,
         probe=probe, probe_every=probe_every,
     )  # fmt: skip
@@ -353,6 +356,22 @@ def check_time(max_minutes: float | None) -> None:
         raise ConfigError(
             f"--max-minutes {max_minutes} is not possible. A number above 0 was expected. Type --max-minutes 5."
         )
+
+
+def check_compiled(compiled: bool, device: str) -> None:
+    """Raises ConfigError where blocks cannot be compiled: attention has to be one operator."""
+    reason = missing() if compiled else None
+    if compiled and (device != "cuda" or reason is not None):
+        raise ConfigError(
+            f"--compile cannot be done on {device}{'' if reason is None else f': {reason}'}. A GPU was expected. Leave "
+            f"it out, or add --device cuda."
+        )
+
+
+def surroundings(execution: Execution, device: str, precision: str, threads: int, processes: int) -> dict[str, Any]:
+    """What a record says of where and how it was made."""
+    compiled = {"compiled": True} if execution.compiled else {}
+    return {**describe(device, precision, threads), "processes": processes, **compiled}
 
 
 def set_up_torch(asked: int | None) -> int:

@@ -26,7 +26,7 @@ from benchmark.errors import ConfigError
 from benchmark.io import safe_name
 from benchmark.pretrain import made, pretrained_folder
 from benchmark.records import RunRecord, read_records, records_dir
-from benchmark.run import Execution, Identity, identify, run
+from benchmark.run import Execution, Identity, check_compiled, identify, run
 from benchmark.workers import Ended, Task, run_tasks
 
 MEMORY_BYTES = 2 << 30  # of a run that no record is like
@@ -93,6 +93,8 @@ def plan(sweep: Sweep, execution: Execution) -> list[Job]:
     """
     requests = sweep.requests()
     identities = [identify(request, execution.device) for request in requests]
+    for identity in identities:
+        check_compiled(execution.compiled, identity.device)
     own = recorded(execution)
     earlier = [*own.values(), *_shipped()]
     opened: dict[str, Dataset] = {}

@@ -408,6 +408,17 @@ def test_the_course_of_training_is_drawn_from_records(cli, data, tmp_path):
     assert "None of 0 records" in err
 
 
+@pytest.mark.parametrize("command", ["run", "pretrain", "sweep"])
+def test_blocks_are_not_compiled_on_a_cpu(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    whose = "--models" if command == "sweep" else "--model"
+    with pytest.raises(SystemExit) as end:
+        main([command, whose, "polarmae", "--preset", "tiny", "--compile", "--device", "cpu"])
+    assert end.value.code == 2
+    assert "--compile cannot be done on cpu: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("option", ["--compile", "--tune"])
 def test_perf_refuses_on_a_cpu_what_needs_a_gpu(option, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:

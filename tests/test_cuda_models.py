@@ -1,5 +1,7 @@
 """Models give the same results with the GPU's kernels as with the CPU's code: tokens, interpolation, whole networks."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from test_conformance import make_batch
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
 from benchmark import tasks
+from benchmark.models import _tokens
 from benchmark.models._tokens import group_points, interpolate_points
 from benchmark.ops import triton
 from benchmark.ops.grouping import GroupingConfig
@@ -106,3 +109,46 @@ def test_compiled_blocks_are_one_graph_for_every_depth_and_batch_and_give_the_sa
     with torch._dynamo.config.patch(error_on_recompile=True):
         for lengths, wanted in zip(batches, expected, strict=True):
             torch.testing.assert_close(run(net, lengths), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_training_with_compiled_blocks_gives_the_same_and_leaves_the_model_as_it_was(
+    kernels, stage, tmp_path, monkeypatch
+):
+    from synthetic import make_data, request
+
+    from benchmark.config import TrainConfig, resolve
+    from benchmark.contracts import Inputs, OptimConfig
+    from benchmark.data.stream import event_set
+    from benchmark.registry import dataset_spec, model_spec
+    from benchmark.training.fit import Hardware, fit
+
+    if not ON_GPU:  # the interpreter takes a minute for the tokens of a step
+        monkeypatch.setattr(_tokens, "triton", SimpleNamespace(serves=lambda device: False))
+    spec, config = (
+        dataset_spec("pilarnet-m"),
+        resolve(request("polarmae", "model.max_tokens=6", "model.group_points=8")),
+    )
+    dataset = spec.open(spec.config(), make_data(tmp_path))
+    events = event_set(dataset, "train", config.task, config.preprocess)
+    inputs = Inputs(("log_energy",), dataset.info.frame)
+    compile_, made = torch.nn.Module.compile, []
+
+    def compiled(module, **how):
+        made.append(module)
+        return compile_(module, **how, backend="inductor" if ON_GPU else "aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    losses = []
+    for hardware in (Hardware(DEVICE, "32"), Hardware(DEVICE, "32", compiled=True)):
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        model = model_spec("polarmae").build(config.model_config, inputs, config.task)
+        report = fit(
+            model, events, TrainConfig(2, batch_size=2), OptimConfig(lr=1e-3), stage=stage, seed=0, hardware=hardware,
+            folder=tmp_path / f"{hardware.compiled}", title="t",
+        )  # fmt: skip
+        losses.append(report.history["loss"])
+    assert made == list(model.parts_to_compile())
+    assert all(part._compiled_call_impl is None for part in made)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

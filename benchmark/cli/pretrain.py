@@ -45,6 +45,9 @@ def pretrain(
     max_minutes: Annotated[float | None, typer.Option(help="Stop after this time; the same command continues.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted pre-training of the same settings.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Pre-train again although it is done.")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Training compiles the blocks of transformers. GPUs only.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the training record as JSON.")] = False,
 ) -> None:
     """Pre-train a model on unlabelled events; every later run with these settings starts from the weights."""
@@ -56,6 +59,7 @@ def pretrain(
     request = Request(model, task, dataset, preset, seed=seed, assignments=tuple(set_ or ()))
     execution = Execution(
         device, threads, data, max_minutes=max_minutes, resume=resume, force=force,
+        compiled=compiled,
         command=("benchmark", *sys.argv[1:]),
     )  # fmt: skip
     done = carry_out(request, execution, out, probe_every)

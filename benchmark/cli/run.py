@@ -62,6 +62,9 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run of the same configuration.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Run again although a record exists.")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Training compiles the blocks of transformers. GPUs only.")
+    ] = False,
     records: Annotated[Path | None, typer.Option(help="Where records go; default runs/records.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
@@ -84,6 +87,7 @@ def run(
         max_minutes=max_minutes,
         resume=resume,
         force=force,
+        compiled=compiled,
         command=("benchmark", *sys.argv[1:]),
     )
     plain = None

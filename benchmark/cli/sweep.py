@@ -44,6 +44,9 @@ def sweep(
     workers: Annotated[int | None, typer.Option(help="Runs at a time; default: as cores and memory allow.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of each run.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Training compiles the blocks of transformers. GPUs only.")
+    ] = False,
     executor: Annotated[str, typer.Option(help="local (processes) or submitit (SLURM).")] = "local",
     cluster: Annotated[
         list[str] | None,
@@ -65,7 +68,7 @@ def sweep(
         raise unknown_name("executor", executor, ("local", "submitit"), "Correct --executor.")
     asked = _asked(file, models, labels, draws, seeds, task, dataset, preset, set_)
     command = ("benchmark", *sys.argv[1:])
-    execution = Execution(device, threads, data, records, command=command)
+    execution = Execution(device, threads, data, records, compiled=compiled, command=command)
     jobs = plan(asked, execution)
     left = to_run(jobs)
     n_at_once = n_workers(left, workers, threads)

@@ -76,6 +76,12 @@ class Hardware:
 
     device: str  # cpu | cuda
     precision: str  # 32 | bf16
+    compiled: bool = False  # the model's `parts_to_compile`
+
+    @classmethod
+    def of(cls, environment: Mapping[str, Any], precision: str) -> Hardware:
+        """What a record's `environment` says, with a stage's own precision."""
+        return cls(environment["device"], precision, environment.get("compiled", False))
 
 
 def fit(
@@ -115,10 +121,23 @@ def fit(
         use_distributed_sampler=False, **_devices(hardware.device, own),
     )  # fmt: skip
     stream = _Steps(events, train, seed, stage, start, own)
-    with watch, _interruptible():
+    with watch, _interruptible(), _compiled(model, hardware.compiled):
         trainer.fit(module, _loader(stream, hardware.device, own), ckpt_path=str(state) if state else None)
     model.requires_grad_(True)
     return _report(watch, probing, trainer.global_step, train.steps, start)
+
+
+@contextmanager
+def _compiled(model: TorchModel, wanted: bool) -> Iterator[None]:
+    """Training inside runs compiled parts; scores are taken by the model as it is written."""
+    parts = list(model.parts_to_compile()) if wanted else []
+    for part in parts:
+        part.compile(dynamic=True, fullgraph=True)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part._compiled_call_impl = None  # what `compile` has set; torch has no way back
 
 
 def _state(folder: Path, resume: bool) -> Path | None:
