@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, PointBatch, Preset, Reconstruction, Task, TokenModel
-from benchmark.models._masking import EnergyInfill, MaskedDecoder, random_mask
+from benchmark.models._masking import EnergyInfill, Masked, MaskedDecoder, random_mask
 from benchmark.models._token_transformer import (
     CALORIMETER,
     CALORIMETER_SIZES,
@@ -31,7 +31,6 @@ from benchmark.models._token_transformer import (
     evaluating,
     features_of,
 )
-from benchmark.models._tokens import Tokens
 
 Behaviour = Literal["clean", "reference"]
 OVERLAP: dict[Behaviour, float] = {"clean": 0.73, "reference": 0.72}  # the paper's f; the published code's
@@ -92,28 +91,32 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         """The decoder with its heads and mask token."""
         return (self.decoder,)
 
-    def encode_visible(self, tokens: Tokens, hidden: Tensor) -> Tensor:
-        """(V, D) the encoder's last outputs for the tokens outside `hidden` (T,), which sees no others."""
-        return self.encode(tokens.select(~hidden))[0][-1]
+    def encode_visible(self, masked: Masked) -> Tensor:
+        """(V, D) the encoder's last outputs for the visible tokens, which sees no others."""
+        return self.encode(masked.visible)[0][-1]
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Chamfer distance and energy error of hidden tokens, given the visible ones."""
-        tokens = self.tokens(batch)
-        return self.masked_loss(tokens, random_mask(tokens.lengths, self.config.mask_ratio, tokens.centres.device))
+        return self.masked_loss(self.masked(batch))
 
-    def masked_loss(self, tokens: Tokens, hidden: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same for given tokens, of which `hidden` (T,) are to be predicted."""
-        target = tokens.select(hidden)  # before work is queued: a GPU waits here for the number of members
-        decoded = self.decode(self.encode_visible(tokens, hidden), hidden, tokens)
-        parts = self.decoder.losses(decoded, target)
+    def masked(self, batch: PointBatch, generator: torch.Generator | None = None) -> Masked:
+        """The batch's tokens, with those to be predicted drawn."""
+        tokens = self.tokens(batch)
+        hidden = random_mask(tokens.lengths, self.config.mask_ratio, tokens.centres.device, generator)
+        return Masked.of(tokens, hidden)
+
+    def masked_loss(self, masked: Masked) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same for given tokens."""
+        parts = self.decoder.losses(self.decode(self.encode_visible(masked), masked), masked.target)
         total = self.config.chamfer_weight * parts["chamfer"]
         if "energy" in parts:
             total = total + self.energy_weight * parts["energy"]
         return total, parts
 
-    def decode(self, visible: Tensor, hidden: Tensor, tokens: Tokens) -> Tensor:
-        """(H, D) decoder outputs of the `hidden` (T,) of the tokens, from the encoder's (V, D) for the others."""
-        decoded: Tensor = self.decoder(visible, hidden, self.position(tokens.centres), tokens, self.drops_in_evaluation)
+    def decode(self, visible: Tensor, masked: Masked) -> Tensor:
+        """(H, D) decoder outputs of the hidden tokens, from the encoder's (V, D) for the others."""
+        positions = self.position(masked.tokens.centres)
+        decoded: Tensor = self.decoder(visible, masked.hidden, positions, masked.tokens, self.drops_in_evaluation)
         return decoded
 
     @torch.inference_mode()
@@ -121,13 +124,11 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         """Hide the share `mask_ratio` of each event's tokens and predict as many points as each of them has."""
         generator = torch.Generator().manual_seed(seed)
         with evaluating(self):
-            tokens = self.tokens(batch)
-            device = tokens.centres.device
-            hidden = random_mask(tokens.lengths, self.config.mask_ratio, device, generator)
-            visible = self.encode_visible(tokens, hidden)
-            target = tokens.select(hidden)
+            masked = self.masked(batch, generator)
+            tokens, hidden, _, target = masked
+            visible = self.encode_visible(masked)
             # As in the Chamfer distance, a group of n points is answered by the first n predictions.
-            predicted = self.decoder.reconstruct(self.decode(visible, hidden, tokens))[target.token, target.slot]
+            predicted = self.decoder.reconstruct(self.decode(visible, masked))[target.token, target.slot]
         features = visible.new_zeros(len(tokens), visible.shape[1])
         features[~hidden] = visible
         centres = batch.coords[target.centre][target.token]

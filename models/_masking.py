@@ -7,6 +7,7 @@ group, and "energy infilling", the energies of its points given their positions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,20 @@ def random_mask_at_once(lengths: Sequence[int], ratio: float, device: torch.devi
     order = shuffled[event[shuffled].argsort(stable=True)]  # a permutation of each event, events in their order
     rank = torch.arange(n_tokens, device=device) - begin[event]
     return torch.zeros(n_tokens, dtype=torch.bool, device=device).scatter_(0, order, rank < hidden[event])
+
+
+class Masked(NamedTuple):
+    """Tokens of which some are to be predicted from the others."""
+
+    tokens: Tokens
+    hidden: Tensor  # (T,) bool
+    visible: Tokens
+    target: Tokens  # those that are hidden
+
+    @classmethod
+    def of(cls, tokens: Tokens, hidden: Tensor) -> Masked:
+        """With `hidden` (T,) of the tokens to be predicted."""
+        return cls(tokens, hidden, *tokens.split(hidden))
 
 
 def chamfer_per_group(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from benchmark.contracts import Inputs, PointBatch, Task
 from benchmark.models._masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderConfig
-from benchmark.models._masking import MaskedDecoder
+from benchmark.models._masking import Masked, MaskedDecoder
 from benchmark.models._point_embedding import MOMENTUM, MiniPointNet, RowBatchNorm, joined_linear, max_per_token
 from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
 from benchmark.models._vit import Block, Packing
@@ -127,10 +127,10 @@ class ReferenceAutoencoder(MaskedAutoencoder):
             self._grown_to = max(tokens.lengths)
         return tokens
 
-    def encode_visible(self, tokens: Tokens, hidden: Tensor) -> Tensor:
+    def encode_visible(self, masked: Masked) -> Tensor:
         """All tokens are embedded, so the hidden ones enter the embedding's norms, and the visible ones encoded."""
+        tokens, hidden, seen, _ = masked
         embedded, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
-        seen = tokens.select(~hidden)
         positions = self.position(seen.centres)
         packing = Packing.of(seen.lengths, seen.event)
         layers = self.encoder(embedded[~hidden], positions, packing, self.drops_in_evaluation)

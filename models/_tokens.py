@@ -7,6 +7,7 @@ canonical order of its points (by coordinates, then features), so neither can th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -39,22 +40,35 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.centres)
 
-    def select(self, chosen: Tensor) -> Tokens:
-        """The tokens where `chosen` (T,) is true, in the same order."""
-        member = chosen[self.token]
-        renumbered = torch.cumsum(chosen, 0) - 1
-        per_event = torch.zeros(len(self.lengths), dtype=torch.int64, device=chosen.device)
-        lengths = per_event.index_add_(0, self.event, chosen.long())
+    def split(self, hidden: Tensor) -> tuple[Tokens, Tokens]:
+        """The tokens that are not `hidden` (T,) and those that are, each in the same order. A GPU waits once."""
+        of_hidden = hidden[self.token]
+        per_event = torch.zeros(len(self.lengths), dtype=torch.int64, device=hidden.device)
+        per_event.index_add_(0, self.event, hidden.long())
+        *lengths, n_members = torch.cat([per_event, of_hidden.sum()[None]]).tolist()
+        n_seen, n_seen_members = len(self) - sum(lengths), len(self.token) - n_members
+        rows = torch.argsort(hidden.byte(), stable=True)  # the others first
+        members = torch.argsort(of_hidden.byte(), stable=True)
+        number = torch.empty_like(rows)  # of a token among its like
+        number[rows[:n_seen]] = torch.arange(n_seen, device=rows.device)
+        number[rows[n_seen:]] = torch.arange(len(self) - n_seen, device=rows.device)
+        seen = [whole - part for whole, part in zip(self.lengths, lengths, strict=True)]
+        return (
+            self._taken(rows[:n_seen], members[:n_seen_members], number, seen),
+            self._taken(rows[n_seen:], members[n_seen_members:], number, lengths),
+        )
+
+    def _taken(self, rows: Tensor, members: Tensor, number: Tensor, lengths: Sequence[int]) -> Tokens:
         return Tokens(
-            lengths=tuple(lengths.tolist()),
-            event=self.event[chosen],
-            centres=self.centres[chosen],
-            centre=self.centre[chosen],
-            sizes=self.sizes[chosen],
-            token=renumbered[self.token[member]],
-            point=self.point[member],
-            slot=self.slot[member],
-            inputs=self.inputs[member],
+            lengths=tuple(lengths),
+            event=self.event[rows],
+            centres=self.centres[rows],
+            centre=self.centre[rows],
+            sizes=self.sizes[rows],
+            token=number[self.token[members]],
+            point=self.point[members],
+            slot=self.slot[members],
+            inputs=self.inputs[members],
             max_size=self.max_size,
         )
 

@@ -63,7 +63,7 @@ def test_a_models_loss_and_gradients_are_the_cpus(name, stage, monkeypatch):
     from benchmark.models._masking import random_mask
     from benchmark.perf.steps import build_model
 
-    def same_mask(lengths, ratio, device):
+    def same_mask(lengths, ratio, device, generator):
         return random_mask(lengths, ratio, device, torch.Generator().manual_seed(3))
 
     monkeypatch.setattr(_masked_autoencoder, "random_mask", same_mask)

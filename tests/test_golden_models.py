@@ -12,7 +12,7 @@ import torch
 from benchmark.contracts import Inputs, PointBatch
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.models import pointmae, polarmae
-from benchmark.models._masking import chamfer_per_group
+from benchmark.models._masking import Masked, chamfer_per_group
 from benchmark.models._reference import (
     BatchScalarNorm,
     PlainBatchNorm,
@@ -175,15 +175,16 @@ def test_pretraining_equals_the_reference(batch, golden, manifest, name, size):
             close(layers[3][:64], stored["hidden3_valid_first64"], tolerance)
             close(layers[7][:64], stored["hidden7_valid_first64"], tolerance)
             close(net.fetched(layers), stored["combine_3_7_11_valid"], tolerance)
-        visible = net.encode_visible(tokens, hidden)
+        masked = Masked.of(tokens, hidden)
+        visible = net.encode_visible(masked)
         close(visible, stored["encoder_visible"], tolerance)
-        decoded, target = net.decode(visible, hidden, tokens), tokens.select(hidden)
+        decoded, target = net.decode(visible, masked), masked.target
         close(decoded, stored["decoder_masked"], tolerance)
         predicted = net.decoder.reconstruct(decoded)
         close(predicted, stored["recon_points"], tolerance)
         assert np.array_equal(target.sizes.numpy(), stored["masked_group_lengths"])
         close(chamfer_per_group(predicted, *target.padded_members()), stored["chamfer_per_group"], tolerance)
-        total, parts = net.masked_loss(tokens, hidden)
+        total, parts = net.masked_loss(masked)
         close(parts["chamfer"], stored["loss_chamfer"], 0, 1e-4)
         assert set(parts) == ({"chamfer", "energy"} if name == "polarmae" else {"chamfer"})
         assert torch.allclose(total, sum(parts.values()))
@@ -223,7 +224,7 @@ def test_a_pretraining_step_equals_the_reference(batch, golden, manifest, name):
     stored = golden(f"public_reduced_pretrain_{name}")
     net = build(name, REDUCED).train()
     with_formula_weights(net, name, list(manifest(name)), SEEDS[name][0])
-    total, parts = net.masked_loss(net.tokens(batch), hidden_of(stored))
+    total, parts = net.masked_loss(Masked.of(net.tokens(batch), hidden_of(stored)))
     total.backward()
     close(total, stored["train/train_loss_total"], 0, 1e-3)
     for part, loss in parts.items():

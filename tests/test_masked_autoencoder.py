@@ -12,7 +12,7 @@ from benchmark.contracts import OptimConfig, Task, TokenModel, concatenate
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.heads import PooledHead
 from benchmark.models import _reference, pointmae, polarmae
-from benchmark.models._masking import chamfer_per_group, random_mask
+from benchmark.models._masking import Masked, chamfer_per_group, random_mask
 from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._reference import PaddedMiniPointNet, PlainBatchNorm
 from benchmark.models._released import from_released, to_released
@@ -119,7 +119,7 @@ def test_visible_tokens_are_encoded_without_their_batch_under_clean_only(name, b
         tokens = net.tokens(batch)
         hidden = torch.zeros(len(tokens), dtype=torch.bool)
         hidden[: tokens.lengths[0] // 2] = True
-        features.append(net.encode_visible(tokens, hidden)[: tokens.lengths[0] - tokens.lengths[0] // 2])
+        features.append(net.encode_visible(Masked.of(tokens, hidden))[: tokens.lengths[0] - tokens.lengths[0] // 2])
     assert torch.allclose(*features, atol=2e-6) == (behaviour == "clean")
 
 
@@ -381,13 +381,14 @@ def test_reconstruction_is_what_the_chamfer_loss_scores(name, behaviour, batch):
     assert torch.equal(found.hidden, random_mask(tokens.lengths, 0.6, torch.device("cpu"), generator))
     assert (found.tokens.features[found.hidden] == 0).all() and (found.tokens.features[~found.hidden] != 0).any(1).all()
     assert found.hidden[found.token].all()
-    target = tokens.select(found.hidden)
+    masked = Masked.of(tokens, found.hidden)
+    target = masked.target
     offsets = (found.coords - found.tokens.centres[found.token]) / net.config.group_radius
     predicted = torch.zeros(len(target), target.max_size, 4)
     predicted[target.token, target.slot] = torch.cat([offsets, found.log_energy[:, None]], 1)
     true, mask = target.padded_members()
     with torch.no_grad():
-        _, parts = net.masked_loss(tokens, found.hidden)
+        _, parts = net.masked_loss(masked)
     assert torch.allclose(chamfer_per_group(predicted, true, mask).mean(), parts["chamfer"], rtol=1e-4)
 
 
