@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.contracts import PointBatch
 from benchmark.ops.segments import segment_max, segment_mean
+from benchmark.staging import like
 
 
 class Sets(NamedTuple):
@@ -32,7 +33,7 @@ def whole_events(batch: PointBatch, unit: str | float) -> Sets:
     event = batch.event_index
     rows = torch.arange(batch.n_points, device=event.device)
     if not isinstance(unit, str):
-        xyz = (batch.coords - batch.coords.new_tensor(batch.frame.centre)) / unit
+        xyz = (batch.coords - like(batch.frame.centre, batch.coords)) / unit
         return Sets(rows, batch.lengths, event, xyz, torch.full_like(xyz[:, :1], unit), batch.feats)
     away = about_centroid(batch.coords, event, batch.n_events)
     if unit == "farthest":

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.contracts.torch_model import TorchModel
+from benchmark.staging import to_device
 
 from ._dense import dense
 
@@ -133,12 +134,12 @@ def pixel_of_cell(batch: PointBatch) -> Tensor:
             f"The batch has samplings from {int(sampling.min())} to {int(sampling.max())}. ATLAS's, 0 to "
             f"{len(IMAGE_OF_SAMPLING) - 1}, were expected. Correct the data."
         )
-    image = torch.tensor(IMAGE_OF_SAMPLING, device=sampling.device)[sampling]
-    shape = torch.tensor(SHAPES, device=sampling.device)[image]  # (N, 2)
-    away = batch.coords[:, :2].double() * batch.coords.new_tensor(UNIT, dtype=torch.float64)  # (N, 2) eta, phi
+    image = to_device(IMAGE_OF_SAMPLING, torch.int64, sampling.device)[sampling]
+    shape = to_device(SHAPES, torch.int64, sampling.device)[image]  # (N, 2)
+    away = batch.coords[:, :2].double() * to_device(UNIT, torch.float64, batch.coords.device)  # (N, 2) eta, phi
     pixel = torch.floor((away + SIDE / 2) / SIDE * shape).long()
     pixel = torch.minimum(pixel.clamp(min=0), shape - 1)
-    n_pixels = torch.tensor([eta * phi for eta, phi in SHAPES], device=sampling.device)
+    n_pixels = to_device([eta * phi for eta, phi in SHAPES], torch.int64, sampling.device)
     first = torch.cumsum(n_pixels, dim=0) - n_pixels
     in_event = first[image] + pixel[:, 0] * shape[:, 1] + pixel[:, 1]
     place: Tensor = batch.event_index * int(n_pixels.sum()) + in_event

@@ -28,6 +28,7 @@ from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.heads import PointModel
 from benchmark.ops.segments import segment_mean
 from benchmark.sparse import BACKENDS, choose, voxelise
+from benchmark.staging import like
 
 from ._ptv3 import NORMS, Backbone
 from ._ptv3_levels import Level
@@ -64,7 +65,7 @@ class PTv3Config:
     coordinates: bool = False  # normalised coordinates as input besides the features
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy
     lovasz: float = 0.0  # weight of the Lovász-Softmax loss of classifying points, added
-    backend: str = "auto"  # of sparse convolution: auto | native | triton | spconv | minkowski
+    backend: str = "auto"  # of sparse convolution: auto | native | triton | spconv | spconv-triton | minkowski
 
     def __post_init__(self) -> None:
         self._check_stages()
@@ -130,7 +131,7 @@ class PTv3(PointModel):
     def features(self, batch: PointBatch) -> Tensor:
         """(N, width) for each point, those of its voxel."""
         c = self.config
-        stretched = batch.coords * batch.coords.new_tensor(c.stretch)
+        stretched = batch.coords * like(c.stretch, batch.coords)
         sites, row = voxelise(stretched / c.grid, batch.event_index, batch.n_events)
         constant = [torch.ones_like(batch.feats[:, :1])] if c.occupancy else []
         given = torch.cat([batch.feats, *constant, *([batch.normalised_coords] if c.coordinates else [])], dim=1)

@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.heads import PointModel, with_event_feats
+from benchmark.staging import to_device
 
 from ._sets import check_waves, waves, whole_events
 
@@ -175,7 +176,7 @@ def packed(lengths: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """
     first = lengths.cumsum(0) - lengths
     for chosen in similar(lengths.tolist()):
-        sets = torch.tensor(chosen, device=lengths.device)
+        sets = to_device(chosen, torch.int64, lengths.device)
         own = lengths[sets, None]
         slot = torch.arange(int(own.max()), device=lengths.device).expand(len(chosen), -1)
         present = slot < own

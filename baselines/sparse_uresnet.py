@@ -22,6 +22,7 @@ from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.heads import PointModel
 from benchmark.ops.segments import segment_mean
 from benchmark.sparse import BACKENDS, SparseTensor, choose, voxelise
+from benchmark.staging import like
 
 from ._uresnet import Norms, UResNet
 
@@ -41,7 +42,7 @@ class SparseUResNetConfig:
     unit: float = 0.0  # coordinates over this length are inputs too, with `features`; 0: none
     constant: bool = True  # a 1 beside the inputs, which tells a voxel whose inputs are near 0 from none
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy (SPINE)
-    backend: str = "auto"  # of sparse convolution: auto | native | triton | spconv | minkowski
+    backend: str = "auto"  # of sparse convolution: auto | native | triton | spconv | spconv-triton | minkowski
 
     def __post_init__(self) -> None:
         for name in ("filters", "depth", "repetitions"):
@@ -77,7 +78,9 @@ class SparseUResNet(PointModel):
     def features(self, batch: PointBatch) -> Tensor:
         """(N, filters) for each point, those of its voxel."""
         sites, row = voxelise(
-            batch.coords * batch.coords.new_tensor(self.config.stretch), batch.event_index, batch.n_events
+            batch.coords * like(self.config.stretch, batch.coords),
+            batch.event_index,
+            batch.n_events,
         )
         if self.config.inputs == "energy":
             merged = batch.energy.new_zeros(len(sites), 1).index_add(0, row, batch.energy[:, None])

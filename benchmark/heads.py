@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, PointBatch, Task, TorchModel
 from benchmark.ops.segments import segment_max, segment_mean
+from benchmark.staging import like
 
 PLACES = ("place_x", "place_y", "place_z")  # columns of `widened`
 
@@ -104,7 +105,7 @@ def widened(batch: PointBatch, with_events: bool, unit: float = 0.0) -> PointBat
         feats.append(batch.event_feats.index_select(0, batch.event_index))
         columns = (*columns, *shared_names(batch.event_columns))
     if unit:
-        feats.append((batch.coords - batch.coords.new_tensor(batch.frame.centre)) / unit)
+        feats.append((batch.coords - like(batch.frame.centre, batch.coords)) / unit)
         columns = (*columns, *PLACES)
     return batch if len(feats) == 1 else replace(batch, feats=torch.cat(feats, dim=1), columns=columns)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.heads import with_event_feats
 from benchmark.models._point_embedding import max_per_token
+from benchmark.staging import to_device
 
 
 class LinearEventHead(nn.Module):
@@ -24,7 +25,7 @@ class LinearEventHead(nn.Module):
 
         event_feats (B, n_event_features), or None where there are none.
         """
-        n_tokens = torch.tensor(lengths, device=features.device)
+        n_tokens = to_device(lengths, torch.int64, features.device)
         mean = torch.segment_reduce(features.float(), "mean", lengths=n_tokens, axis=0)
         pooled = torch.cat([mean, max_per_token(features, n_tokens)], dim=1)
         scores: Tensor = self.score(with_event_feats(pooled, self.n_event_features, event_feats))

@@ -95,12 +95,18 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         """(V, D) the encoder's last outputs for the visible tokens, which sees no others."""
         return self.encode(masked.visible)[0][-1]
 
+    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+        """The tokens; in pre-training with those to be predicted."""
+        return self.masked(batch, generator) if stage == "pretrain" else self.tokens(batch)
+
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Chamfer distance and energy error of hidden tokens, given the visible ones."""
         return self.masked_loss(self.masked(batch))
 
     def masked(self, batch: PointBatch, generator: torch.Generator | None = None) -> Masked:
         """The batch's tokens, with those to be predicted drawn."""
+        if isinstance(batch.prepared, Masked):
+            return batch.prepared
         tokens = self.tokens(batch)
         hidden = random_mask(tokens.lengths, self.config.mask_ratio, tokens.centres.device, generator)
         return Masked.of(tokens, hidden)

@@ -17,7 +17,7 @@ from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._tokens import Tokens
 from benchmark.models._vit import Packing, Positions, Transformer
 from benchmark.ops import triton
-from benchmark.ops.staging import to_device
+from benchmark.staging import to_device
 
 
 def n_masked(n_tokens: int, ratio: float) -> int:
@@ -30,10 +30,10 @@ def random_mask(
 ) -> Tensor:
     """(T,) bool, True for hidden tokens: `n_masked` of each event, uniformly; without a generator from torch's own.
 
-    A GPU without one draws all events at once.
+    A GPU draws all events at once, unless by a generator of the host, which gives what it gives on a CPU.
     """
-    if device.type == "cuda" and generator is None:
-        return random_mask_at_once(lengths, ratio, device)
+    if device.type == "cuda" and (generator is None or generator.device.type == "cuda"):
+        return random_mask_at_once(lengths, ratio, device, generator)
     parts = []
     for length in lengths:
         mask = torch.zeros(length, dtype=torch.bool)
@@ -42,13 +42,15 @@ def random_mask(
     return torch.cat(parts).to(device)
 
 
-def random_mask_at_once(lengths: Sequence[int], ratio: float, device: torch.device) -> Tensor:
+def random_mask_at_once(
+    lengths: Sequence[int], ratio: float, device: torch.device, generator: torch.Generator | None = None
+) -> Tensor:
     """The same, by a few operations on the device and none per event, by its own numbers."""
     n_tokens = sum(lengths)
     length, hidden = to_device([list(lengths), [n_masked(n, ratio) for n in lengths]], torch.int64, device)
     begin = length.cumsum(0) - length
     event = torch.repeat_interleave(length, output_size=n_tokens)
-    shuffled = torch.rand(n_tokens, device=device).argsort()
+    shuffled = torch.rand(n_tokens, device=device, generator=generator).argsort()
     order = shuffled[event[shuffled].argsort(stable=True)]  # a permutation of each event, events in their order
     rank = torch.arange(n_tokens, device=device) - begin[event]
     return torch.zeros(n_tokens, dtype=torch.bool, device=device).scatter_(0, order, rank < hidden[event])

@@ -116,6 +116,8 @@ class ReferenceAutoencoder(MaskedAutoencoder):
 
     def tokens(self, batch: PointBatch) -> Tokens:
         """Groups in the stored order of points; the first batch with too many groups raises the limit to its own."""
+        if isinstance(batch.prepared, Tokens):
+            return batch.prepared
         c = self.config
         radius = c.group_radius * batch.frame.scale
         grouping = GroupingConfig(

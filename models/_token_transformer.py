@@ -27,6 +27,7 @@ from benchmark.models._tokens import Interpolation, Tokens, group_points, interp
 from benchmark.models._vit import Block, Packing, PositionEmbedding, Transformer
 from benchmark.ops.grouping import GroupingConfig, Strategy
 from benchmark.ops.segments import segment_mean
+from benchmark.staging import to_device
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,14 @@ class TokenTransformer(TorchModel):
         """The transformer's blocks: on a GPU, where attention is one operator, each is one graph."""
         return self.encoder.blocks
 
+    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+        """The tokens."""
+        return self.tokens(batch)
+
     def tokens(self, batch: PointBatch) -> Tokens:
         """The tokens of a batch."""
+        if isinstance(batch.prepared, Tokens):
+            return batch.prepared
         c = self.config
         grouping = GroupingConfig(
             c.group_radius, c.overlap, c.group_points, c.max_tokens, "spread", n_seeds=c.n_seeds, strategy=c.strategy
@@ -169,7 +176,7 @@ class TokenTransformer(TorchModel):
             scores = self.head(features, tokens.lengths, batch.event_feats)
             return scores
         to_points = self.interpolation(batch, tokens)
-        lengths = torch.tensor(tokens.lengths, device=features.device)
+        lengths = to_device(tokens.lengths, torch.int64, features.device)
         own = self.own_inputs(batch, tokens, members, to_points)
         scores = self.head(features, lengths, to_points, own, batch.event_index)
         return scores

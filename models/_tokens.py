@@ -20,6 +20,7 @@ from benchmark.contracts import PointBatch
 from benchmark.ops import triton
 from benchmark.ops.grouping import GroupingConfig, group_event
 from benchmark.ops.neighbours import k_nearest
+from benchmark.staging import to_device
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def group_points(
     offset = (used[rows] - used[centre[token]]) / config.radius
     features = [batch.column(name)[rows, None] for name in columns]
     events = torch.arange(len(lengths), device=device)
-    event = torch.repeat_interleave(events, torch.tensor(lengths, device=device), output_size=sum(lengths))
+    event = torch.repeat_interleave(events, to_device(lengths, torch.int64, device), output_size=sum(lengths))
     return Tokens(
         lengths=tuple(lengths),
         event=event,

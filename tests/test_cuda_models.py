@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from test_conformance import make_batch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
@@ -152,3 +153,81 @@ def test_training_with_compiled_blocks_gives_the_same_and_leaves_the_model_as_it
     assert made == list(model.parts_to_compile())
     assert all(part._compiled_call_impl is None for part in made)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="needs a CUDA device")
+def test_batches_prepared_on_another_stream_hold_what_the_main_one_makes():
+    """Many rounds, while the main stream is kept busy: memory that is given away too early would show."""
+    from benchmark.perf.steps import build_model
+    from benchmark.training.ahead import SideStream, tensors_in
+
+    batches = [make_batch(tasks.task("lartpc-segmentation"), SIZES[:n]) for n in (3, 2, 1)]
+    model, side = build_model("polarmae", "tiny", batches[0]).to("cuda"), SideStream("cuda")
+    busy, found = torch.randn(4096, 4096, device="cuda"), []
+    for round_ in range(30):
+        prepared = side.prepared(model, batches[round_ % 3], "finetune", round_).prepared
+        for _ in range(5):
+            busy = (busy @ busy).tanh()
+        found.append(torch.stack([t.double().sum() for t in tensors_in(prepared)]))
+        del prepared
+    for round_, sums in enumerate(found):
+        tokens = model.tokens(batches[round_ % 3].to_torch("cuda"))
+        torch.testing.assert_close(sums, torch.stack([t.double().sum() for t in tensors_in(tokens)]))
+
+
+class Waits(TorchDispatchMode):
+    """Notes what makes the host wait for a GPU: numbers read, and shapes that depend on them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        name = function._schema.name.partition("::")[2]
+        by_mask = name.startswith(("index", "_index")) and any(
+            t is not None and t.dtype == torch.bool for t in (arguments[1] if isinstance(arguments[1], list) else ())
+        )
+        unsized = name == "repeat_interleave" and not (named or {}).get("output_size")
+        if by_mask or unsized or name in ("nonzero", "_local_scalar_dense", "masked_select", "_unique2"):
+            self.found.append(name)
+        return function(*arguments, **(named or {}))
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("name", ["polarmae", "pointmae"])
+def test_no_step_on_a_prepared_batch_waits_for_the_gpu(kernels, name, stage, monkeypatch):
+    from benchmark.perf.steps import build_model
+    from benchmark.training.ahead import SideStream
+
+    batch = make_batch(tasks.task("lartpc-segmentation"), SIZES)
+    model = build_model(name, "tiny", batch).to(DEVICE).train()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, fused=True)
+    prepared = SideStream(DEVICE).prepared(model, batch, stage, 1)
+
+    def step():
+        loss = model.pretrain_loss(prepared)[0] if stage == "pretrain" else model.loss(prepared, model(prepared))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 3.0)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    if ON_GPU:
+        step()  # compiles
+
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return
+
+    def told(tensor):
+        raise AssertionError("numbers were read")
+
+    monkeypatch.setattr(torch.Tensor, "tolist", told)
+    monkeypatch.setattr(torch.Tensor, "item", told)
+    with Waits() as waits:
+        step()
+    assert waits.found == []

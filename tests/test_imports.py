@@ -14,7 +14,7 @@ RANKS = [
     {"errors", "paths", "seeding", "progress", "energy", "workers"},
     {"processes", "cluster"},
     {"io"},
-    {"compiled", "weights", "hub", "kernels"},
+    {"compiled", "weights", "hub", "kernels", "staging"},
     {"contracts"},
     {"shown"},
     {"sparse", "ops"},
@@ -42,7 +42,19 @@ RANKS = [
     {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-FOR_PLUGINS = {"contracts", "heads", "ops", "sparse", "compiled", "errors", "io", "paths", "progress", "seeding"}
+FOR_PLUGINS = {
+    "contracts",
+    "heads",
+    "ops",
+    "sparse",
+    "compiled",
+    "errors",
+    "io",
+    "paths",
+    "progress",
+    "seeding",
+    "staging",
+}
 SHARED_WITH = {
     "models": FOR_PLUGINS,
     "baselines": FOR_PLUGINS,

@@ -279,7 +279,7 @@ def test_a_step_in_half_precision_has_finite_gradients():
 
 
 def test_a_backend_that_does_not_exist_is_refused():
-    known = "auto, native, triton, spconv, minkowski"
+    known = "auto, native, triton, spconv, spconv-triton, minkowski"
     with pytest.raises(ConfigError, match=rf"backend='cudnn' is not known. One of {known}"):
         resolve(Request("sparse_uresnet", assignments=("backend=cudnn",)))
 

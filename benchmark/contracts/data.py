@@ -97,6 +97,7 @@ class PointBatch:
     voxel: Array | None = None
     point_info: Mapping[str, Array] = field(default_factory=dict)
     event_info: Mapping[str, Array] = field(default_factory=dict)
+    prepared: Any = None  # what `TorchModel.prepare` has made of it, while training on a GPU
 
     @property
     def n_events(self) -> int:
@@ -129,7 +130,9 @@ class PointBatch:
         if isinstance(self.coords, np.ndarray):
             centre: Array = np.asarray(self.frame.centre, dtype=self.coords.dtype)
             return (self.coords - centre) * self.coords.dtype.type(self.frame.scale)
-        return (self.coords - self.coords.new_tensor(self.frame.centre)) * self.frame.scale
+        from benchmark.staging import like
+
+        return (self.coords - like(self.frame.centre, self.coords)) * self.frame.scale
 
     @property
     def hidden_voxels(self) -> Array:

@@ -45,6 +45,15 @@ class TorchModel(nn.Module, Model):
         """Scalar self-supervised loss of an unlabelled batch, and its named parts for the logs."""
         raise NotImplementedError(f"{type(self).__name__} has no self-supervised stage")
 
+    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+        """What can be made of a batch without any weight, for `stage` (`pretrain` or `finetune`); by default nothing.
+
+        On a GPU training asks for it before the step, on a stream of its own where a wait costs nothing, and hands it
+        over as `batch.prepared`; elsewhere nobody asks. `generator`, on the batch's device, is the only source of
+        random numbers.
+        """
+        return None
+
     def backbone(self) -> Iterable[nn.Module]:
         """Modules whose weights pre-training gives. Modes `peft` and `frozen` keep them fixed, in evaluation mode."""
         return ()

@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,29 +40,38 @@ class Timing:
 
 def measure(
     job: Callable[[Input], Any], inputs: Sequence[Input], device: str, warm_up: int = WARM_UP, rounds: int = ROUNDS,
-    held: int = 0,
+    held: int = 0, in_a_row: bool = False,
 ) -> Timing:  # fmt: skip
-    """Time `job` on the inputs in turn. `held`: bytes that the GPU held before anything of the job, not counted."""
+    """Time `job` on the inputs in turn. `held`: bytes that the GPU held before anything of the job, not counted.
+
+    With `in_a_row`, the host does not wait for the GPU between rounds, as in a loop of training: a round lasts from the
+    end of the one before to its own.
+    """
     for i in range(warm_up):
         job(inputs[i % len(inputs)])
-    times = _gpu(job, inputs, rounds) if device == "cuda" else _cpu(job, inputs, rounds)
+    times = _gpu(job, inputs, rounds, in_a_row) if device == "cuda" else _cpu(job, inputs, rounds)
     low, middle, high = np.percentile(times, [10, 50, 90])
     peak = (torch.cuda.max_memory_allocated() - held) / 1e6 if device == "cuda" else None
     return Timing(float(middle), float(low), float(high), peak)
 
 
-def _gpu(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int) -> list[float]:
+def _gpu(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int, in_a_row: bool) -> list[float]:
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    times = []
+    marks = []
     for i in range(rounds):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
         job(inputs[i % len(inputs)])
         end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return times
+        if not in_a_row:
+            end.synchronize()
+        marks.append((begin, end))
+    torch.cuda.synchronize()
+    if in_a_row:
+        ends = [marks[0][0], *(end for _, end in marks)]
+        return [float(before.elapsed_time(after)) for before, after in pairwise(ends)]
+    return [float(begin.elapsed_time(end)) for begin, end in marks]
 
 
 def _cpu(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int) -> list[float]:

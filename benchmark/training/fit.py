@@ -28,6 +28,7 @@ from benchmark.data.stream import EventSet, training_batch
 from benchmark.environment import usable_cores
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.processes import Processes, from_first, join
+from benchmark.training.ahead import Ahead
 from benchmark.training.callbacks import (
     MAX_POINTS,
     Probe,
@@ -122,7 +123,10 @@ def fit(
     )  # fmt: skip
     stream = _Steps(events, train, seed, stage, start, own)
     with watch, _interruptible(), _compiled(model, hardware.compiled):
-        trainer.fit(module, _loader(stream, hardware.device, own), ckpt_path=str(state) if state else None)
+        loader: Any = _loader(stream, hardware.device, own)
+        if hardware.device == "cuda":
+            loader = Ahead(loader, model, stage, seed, start, own.rank)
+        trainer.fit(module, loader, ckpt_path=str(state) if state else None)
     model.requires_grad_(True)
     return _report(watch, probing, trainer.global_step, train.steps, start)
 
