@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.heads import PointModel
 from benchmark.ops.segments import segment_mean
-from benchmark.sparse import BACKENDS, SparseTensor, choose, voxelise
+from benchmark.sparse import BACKENDS, Sites, SparseTensor, choose, voxelise
 from benchmark.staging import like
 
 from ._uresnet import Norms, UResNet
@@ -60,6 +60,13 @@ class SparseUResNetConfig:
                 raise ValueError(f"{name}={value!r} is not known. One of {', '.join(valid)} was expected.")
 
 
+class Voxels(NamedTuple):
+    """Active voxels, and the row among them of each point's (N,)."""
+
+    sites: Sites
+    row: Tensor
+
+
 class SparseUResNet(PointModel):
     """UResNet on voxels; the shared heads read the features of a point's voxel."""
 
@@ -75,13 +82,22 @@ class SparseUResNet(PointModel):
         self.network = UResNet(n_in, c.filters, c.depth, c.repetitions, Norms(c.norm_eps, c.norm_momentum, c.slope))
         self.add_head(c.filters)
 
+    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+        """The voxels, and what the network connects."""
+        voxels = self.voxels(batch)
+        choose(self.config.backend, batch.coords.device).connect(voxels.sites, self.config.depth)
+        return voxels
+
+    def voxels(self, batch: PointBatch) -> Voxels:
+        """The voxels of a batch."""
+        if isinstance(batch.prepared, Voxels):
+            return batch.prepared
+        stretched = batch.coords * like(self.config.stretch, batch.coords)
+        return Voxels(*voxelise(stretched, batch.event_index, batch.n_events))
+
     def features(self, batch: PointBatch) -> Tensor:
         """(N, filters) for each point, those of its voxel."""
-        sites, row = voxelise(
-            batch.coords * like(self.config.stretch, batch.coords),
-            batch.event_index,
-            batch.n_events,
-        )
+        sites, row = self.voxels(batch)
         if self.config.inputs == "energy":
             merged = batch.energy.new_zeros(len(sites), 1).index_add(0, row, batch.energy[:, None])
         else:

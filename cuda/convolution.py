@@ -280,5 +280,6 @@ def _weight_sums(parts, first, result, n, BLOCK: tl.constexpr):
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), tl.float32)
     for piece in range(tl.load(first + offset), tl.load(first + offset + 1)):
-        total += tl.load(parts + piece.to(tl.int64) * n + at, mask=at < n, other=0.0)
+        row = (offset * 0 + piece).to(tl.int64)  # the interpreter counts in whole numbers of Python
+        total += tl.load(parts + row * n + at, mask=at < n, other=0.0)
     tl.store(result + offset.to(tl.int64) * n + at, total, mask=at < n)

@@ -9,6 +9,7 @@ from synthetic import make_data, request
 from test_conformance import make_batch
 
 from benchmark import tasks
+from benchmark.baselines.sparse_uresnet import Voxels
 from benchmark.config import TrainConfig, resolve
 from benchmark.contracts import Inputs, OptimConfig
 from benchmark.data.stream import event_set
@@ -45,11 +46,11 @@ def test_a_prepared_batch_gives_the_same_loss_and_its_draws_depend_on_the_seed_a
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("name", ["polarmae", "transformer"])
-def test_prepared_tokens_are_those_of_the_step(batch, name):
+@pytest.mark.parametrize(("name", "kind"), [("polarmae", Tokens), ("transformer", Tokens), ("sparse_uresnet", Voxels)])
+def test_what_is_prepared_is_what_the_step_would_make(batch, name, kind):
     model = build_model(name, "tiny", batch).eval()
     prepared = SideStream("cpu").prepared(model, batch, "finetune", 1)
-    assert isinstance(prepared.prepared, Tokens)
+    assert isinstance(prepared.prepared, kind)
     with torch.no_grad():
         assert torch.equal(model(prepared), model(batch.to_torch()))
 
@@ -69,7 +70,17 @@ def test_all_tensors_are_found():
     Pair = namedtuple("Pair", "a b")
     t = [torch.tensor(i) for i in range(5)]
     held = Held(t[0], {"k": [t[1], (t[2], None)], "p": Pair(t[3], Held(t[4], 1))})
-    assert [int(tensor) for tensor in tensors_in(held)] == [0, 1, 2, 3, 4]
+    held.other["again"] = held
+    assert sorted(int(tensor) for tensor in tensors_in(held)) == [0, 1, 2, 3, 4]
+
+
+def test_tensors_of_voxels_and_their_levels_are_found(batch):
+    model = build_model("sparse_uresnet", "tiny", batch)
+    voxels = SideStream("cpu").prepared(model, batch, "finetune", 1).prepared
+    coarser = voxels.sites.coarser.coarser
+    found = {id(tensor) for tensor in tensors_in(voxels)}
+    wanted = (voxels.row, voxels.sites.keys, voxels.sites.parent, coarser.coords)
+    assert {id(tensor) for tensor in wanted} <= found
 
 
 @pytest.fixture(scope="module")

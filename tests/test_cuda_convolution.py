@@ -1,13 +1,14 @@
 """Sparse convolution kernels against dense convolution and the torch code, on a GPU or in Triton's interpreter."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
-from benchmark.cuda import kernel_maps
+from benchmark.cuda import convolution, kernel_maps
 from benchmark.cuda.convolution import convolve
 from benchmark.errors import BenchmarkError
 from benchmark.sparse import backend
@@ -137,3 +138,17 @@ def test_a_cpu_is_refused_outside_the_interpreter(sites, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET")
     with pytest.raises(BenchmarkError, match="A CUDA device was expected"):
         convolve(torch.zeros(len(sites), 4), torch.zeros(27, 4, 4), sites.neighbours, CENTRE)
+
+
+def test_the_weights_gradient_is_the_same_from_many_pieces(sites, monkeypatch):
+    """On small inputs an offset's pairs are one piece; here they are cut."""
+    draw = torch.Generator().manual_seed(2)
+    arrays = [
+        torch.randn(*shape, generator=draw).to(DEVICE) for shape in ((len(sites), 4), (27, 4, 6), (len(sites), 6))
+    ]
+    expected = passes(reference, arrays, sites.neighbours, CENTRE, torch.float64)[2]
+    monkeypatch.setattr(convolution, "wanted_programs", lambda device: 10_000)
+    pairs = replace(sites.neighbours)  # nothing of it is cut yet
+    found = passes(convolve, arrays, pairs, CENTRE, torch.float32)[2]
+    assert any(kept[2] for key, kept in pairs._cut.items() if isinstance(key, tuple))
+    assert relative(found, expected) < 1e-5

@@ -11,10 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
 from benchmark import tasks
+from benchmark.baselines import sparse_uresnet
 from benchmark.models import _tokens
 from benchmark.models._tokens import group_points, interpolate_points
 from benchmark.ops import triton
 from benchmark.ops.grouping import GroupingConfig
+from benchmark.sparse import backend
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
@@ -194,12 +196,15 @@ class Waits(TorchDispatchMode):
         return function(*arguments, **(named or {}))
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-@pytest.mark.parametrize("name", ["polarmae", "pointmae"])
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [(n, s) for n in ("polarmae", "pointmae") for s in ("pretrain", "finetune")] + [("sparse_uresnet", "finetune")],
+)
 def test_no_step_on_a_prepared_batch_waits_for_the_gpu(kernels, name, stage, monkeypatch):
     from benchmark.perf.steps import build_model
     from benchmark.training.ahead import SideStream
 
+    monkeypatch.setattr(sparse_uresnet, "choose", lambda name, device: backend("triton"))
     batch = make_batch(tasks.task("lartpc-segmentation"), SIZES)
     model = build_model(name, "tiny", batch).to(DEVICE).train()
     weights = [p for p in model.parameters() if p.requires_grad]

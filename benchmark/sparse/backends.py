@@ -31,6 +31,14 @@ class SparseBackend(ABC):
     def version(self) -> str:
         """Of the package that computes."""
 
+    def connect(self, sites: Sites, depth: int) -> None:
+        """Find ahead what `depth` levels of a U-shaped network connect, kept on the sites; by default the levels alone.
+
+        Submanifold convolutions on every level, 2^3 convolutions and their inverses between them.
+        """
+        for _ in range(depth - 1):
+            sites = sites.coarser
+
     @abstractmethod
     def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """(N, D) on the same sites from features (N, C) and weight (27, C, D)."""

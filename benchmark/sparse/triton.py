@@ -30,6 +30,14 @@ class Triton(SparseBackend):
         """See SparseBackend."""
         return metadata.version("triton")
 
+    def connect(self, sites: Sites, depth: int) -> None:
+        """See SparseBackend."""
+        for level in range(depth):
+            _pairs("neighbour_pairs", sites)
+            if level < depth - 1:
+                _pairs("parent_pairs", sites)
+                sites = sites.coarser
+
     def submanifold(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
         return _convolve(features, weight, _pairs("neighbour_pairs", sites), CENTRE)

@@ -62,15 +62,20 @@ class SideStream:
         return batch
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """All tensors in a value: in dataclasses, tuples, lists and mappings, at any depth."""
-    if isinstance(value, Tensor):
-        yield value
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from tensors_in(getattr(value, field.name))
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, Mapping):
-        yield from tensors_in(list(value.values()))
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in a value: in objects of the suite, tuples, lists and mappings, at any depth."""
+    found, seen, left = [], set(), [value]
+    while left:
+        item = left.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tensor):
+            found.append(item)
+        elif isinstance(item, (tuple, list)):
+            left += item
+        elif isinstance(item, Mapping):
+            left += item.values()
+        elif dataclasses.is_dataclass(item) or type(item).__module__.partition(".")[0] == "benchmark":
+            left += vars(item).values() if hasattr(item, "__dict__") else []
+    return found
