@@ -90,7 +90,7 @@ class Training(lightning.LightningModule):
         values = {f"{self.stage}/{name}": value.detach() for name, value in (*parts.items(), ("loss", loss))}
         self.log_dict(values, batch_size=batch.n_events, sync_dist=self.processes.n > 1)
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        self.log(f"{self.stage}/lr", rate)
+        self.log(f"{self.stage}/lr", torch.tensor(rate))  # a bare number would be sent to the GPU and waited for
         parts = {name: part.detach() for name, part in parts.items()}
         return {"loss": loss, "parts": parts, "lr": rate, "counts": counts}
 
