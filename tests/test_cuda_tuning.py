@@ -5,12 +5,16 @@ import torch
 
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
+from test_conformance import make_batch
 from triton.errors import TritonError
 
-from benchmark import environment
+from benchmark import environment, tasks
+from benchmark.baselines import sparse_uresnet
 from benchmark.cuda import tuning
 from benchmark.cuda.convolution import convolve
-from benchmark.errors import DataError
+from benchmark.errors import ConfigError, DataError
+from benchmark.perf.steps import build_model
+from benchmark.perf.tiles import tune_tiles
 from benchmark.sparse import backend, tiles
 from benchmark.sparse.conformance import example
 from benchmark.sparse.pairs import CENTRE
@@ -71,15 +75,17 @@ def test_a_cards_file_is_read_and_its_hash_goes_into_records(tmp_path, monkeypat
     use, chosen = Use("products", 8, 24, torch.float16), Tile(32, 32, 16, 2, 2)
     monkeypatch.setattr(tiles, "file_of", lambda device: file)
     elsewhere = torch.device("cuda", 7)  # no other test asks for this one
-    assert "tiles" not in environment.describe("cpu", "32", 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "a card")
+    assert "tiles" not in environment.describe("cuda", "32", 1)
     tiles.write(file, {use: chosen})
     assert tiles.tile(*use, elsewhere) == chosen
     assert tiles.tile("totals", 8, 24, torch.float16, elsewhere) == by_rule(use._replace(kernel="totals"))
-    assert environment.describe("cpu", "32", 1)["tiles"] == tiles.hash_of(elsewhere)
+    assert environment.describe("cuda", "32", 1)["tiles"] == tiles.hash_of(elsewhere)
+    assert "tiles" not in environment.describe("cpu", "32", 1)
 
 
 def test_without_a_file_the_rule_holds():
-    assert tiles.file_of(torch.device("cpu")) is None and tiles.hash_of(torch.device("cpu")) is None
+    assert tiles.hash_of(torch.device("cpu")) is None
     use = Use("weights", 300, 5, torch.float32)
     assert tiles.tile(*use, torch.device("cpu")) == by_rule(use)
 
@@ -152,3 +158,33 @@ def test_a_tile_that_computes_something_else_is_passed_over(sites, table, monkey
         [(features, weight, sites.neighbours, CENTRE)], lambda job: 1.0 + table[use].rows / 64, lambda text: None
     )
     assert found[use].rows == 64
+
+
+def test_a_card_has_a_file_of_its_own(monkeypatch, particlebench_cache):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    file = tiles.file_of(torch.device("cuda", 0))
+    assert file.parent == particlebench_cache / "tiles"
+    assert file.name.startswith("nvidia-h100-80gb-hbm3-triton-")
+
+
+def test_all_convolutions_of_a_models_step_are_tuned(table, monkeypatch):
+    batch = make_batch(tasks.task("lartpc-segmentation"), (12, 9))
+    monkeypatch.setattr(sparse_uresnet, "choose", lambda name, device: backend("triton"))
+    monkeypatch.setattr(tuning, "neighbours", lambda use, sizes: ())
+    told = []
+    chosen = tune_tiles([], (), batch, ["sparse_uresnet"], "tiny", DEVICE, lambda job: 1.0, told.append)
+    network = build_model("sparse_uresnet", "tiny", batch).network
+    widths = {(*m.kernel.shape[1:], len(m.kernel) == 27) for m in network.modules() if hasattr(m, "kernel")}
+    for n_in, n_out, centre in widths:
+        for kernel in ("products", "totals" if centre else "sums"):
+            assert any(u[:3] == (kernel, n_in, n_out) for u in chosen) and any(
+                u[:3] == (kernel, n_out, n_in) for u in chosen
+            )
+        assert any(u[:3] == ("weights", n_in, n_out) for u in chosen)
+    assert len(told) == len(chosen)
+
+
+def test_models_without_sparse_convolutions_have_no_tiles():
+    batch = make_batch(tasks.task("lartpc-segmentation"), (12, 9))
+    with pytest.raises(ConfigError, match="None of the models pointnet has a sparse convolution"):
+        tune_tiles([], (), batch, ["pointnet"], "tiny", DEVICE, lambda job: 1.0)

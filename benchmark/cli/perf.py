@@ -127,10 +127,14 @@ class _Asked:
 
     def tune(self, events: Events) -> Path:
         """Choose tiles for this card by trial; the file that keeps them."""
-        from benchmark.perf.tiles import tune_tiles
+        import torch
 
-        (batch,) = self._batches(events, 1)
-        return tune_tiles(_voxels(events), self.sizes, batch, self.models, self.preset, say=_say)
+        from benchmark.perf.tiles import tune_tiles
+        from benchmark.sparse import tiles
+
+        device, (batch,) = torch.device("cuda", torch.cuda.current_device()), self._batches(events, 1)
+        chosen = tune_tiles(_voxels(events), self.sizes, batch, self.models, self.preset, device, say=_say)
+        return tiles.write(tiles.file_of(device), chosen)
 
     def _sparse(self, events: Events) -> list[dict[str, Any]]:
         from benchmark.perf.sparse import sparse_rows

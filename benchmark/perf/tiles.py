@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmark.contracts import PointBatch
-from benchmark.errors import BenchmarkError
+from benchmark.errors import ConfigError
 from benchmark.perf.measure import graph_of, measure
 from benchmark.perf.steps import build_model, training_step
 from benchmark.sparse import backend, tiles
@@ -21,28 +20,29 @@ REPEATS = 10  # of a job in one graph, so that launches from Python do not count
 
 def tune_tiles(
     events: Sequence[tuple[Tensor, Tensor]], sizes: Sequence[str], batch: PointBatch, models: Sequence[str],
-    preset: str, say: Callable[[str], None] = lambda text: None,
-) -> Path:  # fmt: skip
-    """Find and keep the fastest tiles for the public networks of these sizes and for a training step of the models.
+    preset: str, device: torch.device, time: Callable[[Callable[[], Tensor]], float] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[tiles.Use, tiles.Tile]:  # fmt: skip
+    """The fastest tiles on a device for the public networks of these sizes and a training step of the models.
 
-    `events` as in `sparse_rows`, `batch` a numpy batch of a point task with labels. Returns the file. Needs a GPU.
+    `events` as in `sparse_rows`, `batch` a numpy batch of a point task with labels; `time` gives a job's milliseconds,
+    by default on a GPU.
     """
-    device = torch.device("cuda", torch.cuda.current_device())
-    engine = backend("triton")
-    coords, energies = (array.to(device) for array in workload(events, max(VOXELS)))
+    kind, engine = device.type, backend("triton")
     with hearing() as work:
         for size in sizes:
-            with torch.autocast("cuda", torch.bfloat16):
+            coords, energies = (array.to(device) for array in workload(events, max(VOXELS)))
+            with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
                 one_pass(PublicNetwork(size).to(device), engine, coords, energies, False)
         for name in models:
             model = build_model(name, preset, batch).to(device).train()
-            training_step(model, "finetune", "cuda")(batch.to_torch("cuda"))
-    chosen = tune(work.values(), _milliseconds, say)
-    file = tiles.file_of(device)
-    if file is None:
-        raise BenchmarkError("Tiles are chosen on a GPU. A CUDA device was expected. Leave --tune out.")
-    tiles.write(file, chosen)
-    return file
+            training_step(model, "finetune", kind)(batch.to_torch(device))
+    if not work:
+        raise ConfigError(
+            f"None of the models {', '.join(models)} has a sparse convolution. One that has was expected. Add "
+            f"sparse_uresnet to --models, or give --sizes."
+        )
+    return tune(work.values(), time or _milliseconds, say)
 
 
 def _milliseconds(job: Callable[[], Tensor]) -> float:

@@ -83,27 +83,26 @@ def side_of(n_channels: int) -> int:
 @cache
 def tuned(device: torch.device) -> dict[Use, Tile]:
     """What was chosen by trial for this device's card; read once per process."""
-    file = file_of(device)
+    file = file_of(device) if device.type == "cuda" else None
     return read(file) if file is not None and file.is_file() else {}
 
 
-def file_of(device: torch.device) -> Path | None:
-    """Where a card's tiles are kept, for the version of Triton that compiles them; None for a CPU."""
-    if device.type != "cuda":
-        return None
+def file_of(device: torch.device) -> Path:
+    """Where a card's tiles are kept, for the version of Triton that compiles them."""
     card = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
     return cache_dir() / "tiles" / f"{card}-triton-{metadata.version('triton')}.json"
 
 
 def hash_of(device: torch.device) -> str | None:
     """SHA-256 of the file of a card's tiles; None where the rule holds."""
-    file = file_of(device)
+    file = file_of(device) if device.type == "cuda" else None
     return sha256_file(file) if file is not None and file.is_file() else None
 
 
-def write(file: Path, chosen: dict[Use, Tile]) -> None:
-    """Keep tiles for later runs."""
+def write(file: Path, chosen: dict[Use, Tile]) -> Path:
+    """Keep tiles for later runs; returns the file."""
     atomic_write_json(file, {str(use): list(sizes) for use, sizes in sorted(chosen.items(), key=lambda c: str(c[0]))})
+    return file
 
 
 def read(file: Path) -> dict[Use, Tile]:
