@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmark.cuda._launch import check_device, power_of_two, product_precision
 from benchmark.staging import to_device
 
-ROWS = 64  # of a tile, queries and keys alike
+ROWS = 64  # of a tile: queries, or keys where their gradients are made
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, tiles: Tensor, dropout: float = 0.0) -> Tensor:
@@ -47,10 +47,11 @@ def _attended(
     out = torch.empty(n, heads, width, dtype=query.dtype, device=query.device)
     logs = torch.empty(heads, n, dtype=torch.float32, device=query.device)
     if len(tiles):
+        step, warps, stages = _shape(query)
         _forward[(len(tiles), heads)](
             query, key, value, out, logs, tiles, *_strides(query, key, value), n, width, width**-0.5, dropout,
-            tiles if seed is None else seed, seed is not None, ROWS, max(power_of_two(width), 16),
-            product_precision(query), num_warps=4, num_stages=2,
+            tiles if seed is None else seed, seed is not None, ROWS, step, max(power_of_two(width), 16),
+            product_precision(query), num_warps=warps, num_stages=stages,
         )  # fmt: skip
     return out, logs
 
@@ -67,13 +68,15 @@ def _gradients(
     made = torch.empty(n, 3, heads, width, dtype=query.dtype, device=query.device)
     for_query, for_key, for_value = made.unbind(1)
     if len(tiles):
+        step, warps, stages = _shape(query)
         shared = (
             gradient.contiguous(), logs, shares, tiles, *_strides(query, key, value), 3 * heads * width, n, width,
-            width**-0.5, dropout, tiles if seed is None else seed, seed is not None, ROWS,
+            width**-0.5, dropout, tiles if seed is None else seed, seed is not None, ROWS, step,
             max(power_of_two(width), 16), product_precision(query),
         )  # fmt: skip
-        _for_queries[(len(tiles), heads)](query, key, value, out, for_query, *shared, num_warps=4, num_stages=2)
-        _for_keys[(len(tiles), heads)](query, key, value, for_key, for_value, *shared, num_warps=4, num_stages=2)
+        grid, options = (len(tiles), heads), {"num_warps": warps, "num_stages": stages}
+        _for_queries[grid](query, key, value, out, for_query, *shared, **options)
+        _for_keys[grid](query, key, value, for_key, for_value, *shared, **options)
     return made
 
 
@@ -107,6 +110,13 @@ def _back(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, 
 _attended.register_autograd(_back, setup_context=_keep)
 
 
+def _shape(rows: Tensor) -> tuple[int, int, int]:
+    """Rows of a step on the other side, warps of a program, steps in flight: such that all stays in registers."""
+    if rows.dtype != torch.float32:
+        return ROWS, 4, 2
+    return (16, 8, 1) if product_precision(rows) == "ieee" else (32, 4, 2)
+
+
 def _rows(*tensors: Tensor) -> Iterator[Tensor]:
     """Channels next to one another, which views of a joined projection have already."""
     return (t if t.stride(2) == 1 else t.contiguous() for t in tensors)
@@ -136,7 +146,7 @@ def _kept(seed, dropout, head, n_rows, query, key):
 @triton.jit
 def _forward(
     q, k, v, out, logs, tiles, row_q, head_q, row_k, head_k, row_v, head_v, n_rows, width, scale, dropout, seed,
-    DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr,
+    DROPS: tl.constexpr, ROWS: tl.constexpr, STEP: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1)
     query = tl.load(tiles + tl.program_id(0) * 3) + tl.arange(0, ROWS)
@@ -150,8 +160,8 @@ def _forward(
     top = tl.full((ROWS,), float("-inf"), tl.float32)
     weight = tl.zeros((ROWS,), tl.float32)
     total = tl.zeros((ROWS, WIDTH), tl.float32)
-    for at in range(begin, end, ROWS):
-        key = at + tl.arange(0, ROWS)
+    for at in range(begin, end, STEP):
+        key = at + tl.arange(0, STEP)
         there = key < end
         b = tl.load(k + key[None, :] * row_k + head * head_k + channel[:, None],
                     mask=there[None, :] & used[:, None], other=0.0)  # fmt: skip
@@ -175,7 +185,7 @@ def _forward(
 @triton.jit
 def _for_queries(
     q, k, v, out, for_q, gradient, logs, shares, tiles, row_q, head_q, row_k, head_k, row_v, head_v, row_made, n_rows,
-    width, scale, dropout, seed, DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    width, scale, dropout, seed, DROPS: tl.constexpr, ROWS: tl.constexpr, STEP: tl.constexpr, WIDTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1)
@@ -194,8 +204,8 @@ def _for_queries(
     share = tl.sum(g.to(tl.float32) * given.to(tl.float32), 1)
     tl.store(shares + head * n_rows + query, share, mask=own)
     total = tl.zeros((ROWS, WIDTH), tl.float32)
-    for at in range(begin, end, ROWS):
-        key = at + tl.arange(0, ROWS)
+    for at in range(begin, end, STEP):
+        key = at + tl.arange(0, STEP)
         there = (key < end)[:, None] & used[None, :]
         b = tl.load(k + key[:, None] * row_k + head * head_k + channel[None, :], mask=there, other=0.0)
         c = tl.load(v + key[:, None] * row_v + head * head_v + channel[None, :], mask=there, other=0.0)
@@ -213,7 +223,7 @@ def _for_queries(
 @triton.jit
 def _for_keys(
     q, k, v, for_k, for_v, gradient, logs, shares, tiles, row_q, head_q, row_k, head_k, row_v, head_v, row_made, n_rows,
-    width, scale, dropout, seed, DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    width, scale, dropout, seed, DROPS: tl.constexpr, ROWS: tl.constexpr, STEP: tl.constexpr, WIDTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(1)
@@ -228,8 +238,8 @@ def _for_keys(
     c = tl.load(v + key[:, None] * row_v + head * head_v + channel[None, :], mask=inside, other=0.0)
     total_k = tl.zeros((ROWS, WIDTH), tl.float32)
     total_v = tl.zeros((ROWS, WIDTH), tl.float32)
-    for at in range(begin, end, ROWS):
-        query = at + tl.arange(0, ROWS)
+    for at in range(begin, end, STEP):
+        query = at + tl.arange(0, STEP)
         there = query < end
         a = tl.load(q + query[:, None] * row_q + head * head_q + channel[None, :], mask=there[:, None] & used[None, :],
                     other=0.0)  # fmt: skip
