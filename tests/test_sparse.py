@@ -61,6 +61,12 @@ def test_every_backend_present_conforms(name, device):
     assert departs(backend(name), torch.device(device)) is None
 
 
+@pytest.mark.parametrize("inside", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_a_backend_is_judged_alike_whatever_the_code_that_asks_runs_in(inside):
+    with inside():
+        assert departs(Native(), torch.device("cpu")) is None
+
+
 class Racing(Native):
     """A backend that is wrong with two threads, as spconv's CPU code is."""
 

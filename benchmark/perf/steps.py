@@ -53,7 +53,8 @@ def step_rows(
             n_events = batches[0].n_events
             rows.append(
                 {
-                    "model": name, "preset": preset, "stage": stage, "compiled": bool(parts), "events": n_events,
+                    "model": name, "preset": preset, "stage": stage, "compiled": bool(parts),
+                    "backends": ", ".join(sorted(set(model.backends.values()))) or None, "events": n_events,
                     "points": sum(b.n_points for b in batches[:N_INPUTS]) // len(inputs), **timing.row(),
                     "events_per_s": round(1000 * n_events / timing.median_ms, 1),
                 }

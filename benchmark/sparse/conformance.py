@@ -20,9 +20,13 @@ OPERATIONS = tuple(SIDES)
 
 
 def departs(backend: SparseBackend, device: torch.device) -> str | None:
-    """One clause on the first departure from dense convolution on this device, or None."""
+    """One clause on the first departure from dense convolution on this device, or None.
+
+    In single precision and with gradients, whatever the code that asks runs in: autocast, or prediction.
+    """
     try:
-        return _first_departure(backend, device)
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+            return _first_departure(backend, device)
     except Exception as error:  # another package's failure, of any kind, is the finding
         return f"its convolution fails with {type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
 
