@@ -41,10 +41,9 @@ def _package(name: str, requirement: str | None = None) -> str | None:
 
 
 def _triton() -> str | None:
-    missing = _cuda()
-    if missing is None and not find_spec("triton"):
-        return "the package is missing: it comes with the CUDA builds of torch for Linux (pytorch.org, Get started)"
-    return missing
+    from benchmark.kernels import missing
+
+    return _cuda() or missing()
 
 
 def _spconv_triton() -> str | None:

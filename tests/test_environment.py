@@ -105,3 +105,14 @@ def test_every_missing_backend_says_why_and_what_to_type(monkeypatch):
     assert "pip install 'particlebench[hub]'" in reasons["huggingface_hub"]
     assert "pip install 'particlebench[cluster]'" in reasons["submitit"]
     assert all(reasons.values())
+
+
+@pytest.mark.parametrize(("version", "usable"), [("3.2.0", False), ("3.3.0", True), ("3.10.1+git", True)])
+def test_an_old_triton_is_told_before_a_kernel_fails_in_it(version, usable, monkeypatch):
+    pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
+    from benchmark import kernels
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(kernels.metadata, "version", lambda name: version)
+    reason = kernels.missing()
+    assert reason is None if usable else "triton 3.2.0 is older than 3.3: install torch 2.7 or newer" in reason

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import torch
 
 from benchmark.errors import DataError
 from benchmark.io import atomic_write_json, sha256_file
+from benchmark.kernels import triton_version
 from benchmark.paths import cache_dir
 
 # products: rows times one offset's kernel; totals: the centre's product and the sum of the others; sums: the same
@@ -90,7 +90,7 @@ def tuned(device: torch.device) -> dict[Use, Tile]:
 def file_of(device: torch.device) -> Path:
     """Where a card's tiles are kept, for the version of Triton that compiles them."""
     card = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
-    return cache_dir() / "tiles" / f"{card}-triton-{metadata.version('triton')}.json"
+    return cache_dir() / "tiles" / f"{card}-triton-{triton_version()}.json"
 
 
 def hash_of(device: torch.device) -> str | None:

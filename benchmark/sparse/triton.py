@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmark.kernels import missing
+from benchmark.kernels import missing, triton_version
 from benchmark.sparse.backends import SparseBackend
 from benchmark.sparse.pairs import CENTRE, Pairs
 from benchmark.sparse.sites import Sites
@@ -28,7 +27,7 @@ class Triton(SparseBackend):
 
     def version(self) -> str:
         """See SparseBackend."""
-        return metadata.version("triton")
+        return triton_version()
 
     def connect(self, sites: Sites, depth: int) -> None:
         """See SparseBackend."""
