@@ -136,7 +136,7 @@ def _compiled(model: TorchModel, wanted: bool) -> Iterator[None]:
     """Training inside runs compiled parts; scores are taken by the model as it is written."""
     parts = list(model.parts_to_compile()) if wanted else []
     for part in parts:
-        part.compile(dynamic=True, fullgraph=True)
+        part.compile(dynamic=True)  # not `fullgraph`: where torch gives up, training goes on uncompiled
     try:
         yield
     finally:
