@@ -76,12 +76,15 @@ def test_a_cards_file_is_read_and_its_hash_goes_into_records(tmp_path, monkeypat
     monkeypatch.setattr(tiles, "file_of", lambda device: file)
     elsewhere = torch.device("cuda", 7)  # no other test asks for this one
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "a card")
+    monkeypatch.setattr(tiles, "missing", lambda: None)
     assert "tiles" not in environment.describe("cuda", "32", 1)
     tiles.write(file, {use: chosen})
     assert tiles.tile(*use, elsewhere) == chosen
     assert tiles.tile("totals", 8, 24, torch.float16, elsewhere) == by_rule(use._replace(kernel="totals"))
     assert environment.describe("cuda", "32", 1)["tiles"] == tiles.hash_of(elsewhere)
     assert "tiles" not in environment.describe("cpu", "32", 1)
+    monkeypatch.setattr(tiles, "missing", lambda: "the package triton is missing")
+    assert "tiles" not in environment.describe("cuda", "32", 1)
 
 
 def test_without_a_file_the_rule_holds():

@@ -17,7 +17,7 @@ import torch
 
 from benchmark.errors import DataError
 from benchmark.io import atomic_write_json, sha256_file
-from benchmark.kernels import triton_version
+from benchmark.kernels import missing, triton_version
 from benchmark.paths import cache_dir
 
 # products: rows times one offset's kernel; totals: the centre's product and the sum of the others; sums: the same
@@ -95,7 +95,7 @@ def file_of(device: torch.device) -> Path:
 
 def hash_of(device: torch.device) -> str | None:
     """SHA-256 of the file of a card's tiles; None where the rule holds."""
-    file = file_of(device) if device.type == "cuda" else None
+    file = file_of(device) if device.type == "cuda" and missing() is None else None
     return sha256_file(file) if file is not None and file.is_file() else None
 
 
