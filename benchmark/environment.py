@@ -98,8 +98,10 @@ def describe(device: str, precision: str, threads: int) -> dict[str, Any]:
     """What a record says of the machine."""
     import torch
 
+    from benchmark.kernels import missing, triton_version
     from benchmark.sparse.tiles import hash_of
 
+    kernels = {"triton": triton_version()} if device == "cuda" and missing() is None else {}
     tiles = hash_of(torch.device(device))  # None unless somebody has tuned them for this card
     return {
         "device": device,
@@ -107,7 +109,7 @@ def describe(device: str, precision: str, threads: int) -> dict[str, Any]:
         "precision": precision,
         "threads": threads,
         "platform": f"{platform.system()} {platform.machine()}",
-        "versions": versions(),
+        "versions": {**versions(), **kernels},
         **({} if tiles is None else {"tiles": tiles}),
         **commit(),
     }
