@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,13 @@ class GNNConfig:
                 )
 
 
+class Graphs(NamedTuple):
+    """The graph of a batch."""
+
+    order: Tensor  # (N,) rows of the batch in canonical order
+    levels: list[Level]  # from fine to coarse, of points in that order
+
+
 class GNN(PointModel):
     """Either network, between the graph of a batch and the read-out of the task."""
 
@@ -157,17 +164,13 @@ class GNN(PointModel):
         if isinstance(self.network, Stack):
             nodes, states = self.latents(batch)
             return torch.cat([nodes, states[batch.event_index]], dim=1)
-        order = canonical(batch)
-        x: Tensor = self.network(batch.feats[order], self.graph(batch, order, self.config.cells))
+        order, made = self.graphs(batch)
+        x: Tensor = self.network(batch.feats[order], made)
         return embedding(inverse(order), x)
 
     def latents(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
         """Nodes (N, node_width), in the order of the points, and states (B, state_width) of the stack."""
-        c, order = self.config, canonical(batch)
-        if c.graph == "cells":
-            level = level_of_kinds(batch, order, c.k)
-        else:
-            (level,) = self.graph(batch, order, ())
+        c, (order, (level,)) = self.config, self.graphs(batch)
         places = batch.normalised_coords / (c.unit * batch.frame.scale) if c.unit else batch.normalised_coords
         x = torch.cat([places, batch.feats], dim=1)[order]
         total = batch.energy.new_zeros(batch.n_events).index_add(0, level.event, batch.energy[order])
@@ -176,6 +179,19 @@ class GNN(PointModel):
             state = torch.cat([state, batch.event_feats], dim=1)
         nodes, states = self.network(x, level.edges, state, level)
         return embedding(inverse(order), nodes), states
+
+    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+        """The graph; the published network makes its own."""
+        return None if isinstance(self.network, PionNetwork) else self.graphs(batch)
+
+    def graphs(self, batch: PointBatch) -> Graphs:
+        """The graph of a batch, of one level for the stack."""
+        if isinstance(batch.prepared, Graphs):
+            return batch.prepared
+        c, order = self.config, canonical(batch)
+        if isinstance(self.network, Stack) and c.graph == "cells":
+            return Graphs(order, [level_of_kinds(batch, order, c.k)])
+        return Graphs(order, self.graph(batch, order, c.cells if isinstance(self.network, Pyramid) else ()))
 
     def graph(self, batch: PointBatch, order: Tensor, cells: Sequence[float]) -> list[Level]:
         """Levels of the batch, its points in the given order."""

@@ -20,6 +20,7 @@ order, where theirs keeps the first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +113,13 @@ def gather(x: Tensor, rows: Tensor) -> Tensor:
     return nn.functional.embedding(rows, x)
 
 
+class Hierarchy(NamedTuple):
+    """The levels of a batch."""
+
+    order: Tensor  # (N,) rows of the batch in canonical order
+    levels: list[Level]  # from fine to coarse, of points in that order
+
+
 class PointNet2(PointModel):
     """Set abstraction down, feature propagation up, and the shared head."""
 
@@ -130,12 +138,21 @@ class PointNet2(PointModel):
         self.dropout = nn.Dropout(c.dropout)
         self.add_head(c.up[0][-1])
 
+    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+        """The hierarchy."""
+        return self.hierarchy(batch)
+
+    def hierarchy(self, batch: PointBatch) -> Hierarchy:
+        """The hierarchy of a batch."""
+        if isinstance(batch.prepared, Hierarchy):
+            return batch.prepared
+        c, order = self.config, canonical_order(batch)
+        radii = [r * (1.0 if c.radius_unit == "coordinate" else 1.0 / batch.frame.scale) for r in c.radii]
+        return Hierarchy(order, hierarchy(batch.coords[order], batch.lengths, c.centres, radii, c.n_neighbours))
+
     def features(self, batch: PointBatch) -> Tensor:
         """(N, width) features of points."""
-        c = self.config
-        order = canonical_order(batch)
-        unit = 1.0 if c.radius_unit == "coordinate" else 1.0 / batch.frame.scale
-        levels = hierarchy(batch.coords[order], batch.lengths, c.centres, [r * unit for r in c.radii], c.n_neighbours)
+        order, levels = self.hierarchy(batch)
         stack = [batch.feats[order]]
         for module, level in zip(self.down, levels, strict=True):
             stack.append(module(stack[-1], level))

@@ -9,6 +9,8 @@ from synthetic import make_data, request
 from test_conformance import make_batch
 
 from benchmark import tasks
+from benchmark.baselines.gnn import Graphs
+from benchmark.baselines.pointnet2 import Hierarchy
 from benchmark.baselines.sparse_uresnet import Voxels
 from benchmark.config import TrainConfig, resolve
 from benchmark.contracts import Inputs, OptimConfig
@@ -46,7 +48,16 @@ def test_a_prepared_batch_gives_the_same_loss_and_its_draws_depend_on_the_seed_a
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("polarmae", Tokens), ("transformer", Tokens), ("sparse_uresnet", Voxels)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("polarmae", Tokens),
+        ("transformer", Tokens),
+        ("sparse_uresnet", Voxels),
+        ("gnn", Graphs),
+        ("pointnet2", Hierarchy),
+    ],
+)
 def test_what_is_prepared_is_what_the_step_would_make(batch, name, kind):
     model = build_model(name, "tiny", batch).eval()
     prepared = SideStream("cpu").prepared(model, batch, "finetune", 1)
