@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from benchmark.cuda._launch import check_device, product_precision
+from benchmark.cuda.tiles import tile
 from benchmark.sparse.pairs import Bags, Pairs
-from benchmark.sparse.tiles import tile
 from benchmark.staging import to_device
 
 NO_CENTRE = -1

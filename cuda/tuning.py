@@ -11,8 +11,9 @@ from torch import Tensor
 from triton.errors import TritonError
 
 from benchmark.cuda.convolution import applied, weight_gradient
+from benchmark.cuda.tiles import by_rule, side_of
 from benchmark.sparse.pairs import Pairs
-from benchmark.sparse.tiles import Tile, Use, by_rule, possible, side_of, tuned
+from benchmark.sparse.tiles import Tile, Use, possible, tuned
 
 GAIN = 0.97  # of the time so far that a better size takes at most; less is noise
 AGREES = 2e-2  # relative distance from the rule's result that rounding may cause

@@ -2,12 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pilarnet_files import make_events, write_folder
 
-from benchmark.config import Request
+from benchmark.config import Request, RunConfig, resolve
+from benchmark.contracts import Inputs
+from benchmark.data.stream import EventSet, event_set
+from benchmark.errors import DataError
+from benchmark.registry import dataset_spec
 from benchmark.run import Execution, Outcome, run
+from benchmark.training import fit as training
 
 N_TRAIN, N_TEST = 21, 7  # odd: `write_folder` names files by their number of events
 TINY = ("train.steps=4", "preprocess.min_points=0")
@@ -87,3 +93,23 @@ def execute(data: Path, root: Path, asked: Request, **values: object) -> Outcome
     """Run it on one CPU thread; records and weights go below `root`."""
     plain = Execution(device="cpu", threads=1, data=data, records=root / "records", runs=root / "runs")
     return run(asked, replace(plain, **values), say=lambda text: None)
+
+
+def training_events(root: Path, asked: Request) -> tuple[RunConfig, EventSet, Inputs]:
+    """Configuration, training events and inputs for `fit` alone, of tiny events below `root`."""
+    spec, config = dataset_spec("pilarnet-m"), resolve(asked)
+    dataset = spec.open(spec.config(), make_data(root))
+    events = event_set(dataset, "train", config.task, config.preprocess)
+    return config, events, Inputs(("log_energy",), dataset.info.frame)
+
+
+def break_batch(monkeypatch: Any, number: int) -> None:
+    """The batch of this step cannot be prepared."""
+    usual = training.training_batch
+
+    def broken(events: EventSet, step: int, *rest: Any, **more: Any) -> Any:
+        if step == number:
+            raise DataError("Event 7 is broken.")
+        return usual(events, step, *rest, **more)
+
+    monkeypatch.setattr(training, "training_batch", broken)

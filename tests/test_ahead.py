@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from synthetic import make_data, request
+from synthetic import break_batch, request, training_events
 from test_conformance import make_batch
 
 from benchmark import tasks
@@ -13,13 +13,12 @@ from benchmark.baselines.gnn import Graphs
 from benchmark.baselines.pointnet2 import Hierarchy
 from benchmark.baselines.sparse_uresnet import Voxels
 from benchmark.config import TrainConfig, resolve
-from benchmark.contracts import Inputs, OptimConfig
-from benchmark.data.stream import event_set
+from benchmark.contracts import OptimConfig
 from benchmark.errors import DataError
 from benchmark.models._masking import Masked
 from benchmark.models._tokens import Tokens
 from benchmark.perf.steps import build_model
-from benchmark.registry import dataset_spec, model_spec
+from benchmark.registry import model_spec
 from benchmark.training import fit as training
 from benchmark.training.ahead import Ahead, SideStream, tensors_in
 from benchmark.training.fit import Hardware, fit
@@ -97,14 +96,12 @@ def test_tensors_of_voxels_and_their_levels_are_found(batch):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A function: the losses of a few steps of a tiny model in float32."""
-    spec, config = dataset_spec("pilarnet-m"), resolve(request("pointnet"))
-    dataset = spec.open(spec.config(), make_data(tmp_path_factory.mktemp("events")))
-    events = event_set(dataset, "train", config.task, config.preprocess)
+    _, events, inputs = training_events(tmp_path_factory.mktemp("events"), request())
 
     def train(name, stage="finetune"):
         torch.manual_seed(0)
         config = resolve(request(name))
-        model = model_spec(name).build(config.model_config, Inputs(("log_energy",), dataset.info.frame), config.task)
+        model = model_spec(name).build(config.model_config, inputs, config.task)
         report = fit(
             model, events, TrainConfig(4, batch_size=2), OptimConfig(lr=1e-3), stage=stage, seed=0,
             hardware=Hardware("cpu", "32"), folder=tmp_path_factory.mktemp(name), title="t",
@@ -159,13 +156,6 @@ def test_pretraining_with_prepared_masks_repeats_itself(trained, ahead):
 
 
 def test_an_error_of_the_loader_ends_training_in_its_own_words(trained, ahead, monkeypatch):
-    usual = training.training_batch
-
-    def broken(events, step, *rest, **more):
-        if step == 2:
-            raise DataError("Event 7 is broken.")
-        return usual(events, step, *rest, **more)
-
-    monkeypatch.setattr(training, "training_batch", broken)
+    break_batch(monkeypatch, 2)
     with pytest.raises(DataError, match=r"^Event 7 is broken\.$"):
         trained("pointnet")

@@ -118,23 +118,17 @@ def test_compiled_blocks_are_one_graph_for_every_depth_and_batch_and_give_the_sa
 def test_training_with_compiled_blocks_gives_the_same_and_leaves_the_model_as_it_was(
     kernels, stage, tmp_path, monkeypatch
 ):
-    from synthetic import make_data, request
+    from synthetic import request, training_events
 
-    from benchmark.config import TrainConfig, resolve
-    from benchmark.contracts import Inputs, OptimConfig
-    from benchmark.data.stream import event_set
-    from benchmark.registry import dataset_spec, model_spec
+    from benchmark.config import TrainConfig
+    from benchmark.contracts import OptimConfig
+    from benchmark.registry import model_spec
     from benchmark.training.fit import Hardware, fit
 
     if not ON_GPU:  # the interpreter takes a minute for the tokens of a step
         monkeypatch.setattr(_tokens, "triton", SimpleNamespace(serves=lambda device: False))
-    spec, config = (
-        dataset_spec("pilarnet-m"),
-        resolve(request("polarmae", "model.max_tokens=6", "model.group_points=8")),
-    )
-    dataset = spec.open(spec.config(), make_data(tmp_path))
-    events = event_set(dataset, "train", config.task, config.preprocess)
-    inputs = Inputs(("log_energy",), dataset.info.frame)
+    asked = request("polarmae", "model.max_tokens=6", "model.group_points=8")
+    config, events, inputs = training_events(tmp_path, asked)
     compile_, made = torch.nn.Module.compile, []
 
     def compiled(module, **how):

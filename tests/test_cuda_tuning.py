@@ -12,13 +12,14 @@ from benchmark import environment, tasks
 from benchmark.baselines import sparse_uresnet
 from benchmark.cuda import tuning
 from benchmark.cuda.convolution import convolve
+from benchmark.cuda.tiles import by_rule, tile
 from benchmark.errors import ConfigError, DataError
 from benchmark.perf.steps import build_model
 from benchmark.perf.tiles import tune_tiles
 from benchmark.sparse import backend, tiles
 from benchmark.sparse.conformance import example
 from benchmark.sparse.pairs import CENTRE
-from benchmark.sparse.tiles import Tile, Use, by_rule, tuned
+from benchmark.sparse.tiles import Tile, Use, tuned
 from benchmark.sparse.triton import hearing, tune
 
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -79,8 +80,8 @@ def test_a_cards_file_is_read_and_its_hash_goes_into_records(tmp_path, monkeypat
     monkeypatch.setattr(tiles, "missing", lambda: None)
     assert "tiles" not in environment.describe("cuda", "32", 1)
     tiles.write(file, {use: chosen})
-    assert tiles.tile(*use, elsewhere) == chosen
-    assert tiles.tile("totals", 8, 24, torch.float16, elsewhere) == by_rule(use._replace(kernel="totals"))
+    assert tile(*use, elsewhere) == chosen
+    assert tile("totals", 8, 24, torch.float16, elsewhere) == by_rule(use._replace(kernel="totals"))
     assert environment.describe("cuda", "32", 1)["tiles"] == tiles.hash_of(elsewhere)
     assert "tiles" not in environment.describe("cpu", "32", 1)
     monkeypatch.setattr(tiles, "missing", lambda: "the package triton is missing")
@@ -90,7 +91,7 @@ def test_a_cards_file_is_read_and_its_hash_goes_into_records(tmp_path, monkeypat
 def test_without_a_file_the_rule_holds():
     assert tiles.hash_of(torch.device("cpu")) is None
     use = Use("weights", 300, 5, torch.float32)
-    assert tiles.tile(*use, torch.device("cpu")) == by_rule(use)
+    assert tile(*use, torch.device("cpu")) == by_rule(use)
 
 
 def test_neighbours_are_possible_and_no_larger_than_the_channels():

@@ -4,14 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from synthetic import make_data, request
+from synthetic import break_batch, request, training_events
 from torch.utils.data import DataLoader
 
-from benchmark.config import TrainConfig, resolve
-from benchmark.contracts import Inputs, OptimConfig
-from benchmark.data.stream import event_set
+from benchmark.config import TrainConfig
+from benchmark.contracts import OptimConfig
 from benchmark.errors import BenchmarkError, DataError
-from benchmark.registry import dataset_spec, model_spec
+from benchmark.registry import model_spec
 from benchmark.training import fit as training
 from benchmark.training import module
 from benchmark.training.callbacks import Watch, _Step
@@ -21,13 +20,10 @@ from benchmark.training.fit import Hardware, fit
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A function: the losses of a few steps of a tiny PointNet in bf16 under strong clipping."""
-    spec, config = dataset_spec("pilarnet-m"), resolve(request())
-    dataset = spec.open(spec.config(), make_data(tmp_path_factory.mktemp("events")))
-    events = event_set(dataset, "train", config.task, config.preprocess)
+    config, events, inputs = training_events(tmp_path_factory.mktemp("events"), request())
 
     def train(name):
         torch.manual_seed(0)
-        inputs = Inputs(("log_energy",), dataset.info.frame)
         report = fit(
             model_spec("pointnet").build(config.model_config, inputs, config.task), events,
             TrainConfig(6, batch_size=2), OptimConfig(lr=1e-2, clip_norm=0.1), stage="finetune", seed=0,
@@ -50,14 +46,7 @@ def test_batches_that_other_processes_prepare_train_the_same(trained, monkeypatc
 
 def test_what_another_process_cannot_prepare_is_told_in_its_own_words(trained, monkeypatch):
     monkeypatch.setattr(training, "_loader", loaded_by(2))
-    usual = training.training_batch
-
-    def broken(events, step, *rest, **more):
-        if step == 3:
-            raise DataError("Event 7 is broken.")
-        return usual(events, step, *rest, **more)
-
-    monkeypatch.setattr(training, "training_batch", broken)
+    break_batch(monkeypatch, 3)
     with pytest.raises(DataError, match=r"^Event 7 is broken\.$"):
         trained("broken")
 

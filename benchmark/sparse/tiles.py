@@ -1,8 +1,8 @@
-"""Sizes of the tiles that `cuda/convolution.py` cuts its work into: by rule, or chosen by trial for a card.
+"""The file of tiles that were chosen for a card by trial, for `cuda/convolution.py`.
 
-The rule gives every card the same sizes. `python -m benchmark perf sparse --tune` tries out others and keeps the
-fastest in the cache; every later run on that card takes them, and its record names their hash, since other sizes may
-round otherwise.
+Without one, the rule in `cuda/tiles.py` gives every card the same sizes. `python -m benchmark perf sparse --tune` tries
+out others and keeps the fastest in the cache; every later run on that card takes them, and its record names their hash,
+since other sizes may round otherwise.
 """
 
 from __future__ import annotations
@@ -47,37 +47,6 @@ class Use(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kernel} {self.n_in} {self.n_out} {str(self.dtype).removeprefix('torch.')}"
-
-
-def tile(kernel: str, n_in: int, n_out: int, dtype: torch.dtype, device: torch.device) -> Tile:
-    """The tile that a kernel takes on a device."""
-    use = Use(kernel, n_in, n_out, dtype)
-    return tuned(device).get(use) or by_rule(use)
-
-
-@cache
-def by_rule(use: Use) -> Tile:
-    """The same on every card."""
-    double = use.dtype == torch.float32
-    columns = min(side_of(use.n_out), 128)
-    if use.kernel == "sums":
-        return Tile(32, columns, 16, 4, 1)
-    if use.kernel == "weights":
-        rows = min(side_of(use.n_in), 128)
-        if double:
-            return Tile(min(rows, 64), min(columns, 64), 32, 4, 3)
-        return Tile(rows, columns, 64, 8 if rows * columns >= 128 * 128 else 4, 3)
-    depth = min(side_of(use.n_in), 64)
-    if double:
-        return Tile(64, min(columns, 64), min(depth, 32), 4, 3)
-    if use.kernel == "totals":
-        return Tile(64, columns, depth, 4, 3)
-    return Tile(128, columns, depth, 8 if columns == 128 else 4, 3)
-
-
-def side_of(n_channels: int) -> int:
-    """The least side of a tile that holds all channels: a power of two, 16 at least."""
-    return max(1 << max(n_channels - 1, 0).bit_length(), 16)
 
 
 @cache
