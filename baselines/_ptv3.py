@@ -213,6 +213,18 @@ class Backbone(nn.Module):
                 x = block(x, levels[stage], backend)
         return x
 
+    def prepare(self, level: Level) -> None:
+        """Make ahead what `forward` asks of the finest voxels and all that follow from them."""
+        if self.stem.radius:
+            level.around(self.stem.radius)
+        decoder = [*self.decoder, ()]  # the coarsest stage has none
+        for stage, blocks in enumerate(self.encoder):
+            for block in (*blocks, *decoder[stage]):
+                if block.patch:
+                    level.patches(block.index, block.patch)
+            if stage < len(self.down):
+                _, level = level.families, level.coarser
+
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | SubmanifoldConvolution):
             weight = module.weight if isinstance(module, nn.Linear) else module.kernel

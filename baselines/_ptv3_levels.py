@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,24 +18,59 @@ from ._serialisation import BITS, Patches, codes, cut
 MAX_EVENTS = 2 ** (63 - 3 * BITS)
 
 
+class Pairs(NamedTuple):
+    """Pairs of neighbouring voxels: rows of the two, and how many places from the centre of a kernel the other lies."""
+
+    row: Tensor
+    other: Tensor
+    place: Tensor
+
+    @staticmethod
+    def within(radius: int, event: Tensor, coords: Tensor) -> Pairs:
+        """Of voxels (N, 3) from 0 on, sorted by event (N,) and coordinates."""
+        width = 2 * radius + 1
+        extent = coords.amax(0) + width
+        keys = ((event * extent[0] + coords[:, 0]) * extent[1] + coords[:, 1]) * extent[2] + coords[:, 2]  # ascending
+        padded = torch.cat([keys, keys.new_full((width,), torch.iinfo(torch.int64).max)])
+        columns = []
+        for dx in range(radius + 1):
+            for dy in range(-radius if dx else 0, radius + 1):
+                # the keys of one column (dx, dy), for all dz, are consecutive; half the columns are the others reversed
+                lowest = -radius if dx or dy else 1
+                first = keys + ((dx * extent[1] + dy) * extent[2] + lowest)
+                found = torch.searchsorted(keys, first)
+                ahead = torch.stack([padded[found + t] for t in range(width)], dim=1) - first[:, None]  # (N, width)
+                row, t = (ahead <= radius - lowest).nonzero(as_tuple=True)
+                columns.append(Pairs(row, found[row] + t, ((dx * width) + dy) * width + lowest + ahead[row, t]))
+        return Pairs(*(torch.cat(parts) for parts in zip(*columns, strict=True)))
+
+
 class Level:
     """Sites of one stage. `orders` are the names of the curves, in the order in which the blocks take them."""
 
-    def __init__(self, sites: Sites, orders: Sequence[str], shuffled: bool, origin: Tensor, depth: int) -> None:
+    def __init__(
+        self, sites: Sites, orders: Sequence[str], shuffled: bool, origin: Tensor, depth: int,
+        generator: torch.Generator | None,
+    ) -> None:  # fmt: skip
         self.sites = sites
         self.depth = depth  # halvings since the first stage
         self.origin = origin  # (B, 3) int64 lowest coordinates of each event, in voxels of this stage
         self.names = orders
-        self.shuffled = shuffled
-        turn = torch.randperm(len(orders)).tolist() if shuffled else range(len(orders))
+        self.shuffled, self.generator = shuffled, generator
+        draws = {"generator": generator, "device": generator.device if generator else "cpu"}
+        turn = torch.randperm(len(orders), **draws).tolist() if shuffled else range(len(orders))
         self.orders = [orders[i] for i in turn]
         self._patches: dict[tuple[str, int], Patches] = {}
+        self._around: dict[int, Pairs] = {}
 
     @staticmethod
-    def finest(sites: Sites, orders: Sequence[str], shuffled: bool, n_levels: int) -> Level:
+    def finest(
+        sites: Sites, orders: Sequence[str], shuffled: bool, n_levels: int, generator: torch.Generator | None = None
+    ) -> Level:  # fmt: skip
         """The first stage. Raises BenchmarkError for events too large for codes of 64 bits.
 
-        Codes count from each event's own corner, which is one of all later stages' voxels too.
+        Codes count from each event's own corner, which is one of all later stages' voxels too. `generator` shuffles
+        the orders; without it, torch's own.
         """
         event, coords = sites.coords[:, 0], sites.coords[:, 1:]
         empty = torch.full((sites.n_events, 3), torch.iinfo(torch.int64).max, device=coords.device)
@@ -46,7 +82,7 @@ class Level:
                 f"{sites.n_events} events of up to {extent} voxels a side were given. At most {MAX_EVENTS} events of "
                 f"{2**BITS} voxels a side were expected. Use larger voxels with --set grid=..., or smaller batches."
             )
-        return Level(sites, orders, shuffled, corner, 0)
+        return Level(sites, orders, shuffled, corner, 0, generator)
 
     @cached_property
     def lengths(self) -> Tensor:
@@ -70,7 +106,7 @@ class Level:
     @cached_property
     def coarser(self) -> Level:
         """The next stage: voxels of twice the size."""
-        return Level(self.sites.coarser, self.names, self.shuffled, self.origin >> 1, self.depth + 1)
+        return Level(self.sites.coarser, self.names, self.shuffled, self.origin >> 1, self.depth + 1, self.generator)
 
     @cached_property
     def parent(self) -> Tensor:
@@ -80,8 +116,14 @@ class Level:
         parent[pairs.source.long()] = pairs.target.long()
         return parent
 
+    def around(self, radius: int) -> Pairs:
+        """Voxels at most `radius` apart along every axis, each pair once."""
+        if radius not in self._around:
+            self._around[radius] = Pairs.within(radius, self.sites.coords[:, 0], self.relative)
+        return self._around[radius]
+
     @cached_property
-    def _families(self) -> tuple[Tensor, Tensor]:
+    def families(self) -> tuple[Tensor, Tensor]:
         """Rows of voxels, those of each parent together, and where each parent's begin."""
         starts = torch.zeros(len(self.sites.coarser) + 1, dtype=torch.int64, device=self.parent.device)
         starts[1:] = torch.bincount(self.parent, minlength=len(starts) - 1).cumsum(0)
@@ -89,7 +131,7 @@ class Level:
 
     def pooled(self, features: Tensor) -> Tensor:
         """(M, C) maximum over the voxels of each parent of features (N, C)."""
-        members, starts = self._families
+        members, starts = self.families
         return embedding_bag(members, features, starts, mode="max", include_last_offset=True)
 
 
@@ -98,25 +140,10 @@ def surroundings(level: Level, features: Tensor, radius: int) -> Tensor:
 
     A submanifold convolution of any kernel is one matrix product with it: of use where C is small.
     """
-    width = 2 * radius + 1
-    event, coords = level.sites.coords[:, 0], level.relative
-    extent = coords.amax(0) + width
-    keys = ((event * extent[0] + coords[:, 0]) * extent[1] + coords[:, 1]) * extent[2] + coords[:, 2]  # ascending
-    n = len(keys)
-    table = features.new_zeros(n, width**3, features.shape[1])
-    centre = width**3 // 2
+    pairs, n_places = level.around(radius), (2 * radius + 1) ** 3
+    table = features.new_zeros(len(features), n_places, features.shape[1])
+    centre = n_places // 2
     table[:, centre] = features
-    padded = torch.cat([keys, keys.new_full((width,), torch.iinfo(torch.int64).max)])
-    for dx in range(radius + 1):
-        for dy in range(-radius if dx else 0, radius + 1):
-            # the keys of one column (dx, dy), for all dz, are consecutive; half the columns are the others reversed
-            lowest = -radius if dx or dy else 1
-            first = keys + ((dx * extent[1] + dy) * extent[2] + lowest)
-            found = torch.searchsorted(keys, first)
-            ahead = torch.stack([padded[found + t] for t in range(width)], dim=1) - first[:, None]  # (N, width) >= 0
-            row, t = (ahead <= radius - lowest).nonzero(as_tuple=True)
-            other = found[row] + t
-            offset = ((dx * width) + dy) * width + lowest + ahead[row, t]  # from the centre
-            table[row, centre + offset] = features[other]
-            table[other, centre - offset] = features[row]
+    table[pairs.row, centre + pairs.place] = features[pairs.other]
+    table[pairs.other, centre - pairs.place] = features[pairs.row]
     return table

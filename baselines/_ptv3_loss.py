@@ -12,14 +12,15 @@ def lovasz_softmax(scores: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     scores (N, C) unnormalised, target (N,) int64. Berman et al. (arXiv:1705.08790), algorithm 1 and equation 11.
     """
     labelled = target != ignore_index
-    probability, target = scores[labelled].float().softmax(1), target[labelled]
-    losses = []
-    for c in target.unique().tolist():
-        own = (target == c).float()
-        errors, order = (own - probability[:, c]).abs().sort(descending=True)
-        own = own[order]
-        remaining = own.sum() - own.cumsum(0)
-        union = own.sum() + (1 - own).cumsum(0)
-        jaccard = 1 - remaining / union
-        losses.append(errors @ torch.diff(jaccard, prepend=jaccard.new_zeros(1)))
-    return torch.stack(losses).mean() if losses else scores.sum() * 0
+    classes = torch.arange(scores.shape[1], device=scores.device)[:, None]
+    own = (target == classes) & labelled  # (C, N)
+    # A point without an error adds nothing wherever it stands, so that points to ignore need not be taken out
+    errors = (own.float() - scores.float().softmax(1).T).abs() * labelled
+    errors, order = errors.sort(dim=1, descending=True)
+    own = own.float().gather(1, order)
+    n_own = own.sum(1, keepdim=True)
+    remaining, union = n_own - own.cumsum(1), n_own + (1 - own).cumsum(1)
+    jaccard = 1 - remaining / union
+    losses = (errors * torch.diff(jaccard, dim=1, prepend=torch.zeros_like(n_own))).sum(1)
+    given = n_own[:, 0] > 0
+    return (losses * given).sum() / given.sum().clamp(min=1)

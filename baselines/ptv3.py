@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +116,13 @@ class PTv3Config:
                     )
 
 
+class Serialised(NamedTuple):
+    """Voxels of the first stage, from which the others follow, and the row among them of each point's (N,)."""
+
+    level: Level
+    row: Tensor
+
+
 class PTv3(PointModel):
     """Point Transformer V3 on voxels, and the shared heads."""
 
@@ -128,15 +135,30 @@ class PTv3(PointModel):
         self.network = Backbone(inputs.n_features + config.occupancy + 3 * config.coordinates, config)
         self.add_head(self.network.width)
 
-    def features(self, batch: PointBatch) -> Tensor:
-        """(N, width) for each point, those of its voxel."""
+    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+        """The voxels of all stages, their patches, and what the convolutions connect."""
+        serialised = self.serialised(batch, generator)
+        choose(self.config.backend, batch.coords.device).connect(serialised.level.sites, len(self.config.enc_channels))
+        self.network.prepare(serialised.level)
+        return serialised
+
+    def serialised(self, batch: PointBatch, generator: torch.Generator | None = None) -> Serialised:
+        """The voxels of a batch. `generator` shuffles the orders of the curves; without it, torch's own."""
+        if isinstance(batch.prepared, Serialised):
+            return batch.prepared
         c = self.config
         stretched = batch.coords * like(c.stretch, batch.coords)
         sites, row = voxelise(stretched / c.grid, batch.event_index, batch.n_events)
+        shuffled = c.shuffle_orders and self.training
+        return Serialised(Level.finest(sites, c.orders, shuffled, len(c.enc_channels), generator), row)
+
+    def features(self, batch: PointBatch) -> Tensor:
+        """(N, width) for each point, those of its voxel."""
+        c = self.config
+        level, row = self.serialised(batch)
         constant = [torch.ones_like(batch.feats[:, :1])] if c.occupancy else []
         given = torch.cat([batch.feats, *constant, *([batch.normalised_coords] if c.coordinates else [])], dim=1)
-        merged = segment_mean(given, row, len(sites))
-        level = Level.finest(sites, c.orders, c.shuffle_orders and self.training, len(c.enc_channels))
+        merged = segment_mean(given, row, len(level.sites))
         on_sites: Tensor = self.network(merged, level, choose(c.backend, merged.device))
         return on_sites.index_select(0, row)
 

@@ -11,6 +11,7 @@ from test_conformance import make_batch
 from benchmark import tasks
 from benchmark.baselines.gnn import Graphs
 from benchmark.baselines.pointnet2 import Hierarchy
+from benchmark.baselines.ptv3 import Serialised
 from benchmark.baselines.sparse_uresnet import Voxels
 from benchmark.config import TrainConfig, resolve
 from benchmark.contracts import OptimConfig
@@ -55,6 +56,7 @@ def test_a_prepared_batch_gives_the_same_loss_and_its_draws_depend_on_the_seed_a
         ("sparse_uresnet", Voxels),
         ("gnn", Graphs),
         ("pointnet2", Hierarchy),
+        ("ptv3", Serialised),
     ],
 )
 def test_what_is_prepared_is_what_the_step_would_make(batch, name, kind):

@@ -1,5 +1,6 @@
 """Models give the same results with the GPU's kernels as with the CPU's code: tokens, interpolation, whole networks."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
 from benchmark import tasks
-from benchmark.baselines import sparse_uresnet
+from benchmark.baselines import ptv3, sparse_uresnet
 from benchmark.models import _tokens
 from benchmark.models._tokens import group_points, interpolate_points
 from benchmark.ops import triton
@@ -192,15 +193,19 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("name", "stage"),
-    [(n, s) for n in ("polarmae", "pointmae") for s in ("pretrain", "finetune")] + [("sparse_uresnet", "finetune")],
+    [(n, s) for n in ("polarmae", "pointmae") for s in ("pretrain", "finetune")]
+    + [("sparse_uresnet", "finetune"), ("ptv3", "finetune")],
 )
 def test_no_step_on_a_prepared_batch_waits_for_the_gpu(kernels, name, stage, monkeypatch):
     from benchmark.perf.steps import build_model
     from benchmark.training.ahead import SideStream
 
-    monkeypatch.setattr(sparse_uresnet, "choose", lambda name, device: backend("triton"))
+    for module in (sparse_uresnet, ptv3):
+        monkeypatch.setattr(module, "choose", lambda name, device: backend("triton"))
     batch = make_batch(tasks.task("lartpc-segmentation"), SIZES)
     model = build_model(name, "tiny", batch).to(DEVICE).train()
+    if name == "ptv3":
+        model.config = replace(model.config, lovasz=0.5)  # as published
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, fused=True)
     prepared = SideStream(DEVICE).prepared(model, batch, stage, 1)

@@ -382,6 +382,22 @@ def test_the_record_names_the_backend_that_auto_took():
 # loss ---------------------------------------------------------------------------------------------------------------
 
 
+def test_the_lovasz_loss_is_the_mean_over_the_classes_present_of_points_to_count():
+    g = torch.Generator().manual_seed(1)
+    scores = torch.randn(50, 5, generator=g, requires_grad=True)
+    target = torch.randint(-1, 3, (50,), generator=g)  # classes 3 and 4 are absent, -1 is ignored
+    kept, of_class = target >= 0, []
+    for c in range(3):
+        own = (target[kept] == c).float()
+        errors, order = (own - scores[kept].softmax(1)[:, c]).abs().sort(descending=True)
+        hits, misses = own[order].cumsum(0), (1 - own[order]).cumsum(0)
+        losses = 1 - (own.sum() - hits) / (own.sum() + misses)
+        of_class.append(errors @ torch.diff(losses, prepend=losses.new_zeros(1)))
+    expected, found = torch.stack(of_class).mean(), lovasz_softmax(scores, target, -1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, scores)[0] for loss in (found, expected)))
+
+
 def test_the_lovasz_loss_of_certain_predictions_is_one_minus_the_mean_iou():
     rng = torch.Generator().manual_seed(0)
     target = torch.randint(0, 3, (50,), generator=rng)
