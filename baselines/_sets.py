@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmark.contracts import PointBatch
+from benchmark.ops.host_tables import like
 from benchmark.ops.segments import segment_max, segment_mean
-from benchmark.staging import like
 
 
 class Sets(NamedTuple):

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
 from benchmark.contracts.torch_model import TorchModel
-from benchmark.staging import to_device
+from benchmark.ops.host_tables import to_device
 
 from ._dense import dense
 

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.heads import PointModel, widened, with_event_feats
+from benchmark.contracts.heads import PointModel, widened, with_event_feats
 from benchmark.ops.segments import segment_max, segment_mean
 
 from ._sets import check_waves, cubes, inverse, waves, whole_events

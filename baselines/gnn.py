@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.heads import PointModel
+from benchmark.contracts.heads import PointModel
 from benchmark.ops.graphs import knn_graph, radius_graph
 
 from ._graph import N_EDGE, Level, canonical, levels

@@ -34,8 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
+from benchmark.contracts.heads import widened, with_event_feats
 from benchmark.contracts.torch_model import TorchModel
-from benchmark.heads import widened, with_event_feats
 from benchmark.ops.segments import segment_max
 
 from ._perceptron import shared

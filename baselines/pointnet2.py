@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.heads import PointModel
+from benchmark.contracts.heads import PointModel
 
 from ._perceptron import shared
 from ._pointnet2 import Level, canonical_order, hierarchy

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.heads import PointModel
+from benchmark.contracts.heads import PointModel
+from benchmark.ops.host_tables import like
 from benchmark.ops.segments import segment_mean
 from benchmark.sparse import BACKENDS, choose, voxelise
-from benchmark.staging import like
 
 from ._ptv3 import NORMS, Backbone
 from ._ptv3_levels import Level

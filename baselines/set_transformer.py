@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.heads import PointModel, with_event_feats
-from benchmark.staging import to_device
+from benchmark.contracts.heads import PointModel, with_event_feats
+from benchmark.ops.host_tables import to_device
 
 from ._sets import check_waves, waves, whole_events
 

@@ -8,6 +8,11 @@ from pathlib import Path
 CACHE_VARIABLE = "PARTICLEBENCH_CACHE"
 
 
+def checkout() -> Path:
+    """The root of the checkout that this code runs from; of an installed wheel, the folder of packages."""
+    return Path(__file__).resolve().parent.parent
+
+
 def cache_dir() -> Path:
     """The cache folder: $PARTICLEBENCH_CACHE, else ~/.cache/particlebench. It is not created here."""
     chosen = os.environ.get(CACHE_VARIABLE, "").strip()

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from benchmark.cuda._launch import check_device, power_of_two, product_precision
-from benchmark.staging import to_device
+from benchmark.ops.host_tables import to_device
 
 ROWS = 64  # of a tile: queries, or keys where their gradients are made
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmark.cuda._launch import check_device
 from benchmark.errors import DataError
-from benchmark.staging import to_device
+from benchmark.ops.host_tables import to_device
 
 MAX_EVENTS = 1 << 12  # that a key of the grid can tell apart
 

@@ -25,8 +25,8 @@ from torch.autograd.function import once_differentiable
 
 from benchmark.cuda._launch import check_device, product_precision
 from benchmark.cuda.tiles import tile
+from benchmark.ops.host_tables import to_device
 from benchmark.sparse.pairs import Bags, Pairs
-from benchmark.staging import to_device
 
 NO_CENTRE = -1
 

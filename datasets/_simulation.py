@@ -22,8 +22,9 @@ from typing import Any, Literal, Protocol, TypeVar
 import numba
 import numpy as np
 
-from benchmark import __version__, cluster
+from benchmark import __version__
 from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.hardware import cluster
 from benchmark.io import atomic_write_json, sha256_file, sha256_text
 
 Executor = Literal["local", "submitit"]

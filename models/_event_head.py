@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmark.heads import with_event_feats
+from benchmark.contracts.heads import with_event_feats
 from benchmark.models._point_embedding import max_per_token
-from benchmark.staging import to_device
+from benchmark.ops.host_tables import to_device
 
 
 class LinearEventHead(nn.Module):

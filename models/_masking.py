@@ -17,7 +17,7 @@ from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._tokens import Tokens
 from benchmark.models._vit import Packing, Positions, Transformer
 from benchmark.ops import triton
-from benchmark.staging import to_device
+from benchmark.ops.host_tables import to_device
 
 
 def n_masked(n_tokens: int, ratio: float) -> int:

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.contracts import Inputs, PointBatch, Task, TokenFeatures, TorchModel
+from benchmark.contracts.heads import PooledHead
+from benchmark.contracts.losses import focal_loss
 from benchmark.errors import ConfigError
-from benchmark.heads import PooledHead
-from benchmark.losses import focal_loss
 from benchmark.models._event_head import LinearEventHead
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm
 from benchmark.models._segmentation_head import LinearHead, SegmentationHead
 from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
 from benchmark.models._vit import Block, Packing, PositionEmbedding, Transformer
 from benchmark.ops.grouping import GroupingConfig, Strategy
+from benchmark.ops.host_tables import to_device
 from benchmark.ops.segments import segment_mean
-from benchmark.staging import to_device
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from torch import Tensor
 from benchmark.contracts import PointBatch
 from benchmark.ops import triton
 from benchmark.ops.grouping import GroupingConfig, group_event
+from benchmark.ops.host_tables import to_device
 from benchmark.ops.neighbours import k_nearest
-from benchmark.staging import to_device
 
 
 @dataclass(frozen=True)

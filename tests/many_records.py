@@ -8,7 +8,9 @@ import numpy as np
 
 from benchmark.io import sha256_text
 from benchmark.metrics import bootstrap, segmentation
-from benchmark.records import RunRecord, pack_counts, record_path
+from benchmark.records.counts import pack_counts
+from benchmark.records.record import RunRecord
+from benchmark.records.store import record_path
 
 CLASSES = ("shower", "track", "michel", "delta")
 SUPPORT = np.array([1300, 1500, 20, 60])  # points per event

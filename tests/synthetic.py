@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from pilarnet_files import make_events, write_folder
 
-from benchmark.config import Request, RunConfig, resolve
 from benchmark.contracts import Inputs
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import DataError
 from benchmark.registry import dataset_spec
-from benchmark.run import Execution, Outcome, run
+from benchmark.runs.config import Request, RunConfig
+from benchmark.runs.execution import Execution, Outcome
+from benchmark.runs.resolve import resolve
+from benchmark.runs.run import run
 from benchmark.training import fit as training
 
 N_TRAIN, N_TEST = 21, 7  # odd: `write_folder` names files by their number of events

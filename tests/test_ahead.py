@@ -13,15 +13,16 @@ from benchmark.baselines.gnn import Graphs
 from benchmark.baselines.pointnet2 import Hierarchy
 from benchmark.baselines.ptv3 import Serialised
 from benchmark.baselines.sparse_uresnet import Voxels
-from benchmark.config import TrainConfig, resolve
 from benchmark.contracts import OptimConfig
 from benchmark.errors import DataError
 from benchmark.models._masking import Masked
 from benchmark.models._tokens import Tokens
 from benchmark.perf.steps import build_model
 from benchmark.registry import model_spec
+from benchmark.runs.resolve import resolve
 from benchmark.training import fit as training
 from benchmark.training.ahead import Ahead, SideStream, tensors_in
+from benchmark.training.config import TrainConfig
 from benchmark.training.fit import Hardware, fit
 from benchmark.training.module import Training
 

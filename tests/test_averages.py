@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_records import make_record
 
-from benchmark.averages import averages
 from benchmark.metrics import bootstrap, segmentation
-from benchmark.ranking import leaderboards
-from benchmark.records import pack_counts
+from benchmark.records.counts import pack_counts
+from benchmark.reports.averages import averages
+from benchmark.reports.leaderboard import leaderboards
 
 CLASSES = ["a", "b"]
 IDS = tuple(f"event {i}" for i in range(60))

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from benchmark.budget import parse_labels, subset
+from benchmark.data.budget import parse_labels, subset
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 
 IDS = tuple(f"train/event{i:05d}" for i in range(12_000))

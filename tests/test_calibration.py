@@ -63,7 +63,7 @@ def test_which_tasks_are_judged():
 
 
 def test_a_run_records_its_calibration_and_the_ids_of_its_events(tmp_path):
-    from benchmark.records import unpack_event_ids
+    from benchmark.records.counts import unpack_event_ids
 
     record = execute(make_data(tmp_path), tmp_path, request("pointnet")).record
     assert sum(record.metrics["calibration"]["rows"]) == np.sum(record.metrics["confusion"])

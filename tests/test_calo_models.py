@@ -17,8 +17,8 @@ from calo_batches import CALO_TASKS, inputs_of, make_batch, permuted, sample
 from benchmark import registry
 from benchmark.baselines.pointnet import PointNet
 from benchmark.contracts import Inputs, concatenate
-from benchmark.heads import PooledHead, widened
-from benchmark.losses import task_loss
+from benchmark.contracts.heads import PooledHead, widened
+from benchmark.contracts.losses import task_loss
 from benchmark.seeding import generator
 from benchmark.settings import override
 from benchmark.tasks import TASKS

@@ -11,15 +11,18 @@ import pytest
 
 from benchmark import registry, tasks
 from benchmark.cli import main
-from benchmark.config import Request, can_do, resolve
 from benchmark.data.preparation import preparation
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics import calibration
 from benchmark.metrics.families import report
-from benchmark.records import unpack_counts
-from benchmark.resampling import family_of
-from benchmark.run import Execution, bootstrap_rng, run
+from benchmark.records.counts import unpack_counts
+from benchmark.reports.resampling import family_of
+from benchmark.runs.config import Request
+from benchmark.runs.events import bootstrap_rng
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import can_do, resolve
+from benchmark.runs.run import run
 from benchmark.studies.recipes import PUBLISHED, Plan, recipes_study
 
 CALO = [t.name for t in tasks.TASKS.values() if t.detector == "calorimeter"]
@@ -195,7 +198,7 @@ def test_bad_input_is_one_sentence(typed, words, tmp_path, monkeypatch, capsys):
 
 
 def test_a_recorded_run_is_scored_on_other_files(data, tmp_path):
-    from benchmark.transfer import transfer
+    from benchmark.runs.transfer import transfer
 
     record = execute(data, tmp_path, "pointnet", "pion-regression").record
     execution = Execution("cpu", 1, data, tmp_path / "records", tmp_path / "runs")

@@ -21,11 +21,13 @@ from benchmark.checkpoints.load import load_backbone, open_checkpoint, open_rele
 from benchmark.checkpoints.manifest import from_metadata
 from benchmark.cli import main
 from benchmark.contracts import PointBatch
+from benchmark.contracts.safetensors_io import read_safetensors, write_safetensors
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
-from benchmark.records import read_records, unpack_counts
-from benchmark.run import Execution, run_folder
-from benchmark.transfer import Target, evaluate_checkpoint
-from benchmark.weights import read_safetensors, write_safetensors
+from benchmark.records.counts import unpack_counts
+from benchmark.records.store import read_records
+from benchmark.runs.execution import Execution
+from benchmark.runs.run import run_folder
+from benchmark.runs.transfer import Target, evaluate_checkpoint
 
 
 def one_sentence(error):

@@ -6,8 +6,10 @@ import json
 import pytest
 
 from benchmark import registry, tasks
-from benchmark.config import Request, can_do, data_assignments, fingerprint, pretraining_fingerprint, resolve
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, UnknownNameError
+from benchmark.runs.config import Request
+from benchmark.runs.fingerprint import fingerprint, pretraining_fingerprint
+from benchmark.runs.resolve import can_do, data_assignments, resolve
 from benchmark.settings import as_dict
 
 

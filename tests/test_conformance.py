@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from benchmark import registry
-from benchmark.config import Request, can_do, resolve
 from benchmark.contracts import Inputs, PointBatch, Task, concatenate
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.errors import CheckpointError
-from benchmark.evaluate import expected_shapes
+from benchmark.evaluation.evaluate import expected_shapes
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import can_do, resolve
 from benchmark.seeding import generator
 from benchmark.tasks import TASKS
 

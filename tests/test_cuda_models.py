@@ -121,9 +121,9 @@ def test_training_with_compiled_blocks_gives_the_same_and_leaves_the_model_as_it
 ):
     from synthetic import request, training_events
 
-    from benchmark.config import TrainConfig
     from benchmark.contracts import OptimConfig
     from benchmark.registry import model_spec
+    from benchmark.training.config import TrainConfig
     from benchmark.training.fit import Hardware, fit
 
     if not ON_GPU:  # the interpreter takes a minute for the tokens of a step

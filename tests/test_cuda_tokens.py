@@ -12,8 +12,9 @@ pytest.importorskip("triton", reason="the package triton is missing: it exists f
 from benchmark.cuda import fps, groups
 from benchmark.cuda.clouds import MAX_EVENTS, Clouds
 from benchmark.errors import BenchmarkError, DataError
-from benchmark.ops.engines import NATIVE, engine
+from benchmark.ops.engines import engine
 from benchmark.ops.grouping import GroupingConfig, group_events
+from benchmark.ops.native import NATIVE
 from benchmark.ops.neighbours import k_nearest
 from benchmark.ops.triton import Triton
 

@@ -9,10 +9,11 @@ from torch import nn
 from benchmark import registry
 from benchmark.baselines._sets import cubes, waves, whole_events
 from benchmark.baselines.deep_sets import DeepSetsConfig, Equivariant, PublishedHead
-from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs
+from benchmark.contracts.heads import PooledHead
 from benchmark.datasets._pilarnet import FRAME
-from benchmark.heads import PooledHead
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.tasks import TASKS
 
 TASK = TASKS["lartpc-segmentation"]

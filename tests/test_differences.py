@@ -8,8 +8,8 @@ import pytest
 from many_records import counts, made_up, write
 
 from benchmark.cli import main
-from benchmark.differences import compare
 from benchmark.errors import ConfigError
+from benchmark.reports.compare import compare
 
 N = 60
 

@@ -14,7 +14,8 @@ from synthetic import make_data
 
 from benchmark import registry, tasks
 from benchmark.cli import add_commands, app, main
-from benchmark.config import Request, resolve
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

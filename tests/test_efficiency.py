@@ -5,12 +5,12 @@ import pytest
 from many_records import counts, made_up
 
 from benchmark.cli import main
-from benchmark.curve_plots import draw_curve
-from benchmark.efficiency import curve_called, curves, label_ratio, labels_to_reach, reachable
 from benchmark.errors import ConfigError, UnknownNameError
-from benchmark.frames import points, runs
-from benchmark.published import comparable
-from benchmark.ranking import leaderboards
+from benchmark.plots.efficiency_curves import draw_curve
+from benchmark.records.published import comparable
+from benchmark.reports.efficiency import curve_called, curves, label_ratio, labels_to_reach, reachable
+from benchmark.reports.frames import points, runs
+from benchmark.reports.leaderboard import leaderboards
 
 N = 80
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark import energy
+from benchmark.hardware import energy
 
 
 @pytest.fixture

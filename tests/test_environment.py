@@ -7,10 +7,10 @@ import subprocess
 import pytest
 import torch
 
-from benchmark import environment
-from benchmark.backends import backends
 from benchmark.errors import ConfigError
-from benchmark.run import set_up_torch
+from benchmark.hardware import environment
+from benchmark.hardware.available import backends
+from benchmark.runs.execution import set_up_torch
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -59,7 +59,7 @@ def test_precision_follows_the_device_unless_asked_for():
 
 
 def test_the_description_of_the_machine_is_complete_and_plain():
-    described = environment.describe("cpu", "32", 1)
+    described = environment.describe_machine("cpu", "32", 1)
     assert json.loads(json.dumps(described)) == described
     assert described["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert {"python", "numpy", "numba", "lightning", "particlebench"} <= set(described["versions"])
@@ -71,7 +71,7 @@ def test_memory_is_measured_in_bytes():
 
 
 def test_a_tree_without_git_has_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "benchmark" / "environment.py"))
+    monkeypatch.setattr(environment, "checkout", lambda: tmp_path)
     assert environment.commit() == {"commit": None, "dirty": None}
 
 
@@ -86,7 +86,7 @@ def test_records_and_runs_do_not_make_the_tree_dirty_but_code_does(tmp_path, mon
     git("init")
     git("add", ".")
     git("commit", "-m", "start")
-    monkeypatch.setattr(environment, "__file__", str(code))
+    monkeypatch.setattr(environment, "checkout", lambda: tmp_path)
     assert environment.commit()["dirty"] is False
     assert len(environment.commit()["commit"]) == 40
     for folder in ("leaderboards", "runs"):
@@ -98,7 +98,7 @@ def test_records_and_runs_do_not_make_the_tree_dirty_but_code_does(tmp_path, mon
 
 
 def test_every_missing_backend_says_why_and_what_to_type(monkeypatch):
-    monkeypatch.setattr("benchmark.backends.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmark.hardware.available.find_spec", lambda name: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     reasons = {b.name: b.available() for b in backends()}
     assert reasons.pop("cpu") is None
@@ -110,7 +110,7 @@ def test_every_missing_backend_says_why_and_what_to_type(monkeypatch):
 @pytest.mark.parametrize(("version", "usable"), [("3.2.0", False), ("3.3.0", True), ("3.10.1+git", True)])
 def test_an_old_triton_is_told_before_a_kernel_fails_in_it(version, usable, monkeypatch):
     pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
-    from benchmark import kernels
+    from benchmark.hardware import kernels
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(kernels.metadata, "version", lambda name: version)

@@ -9,11 +9,11 @@ import pytest
 from synthetic import execute, make_data, request
 
 from benchmark.cli import main
-from benchmark.fairness import chosen_by, fair_tables
-from benchmark.records import find_record, write_record
-from benchmark.run import Execution
-from benchmark.tune import Search, tune
-from benchmark.tunings import best_of, is_at_edge, write_tuning
+from benchmark.records.store import find_record, write_record
+from benchmark.records.tuning import best_of, is_at_edge, write_tuning
+from benchmark.reports.fairness import chosen_by, fair_tables
+from benchmark.runs.execution import Execution
+from benchmark.runs.tune import Search, tune
 
 ROOT = Path(__file__).resolve().parent.parent
 RATES = (3e-4, 1e-3, 3e-3)

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from calo_batches import make_batch, sample
 
-from benchmark.averages import averages
 from benchmark.contracts import concatenate
-from benchmark.formats import markdown
 from benchmark.metrics import pions
 from benchmark.metrics.bootstrap import percentiles
 from benchmark.metrics.families import FAMILIES, family, report, softmax
-from benchmark.ranking import leaderboards
-from benchmark.records import RunRecord, describe_task, pack_counts, unpack_counts
+from benchmark.records.counts import pack_counts, unpack_counts
+from benchmark.records.record import RunRecord, describe_task
+from benchmark.reports.averages import averages
+from benchmark.reports.formats import markdown
+from benchmark.reports.leaderboard import leaderboards
+from benchmark.reports.tables import run_table
 from benchmark.seeding import generator
-from benchmark.tables import run_table
 from benchmark.tasks import TASKS
 
 CALO = [t for t in TASKS.values() if t.detector == "calorimeter"]
@@ -151,7 +152,7 @@ def test_softmax_is_that_of_large_numbers_too():
 
 def test_every_task_has_a_family_and_a_floor_that_can_do_it():
     from benchmark import registry
-    from benchmark.config import can_do
+    from benchmark.runs.resolve import can_do
 
     for task in TASKS.values():
         assert task.metrics in FAMILIES

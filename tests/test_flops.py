@@ -8,14 +8,15 @@ from synthetic import execute, make_data, request
 from torch import nn
 
 from benchmark import registry
-from benchmark.config import Request, can_do, resolve
 from benchmark.contracts import PointBatch, TorchModel
 from benchmark.data.stream import event_set
 from benchmark.datasets._pilarnet import FRAME
-from benchmark.flops import flops_per_event, forward_flops
-from benchmark.records import read_record, record_path
+from benchmark.evaluation.flops import flops_per_event, forward_flops
+from benchmark.records.store import read_record, record_path
 from benchmark.registry import dataset_spec, model_spec
-from benchmark.run import inputs_of
+from benchmark.runs.config import Request
+from benchmark.runs.events import inputs_of
+from benchmark.runs.resolve import can_do, resolve
 from benchmark.sparse.backends import choose
 from benchmark.sparse.sites import Sites
 from benchmark.tasks import task

@@ -12,10 +12,11 @@ from benchmark.baselines._graph import Level, canonical, edge_features, levels, 
 from benchmark.baselines._graph_messages import mean_and_maximum
 from benchmark.baselines._graph_networks import PyramidBlock, Stack, StackBlock
 from benchmark.baselines.gnn import SPEC, GNNConfig
-from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.ops.graphs import edge_starts, knn_graph
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.seeding import generator
 from benchmark.tasks import TASKS
 

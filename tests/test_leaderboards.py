@@ -12,13 +12,13 @@ import pytest
 from many_records import CLASSES, counts, made_up, write
 from rich.console import Console
 
-from benchmark.averages import averages
 from benchmark.cli import main
-from benchmark.comparisons import difference, leads
-from benchmark.formats import csv_text, html_page, latex, markdown, rich
-from benchmark.ranking import leaderboards
-from benchmark.records import read_record, record_path
-from benchmark.submissions import check_records, conflicts
+from benchmark.records.store import read_record, record_path
+from benchmark.reports.averages import averages
+from benchmark.reports.check import check_records, conflicts
+from benchmark.reports.formats import csv_text, html_page, latex, markdown, rich
+from benchmark.reports.leaderboard import leaderboards
+from benchmark.reports.paired_differences import difference, leads
 
 N = 60
 
@@ -242,7 +242,7 @@ def test_written_tables_are_checked_against_the_records(rng, tmp_path, capsys):
 
 
 def test_tables_are_equal_whether_resamples_were_kept_or_not(rng, tmp_path, monkeypatch):
-    from benchmark import resampling
+    from benchmark.reports import resampling
 
     monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(resampling, "KEPT_FROM", 2)

@@ -11,8 +11,8 @@ from calo_batches import make_batch
 from torch.nn import functional
 
 from benchmark.contracts import Loss
+from benchmark.contracts.losses import focal_loss, one_hot, task_loss
 from benchmark.errors import BenchmarkError
-from benchmark.losses import focal_loss, one_hot, task_loss
 from benchmark.settings import override
 from benchmark.tasks import TASKS
 

@@ -7,16 +7,17 @@ import pytest
 import torch
 from test_polarmae import INPUTS, event
 
-from benchmark.config import Request, resolve
 from benchmark.contracts import OptimConfig, Task, TokenModel, concatenate
+from benchmark.contracts.heads import PooledHead
 from benchmark.errors import CheckpointError, ConfigError
-from benchmark.heads import PooledHead
 from benchmark.models import _reference, pointmae, polarmae
 from benchmark.models._masking import Masked, chamfer_per_group, random_mask
 from benchmark.models._point_embedding import MiniPointNet
 from benchmark.models._reference import PaddedMiniPointNet, PlainBatchNorm
 from benchmark.models._released import from_released, to_released
 from benchmark.models._vit import Packing, similar_lengths
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.settings import override
 from benchmark.tasks import LARTPC_SEGMENTATION
 from benchmark.training.module import Training

@@ -11,8 +11,9 @@ import torch
 from test_ops import KINDS, cloud
 
 from benchmark.errors import BenchmarkError, UnknownNameError
-from benchmark.ops.engines import NATIVE, engine
+from benchmark.ops.engines import engine
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, centres_of, group_event, group_events, members_of
+from benchmark.ops.native import NATIVE
 from benchmark.ops.neighbours import k_nearest
 
 SIZES = (1, 7, 150, 400)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from benchmark import pion_plots
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import pions, response
-from benchmark.pion_plots import draw_cells, draw_response, draw_roc, resampled_percentiles, response_edges
+from benchmark.plots import roc
+from benchmark.plots.cells import draw_cells
+from benchmark.plots.response import draw_response, resampled_percentiles, response_edges
+from benchmark.plots.roc import draw_roc
 
 RNG = np.random.default_rng(0)
 N = 600
@@ -76,7 +78,7 @@ def test_roc_has_two_panels_and_tells_each_methods_rejection(tmp_path, figures):
 def test_a_thinned_curve_keeps_its_numbers_and_passes_through_its_vertices(tmp_path, figures, monkeypatch):
     state = classifier(1.0)
     draw_roc({"x": state}, tmp_path / "whole.png")
-    monkeypatch.setattr(pion_plots, "MAX_VERTICES", 41)
+    monkeypatch.setattr(roc, "MAX_VERTICES", 41)
     draw_roc({"x": state}, tmp_path / "thin.png")
     assert legend(figures[0]) == legend(figures[1])
     whole, thin = ({*map(tuple, panels(f)[0].lines[2].get_xydata())} for f in figures)

@@ -10,9 +10,10 @@ from test_conformance import make_batch
 from benchmark import registry
 from benchmark.baselines._sets import cubes, waves, whole_events
 from benchmark.baselines.pointnet import Join, PointNetConfig, TNet, build, orthogonality, turn
-from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs
 from benchmark.datasets._pilarnet import FRAME
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.tasks import TASKS
 
 TASK = TASKS["lartpc-segmentation"]

@@ -9,10 +9,11 @@ import torch
 from benchmark import registry
 from benchmark.baselines._pointnet2 import canonical_order, farthest, hierarchy, interpolation, spread
 from benchmark.baselines.pointnet2 import FeaturePropagation, PointNet2Config, SetAbstraction
-from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.ops.neighbours import ball_query
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.tasks import TASKS
 
 TASK = TASKS["lartpc-segmentation"]

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from benchmark.contracts import Frame, Inputs, PointBatch, concatenate
-from benchmark.losses import focal_loss
+from benchmark.contracts.losses import focal_loss
 from benchmark.models._masked_autoencoder import MaskedAutoencoder
 from benchmark.models._masking import chamfer_per_group, n_masked, random_mask, random_mask_at_once
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm, joined_linear, max_per_token

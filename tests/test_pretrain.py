@@ -11,14 +11,16 @@ import torch
 from safetensors.numpy import load_file
 from synthetic import execute, make_data, request
 
-from benchmark import registry, shipped
-from benchmark.config import PretrainConfig, resolve
+from benchmark import registry
+from benchmark.checkpoints import shipped
 from benchmark.contracts import Inputs, OptimConfig
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
-from benchmark.pretrain_alone import pretrain
-from benchmark.run import Execution
+from benchmark.runs.execution import Execution
+from benchmark.runs.pretrain import pretrain
+from benchmark.runs.resolve import resolve
 from benchmark.training.callbacks import Watch
+from benchmark.training.config import PretrainConfig
 from benchmark.training.fit import Hardware, fit
 from benchmark.training.module import Training
 
@@ -164,7 +166,7 @@ def test_pre_training_alone_can_be_stopped_and_continued(data, tmp_path, own_cac
 
 
 def test_the_token_probe_scores_a_pre_training_by_labels_of_the_validation_split(data, own_cache, monkeypatch):
-    from benchmark import pretrain_alone
+    from benchmark.runs import pretrain as pretrain_alone
 
     splits, original = [], pretrain_alone.event_set
 
@@ -266,7 +268,7 @@ def test_a_run_starts_from_the_weights_that_ship(shipping, data, tmp_path, own_c
     assert record.config["weights"] == {"name": "polarmae", "sha256": made["weights_sha256"]}
     assert record.config["pretrain"] is None
     assert not (own_cache / "pretrained").exists()
-    from benchmark.run import run
+    from benchmark.runs.run import run
 
     execution = Execution(device="cpu", threads=1, data=data, records=tmp_path / "r", runs=tmp_path / "runs")
     run(plainly(mode="frozen"), execution, said.append)
@@ -331,7 +333,7 @@ def test_pre_training_is_not_asked_for_where_there_is_none(values, tmp_path, mon
 
 
 def test_the_fingerprint_of_a_run_holds_the_weights_that_ship(shipping):
-    from benchmark.config import fingerprint
+    from benchmark.runs.fingerprint import fingerprint
 
     def name(asked):
         return fingerprint(resolve(asked), "v2", "c", "cpu", "32")
@@ -359,7 +361,7 @@ def test_damaged_weights_that_ship_are_one_sentence(shipping, data, tmp_path, da
 
 
 def test_the_user_is_told_why_the_weights_that_ship_do_not_serve(shipping, data, tmp_path):
-    from benchmark.run import run
+    from benchmark.runs.run import run
 
     said = []
     execution = Execution(device="cpu", threads=1, data=data, records=tmp_path / "r", runs=tmp_path / "runs")

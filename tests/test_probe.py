@@ -18,20 +18,22 @@ from sklearn.svm import LinearSVC
 from synthetic import execute, request
 
 from benchmark import registry, tasks
-from benchmark.budget import subset
 from benchmark.cli import main
-from benchmark.config import ProbeConfig, Request, resolve
 from benchmark.contracts import Inputs, TokenFeatures, TokenModel
+from benchmark.data.budget import subset
 from benchmark.data.preprocess import Preprocess
 from benchmark.data.stream import event_set
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.evaluation.token_probe import first_tokens, fit_probe, probe, probe_score, sampled_tokens, token_labels
 from benchmark.metrics.multilabel import OVERALL, PER_CLASS, multilabel_counts, report, scores_from_counts
-from benchmark.probe import first_tokens, fit_probe, probe, probe_score, sampled_tokens, token_labels
-from benchmark.records import unpack_counts
-from benchmark.run import Execution
+from benchmark.records.counts import unpack_counts
+from benchmark.runs.config import Request
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import resolve
+from benchmark.runs.transfer import transfer
 from benchmark.seeding import generator
-from benchmark.transfer import transfer
+from benchmark.training.config import ProbeConfig
 
 TASK = tasks.task("lartpc-token-probe")
 CLEAN = ProbeConfig(components=4)

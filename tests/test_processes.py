@@ -12,10 +12,10 @@ from safetensors.numpy import load_file
 from synthetic import execute, make_data, request
 from test_pretrain import alone
 
-from benchmark import processes as module
-from benchmark.processes import Processes, after_first, from_first, processes
-from benchmark.records import read_records
-from benchmark.run import run_folder
+from benchmark.hardware import distributed as module
+from benchmark.hardware.distributed import Processes, after_first, from_first, processes
+from benchmark.records.store import read_records
+from benchmark.runs.run import run_folder
 from benchmark.training import fit
 
 TESTS = Path(__file__).resolve().parent

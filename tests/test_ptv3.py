@@ -13,10 +13,11 @@ from benchmark.baselines._ptv3_levels import Level
 from benchmark.baselines._ptv3_loss import lovasz_softmax
 from benchmark.baselines._serialisation import ORDERS, codes, cut, hilbert, z_order
 from benchmark.baselines.ptv3 import SPEC, PTv3Config
-from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs, PointBatch
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.sparse import voxelise
 from benchmark.tasks import TASKS
 

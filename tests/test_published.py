@@ -11,7 +11,7 @@ from pilarnet_files import make_event, write_folder
 from benchmark import tasks
 from benchmark.cli import main
 from benchmark.errors import DataError
-from benchmark.published import COLUMNS, Published, comparable, published, published_file
+from benchmark.records.published import COLUMNS, Published, comparable, published, published_file
 from benchmark.verification.consistency import consistency
 from benchmark.verification.derived import derived
 from benchmark.verification.tokens import tokens
@@ -197,7 +197,7 @@ def test_the_command_needs_nothing_and_fails_where_a_check_does(capsys, monkeypa
     assert len({c["group"] for c in told["checks"]}) >= 6
     path = tmp_path / "published.csv"
     path.write_text(TEXT.replace("polarmae,fft,10000,f1,delta,0.569", "polarmae,fft,10000,f1,delta,0.669"))
-    monkeypatch.setattr("benchmark.published.published_file", lambda: path)
+    monkeypatch.setattr("benchmark.records.published.published_file", lambda: path)
     published.cache_clear()
     with pytest.raises(SystemExit) as end:
         main(["verify", "--json"])

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmark import io, records
+from benchmark import io
 from benchmark.errors import RecordError
-from benchmark.formats import markdown
-from benchmark.ranking import leaderboards
-from benchmark.records import RunRecord, find_record, read_record, read_records, record_path, write_record
-from benchmark.tables import run_table
+from benchmark.records import counts as counts_of
+from benchmark.records import store as records
+from benchmark.records.record import RunRecord
+from benchmark.records.store import find_record, read_record, read_records, record_path, write_record
+from benchmark.reports.formats import markdown
+from benchmark.reports.leaderboard import leaderboards
+from benchmark.reports.tables import run_table
 
 
 def make_record(**changes):
@@ -181,17 +184,17 @@ def test_a_finished_run_takes_the_place_of_its_earlier_attempts_only(tmp_path):
 
 def test_counts_survive_packing():
     counts = np.random.default_rng(0).integers(0, 2**31 - 1, (7, 4, 4))
-    packed = records.pack_counts(counts, tuple("abcdefg"))
-    unpacked = records.unpack_counts(json.loads(json.dumps(packed)))
+    packed = counts_of.pack_counts(counts, tuple("abcdefg"))
+    unpacked = counts_of.unpack_counts(json.loads(json.dumps(packed)))
     np.testing.assert_array_equal(unpacked, counts)
-    assert records.pack_counts(counts, tuple("abcdefh"))["event_ids_sha256"] != packed["event_ids_sha256"]
+    assert counts_of.pack_counts(counts, tuple("abcdefh"))["event_ids_sha256"] != packed["event_ids_sha256"]
 
 
 @pytest.mark.parametrize("change", [{"data": "AAAA"}, {"data": "%"}, {"shape": [8, 4, 4]}, {"data": None}])
 def test_damaged_counts_are_reported(change):
-    packed = records.pack_counts(np.ones((7, 4, 4), int), tuple("abcdefg"))
+    packed = counts_of.pack_counts(np.ones((7, 4, 4), int), tuple("abcdefg"))
     with pytest.raises(RecordError, match="counts per event are damaged"):
-        records.unpack_counts({**packed, **change})
+        counts_of.unpack_counts({**packed, **change})
 
 
 def test_the_users_records_folder_can_be_chosen(monkeypatch, tmp_path):
@@ -204,8 +207,8 @@ def test_the_users_records_folder_can_be_chosen(monkeypatch, tmp_path):
 @pytest.mark.parametrize("shape", [(3, 2, 2), (3, 5, 4), (3,), (0, 4, 4)])
 def test_counts_of_any_shape_survive_packing(shape):
     counts = np.arange(np.prod(shape)).reshape(shape)
-    packed = json.loads(json.dumps(records.pack_counts(counts, tuple("abc"))))
-    np.testing.assert_array_equal(records.unpack_counts(packed), counts)
+    packed = json.loads(json.dumps(counts_of.pack_counts(counts, tuple("abc"))))
+    np.testing.assert_array_equal(counts_of.unpack_counts(packed), counts)
 
 
 @pytest.mark.parametrize(("preset", "is_shown"), [("paper", True), ("reference", True), ("default", False)])

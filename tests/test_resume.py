@@ -14,13 +14,14 @@ import torch
 from safetensors.numpy import load_file
 from synthetic import execute, make_data, request
 
-from benchmark.config import TrainConfig, resolve
 from benchmark.contracts import Inputs
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, CheckpointError
-from benchmark.records import find_record, read_records
+from benchmark.records.store import find_record, read_records
 from benchmark.registry import dataset_spec, model_spec
-from benchmark.run import run_folder
+from benchmark.runs.resolve import resolve
+from benchmark.runs.run import run_folder
+from benchmark.training.config import TrainConfig
 from benchmark.training.fit import Hardware, fit, forget_states, last_state
 
 TESTS = Path(__file__).resolve().parent

@@ -8,12 +8,13 @@ import pytest
 from synthetic import N_TEST, N_TRAIN, SPY, execute, make_data, request
 
 from benchmark import registry, tasks
-from benchmark.budget import subset
+from benchmark.data.budget import subset
 from benchmark.data.preprocess import Preprocess
 from benchmark.data.stream import event_set, training_batch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, DataError
-from benchmark.records import find_record, read_records, unpack_counts
-from benchmark.run import run_folder
+from benchmark.records.counts import unpack_counts
+from benchmark.records.store import find_record, read_records
+from benchmark.runs.run import run_folder
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +316,7 @@ def test_cuts_that_leave_nothing_are_told(data, tmp_path):
 
 
 def test_events_in_two_splits_are_refused(data, tmp_path, monkeypatch):
-    from benchmark import run as module
+    from benchmark.runs import events as module
 
     original = module.event_set
     monkeypatch.setattr(module, "event_set", lambda d, split, t, c: original(d, "train", t, c))

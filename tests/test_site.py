@@ -12,12 +12,12 @@ from many_records import made_up, write
 from synthetic import execute, make_data, request
 
 from benchmark.cli import main
-from benchmark.display import draw, event_of_dataset, event_of_runs, page
 from benchmark.errors import CheckpointError, ConfigError
-from benchmark.records import read_records
-from benchmark.shown import Prediction, Shown, as_values
+from benchmark.plots.event_view import Prediction, Shown, as_values
+from benchmark.records.store import read_records
 from benchmark.site.pages import script, write_site
 from benchmark.site.runs import run_data, worst_events
+from benchmark.site.single_event import draw, event_of_dataset, event_of_runs, page
 
 EVIL = '</script><img src=x onerror="window.injected=1">'
 
@@ -137,7 +137,7 @@ def test_an_event_is_written_as_picture_and_as_page(trained, tmp_path, capsys):
 
 
 def test_an_event_of_a_file_is_that_of_its_dataset(trained):
-    from benchmark.display import event_of_file
+    from benchmark.site.single_event import event_of_file
 
     _, data = trained
     file = sorted((data / "test").glob("*.h5"))[0]

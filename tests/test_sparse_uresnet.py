@@ -12,10 +12,11 @@ from torch import nn
 
 from benchmark.baselines._uresnet import NormAct
 from benchmark.baselines.sparse_uresnet import SPEC, SparseUResNetConfig
-from benchmark.config import Request, resolve
 from benchmark.contracts import Inputs, PointBatch
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.sparse import Sites, SparseTensor, backend, cat
 from benchmark.tasks import TASKS
 

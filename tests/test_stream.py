@@ -7,11 +7,11 @@ import pytest
 import torch
 from synthetic import N_TEST, N_TRAIN, execute, make_data, request
 
-from benchmark.budget import subset
-from benchmark.config import resolve
 from benchmark.data.augment import euler_rotation
+from benchmark.data.budget import subset
 from benchmark.data.stream import event_set, training_batch
 from benchmark.registry import dataset_spec
+from benchmark.runs.resolve import resolve
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from test_ops import cloud
 from benchmark.cli import main
 from benchmark.data.preprocess import Preprocess
 from benchmark.errors import BenchmarkError
-from benchmark.ops.engines import NATIVE
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, group_event, group_events
+from benchmark.ops.native import NATIVE
 from benchmark.studies.base import load_events, save
 from benchmark.studies.grouping import COUNTS, balance, count, grid, grouping_study, on_front, published_like, shares
 from benchmark.studies.pairwise import Pairwise

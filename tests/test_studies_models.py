@@ -15,7 +15,7 @@ from benchmark.cli import main
 from benchmark.contracts import Frame, PointBatch
 from benchmark.data.preprocess import Preprocess, energy_of, log_energy
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.studies import scene
+from benchmark.plots import scene
 from benchmark.studies.ablation import STRATEGIES, Plan, _row, published
 from benchmark.studies.base import load_events
 from benchmark.studies.encoders import EventTokens, one_position, place, positions

@@ -13,13 +13,13 @@ from many_records import made_up
 from synthetic import PRETRAINED, SPY, make_data
 
 from benchmark.cli import main
-from benchmark.costs import duration, expected
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.records import read_records
-from benchmark.run import Execution
-from benchmark.sweep import Sweep, carry_out, n_workers, plan, submit, to_run
-from benchmark.sweep_files import as_sweep, read_sweep, repetitions
-from benchmark.workers import Task, run_tasks
+from benchmark.hardware.workers import Task, run_tasks
+from benchmark.records.store import read_records
+from benchmark.runs.cost_estimate import duration, expected
+from benchmark.runs.execution import Execution
+from benchmark.runs.sweep import Sweep, carry_out, n_workers, plan, submit, to_run
+from benchmark.runs.sweep_file import as_sweep, read_sweep, repetitions
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ("train.steps=2", "preprocess.min_points=0")
@@ -177,11 +177,11 @@ def test_cost_is_that_of_equal_runs_or_scaled_by_their_steps():
 
 def test_workers_are_as_many_as_cores_and_memory_allow(data, tmp_path, monkeypatch):
     jobs = plan(sweep("majority", draws=tuple(range(6))), below(tmp_path, data))
-    monkeypatch.setattr("benchmark.sweep.usable_cores", lambda: 4)
-    monkeypatch.setattr("benchmark.sweep._free_memory", lambda: 100 << 30)
+    monkeypatch.setattr("benchmark.runs.sweep.usable_cores", lambda: 4)
+    monkeypatch.setattr("benchmark.runs.sweep._free_memory", lambda: 100 << 30)
     assert n_workers(jobs, None, 1) == 4
     assert n_workers(jobs, None, 2) == 2
-    monkeypatch.setattr("benchmark.sweep._free_memory", lambda: 5 << 30)
+    monkeypatch.setattr("benchmark.runs.sweep._free_memory", lambda: 5 << 30)
     assert n_workers(jobs, None, 1) == 2
     assert n_workers(jobs, 7, 1) == 7
     with pytest.raises(ConfigError):

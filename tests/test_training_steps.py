@@ -7,13 +7,13 @@ import torch
 from synthetic import break_batch, request, training_events
 from torch.utils.data import DataLoader
 
-from benchmark.config import TrainConfig
 from benchmark.contracts import OptimConfig
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.registry import model_spec
 from benchmark.training import fit as training
 from benchmark.training import module
 from benchmark.training.callbacks import Watch, _Step
+from benchmark.training.config import TrainConfig
 from benchmark.training.fit import Hardware, fit
 
 

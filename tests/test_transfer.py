@@ -8,9 +8,10 @@ import pytest
 from synthetic import execute, make_data, request
 
 from benchmark.errors import CheckpointError, ConfigError
-from benchmark.records import read_record, read_records, unpack_counts
-from benchmark.run import Execution
-from benchmark.transfer import transfer
+from benchmark.records.counts import unpack_counts
+from benchmark.records.store import read_record, read_records
+from benchmark.runs.execution import Execution
+from benchmark.runs.transfer import transfer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,7 +72,7 @@ def test_a_model_that_saw_only_simulated_events_segments_real_ones(shared_dir, t
 
 
 def test_the_weights_in_the_project_are_those_of_their_record():
-    from benchmark.weights import read_safetensors
+    from benchmark.contracts.safetensors_io import read_safetensors
 
     _, metadata = read_safetensors(WEIGHTS)
     assert metadata["fingerprint"] == read_record(RECORD).fingerprint

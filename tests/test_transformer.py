@@ -8,10 +8,11 @@ import torch
 from test_polarmae import INPUTS, event
 
 from benchmark import registry
-from benchmark.config import Request, resolve
 from benchmark.contracts import Task, concatenate
 from benchmark.errors import ConfigError
 from benchmark.models import polarmae, transformer
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
 from benchmark.settings import override
 from benchmark.tasks import LARTPC_SEGMENTATION
 

@@ -7,15 +7,24 @@ import sys
 import pytest
 from synthetic import execute, make_data, request
 
-from benchmark import tune as tuning_module
 from benchmark.cli import main
-from benchmark.config import Request, resolve
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError, DataError, RecordError
+from benchmark.records.tuning import (
+    best_of,
+    find_tuning,
+    is_at_edge,
+    read_tuning,
+    read_tunings,
+    tuning_path,
+    write_tuning,
+)
 from benchmark.registry import dataset_spec
-from benchmark.run import Execution
-from benchmark.tune import Search, advice, parse_rates, run_command, tune
-from benchmark.tunings import best_of, find_tuning, is_at_edge, read_tuning, read_tunings, tuning_path, write_tuning
+from benchmark.runs import tune as tuning_module
+from benchmark.runs.config import Request
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import resolve
+from benchmark.runs.tune import Search, advice, parse_rates, run_command, tune
 
 RATES = (1e-3, 1e-2)
 HUGE = 1e30  # after one step the weights are no numbers

@@ -11,10 +11,11 @@ from synthetic import execute, make_data, request
 from benchmark.checkpoints.load import open_released
 from benchmark.cli import main
 from benchmark.errors import ConfigError
-from benchmark.published import Published
-from benchmark.records import pack_counts, record_path, unpack_counts
-from benchmark.run import Execution
-from benchmark.transfer import Target
+from benchmark.records.counts import pack_counts, unpack_counts
+from benchmark.records.published import Published
+from benchmark.records.store import record_path
+from benchmark.runs.execution import Execution
+from benchmark.runs.transfer import Target
 from benchmark.verification.released import Compared, _check, belonging, verify_released
 from benchmark.verification.rerun import _equal_counts, request_of, rerun
 

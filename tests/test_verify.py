@@ -10,7 +10,7 @@ from benchmark.checkpoints.load import open_released
 from benchmark.cli import main
 from benchmark.contracts import PointBatch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, DataError
-from benchmark.verify import read_stored_event, verify_predictions
+from benchmark.verification.stored_predictions import read_stored_event, verify_predictions
 
 N = 240
 

@@ -11,12 +11,12 @@ from lif_batches import frame_of, make_batch, make_event, sample
 from torch.nn import functional
 
 from benchmark.contracts import concatenate
+from benchmark.contracts.losses import dice_loss, labelled_rows, task_loss
 from benchmark.contracts.task import Loss
 from benchmark.data.augment import rotate, rotations
 from benchmark.data.stream import EventSet, training_batch
 from benchmark.data.volumes import VolumePreprocess
 from benchmark.errors import DataError
-from benchmark.losses import dice_loss, labelled_rows, task_loss
 from benchmark.ops.masks import hidden_tokens
 from benchmark.seeding import generator
 from benchmark.tasks import TASKS

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.contracts.released import Released
+from benchmark.contracts.safetensors_io import check_finite
 from benchmark.errors import CheckpointError
-from benchmark.weights import check_finite
 
 if TYPE_CHECKING:
     from torch import Tensor

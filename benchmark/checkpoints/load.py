@@ -12,11 +12,11 @@ from benchmark import hub, registry, tasks
 from benchmark.checkpoints.lightning import read_lightning
 from benchmark.checkpoints.manifest import Manifest, describes_itself, from_metadata
 from benchmark.contracts import Inputs, ModelSpec, Task
+from benchmark.contracts.safetensors_io import read_safetensors, write_safetensors
 from benchmark.data.preparation import Preparation, preparation
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.io import sha256_file
 from benchmark.settings import as_dict, override
-from benchmark.weights import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import tasks
-from benchmark.config import RunConfig
-from benchmark.contracts import Dataset, Frame, Task
+from benchmark.contracts import Frame, Task
 from benchmark.data.preparation import Preparation, preparation
-from benchmark.environment import versions
 from benchmark.errors import BenchmarkError, CheckpointError
+from benchmark.hardware.environment import versions
 from benchmark.settings import as_dict, override
 
 FORMAT = "particlebench checkpoint"
@@ -63,29 +62,6 @@ class Manifest:
     def the_preprocess(self) -> Preparation:
         """Cuts and feature columns."""
         return override(preparation(tasks.task(self.task)), self.preprocess, "preprocess")
-
-
-def of_run(config: RunConfig, dataset: Dataset, stage: str, fingerprint: str) -> dict[str, str]:
-    """Metadata of weights that a run, or its pre-training, leaves."""
-    training: dict[str, Any] = {
-        "preset": config.preset, "seed": config.seed, "dataset": dataset.info.name,
-        "dataset_revision": dataset.revision,
-    }  # fmt: skip
-    if stage == "finetune":
-        training |= {"mode": config.mode, "labels": config.labels, "draw": config.draw}
-    manifest = Manifest(
-        model=config.model,
-        stage=stage,
-        task=config.task.name,
-        task_version=config.task.version,
-        model_config=as_dict(config.model_config),
-        preprocess=as_dict(config.preprocess),
-        frame=as_dict(dataset.info.frame),
-        batch_size=config.train.batch_size,
-        origin={"fingerprint": fingerprint},
-        training=training,
-    )
-    return {"fingerprint": fingerprint, **manifest.metadata()}
 
 
 def describes_itself(metadata: Mapping[str, str]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 from benchmark.cli.evaluate import ModelName
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _check_suffix(path: Path, suffix: str = ".safetensors") -> None:
 
 
 def _description(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
-    from benchmark.weights import tensors_sha256
+    from benchmark.contracts.safetensors_io import tensors_sha256
 
     manifest = checkpoint.manifest
     return {

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 
 @app.command()
@@ -20,9 +20,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Explain the difference of two runs: settings, data, code, machine, and scores on the same events."""
-    from benchmark.differences import compare as compare_records
-    from benchmark.records import record_called, records_dir
-    from benchmark.tables import describe
+    from benchmark.records.store import record_called, records_dir
+    from benchmark.reports.compare import compare as compare_records
+    from benchmark.reports.tables import describe
 
     root = records or records_dir()
     one, other = (record_called(name, root) for name in (first, second))

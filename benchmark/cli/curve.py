@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 if TYPE_CHECKING:
-    from benchmark.efficiency import Curve
-    from benchmark.ranking import Leaderboard
+    from benchmark.reports.efficiency import Curve
+    from benchmark.reports.leaderboard import Leaderboard
 
 
 @app.command()
@@ -31,11 +31,11 @@ def curve(
 ) -> None:
     """Draw data-efficiency curves from records alone, per class and macro, with published ones beside them."""
     from benchmark import tasks
-    from benchmark.curve_plots import FORMATS, draw_curve
-    from benchmark.efficiency import curves, reachable, smaller_is_better
     from benchmark.errors import ConfigError
-    from benchmark.published import comparable
-    from benchmark.records import found_records, records_dir
+    from benchmark.plots.efficiency_curves import FORMATS, draw_curve
+    from benchmark.records.published import comparable
+    from benchmark.records.store import found_records, records_dir
+    from benchmark.reports.efficiency import curves, reachable, smaller_is_better
 
     asked = tasks.task(task)
     path = out or Path("runs/curve.png")
@@ -63,7 +63,7 @@ def curve(
 
 def _board(found: Sequence[object], task: str, dataset: str | None) -> Leaderboard:
     from benchmark.errors import DataError, unknown_name
-    from benchmark.ranking import leaderboards
+    from benchmark.reports.leaderboard import leaderboards
 
     boards = [b for b in leaderboards(found) if b.task == task and not b.protocol]  # type: ignore[arg-type]
     if not boards:
@@ -88,7 +88,7 @@ def _known(every: Sequence[Curve], name: str) -> None:
 def _show_labels(board: Leaderboard, kept: Sequence[Curve], target: float, smaller: bool) -> None:
     from rich.table import Table
 
-    from benchmark.efficiency import labels_to_reach
+    from benchmark.reports.efficiency import labels_to_reach
 
     metric = board.averages[0].record.task["primary_metric"]
     table = Table(title=f"{board.title}\nlabelled events needed for {metric} = {target:g}", title_justify="left")
@@ -102,8 +102,8 @@ def _show_labels(board: Leaderboard, kept: Sequence[Curve], target: float, small
 
 
 def _show_ratio(every: Sequence[Curve], ratio: str, target: float | None, smaller: bool) -> None:
-    from benchmark.efficiency import curve_called, label_ratio
     from benchmark.errors import ConfigError
+    from benchmark.reports.efficiency import curve_called, label_ratio
 
     names = [name.strip() for name in ratio.split(",")]
     if len(names) != 2 or target is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import console, data_app
+from benchmark.cli.app import console, data_app
 
 if TYPE_CHECKING:
     from benchmark.contracts import Dataset, DatasetSpec

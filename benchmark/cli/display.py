@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 
 @app.command()
@@ -30,9 +30,9 @@ def display(
     ] = None,
 ) -> None:
     """Show one event of a dataset, of recorded runs with their predictions, or of a file."""
-    from benchmark.display import event_of_dataset, event_of_file, event_of_runs, write
     from benchmark.errors import ConfigError
-    from benchmark.records import read_record
+    from benchmark.records.store import read_record
+    from benchmark.site.single_event import event_of_dataset, event_of_file, event_of_runs, write
 
     if run and (file is not None or dataset is not None):
         raise ConfigError("--run and --dataset or --file exclude each other. One of them was expected. Leave one out.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 
 @app.command()
@@ -33,10 +33,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 def _report() -> dict[str, dict[str, Any]]:
-    from benchmark.backends import backends
-    from benchmark.environment import choose_precision, commit, processor, usable_cores, versions
+    from benchmark.hardware.available import backends
+    from benchmark.hardware.environment import choose_precision, commit, processor, usable_cores, versions
     from benchmark.paths import cache_dir
-    from benchmark.records import records_dir
+    from benchmark.records.store import records_dir
 
     import torch  # isort: skip
 

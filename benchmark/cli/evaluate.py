@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 CheckpointFile = Annotated[
     str,
@@ -49,10 +49,10 @@ def evaluate(
 ) -> None:
     """Score a checkpoint, ours or a released one, on a split; its own description says how to build and feed it."""
     from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
-    from benchmark.records import record_path, records_dir
-    from benchmark.run import Execution
-    from benchmark.tables import run_table
-    from benchmark.transfer import Target, evaluate_checkpoint
+    from benchmark.records.store import record_path, records_dir
+    from benchmark.reports.tables import run_table
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.transfer import Target, evaluate_checkpoint
 
     command = ("benchmark", *sys.argv[1:])
     execution = Execution(device=device, threads=threads, data=data, records=records, command=command)

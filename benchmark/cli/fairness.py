@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 
 @app.command()
@@ -24,9 +24,9 @@ def fairness(
     """
     from benchmark import tasks
     from benchmark.errors import DataError
-    from benchmark.fairness import fair_tables
-    from benchmark.records import found_records, records_dir
-    from benchmark.tunings import read_tunings
+    from benchmark.records.store import found_records, records_dir
+    from benchmark.records.tuning import read_tunings
+    from benchmark.reports.fairness import fair_tables
 
     wanted = tasks.task(task).name if task is not None else None
     if tuning is not None and not tuning.is_dir():

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 if TYPE_CHECKING:
-    from benchmark.ranking import Leaderboard
-    from benchmark.records import RunRecord
+    from benchmark.records.record import RunRecord
+    from benchmark.reports.leaderboard import Leaderboard
 
 STEM = "leaderboard"  # of the files that --out writes
 
@@ -44,9 +44,9 @@ def leaderboard(
     """
     from benchmark import tasks
     from benchmark.errors import DataError, unknown_name
-    from benchmark.formats import FORMATS, markdown, rich
-    from benchmark.ranking import leaderboards
-    from benchmark.records import found_records, records_dir
+    from benchmark.records.store import found_records, records_dir
+    from benchmark.reports.formats import FORMATS, markdown, rich
+    from benchmark.reports.leaderboard import leaderboards
 
     if form not in (*FORMATS, "terminal", "json"):
         raise unknown_name("format", form, (*FORMATS, "terminal", "json"), "Correct --format.")
@@ -102,7 +102,7 @@ def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
 
 
 def _texts(boards: Sequence[Leaderboard], folder: Path) -> dict[Path, str]:
-    from benchmark.formats import FORMATS
+    from benchmark.reports.formats import FORMATS
 
     return {folder / f"{STEM}.{ending}": write(boards) for ending, write in FORMATS.values()}
 
@@ -111,8 +111,8 @@ def _check(
     root: Path, out: Path | None, chosen: Callable[[Sequence[RunRecord]], list[RunRecord]], runs: bool
 ) -> None:  # fmt: skip
     """Print everything found; ends the program with code 1 where something is wrong."""
-    from benchmark.ranking import leaderboards
-    from benchmark.submissions import check_records
+    from benchmark.reports.check import check_records
+    from benchmark.reports.leaderboard import leaderboards
 
     files, findings = check_records(root)
     errors = [f"{f.path}: {f.text}" for f in findings if f.error]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 KINDS = ("models", "baselines", "datasets", "tasks", "backends")
 
@@ -54,7 +54,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
             for t in TASKS.values()
         ]
     if kind == "backends":
-        from benchmark.backends import backends
+        from benchmark.hardware.available import backends
 
         return [{"name": b.name, "for": b.purpose, "here": b.available() or "ready"} for b in backends()]
     if kind == "datasets":
@@ -73,8 +73,8 @@ def _names(kind: str) -> list[str]:
 
 def _model(name: str) -> dict[str, Any]:
     from benchmark import registry
-    from benchmark.config import can_do
     from benchmark.errors import BenchmarkError
+    from benchmark.runs.resolve import can_do
     from benchmark.tasks import TASKS
 
     try:
@@ -95,7 +95,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _called(preset: str) -> str:
-    from benchmark.config import PRESET_ALIASES
+    from benchmark.runs.resolve import PRESET_ALIASES
 
     others = [alias for alias, name in PRESET_ALIASES.items() if name == preset]
     return f"{preset} (or {', '.join(others)})" if others else preset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 from benchmark.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ def perf(
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("runs/perf"),
 ) -> None:
     """Times and peak memory of tokenisation, sparse convolution, training steps, loading and simulation."""
-    from benchmark.environment import choose_device, describe, usable_cores
+    from benchmark.hardware.environment import choose_device, usable_cores
     from benchmark.io import atomic_write_json
+    from benchmark.runs.execution import describe_environment
     from benchmark.sparse import BACKENDS
     from benchmark.studies.base import load_events
 
@@ -74,7 +75,7 @@ def perf(
     if tune and events is not None:
         console().print(f"tiles kept: {asked.tune(events)}", soft_wrap=True, highlight=False)
     tables = {name: asked.rows(name, events) for name in chosen}
-    machine = describe(where, "bf16" if where == "cuda" else "32", usable_cores())
+    machine = describe_environment(where, "bf16" if where == "cuda" else "32", usable_cores())
     about = {
         "command": ["benchmark", *sys.argv[1:]],
         "environment": machine,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import app
+from benchmark.cli.app import app
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ def roc(
     labels: Labels = "10000", draw: Draw = 0, models: Models = None, out: Out = None,
 ) -> None:  # fmt: skip
     """ROC and rejection against efficiency, a line per recorded model. Needs matplotlib."""
-    from benchmark.pion_plots import draw_roc
+    from benchmark.plots.roc import draw_roc
 
     path = out or Path("roc.png")
     draw_roc(_states(records, task, "pions", labels, draw, models), path)
@@ -48,7 +48,7 @@ def response(
     """Median response and resolution against true energy, a line per recorded model. Needs matplotlib."""
     import numpy as np
 
-    from benchmark.pion_plots import draw_response
+    from benchmark.plots.response import draw_response
 
     path = out or Path("response.png")
     states = _states(records, task, "response", labels, draw, models)
@@ -67,7 +67,7 @@ def cells(
     out: Out = None,
 ) -> None:
     """The cells of one sample, a panel per layer, by energy or by the particle they belong to. Needs matplotlib."""
-    from benchmark.cell_displays import draw_sample
+    from benchmark.plots.cells import draw_sample
 
     path = out or Path(f"cells-{event}.png")
     draw_sample(task, dataset, data, split, event, path)
@@ -80,7 +80,8 @@ def _states(
     """Model -> what each test event gave, of the newest finished run of each model in its usual mode."""
     from benchmark import tasks
     from benchmark.errors import ConfigError
-    from benchmark.records import found_records, records_dir, unpack_counts
+    from benchmark.records.counts import unpack_counts
+    from benchmark.records.store import found_records, records_dir
 
     asked = tasks.task(task)
     if asked.metrics != metrics:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 
 @app.command()
@@ -51,10 +51,10 @@ def pretrain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the training record as JSON.")] = False,
 ) -> None:
     """Pre-train a model on unlabelled events; every later run with these settings starts from the weights."""
-    from benchmark.config import Request
-    from benchmark.pretrain_alone import pretrain as carry_out
-    from benchmark.processes import processes
-    from benchmark.run import Execution
+    from benchmark.hardware.distributed import processes
+    from benchmark.runs.config import Request
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.pretrain import pretrain as carry_out
 
     request = Request(model, task, dataset, preset, seed=seed, assignments=tuple(set_ or ()))
     execution = Execution(
@@ -73,7 +73,7 @@ def pretrain(
 
 
 def _lines(done: Any) -> list[str]:
-    from benchmark.pretrain_alone import CURVES, RECORD, WEIGHTS
+    from benchmark.runs.pretrain import CURVES, RECORD, WEIGHTS
 
     r = done.record
     if done.stopped:

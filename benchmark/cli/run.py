@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 FLOOR = "the task's floor"
 
@@ -70,10 +70,11 @@ def run(
 ) -> None:
     """Train one model on a label budget, score it on the whole test split, record it, and show the table."""
     from benchmark import registry, tasks
-    from benchmark.config import Request, can_do, data_assignments, resolve
-    from benchmark.processes import processes
-    from benchmark.run import Execution
-    from benchmark.run import run as run_one
+    from benchmark.hardware.distributed import processes
+    from benchmark.runs.config import Request
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.resolve import can_do, data_assignments, resolve
+    from benchmark.runs.run import run as run_one
 
     request = Request(
         model, task, dataset, preset, labels, mode, draw, seed, checkpoint, pretrain=pretrain,
@@ -104,8 +105,8 @@ def run(
     if as_json:
         print(json.dumps(dataclasses.asdict(outcome.record), indent=1, sort_keys=True))
         return
-    from benchmark.records import record_path, records_dir
-    from benchmark.tables import run_table
+    from benchmark.records.store import record_path, records_dir
+    from benchmark.reports.tables import run_table
 
     screen = console()
     if not outcome.fresh:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 
 @app.command()
@@ -19,9 +19,9 @@ def site(
     events: Annotated[int, typer.Option(help="Events to display per leaderboard; 0 for none.")] = 3,
 ) -> None:
     """Write a static site of all records: no server, no network, open index.html in a browser."""
-    from benchmark.records import check_folder, records_dir
+    from benchmark.records.store import check_folder, records_dir
+    from benchmark.reports.check import readable
     from benchmark.site.pages import write_site
-    from benchmark.submissions import readable
 
     root = records or records_dir()
     check_folder(root)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.study import DatasetName, Folder, Out, Split, _finish, study_app
+from benchmark.cli.study_app import DatasetName, Folder, Out, Split, finish, study_app
 
 if TYPE_CHECKING:
     from benchmark.studies.encoders import Asked
@@ -50,10 +50,10 @@ def features(
     asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
     if asked.of_volumes:
         tiles = prepare_volumes(asked, fit_events)
-        _finish(volume_features_study(tiles, shown, debias), out, tiles.choose(shown), tiles.device)
+        finish(volume_features_study(tiles, shown, debias), out, tiles.choose(shown), tiles.device)
         return
     bench = prepare(asked, fit_events)
-    _finish(features_study(bench, shown, debias), out, bench.choose(shown), bench.device)
+    finish(features_study(bench, shown, debias), out, bench.choose(shown), bench.device)
 
 
 @study_app.command()
@@ -78,11 +78,11 @@ def attention(
             )
         tiles = prepare_volumes(asked)
         study = volume_attention_study(tiles, position, token, layer, head)
-        _finish(study, out, tiles.choose([position]), tiles.device)
+        finish(study, out, tiles.choose([position]), tiles.device)
         return
     bench = prepare(asked)
     study = attention_study(bench, position, token, where, layer, head)
-    _finish(study, out, bench.choose([position]), bench.device)
+    finish(study, out, bench.choose([position]), bench.device)
 
 
 @study_app.command()
@@ -102,10 +102,10 @@ def reconstruction(
     asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, changes)
     if asked.of_volumes:
         tiles = prepare_volumes(asked, whole=True)
-        _finish(volume_reconstruction_study(tiles, shown), out, tiles.choose(shown), tiles.device)
+        finish(volume_reconstruction_study(tiles, shown), out, tiles.choose(shown), tiles.device)
         return
     bench = prepare(asked, fit_events, whole=True)
-    _finish(reconstruction_study(bench, shown), out, bench.choose(shown), bench.device)
+    finish(reconstruction_study(bench, shown), out, bench.choose(shown), bench.device)
 
 
 @study_app.command()
@@ -117,14 +117,14 @@ def ablation(
     device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Grouping strategies by the score of the token probe: pre-trains the model once per strategy."""
-    from benchmark.run import Execution
+    from benchmark.runs.execution import Execution
     from benchmark.studies.ablation import Plan, ablation_study
 
     folder = out or Path("runs") / "studies" / "ablation"
     command = ("benchmark", *sys.argv[1:])
     execution = Execution(device, threads, data, folder / "records", folder / "runs", command=command)
     plan = Plan(model, preset, dataset, steps, labels, seeds, tuple(set_ or ()))
-    _finish(ablation_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
+    finish(ablation_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
 
 @study_app.command()
@@ -138,7 +138,7 @@ def masking(
     device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Share and choice of hidden tokens: trains the model once per kind of mask, and scores it beside inpainting."""
-    from benchmark.run import Execution
+    from benchmark.runs.execution import Execution
     from benchmark.studies.masking import Plan, masking_study, shares
 
     folder = out or Path("runs") / "studies" / "masking"
@@ -146,7 +146,7 @@ def masking(
     execution = Execution(device, threads, data, folder / "records", folder / "runs", command=command)
     plan = Plan(model, preset, dataset, shares(ratios), steps=steps, labels=labels, n_seeds=seeds,
                 assignments=tuple(set_ or ()))  # fmt: skip
-    _finish(masking_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
+    finish(masking_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
 
 @study_app.command()
@@ -164,14 +164,14 @@ def recipes(
     device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Losses, optimisers and schedules: scores on validation events as training goes on, beside trivial baselines."""
-    from benchmark.run import Execution
+    from benchmark.runs.execution import Execution
     from benchmark.studies.recipes import Plan, recipes_study
 
     folder = out or Path("runs") / "studies" / "recipes"
     execution = Execution(device, threads, data, runs=folder / "runs", command=("benchmark", *sys.argv[1:]))
     changes = tuple(set_ or ())
     plan = Plan(model, task, dataset, preset, labels, steps, every, events, positive_weight, grid, changes)
-    _finish(recipes_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
+    finish(recipes_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
 
 def _asked(

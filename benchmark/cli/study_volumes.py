@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli.study import DatasetName, Folder, Out, _finish, study_app
+from benchmark.cli.study_app import DatasetName, Folder, Out, finish, study_app
 
 Set = Annotated[
     list[str] | None,
@@ -23,7 +23,7 @@ def preprocessing(
     """A scan after every step of its preprocessing, and the tiles that are cut from it."""
     from benchmark.studies.preprocessing import preprocessing_study
 
-    _finish(preprocessing_study(_opened(dataset, data, set_), scan), out, None)
+    finish(preprocessing_study(_opened(dataset, data, set_), scan), out, None)
 
 
 @study_app.command()
@@ -31,7 +31,7 @@ def regions(dataset: DatasetName = "lif-sim", data: Folder = None, set_: Set = N
     """Candidate regions of tiles, found in 2-D and in 3-D, judged by the truth."""
     from benchmark.studies.regions import regions_study
 
-    _finish(regions_study(_opened(dataset, data, set_)), out, None)
+    finish(regions_study(_opened(dataset, data, set_)), out, None)
 
 
 def _opened(dataset: str, data: Any, set_: list[str] | None) -> Any:

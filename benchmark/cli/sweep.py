@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from benchmark.ranking import Leaderboard
-    from benchmark.run import Execution
-    from benchmark.sweep import Job
+    from benchmark.reports.leaderboard import Leaderboard
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.sweep import Job
 
 TOP = 20  # rows of the plan that are shown
 
@@ -61,8 +61,8 @@ def sweep(
     Each run has its own record at once, so that an interrupted sweep, repeated, does what is left.
     """
     from benchmark.errors import unknown_name
-    from benchmark.run import Execution
-    from benchmark.sweep import n_workers, plan, to_run
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.sweep import n_workers, plan, to_run
 
     if executor not in ("local", "submitit"):
         raise unknown_name("executor", executor, ("local", "submitit"), "Correct --executor.")
@@ -85,7 +85,7 @@ def _asked(
     file: Path | None, models: str | None, labels: str | None, draws: str | None, seeds: str | None, task: str | None,
     dataset: str | None, preset: str | None, set_: list[str] | None,
 ) -> Any:  # fmt: skip
-    from benchmark.sweep_files import as_sweep, read_sweep, repetitions
+    from benchmark.runs.sweep_file import as_sweep, read_sweep, repetitions
 
     given = read_sweep(file) if file is not None else {}
     typed: dict[str, Any] = {"task": task, "dataset": dataset, "preset": preset}
@@ -117,8 +117,8 @@ def _parameters(cluster: list[str] | None) -> dict[str, Any]:
 def _show_plan(jobs: Sequence[Job], workers: int) -> None:
     from rich.table import Table
 
-    from benchmark.costs import duration
-    from benchmark.sweep import to_run
+    from benchmark.runs.cost_estimate import duration
+    from benchmark.runs.sweep import to_run
 
     left = to_run(jobs)
     table = Table(title=f"{len(jobs)} runs: {len(jobs) - len(left)} recorded, {len(left)} to do", title_justify="left")
@@ -154,7 +154,7 @@ def _run(
 ) -> dict[str, str]:
     """Carry out what is left; the errors by the run's name."""
     from benchmark.progress import progress
-    from benchmark.sweep import carry_out, submit
+    from benchmark.runs.sweep import carry_out, submit
 
     logs = execution.runs / "sweep"
     screen = console()
@@ -174,11 +174,11 @@ def _run(
 
 def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors: dict[str, str]) -> None:
     """The table of the sweep's runs, and where its curve and page lie."""
-    from benchmark.formats import rich
-    from benchmark.ranking import leaderboards
-    from benchmark.records import records_dir
+    from benchmark.records.store import records_dir
+    from benchmark.reports.check import readable
+    from benchmark.reports.formats import rich
+    from benchmark.reports.leaderboard import leaderboards
     from benchmark.site.pages import write_site
-    from benchmark.submissions import readable
 
     every, told = readable(execution.records or records_dir())
     finished = {record.fingerprint: record for record in every if record.status == "finished"}
@@ -197,10 +197,10 @@ def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors
 
 def _draw(boards: Sequence[Leaderboard], execution: Execution, screen: Console) -> None:
     """A figure for each leaderboard with several budgets."""
-    from benchmark.curve_plots import draw_curve
-    from benchmark.efficiency import curves
     from benchmark.io import safe_name
-    from benchmark.published import comparable
+    from benchmark.plots.efficiency_curves import draw_curve
+    from benchmark.records.published import comparable
+    from benchmark.reports.efficiency import curves
 
     for board in boards:
         if max((len(c.points) for c in curves(board)), default=0) > 1:

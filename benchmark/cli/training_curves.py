@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app
+from benchmark.cli.app import app
 
 
 @app.command()
@@ -22,8 +22,8 @@ def training_curves(
 ) -> None:
     """Draw loss, gradient norm and F1 on the training events of every recorded run of a budget. Needs matplotlib."""
     from benchmark import tasks
-    from benchmark.curves import draw_trainings
-    from benchmark.records import found_records, records_dir
+    from benchmark.plots.training_curves import draw_trainings
+    from benchmark.records.store import found_records, records_dir
 
     wanted = tasks.task(task).name
     found, _ = found_records(records or records_dir())

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 
 @app.command()
@@ -27,10 +27,10 @@ def transfer(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Score a recorded run on another dataset, e.g. a model trained on simulated events on real ones."""
-    from benchmark.records import read_record
-    from benchmark.run import Execution
-    from benchmark.tables import run_table
-    from benchmark.transfer import transfer as carry_out
+    from benchmark.records.store import read_record
+    from benchmark.reports.tables import run_table
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.transfer import transfer as carry_out
 
     execution = Execution(data=data, records=records, command=("benchmark", *sys.argv[1:]))
     scored = carry_out(read_record(record), dataset, split, execution, weights, figure)

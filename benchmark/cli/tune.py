@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from benchmark.tunings import Tuning
+    from benchmark.records.tuning import Tuning
 
 
 @app.command()
@@ -47,11 +47,11 @@ def tune(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of the table.")] = False,
 ) -> None:
     """Try a few learning rates on a label budget; score each on the validation split. The test split stays closed."""
-    from benchmark.config import Request
-    from benchmark.run import Execution
-    from benchmark.tune import Search, advice, parse_rates, run_command
-    from benchmark.tune import tune as carry_out
-    from benchmark.tunings import tuning_path
+    from benchmark.records.tuning import tuning_path
+    from benchmark.runs.config import Request
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.tune import Search, advice, parse_rates, run_command
+    from benchmark.runs.tune import tune as carry_out
 
     request = Request(model, task, dataset, preset, labels, mode, draw, seed, assignments=tuple(set_ or ()))
     execution = Execution(
@@ -78,7 +78,7 @@ def table(tuning: Tuning) -> Table:
     """A row per rate, the best one marked."""
     from rich.table import Table
 
-    from benchmark.tables import with_interval
+    from benchmark.records.scores import with_interval
 
     c, metric = tuning.config, tuning.task["primary_metric"]
     classes = [name for name in tuning.task["classes"] if any(name in t["f1"] for t in tuning.trials)]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli import app, console
+from benchmark.cli.app import app, console
 from benchmark.cli.evaluate import CheckpointFile, ModelName
 from benchmark.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from benchmark.verify import Check, Report
+    from benchmark.verification.report import Check, Report
 
 verify_app = typer.Typer(
     name="verify",
@@ -51,13 +51,13 @@ def verify(
         )
     if context.invoked_subcommand is not None:
         return
-    from benchmark.verify import Report
+    from benchmark.verification.report import Report
 
     if records is not None:
         checks = _again(records, data, device, threads, tolerance, limit)
         show(Report(f"records of {records}, run again", tuple(checks), {}), as_json)
         return
-    from benchmark.published import published as all_published
+    from benchmark.records.published import published as all_published
     from benchmark.verification.consistency import consistency
     from benchmark.verification.derived import derived
     from benchmark.verification.tokens import tokens
@@ -71,10 +71,10 @@ def _again(
     path: Path, data: Path | None, device: str, threads: int | None, tolerance: float, limit: int | None
 ) -> list[Check]:
     from benchmark.progress import progress
-    from benchmark.records import found_records, read_record
-    from benchmark.run import Execution
+    from benchmark.records.store import found_records, read_record
+    from benchmark.runs.execution import Execution
+    from benchmark.verification.report import Check
     from benchmark.verification.rerun import rerun
-    from benchmark.verify import Check
 
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit} is not possible. A number from 1 on was expected. Leave --limit out.")
@@ -118,8 +118,8 @@ def published(
 ) -> None:
     """Score a released checkpoint on a split, in the publication's way of counting and in ours, against its numbers."""
     from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
-    from benchmark.run import Execution
-    from benchmark.transfer import Target
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.transfer import Target
     from benchmark.verification.released import verify_released
 
     command = ("benchmark", *sys.argv[1:])
@@ -144,7 +144,7 @@ def predictions(
 ) -> None:
     """Predict an event with a checkpoint and compare with predictions that were stored beside the event."""
     from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
-    from benchmark.verify import read_stored_event, verify_predictions
+    from benchmark.verification.stored_predictions import read_stored_event, verify_predictions
 
     stored = read_stored_event(event, key)
     opened = open_checkpoint(resolve_checkpoint(checkpoint), model)

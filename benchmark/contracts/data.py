@@ -130,7 +130,7 @@ class PointBatch:
         if isinstance(self.coords, np.ndarray):
             centre: Array = np.asarray(self.frame.centre, dtype=self.coords.dtype)
             return (self.coords - centre) * self.coords.dtype.type(self.frame.scale)
-        from benchmark.staging import like
+        from benchmark.ops.host_tables import like
 
         return (self.coords - like(self.frame.centre, self.coords)) * self.frame.scale
 

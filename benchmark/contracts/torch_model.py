@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from benchmark.contracts.data import PointBatch
 from benchmark.contracts.model import Model
+from benchmark.contracts.safetensors_io import read_safetensors, write_safetensors
 from benchmark.contracts.task import Task
 from benchmark.errors import CheckpointError
-from benchmark.weights import read_safetensors, write_safetensors
 
 
 class TorchModel(nn.Module, Model):
@@ -36,7 +36,7 @@ class TorchModel(nn.Module, Model):
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
         """Scalar training loss of a labelled batch; the task's own unless a model has a published one."""
-        from benchmark.losses import task_loss
+        from benchmark.contracts.losses import task_loss
 
         weights = self.get_buffer("class_weights") if self.task.class_weights else None
         return task_loss(self.task, scores, batch, weights)

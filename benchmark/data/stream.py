@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from benchmark.budget import Subset
 from benchmark.contracts import Dataset, EventSource, Frame, PointBatch, Task, concatenate
 from benchmark.data.augment import rotate, rotations
+from benchmark.data.budget import Subset
 from benchmark.data.preparation import Preparation
 from benchmark.errors import DataError
 from benchmark.seeding import generator

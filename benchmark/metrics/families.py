@@ -213,7 +213,7 @@ FAMILIES: dict[str, Family] = {
         rows=lambda section, classes: tuple(classes), extra=_of_segmentation, columns=_f1_columns,
         linear=Linear(_confusion_features, _f1_of_sums),
     ),
-    # of token probes, whose counts `benchmark.probe` makes
+    # of token probes, whose counts `benchmark.evaluation.token_probe` makes
     "multilabel": Family(
         sections=(OVERALL, "per_class"),
         shape=lambda task: (task.n_outputs + 1, 4), dtype="int64", count=_confusion,

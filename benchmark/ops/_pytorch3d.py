@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.ops._jit import Float32, Int64
-from benchmark.ops.engines import Engine
+from benchmark.ops.engine import Engine
 from benchmark.ops.neighbours import Neighbours
 
 FIRST_WIDTH = 64  # neighbours asked for at first where there is no cap; doubled while a list is full

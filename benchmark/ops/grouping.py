@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from benchmark.ops._jit import Bool, Float32, Int64, as_points
-from benchmark.ops.engines import NATIVE, Engine
+from benchmark.ops.engine import Engine
+from benchmark.ops.native import NATIVE
 from benchmark.ops.neighbours import Neighbours
 from benchmark.ops.thinning import thin
 

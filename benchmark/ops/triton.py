@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.kernels import missing
+from benchmark.hardware.kernels import missing
 from benchmark.ops._jit import Float32, Int64
-from benchmark.ops.engines import Engine
+from benchmark.ops.engine import Engine
 from benchmark.ops.grouping import GroupingConfig
 from benchmark.ops.neighbours import Neighbours
 

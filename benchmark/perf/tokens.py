@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.ops.engines import NATIVE
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Strategy, group_events
+from benchmark.ops.native import NATIVE
 from benchmark.perf.measure import fresh, measure
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)

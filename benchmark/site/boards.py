@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.efficiency import MACRO, Curve, classes_of, curves, labels_to_reach, reachable, smaller_is_better
-from benchmark.published import comparable
-from benchmark.ranking import Cell, Leaderboard
-from benchmark.records import run_name
+from benchmark.records.published import comparable
+from benchmark.records.record import run_name
+from benchmark.reports.efficiency import MACRO, Curve, classes_of, curves, labels_to_reach, reachable, smaller_is_better
+from benchmark.reports.leaderboard import Cell, Leaderboard
 
 MAX_CURVES = 40  # of a figure: more cannot be told apart
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import tasks
-from benchmark.averages import Average
 from benchmark.errors import BenchmarkError
 from benchmark.metrics.segmentation import wrong_shares
-from benchmark.predictions import Restored, restore, weights_of
-from benchmark.ranking import Leaderboard
-from benchmark.records import RunRecord, run_name
-from benchmark.resampling import confusions
-from benchmark.shown import Shown, compared, displayable
+from benchmark.plots.event_view import Shown, compared, displayable
+from benchmark.records.record import RunRecord, run_name
+from benchmark.reports.averages import Average
+from benchmark.reports.leaderboard import Leaderboard
+from benchmark.reports.resampling import confusions
+from benchmark.runs.restore import Restored, restore, weights_of
 
 MAX_MODELS = 6  # side by side
 

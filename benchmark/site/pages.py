@@ -17,14 +17,14 @@ from typing import Any
 from benchmark import __version__
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.io import safe_name, sha256_text
+from benchmark.plots.event_view import as_values
+from benchmark.plots.scene import plotly_js
 from benchmark.progress import progress
-from benchmark.ranking import leaderboards
-from benchmark.records import RunRecord, now, run_name
-from benchmark.shown import as_values
+from benchmark.records.record import RunRecord, now, run_name
+from benchmark.reports.leaderboard import leaderboards
 from benchmark.site.boards import board_data
 from benchmark.site.events import board_events
 from benchmark.site.runs import run_data
-from benchmark.studies.scene import plotly_js
 
 PAGES = ("index.html", "run.html", "event.html")
 SCRIPTS = ("common.js", "index.js", "run.js", "event.js", "site.css")

@@ -9,10 +9,11 @@ import numpy as np
 
 from benchmark.metrics.families import OVERALL
 from benchmark.metrics.segmentation import wrong_shares
-from benchmark.records import RunRecord, unpack_event_ids
-from benchmark.resampling import confusions, family_of
+from benchmark.records.counts import unpack_event_ids
+from benchmark.records.record import RunRecord
+from benchmark.reports.resampling import confusions, family_of
+from benchmark.reports.tables import describe
 from benchmark.settings import flat
-from benchmark.tables import describe
 
 N_WORST = 12
 MAX_STEPS = 200  # points of a training's curve

@@ -4,7 +4,8 @@
 submanifold, strided and inverse convolutions; `choose` names the backend that computes them.
 """
 
-from benchmark.sparse.backends import BACKENDS, SparseBackend, backend, choose
+from benchmark.sparse.backend import SparseBackend
+from benchmark.sparse.backends import BACKENDS, backend, choose
 from benchmark.sparse.layers import InverseConvolution, StridedConvolution, SubmanifoldConvolution
 from benchmark.sparse.sites import Sites, voxelise
 from benchmark.sparse.tensor import SparseTensor, cat

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv3d, conv_transpose3d
 
-from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 
 TOLERANCE = 1e-5  # of the largest value, in float32

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 from benchmark.sparse.tensor import SparseTensor
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
-from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.pairs import CENTRE, Bags, Pairs
 from benchmark.sparse.sites import Sites
 

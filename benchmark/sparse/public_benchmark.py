@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import DataError, unknown_name
-from benchmark.sparse.backends import SparseBackend
+from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.layers import StridedConvolution, SubmanifoldConvolution
 from benchmark.sparse.sites import Sites
 from benchmark.sparse.tensor import SparseTensor

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark.kernels import missing
-from benchmark.sparse.backends import SparseBackend
+from benchmark.hardware.kernels import missing
+from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 
 

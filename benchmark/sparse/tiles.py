@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmark.errors import DataError
+from benchmark.hardware.kernels import missing, triton_version
 from benchmark.io import atomic_write_json, sha256_file
-from benchmark.kernels import missing, triton_version
 from benchmark.paths import cache_dir
 
 # products: rows times one offset's kernel; totals: the centre's product and the sum of the others; sums: the same

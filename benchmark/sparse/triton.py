@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.kernels import missing, triton_version
-from benchmark.sparse.backends import SparseBackend
+from benchmark.hardware.kernels import missing, triton_version
+from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.pairs import CENTRE, Pairs
 from benchmark.sparse.sites import Sites
 from benchmark.sparse.tiles import Tile, Use

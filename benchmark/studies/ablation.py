@@ -15,12 +15,14 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from benchmark.config import Request, resolve
 from benchmark.errors import ConfigError
-from benchmark.records import RunRecord
-from benchmark.run import Execution, run
+from benchmark.records.record import RunRecord
+from benchmark.records.scores import score, with_interval
+from benchmark.runs.config import Request
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import resolve
+from benchmark.runs.run import run
 from benchmark.studies.base import Row, Study
-from benchmark.tables import score, with_interval
 
 TASK = "lartpc-token-probe"
 PUBLISHED = "published_ablation.csv"  # beside this file, with the source of each number

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.displays import pyplot
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.plots.scene import Choice, Panel, Scale, class_colours, colour_steps, draw_panels, page, widest_view
+from benchmark.plots.style import pyplot
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench, EventTokens, tokens_of
-from benchmark.studies.scene import Choice, Panel, Scale, class_colours, colour_steps, draw_panels, page, widest_view
 
 MEAN = "mean"
 LABEL = "attention weight x number of tokens (1: all alike)"

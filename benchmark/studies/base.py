@@ -19,9 +19,10 @@ from benchmark import registry, tasks
 from benchmark.contracts import Dataset, PointBatch
 from benchmark.data.preparation import Preparation, preparation
 from benchmark.data.stream import EventSet, event_set
-from benchmark.displays import pyplot
-from benchmark.environment import describe, usable_cores
+from benchmark.hardware.environment import usable_cores
 from benchmark.io import atomic_path, atomic_write_json, atomic_write_text
+from benchmark.plots.style import pyplot
+from benchmark.runs.execution import describe_environment
 from benchmark.settings import as_dict
 
 DPI = 110
@@ -121,7 +122,7 @@ def _about(study: Study, events: Events | None, command: Sequence[str], device: 
         "settings": dict(study.settings),
         "events": None if events is None else events.describe(),
         "findings": dict(study.findings),
-        "environment": describe(device, "32", usable_cores()),
+        "environment": describe_environment(device, "32", usable_cores()),
     }
 
 

@@ -11,17 +11,20 @@ import numpy as np
 
 from benchmark import registry
 from benchmark.checkpoints.load import RELEASED_SUFFIX, load_backbone, open_checkpoint
-from benchmark.config import Request, RunConfig, resolve
 from benchmark.contracts import Dataset, Inputs, ModelSpec, PointBatch, Task
+from benchmark.contracts.safetensors_io import read_safetensors
 from benchmark.data.stream import event_set
-from benchmark.environment import choose_device
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
+from benchmark.hardware.environment import choose_device
 from benchmark.io import sha256_file
-from benchmark.pretrain import WEIGHTS, Subject, finished
-from benchmark.run import inputs_of, model_code, set_up_torch
+from benchmark.runs.config import Request, RunConfig
+from benchmark.runs.events import inputs_of
+from benchmark.runs.execution import set_up_torch
+from benchmark.runs.prepared import model_code
+from benchmark.runs.pretrained import WEIGHTS, Subject, finished
+from benchmark.runs.resolve import resolve
 from benchmark.seeding import seed_from
 from benchmark.studies.base import Events
-from benchmark.weights import read_safetensors
 
 if TYPE_CHECKING:
     from benchmark.contracts.token_model import TokenFeatures, TokenModel

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import Frame
-from benchmark.displays import COLOURS
 from benchmark.errors import ConfigError
+from benchmark.plots.scene import Choice, Panel, class_colours, draw_panels, page
+from benchmark.plots.style import COLOURS
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench, EventTokens, each
-from benchmark.studies.scene import Choice, Panel, class_colours, draw_panels, page
 
 DEGREE = 3
 WAVES = (1, 2, 4)

@@ -21,8 +21,9 @@ import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.metrics.bootstrap import resampled_sums
-from benchmark.ops.engines import NATIVE, Engine
+from benchmark.ops.engine import Engine
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Strategy, centres_of, members_of
+from benchmark.ops.native import NATIVE
 from benchmark.ops.neighbours import Neighbours
 from benchmark.seeding import generator
 from benchmark.studies.base import Events, Row, Study

@@ -14,14 +14,16 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from benchmark.config import Request, resolve
-from benchmark.displays import COLOURS
 from benchmark.errors import ConfigError
 from benchmark.ops.masks import MASKS
-from benchmark.records import RunRecord
-from benchmark.run import Execution, run
+from benchmark.plots.style import COLOURS
+from benchmark.records.record import RunRecord
+from benchmark.records.scores import with_interval
+from benchmark.runs.config import Request
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import resolve
+from benchmark.runs.run import run
 from benchmark.studies.base import Row, Study
-from benchmark.tables import with_interval
 
 TASK = "lif-reconstruction"
 SCORES = ("skill_signal", "skill_background", "skill_all", "mse_signal", "mse_background", "mse_all", "peak_recovery")

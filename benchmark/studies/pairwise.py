@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmark.ops._jit import Bool, Float32, Int64
-from benchmark.ops.engines import Engine, as_lists
+from benchmark.ops.engine import Engine
+from benchmark.ops.native import as_lists
 from benchmark.ops.neighbours import Neighbours, squared_radius
 
 

@@ -18,17 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry
-from benchmark.budget import subset
-from benchmark.config import Request, RunConfig, can_do, resolve
 from benchmark.contracts import Dataset, Task
 from benchmark.contracts.torch_model import TorchModel
+from benchmark.data.budget import subset
 from benchmark.data.stream import EventSet, event_set
-from benchmark.displays import COLOURS
-from benchmark.environment import choose_device, choose_precision
 from benchmark.errors import ConfigError
-from benchmark.evaluate import evaluate
+from benchmark.evaluation.evaluate import evaluate
+from benchmark.hardware.environment import choose_device, choose_precision
 from benchmark.io import atomic_write_json, sha256_text
-from benchmark.run import Execution, bootstrap_rng, check_model, inputs_of, model_code, set_up_torch, train_on_labels
+from benchmark.plots.style import COLOURS
+from benchmark.runs.config import Request, RunConfig
+from benchmark.runs.events import bootstrap_rng, inputs_of
+from benchmark.runs.execution import Execution, set_up_torch
+from benchmark.runs.prepared import check_model, model_code
+from benchmark.runs.resolve import can_do, resolve
+from benchmark.runs.run import train_on_labels
 from benchmark.seeding import seed_from
 from benchmark.studies.base import Row, Study
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import PointBatch
-from benchmark.displays import pyplot
 from benchmark.errors import BenchmarkError
 from benchmark.ops.fps import farthest_points
+from benchmark.plots.scene import GREY, Choice, Panel, Scale, colour_steps, draw_panels, page
+from benchmark.plots.style import pyplot
 from benchmark.seeding import generator, seed_from
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench, EventTokens, as_arrays, each
-from benchmark.studies.scene import GREY, Choice, Panel, Scale, colour_steps, draw_panels, page
 
 PREDICTORS = ("model", "token_centre", "mean_shape", "nearest_visible")
 N_SHAPE_POINTS = 20_000  # members' offsets that the mean shape is made from, at most

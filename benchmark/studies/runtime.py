@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError
-from benchmark.ops.engines import ENGINES, NATIVE, Engine, engine
+from benchmark.ops.engine import Engine
+from benchmark.ops.engines import ENGINES, engine
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Groups, group_events
+from benchmark.ops.native import NATIVE
 from benchmark.studies.base import Events, Row, Study
 from benchmark.studies.grouping import COLOURS, LABELS, MARKERS, published_like
 from benchmark.studies.pairwise import Pairwise

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.errors import BenchmarkError, CheckpointError
-from benchmark.processes import from_first, processes
+from benchmark.hardware.distributed import from_first, processes
 from benchmark.progress import Bar, progress
 
 Probe = Callable[[TorchModel], Mapping[str, float]]

@@ -21,13 +21,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from benchmark.config import TrainConfig
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.stream import EventSet, training_batch
-from benchmark.environment import usable_cores
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.processes import Processes, from_first, join
+from benchmark.hardware.distributed import Processes, from_first, join
+from benchmark.hardware.environment import usable_cores
 from benchmark.training.ahead import Ahead
 from benchmark.training.callbacks import (
     MAX_POINTS,
@@ -39,6 +38,7 @@ from benchmark.training.callbacks import (
     last_state,
     step_of,
 )
+from benchmark.training.config import TrainConfig
 from benchmark.training.module import Training
 
 __all__ = ["FitReport", "Hardware", "Probe", "fit", "forget_states", "last_state"]

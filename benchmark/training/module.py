@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import OptimConfig, PointBatch
+from benchmark.contracts.losses import labelled_rows
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.errors import BenchmarkError
-from benchmark.losses import labelled_rows
-from benchmark.processes import processes
+from benchmark.hardware.distributed import processes
 from benchmark.seeding import seed_from
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from benchmark.published import DISCREPANCY, Published
-from benchmark.verify import Check
+from benchmark.records.published import DISCREPANCY, Published
+from benchmark.verification.report import Check
 
 TABLES = "published tables"
 AVERAGED = ("f1", "precision", "recall")

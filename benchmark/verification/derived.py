@@ -11,9 +11,9 @@ from benchmark.contracts import Inputs, Model, Task
 from benchmark.data.preparation import preparation
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import pions
-from benchmark.published import Published
+from benchmark.records.published import Published
 from benchmark.settings import override
-from benchmark.verify import Check
+from benchmark.verification.report import Check
 
 # published to 0.1 million; of PTv3 with other inputs and classes, some 20,000 parameters
 SLACK = {46_200_000: 75_000, 22_900_000: 50_000}

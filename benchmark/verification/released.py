@@ -16,11 +16,11 @@ from typing import Any
 from benchmark.checkpoints.load import Checkpoint
 from benchmark.errors import ConfigError
 from benchmark.metrics.families import OVERALL
-from benchmark.published import APPROXIMATE, Published, published
-from benchmark.records import RunRecord
-from benchmark.run import Execution
-from benchmark.transfer import Target, evaluate_checkpoint
-from benchmark.verify import Check, Report
+from benchmark.records.published import APPROXIMATE, Published, published
+from benchmark.records.record import RunRecord
+from benchmark.runs.execution import Execution
+from benchmark.runs.transfer import Target, evaluate_checkpoint
+from benchmark.verification.report import Check, Report
 
 MIN_EVENTS = 100
 TOLERANCE = 0.01

@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.config import Request, RunConfig, resolve
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics.families import OVERALL
-from benchmark.records import RunRecord, unpack_counts
-from benchmark.run import Execution, run
-from benchmark.verify import Check
+from benchmark.records.counts import unpack_counts
+from benchmark.records.record import RunRecord
+from benchmark.runs.config import Request, RunConfig
+from benchmark.runs.execution import Execution
+from benchmark.runs.resolve import resolve
+from benchmark.runs.run import run
+from benchmark.verification.report import Check
 
 SECTIONS = {
     "data": "data",

@@ -10,9 +10,9 @@ import numpy as np
 from benchmark.errors import BenchmarkError
 from benchmark.ops.grouping import GroupingConfig, centres_of, members_of
 from benchmark.paths import cache_dir
-from benchmark.published import Published
+from benchmark.records.published import Published
 from benchmark.studies.base import load_events
-from benchmark.verify import Check
+from benchmark.verification.report import Check
 
 DATASET = "lartpc-sim"
 N_EVENTS = 50  # a few seconds

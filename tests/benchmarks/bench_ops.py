@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.ops.engines import NATIVE
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, group_events
+from benchmark.ops.native import NATIVE
 from benchmark.studies.pairwise import Pairwise
 
 N_EVENTS = 8

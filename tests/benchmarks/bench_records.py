@@ -14,10 +14,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from many_records import write_many
 
-from benchmark.formats import markdown
 from benchmark.paths import cache_dir
-from benchmark.ranking import leaderboards
-from benchmark.records import read_records
+from benchmark.records.store import read_records
+from benchmark.reports.formats import markdown
+from benchmark.reports.leaderboard import leaderboards
 from benchmark.site.pages import write_site
 
 

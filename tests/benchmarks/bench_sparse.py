@@ -36,7 +36,7 @@ import torch
 from torch import nn
 
 from benchmark.baselines._uresnet import Norms, UResNet
-from benchmark.environment import processor
+from benchmark.hardware.environment import processor
 from benchmark.sparse import BACKENDS, Sites, SparseBackend, SparseTensor, backend
 from benchmark.sparse.backends import unusable
 from benchmark.sparse.public_benchmark import SIZES, VOXELS, PublicNetwork, one_pass, workload

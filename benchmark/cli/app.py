@@ -1,0 +1,63 @@
+"""The application that every command adds itself to, and the console that tables go to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_HELP = """One fair benchmark for models of particle images: same labelled events, same counting, error bars.
+
+\b
+Start here:
+  python -m benchmark run --model polarmae --labels 100
+      the main job: train, score, and a table of F1 per class
+  python -m benchmark list          models, baselines, datasets, tasks, backends
+  python -m benchmark leaderboard   everything that has been run so far
+  python -m benchmark doctor        what this machine has, and what is missing
+"""
+
+app = typer.Typer(
+    name="benchmark",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+data_app = typer.Typer(
+    name="data", help="Get, look at, or simulate events.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from benchmark import __version__
+
+        print(f"particlebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command. `--debug` is read by `main`."""
+
+
+def console() -> Console:
+    """Where tables go. Output that is no terminal has no width of its own: wide enough then to cut nothing."""
+    from rich.console import Console
+
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(markup=False) if narrow else Console(markup=False, width=200)

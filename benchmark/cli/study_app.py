@@ -1,0 +1,53 @@
+"""What all commands `study NAME` share: the application, its options, and how a study's files and numbers are shown."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.app import app, console
+
+if TYPE_CHECKING:
+    from benchmark.studies.base import Events, Study
+
+study_app = typer.Typer(
+    name="study",
+    help="Answer one question about events, tokens or models with a table and a figure.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(study_app, name="study")
+
+DatasetName = Annotated[str, typer.Option("--dataset", help="Where the events come from.")]
+Folder = Annotated[Path | None, typer.Option("--data", help="Folder of the dataset; without it, the cache.")]
+Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
+NEvents = Annotated[int, typer.Option("--events", help="Events drawn at random from the split; 0: all of them.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the choice of events and of the resampling.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results; default runs/studies/<name>.")]
+
+
+@study_app.callback()
+def _studies() -> None:
+    """Answer one question about events, tokens or models with a table and a figure."""
+
+
+def finish(study: Study, out: Path | None, events: Events | None, device: str = "cpu") -> None:
+    """Keep the study's files, show its main numbers and where the files are."""
+    from rich.table import Table
+
+    from benchmark.studies.base import save
+
+    paths = save(study, out or Path("runs") / "studies" / study.name, events, ("benchmark", *sys.argv[1:]), device)
+    shown = study.highlights or study.rows
+    table = Table(title=study.name, title_justify="left")
+    for column in shown[0] if shown else ():
+        table.add_column(column, overflow="fold")
+    for row in shown:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    screen = console()
+    screen.print(table)
+    for path in paths:
+        screen.print(f"written: {path}", soft_wrap=True, highlight=False)

@@ -1,0 +1,124 @@
+"""From features of points to scores: the read-outs that all backbones share, so that each serves every task of points.
+
+A backbone derives from `PointModel`, implements `features`, and ends its constructor with `self.add_head(width)`. Where
+a detector measures something of an event as a whole (`PointBatch.event_feats`), tasks of points give it to every point,
+beside the point's own columns, and tasks of events to the head, beside the pooled features. A backbone asks
+`self.given(inputs)` once what columns it will get; the rest happens here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.contracts import Inputs, PointBatch, Task, TorchModel
+from benchmark.ops.host_tables import like
+from benchmark.ops.segments import segment_max, segment_mean
+
+PLACES = ("place_x", "place_y", "place_z")  # columns of `widened`
+
+
+class PooledHead(nn.Module):
+    """Scores of events: mean and maximum of the features over each event, then a perceptron with one hidden layer.
+
+    The norm is over channels, never over events: an event's scores do not depend on its batch mates.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None = None, n_event_features: int = 0) -> None:
+        """`hidden` is the width of the layer between; None takes `width`. Event features join the pooled row."""
+        super().__init__()
+        hidden = hidden or width
+        self.n_event_features = n_event_features
+        self.perceptron = nn.Sequential(
+            nn.Linear(2 * width + n_event_features, hidden), nn.LayerNorm(hidden), nn.ReLU(),
+            nn.Linear(hidden, n_outputs),
+        )  # fmt: skip
+
+    def forward(self, features: Tensor, lengths: Tensor | Sequence[int], event_feats: Tensor | None = None) -> Tensor:
+        """(B, n_outputs) from features (N, width), whose rows belong to B events of the given lengths.
+
+        event_feats (B, n_event_features), or None where there are none.
+        """
+        lengths = torch.as_tensor(lengths, device=features.device)
+        event = torch.repeat_interleave(torch.arange(len(lengths), device=features.device), lengths)
+        mean = segment_mean(features, event, len(lengths))
+        pooled = torch.cat([mean, segment_max(features, lengths)], dim=1)
+        scores: Tensor = self.perceptron(with_event_feats(pooled, self.n_event_features, event_feats))
+        return scores
+
+
+class PointModel(TorchModel):
+    """A torch model made of a backbone, which gives features of points, and a shared head."""
+
+    head: nn.Linear | PooledHead
+    n_event_features: int = 0
+    unit: float = 0.0  # of the coordinates that every point is told as columns too; 0: they are no columns
+
+    @abstractmethod
+    def features(self, batch: PointBatch) -> Tensor:
+        """(N, width) features of points. The batch has the columns that `given` promises."""
+
+    def given(self, inputs: Inputs, unit: float = 0.0) -> Inputs:
+        """The inputs as `features` will get them. Called once, at the start of a constructor.
+
+        `unit` above 0 adds the coordinates about the frame's centre, over this length, to each point's columns: what
+        a backbone that sees relative places alone does not know.
+        """
+        self.n_event_features = inputs.n_event_features
+        self.unit = unit
+        shared = inputs.event_columns if self.task.level == "point" else ()
+        columns = (*inputs.columns, *shared_names(shared), *(PLACES if unit else ()))
+        return replace(inputs, columns=columns)
+
+    def add_head(self, width: int) -> None:
+        """The read-out of the task: a linear map per point, or a perceptron on what an event's points have in common.
+
+        Called at the end of a constructor, after `given`.
+        """
+        self.head = head(self.task, width, self.n_event_features)
+
+    def forward(self, batch: PointBatch) -> Tensor:
+        """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
+        features = self.features(widened(batch, self.task.level == "point" and self.n_event_features > 0, self.unit))
+        if self.task.level == "point":
+            scores: Tensor = self.head(features)
+            return scores
+        pooled: Tensor = self.head(features, batch.lengths, batch.event_feats)
+        return pooled
+
+
+def head(task: Task, width: int, n_event_features: int = 0) -> nn.Linear | PooledHead:
+    """The shared read-out of a task from features of `width` channels."""
+    if task.level == "point":
+        return nn.Linear(width, task.n_outputs)
+    return PooledHead(width, task.n_outputs, n_event_features=n_event_features)
+
+
+def widened(batch: PointBatch, with_events: bool, unit: float = 0.0) -> PointBatch:
+    """The batch with its events' columns on each of their points, and coordinates over `unit` where that is above 0."""
+    feats, columns = [batch.feats], batch.columns
+    if with_events and batch.event_feats is not None:
+        feats.append(batch.event_feats.index_select(0, batch.event_index))
+        columns = (*columns, *shared_names(batch.event_columns))
+    if unit:
+        feats.append((batch.coords - like(batch.frame.centre, batch.coords)) / unit)
+        columns = (*columns, *PLACES)
+    return batch if len(feats) == 1 else replace(batch, feats=torch.cat(feats, dim=1), columns=columns)
+
+
+def shared_names(columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of an event's columns among those of points, which may have the same."""
+    return tuple(f"event_{name}" for name in columns)
+
+
+def with_event_feats(rows: Tensor, n_event_features: int, event_feats: Tensor | None) -> Tensor:
+    """Rows of events (B, C) with their features (B, n_event_features) beside them, where a head was made for any."""
+    if not n_event_features:
+        return rows
+    if event_feats is None:
+        raise ValueError("A batch has no features of its events. Those that the model was built for were expected.")
+    return torch.cat([rows, event_feats.to(rows.dtype)], dim=1)

@@ -1,0 +1,135 @@
+"""Where a run happens: device, threads, precision, versions, commit. Probed only when asked."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import ConfigError
+from benchmark.paths import checkout
+
+PACKAGES = ("particlebench", "torch", "lightning", "numpy", "scipy", "numba", "h5py", "safetensors")
+
+
+def calm_torch() -> None:
+    """Let waiting OpenMP threads sleep, and oneDNN keep few compiled kernels.
+
+    On a shared CPU spinning threads can slow small steps down tenfold and more. Ragged batches have new shapes in each
+    step, and a kernel kept for each shape is memory that grows by gigabytes in some thousand steps and saves no time.
+
+    Only works before torch is imported, so the command line calls it first; a user's own settings stay.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: affinity and OMP_NUM_THREADS respected."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores, int(asked))) if asked.isdigit() else cores
+
+
+def choose_device(asked: str) -> str:
+    """`cpu` or `cuda` from `auto`, `cpu` or `cuda`. Raises ConfigError where there is no such device."""
+    import torch
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {asked!r} is not known. One of auto, cpu, cuda was expected. Type --device auto.")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda was asked for, but torch sees no CUDA device. A CUDA build of torch and a GPU were "
+            "expected. Type --device cpu, or `python -m benchmark doctor` for the reason."
+        )
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def choose_precision(asked: str, device: str) -> str:
+    """`32` or `bf16` from `auto`, `32` or `bf16`. `auto` takes bf16 (mixed) on GPUs only.
+
+    On a CPU bf16 saves at most a third of a step's time here, and for ragged batches torch's CPU library keeps compiled
+    code for every new number of rows, so that memory grows from step to step.
+    """
+    if asked != "auto":
+        return asked
+    return "bf16" if device == "cuda" else "32"
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    if "particlebench" not in found:
+        from benchmark import __version__
+
+        found["particlebench"] = __version__
+    return found
+
+
+def commit() -> dict[str, Any]:
+    """Git commit of the suite and whether its tracked code differs from it; records and tables do not count."""
+    here = checkout()
+    if not (here / ".git").exists():
+        return {"commit": None, "dirty": None}
+    head = _git(here, "rev-parse", "HEAD")
+    changed = _git(here, "status", "--porcelain", "--untracked-files=normal", "--", ".", ":!leaderboards", ":!runs")
+    return {"commit": head, "dirty": None if changed is None else bool(changed)}
+
+
+def describe_machine(device: str, precision: str, threads: int) -> dict[str, Any]:
+    """What a record says of the machine."""
+    import torch
+
+    from benchmark.hardware.kernels import missing, triton_version
+
+    kernels = {"triton": triton_version()} if device == "cuda" and missing() is None else {}
+    return {
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device == "cuda" else processor(),
+        "precision": precision,
+        "threads": threads,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "versions": {**versions(), **kernels},
+        **commit(),
+    }
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Largest memory held so far: of the GPU on cuda, else resident memory of this process."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

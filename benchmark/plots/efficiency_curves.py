@@ -1,0 +1,122 @@
+"""Data-efficiency curves as a figure: measured scores with bands on the left, published ones beside them, never mixed.
+
+Below: the same for every class. A dot is one run, a line the mean over draws and seeds, a band its 95% interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.io import atomic_path
+from benchmark.plots.style import pyplot
+from benchmark.records.published import Published
+from benchmark.reports.efficiency import MACRO, Curve, classes_of, curves
+from benchmark.reports.frames import points, runs
+from benchmark.reports.leaderboard import Leaderboard
+
+DPI = 150
+FORMATS = (".png", ".pdf", ".svg")
+MARKERS = "osD^vPX*<>ph"
+WIDTH, HEIGHT = 5.2, 3.6  # of a panel, inches
+
+
+def draw_curve(board: Leaderboard, path: Path, published: Sequence[Published] = (), chosen: Sequence[str] = ()) -> None:
+    """Write a figure, in the format that the path's ending names. chosen: names of curves; all without any."""
+    plt = pyplot()
+    import seaborn as sns
+
+    sns.set_theme(style="ticks", context="paper", font_scale=1.05)
+    macro = _kept(curves(board), chosen)
+    styles = _styles(sns, [c.name for c in macro])
+    classes = classes_of(board)
+    n_columns = 2
+    n_rows = 1 + (len(classes) + 1) // n_columns
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(WIDTH * n_columns, HEIGHT * n_rows), layout="constrained", squeeze=False
+    )
+    record = board.averages[0].record
+    metric = record.task["primary_metric"]
+    _measured(sns, axes[0][0], macro, styles, metric)
+    axes[0][0].set(title=f"measured: {board.dataset}, {record.events['test']} test events", ylabel=metric)
+    _published(sns, axes[0][1], published, metric)
+    for axis, name in zip(axes[1:].flat, classes, strict=False):
+        _measured(sns, axis, _kept(curves(board, name), chosen), styles, f"f1 {name}")
+        axis.set(title=f"measured: {name}", ylabel="F1")
+    for axis in list(axes[1:].flat)[len(classes) :]:
+        axis.set_axis_off()
+    figure.legend(
+        handles=_handles(plt, styles), loc="outside lower center", ncols=4, frameon=False, fontsize=9, markerscale=1.2
+    )
+    figure.suptitle(f"{board.task}: score against labelled events. Bands: 95% over events and runs.", fontsize=11)
+    sns.despine(figure)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=DPI, format=path.suffix.lstrip("."))
+    plt.close(figure)
+
+
+def _kept(found: Sequence[Curve], chosen: Sequence[str]) -> list[Curve]:
+    return [c for c in found if not chosen or c.name in chosen or c.model in chosen]
+
+
+def _styles(sns: Any, names: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """Colour and marker of each curve: neither alone has to tell them apart."""
+    colours = sns.color_palette("colorblind", 10)
+    return {name: (colours[i % 10], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+
+
+def _measured(sns: Any, axis: Any, found: Sequence[Curve], styles: dict[str, tuple[Any, str]], score: str) -> None:
+    frame = points(found)
+    for name, group in frame.groupby("curve", sort=False):
+        colour, marker = styles[name]
+        group = group.sort_values("labels")
+        axis.plot(group.labels, group.value, color=colour, marker=marker, markersize=5, linewidth=1.4)
+        known = group.dropna(subset=["low", "high"]).astype({"low": float, "high": float})
+        axis.fill_between(known.labels, known.low, known.high, color=colour, alpha=0.15, linewidth=0)
+    for curve in found:
+        if curve.of == MACRO and len(curve.runs) > len(curve.points):
+            every = runs(curve.runs)
+            axis.scatter(every.labels, every[score], s=7, color=styles[curve.name][0], alpha=0.6, linewidths=0)
+    _log_axis(axis, frame.labels)
+
+
+def _published(sns: Any, axis: Any, rows: Sequence[Published], metric: str) -> None:
+    groups: dict[tuple[str, ...], list[Published]] = {}
+    for row in rows:
+        if row.labelled_events:
+            groups.setdefault((row.model, row.setting, row.source, row.item), []).append(row)
+    if not groups:
+        axis.text(0.5, 0.5, "no published scores\nof this task and metric", ha="center", va="center", color="0.4")
+        axis.set_axis_off()
+        return
+    colours = sns.color_palette("colorblind", 10)
+    for i, ((model, setting, _, item), group) in enumerate(sorted(groups.items())):
+        group = sorted(group, key=lambda r: r.labelled_events or 0)
+        labels, values = [r.labelled_events for r in group], [r.value for r in group]
+        style = {"color": colours[i % 10], "marker": MARKERS[i % len(MARKERS)], "markerfacecolor": "none"}
+        axis.plot(
+            labels, values, linestyle="--", linewidth=1.2, markersize=5, label=f"{model}, {setting} ({item})", **style
+        )
+    sources = sorted({f"{r.source}, {r.item}: {r.dataset}" for r in rows})
+    axis.set_title("published: " + ("\n".join(sources) if len(sources) < 3 else f"{len(sources)} sources"), fontsize=9)
+    axis.set(ylabel=metric)
+    axis.legend(fontsize=7, frameon=False)
+    _log_axis(axis, [r.labelled_events for r in rows if r.labelled_events])
+
+
+def _log_axis(axis: Any, labels: Any) -> None:
+    axis.set(xscale="log", xlabel="labelled events")
+    values = sorted({int(v) for v in labels})
+    if 0 < len(values) <= 7:
+        axis.set_xticks(values, [f"{v:,}" for v in values])
+        axis.minorticks_off()
+        if len(values) == 1:
+            axis.set_xlim(values[0] / 3, values[0] * 3)
+
+
+def _handles(plt: Any, styles: dict[str, tuple[Any, str]]) -> list[Any]:
+    return [
+        plt.Line2D([], [], color=colour, marker=marker, label=name, markersize=5)
+        for name, (colour, marker) in styles.items()
+    ]

@@ -1,0 +1,135 @@
+"""One event as it is displayed: its points, their energy, their true class, and what models say of each.
+
+The same values serve the pages (`benchmark.site`), single HTML files and PNG panels (`benchmark.site.single_event`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from benchmark.contracts import PointBatch, Task
+
+MAX_POINTS = 60_000  # of a displayed event: a page stays fluent; the brightest are kept
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one model says of an event."""
+
+    name: str
+    labels: np.ndarray | None  # (N,) class of each point; None where the whole event is predicted
+    text: str  # in words: share of wrong points, or the prediction itself
+    run: str = ""  # id of the run's page
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An event and its predictions, points in the same order everywhere."""
+
+    event_id: str
+    task: str
+    classes: tuple[str, ...]  # of the points; empty where points have no class
+    unit: str  # of a coordinate
+    coords: np.ndarray  # (N, 3)
+    energy: np.ndarray  # (N,)
+    truth: np.ndarray | None  # (N,) class, negative where there is none
+    text: str = ""  # what is true of the event as a whole
+    predictions: tuple[Prediction, ...] = ()
+    n_left_out: int = 0  # points beyond MAX_POINTS
+
+    def thinned(self, most: int = MAX_POINTS) -> Shown:
+        """At most so many points, the brightest."""
+        if len(self.energy) <= most:
+            return self
+        kept = np.sort(np.argsort(-self.energy, kind="stable")[:most])
+        said = tuple(replace(p, labels=None if p.labels is None else p.labels[kept]) for p in self.predictions)
+        truth = None if self.truth is None else self.truth[kept]
+        return replace(
+            self, coords=self.coords[kept], energy=self.energy[kept], truth=truth, predictions=said,
+            n_left_out=len(self.energy) - most,
+        )  # fmt: skip
+
+
+def shown(batch: PointBatch, task: Task) -> Shown:
+    """The only event of a labelled batch, without predictions."""
+    truth: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    text = ""
+    if task.level in ("point", "token", "volume") and task.kind == "classification":
+        truth, classes = point_truth(batch, task), tuple(task.classes)
+    elif task.kind == "classification":
+        text = f"truth: {task.classes[int(np.asarray(batch.target)[0])]}"
+    elif task.level == "event":
+        text = f"true energy {10 ** float(np.asarray(batch.target)[0]):.4g} GeV"
+    return Shown(
+        batch.event_ids[0], task.name, classes, batch.frame.unit, np.asarray(batch.coords, np.float32),
+        np.asarray(batch.energy, np.float32), truth, text,
+    )  # fmt: skip
+
+
+def point_truth(batch: PointBatch, task: Task) -> np.ndarray:
+    """(N,) true class of every point; of voxels, whether a track is there."""
+    if task.level == "volume":
+        instance = np.asarray(batch.volume_instance).reshape(batch.n_events, -1)[0]
+        inside: np.ndarray = (instance[np.asarray(batch.voxel)] > 0).astype(np.int64)
+        return inside
+    target = np.asarray(batch.target)
+    found: np.ndarray = target.argmax(1) if task.soft else target.astype(np.int64)
+    return found
+
+
+def prediction(name: str, scores: np.ndarray, batch: PointBatch, task: Task, run: str = "") -> Prediction:
+    """What a model's scores for the only event of a batch say."""
+    labels: np.ndarray | None = None
+    if task.level == "volume" and scores.ndim > 2:
+        scores = scores[0].reshape(scores.shape[1], -1)[:, np.asarray(batch.voxel)].T
+    if task.level in ("point", "volume") and task.kind == "classification":
+        labels = scores.argmax(1)
+        truth = point_truth(batch, task)
+        counted = truth >= 0
+        wrong = float((labels != truth)[counted].mean()) if counted.any() else 0.0
+        return Prediction(name, labels, f"{wrong:.1%} of points wrong", run)
+    if task.kind == "classification":
+        powers = np.exp(scores[0] - scores[0].max())
+        best = int(scores[0].argmax())
+        return Prediction(name, None, f"{task.classes[best]} ({powers[best] / powers.sum():.1%})", run)
+    return Prediction(name, None, f"{10 ** float(scores[0, 0]):.4g} GeV", run)
+
+
+def as_values(event: Shown) -> dict[str, Any]:
+    """Plain values for a page: coordinates to a tenth of a unit, energies to four digits."""
+    event = event.thinned()
+    return {
+        "id": event.event_id, "task": event.task, "classes": list(event.classes), "unit": event.unit,
+        "text": event.text, "leftOut": event.n_left_out,
+        "coords": [np.round(axis, 1).tolist() for axis in np.asarray(event.coords, np.float64).T],
+        "energy": [float(f"{e:.4g}") for e in event.energy],
+        "truth": None if event.truth is None else event.truth.tolist(),
+        "predictions": [
+            {"name": p.name, "labels": None if p.labels is None else p.labels.tolist(), "text": p.text, "run": p.run}
+            for p in event.predictions
+        ],
+    }  # fmt: skip
+
+
+def displayable(task: Task) -> bool:
+    """Whether predictions of a task can be shown on an event's points, or beside them."""
+    return not task.self_supervised and task.level in ("point", "event", "volume")
+
+
+def compared(batches: Sequence[tuple[str, str, PointBatch, np.ndarray]], task: Task) -> Shown:
+    """One event with several models' predictions: (name, run id, batch, scores), points in the first one's order.
+
+    A model that sees other points of the event (another cut) is left out.
+    """
+    event = shown(batches[0][2], task)
+    said = [
+        prediction(name, scores, batch, task, run)
+        for name, run, batch, scores in batches
+        if batch.n_points == len(event.energy) and np.array_equal(np.asarray(batch.coords), event.coords)
+    ]
+    return replace(event, predictions=tuple(said))

@@ -1,0 +1,90 @@
+"""ROC curves of pion classifiers, and the rejection of neutral pions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError
+from benchmark.metrics import pions
+from benchmark.plots.style import MARKERS, finish_figure, method_style, plain_ticks, pyplot, require_methods
+
+MARKED = 0.9  # efficiency whose rejection is written out
+MAX_VERTICES = 4001  # of a ROC as drawn
+
+
+def draw_roc(curves: Mapping[str, np.ndarray], path: Path) -> None:
+    """A PNG of the ROC, and of the rejection of neutral pions against the efficiency for charged ones.
+
+    curves: method -> (B, 4) state of `pions`. Bands hold the 68% Wilson interval of the false-positive rate at each
+    threshold (E. B. Wilson, JASA 22 (1927) 209); thresholds without false positives are not drawn. The point at 90%
+    follows the step rule of the scores. Raises BenchmarkError without matplotlib, without methods, or where a method
+    lacks signal or background.
+    """
+    plt = pyplot()
+    require_methods(curves, "curves")
+    figure, (roc, rejection) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
+    roc.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=":")
+    roc.text(0.5, 0.53, "chance", color="#888888", fontsize=9, rotation=45, ha="center", va="center")
+    highest = 1.0
+    for number, (name, state) in enumerate(curves.items()):
+        style = method_style(number)
+        signal, background = _vertices(name, state)
+        efficiency, fpr = signal / signal[-1], background / background[-1]
+        scores = pions.scores(state, np.ones((1, len(state))))["overall"]
+        at = int(np.argmax(efficiency >= MARKED - 1e-12))  # the step rule
+        label = f"{name}: AUC {scores['roc_auc'][0]:.3f}, rejection {_rejection(fpr[at], background[-1])}"
+        marked = style | {"linewidth": 2.6, "marker": MARKERS[number % len(MARKERS)], "markersize": 8,
+                          "markeredgecolor": "white", "zorder": 5}  # fmt: skip
+        roc.plot(efficiency[at], fpr[at], label=label, **marked)
+        if fpr[at] > 0:
+            rejection.plot(efficiency[at], 1 / fpr[at], **marked)
+        if len(fpr) > MAX_VERTICES:  # those of the step rule at evenly spaced efficiencies
+            kept = np.unique([*np.searchsorted(efficiency, np.linspace(0, 1, MAX_VERTICES)), len(fpr) - 1])
+            efficiency, fpr = efficiency[kept], fpr[kept]
+        roc.plot(np.append(0, efficiency), np.append(0, fpr), **style)
+        seen = fpr > 0
+        low, high = (1 / edge[seen] for edge in _wilson(fpr, background[-1])[::-1])
+        rejection.fill_between(efficiency[seen], low, high, color=style["color"], alpha=0.18, linewidth=0, step="pre")
+        rejection.plot(efficiency[seen], 1 / fpr[seen], drawstyle="steps-pre", **style)
+        shown = seen & (efficiency >= 0.5)
+        highest = max(highest, *(1 / fpr[shown]), 1)
+    for axis in (roc, rejection):
+        axis.axvline(MARKED, color="#888888", linewidth=1, linestyle=":", zorder=1)
+    roc.set(title="ROC", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    rejection.set(title="rejection of neutral pions, with 68% bands", xlim=(0.5, 1), yscale="log")
+    rejection.set_ylim(1, 1.6 * highest)
+    roc.set(xlabel="efficiency for charged pions", ylabel="efficiency for neutral pions")
+    rejection.set(xlabel="efficiency for charged pions", ylabel="1 / efficiency for neutral pions")
+    plain_ticks(rejection.yaxis)
+    finish_figure(figure, roc, len(curves), path)
+
+
+def _vertices(name: str, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(G,) accepted signal and background at each threshold, the highest first."""
+    values = np.asarray(state, dtype=np.float64)
+    n_signal = int((values[:, 1] == 1).sum())
+    if n_signal in (0, len(values)):
+        raise BenchmarkError(
+            f"{name} has {n_signal} charged pions of {len(values)} events. Both kinds of pions were expected. Choose a "
+            f"split that holds both."
+        )
+    ranked = values[np.argsort(-values[:, 0], kind="stable")]
+    signal, background = pions.roc_vertices(ranked, np.ones((1, len(ranked))))
+    return signal[0], background[0]
+
+
+def _wilson(share: np.ndarray, n: float, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends of the z-sigma score interval of a binomial share of n."""
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return centre - half, centre + half
+
+
+def _rejection(fpr: float, n: float) -> str:
+    """1 / FPR at the marked efficiency with its 68% interval, or that interval's lower end without false positives."""
+    low, high = (float(edge) for edge in _wilson(np.asarray(fpr), n))
+    value = f"{1 / fpr:.3g} ({1 / high:.3g} to {1 / low:.3g})" if fpr > 0 else f"above {1 / high:.3g}"
+    return f"{value} at {MARKED:.0%}"

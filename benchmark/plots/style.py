@@ -1,0 +1,74 @@
+"""What all pictures share: colours, and matplotlib that draws into files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError
+from benchmark.io import atomic_path
+
+DPI = 160
+DASHES = ("-", "--", ":")
+MARKERS = ("o", "s", "^", "D", "v")
+COLOURS = ("#d1495b", "#30638e", "#edae49", "#00798c", "#999999")  # told apart without red-green vision
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot that draws into files. Raises BenchmarkError without matplotlib."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise BenchmarkError(
+            "Pictures need matplotlib, which is not installed. Its package was expected. Type pip install matplotlib."
+        ) from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def require_methods(methods: Mapping[str, np.ndarray], name: str) -> None:
+    """Raises BenchmarkError where there is nothing to draw."""
+    if not methods:
+        raise BenchmarkError(f"No {name} were given. At least one method was expected. Choose records to draw.")
+
+
+def method_style(number: int) -> dict[str, Any]:
+    """Colour and dashes of the method with this number."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
+        "linewidth": 1.8,
+    }
+
+
+def plain_ticks(axis: Any) -> None:
+    """10 and 0.1 in place of powers of ten on a logarithmic axis."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def finish_figure(figure: Any, named: Any, n_methods: int, path: Path, axes: Sequence[Any] = ()) -> None:
+    """The legend below the panels, frames without their right and upper sides, and the file."""
+    for axis in figure.axes:
+        axis.spines[["right", "top"]].set_visible(False)
+        axis.grid(color="#eeeeee", linewidth=0.8)
+        axis.set_axisbelow(True)
+    found: dict[str, Any] = {}
+    for axis in (named, *axes):
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.align_ylabels()
+    columns = min(n_methods, 4 if max(map(len, found)) < 25 else 2)
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a PNG, whole or not at all, and close the figure."""
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png")
+    pyplot().close(figure)

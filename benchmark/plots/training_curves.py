@@ -1,0 +1,106 @@
+"""The course of trainings as pictures: loss, its parts, learning rate, gradients and scores against the step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError
+from benchmark.io import atomic_path
+from benchmark.metrics.segmentation import scores_from_counts
+from benchmark.plots.style import COLOURS, pyplot
+from benchmark.records.record import RunRecord
+
+DPI = 110
+SHOWN_SCORES = "f1"  # what the probe's panel shows: names with this in them
+
+
+def draw_curves(record: Mapping[str, Any], path: Path) -> None:
+    """A PNG of a training record's `history` and probe scores. Raises BenchmarkError without matplotlib."""
+    plt = pyplot()
+    history, scores = record["history"], [s for s in record["probe"]["scores"] if len(s) > 1]
+    panels = 3 if scores else 2
+    figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, 3.6), layout="constrained")
+    _losses(axes[0], history)
+    axes[1].plot(history["step"], history["lr"], color=COLOURS[1])
+    axes[1].set(title="learning rate", xlabel="step", ylim=(0, None))
+    if scores:
+        _scores(axes[2], scores)
+    config = record["config"]
+    figure.suptitle(f"{config['model']} [{config['preset']}], pre-trained on {record['events']:,} events", fontsize=11)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png")
+    plt.close(figure)
+
+
+def _losses(axis: Any, history: Mapping[str, Any]) -> None:
+    names = [name for name in history if name not in ("step", "lr", "grad_norm")]
+    for number, name in enumerate(sorted(names, key=lambda n: n != "loss")):
+        axis.plot(history["step"], history[name], color=COLOURS[number % len(COLOURS)], label=name)
+    positive = all(value > 0 for name in names for value in history[name])
+    axis.set(title="loss (means over stretches of steps)", xlabel="step", yscale="log" if positive else "linear")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
+    names = sorted({name for score in scores for name in score if SHOWN_SCORES in name})
+    for number, name in enumerate(names):
+        points = [(s["step"], s[name]) for s in scores if s.get(name) is not None]
+        width = 2.2 if name.startswith("macro") else 1.2
+        colour = "black" if name.startswith("macro") else COLOURS[number % len(COLOURS)]
+        axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=width, color=colour, label=name)
+    axis.set(title="linear SVM on frozen tokens, validation split", xlabel="step", ylim=(0, 1))
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside: no corner stays free
+
+
+def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
+    """A PNG of how runs were trained: loss, gradient norm and F1 on the training events against the step, a line each.
+
+    Runs of a regression have no F1. It is that of the counts of each stretch of steps, of events as augmented and of
+    the model as it was then. Raises BenchmarkError without matplotlib, or where no record holds the course of its
+    training.
+    """
+    shown = [r for r in records if r.training.get("history", {}).get("step")]
+    if not shown:
+        raise BenchmarkError(
+            f"None of {len(records)} records holds the course of a training. Records of trained models were expected. "
+            f"Type `python -m benchmark run --model pointnet --labels 100` first."
+        )
+    plt = pyplot()
+    classes = shown[0].task["classes"] if any(r.training["history"].get("counts") for r in shown) else []
+    columns = max(4, len(classes))  # the upper row holds three panels and the legend
+    rows = 2 if classes else 1
+    figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 3.5 * rows), layout="constrained", squeeze=False)
+    titles = ("loss", "norm of the gradient", *(["macro F1 on training events"] if classes else []))
+    for number, record in enumerate(shown):
+        history = record.training["history"]
+        values, per_class = [history["loss"], history["grad_norm"]], []
+        if history.get("counts"):
+            f1 = scores_from_counts(np.asarray(history["counts"]))
+            values.append(f1["macro_f1"])
+            per_class = list(f1["f1"].T)
+        for axis, curve in (*zip(axes[0], values, strict=False), *zip(axes[-1], per_class, strict=False)):
+            axis.plot(history["step"], curve, **_style(record, number))
+    for axis, title in (*zip(axes[0], titles, strict=False), *zip(axes[-1], classes, strict=False)):
+        name = title if title in titles else f"F1 of {title} on training events"
+        axis.set(title=name, xlabel="step", **({"ylim": (0, 1)} if "F1" in name else {"yscale": "log"}))
+    for axis in (*axes[0, len(titles) :], *(axes[1, len(classes) :] if classes else ())):
+        axis.set_axis_off()
+    axes[0, 3].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="center left")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png")
+    plt.close(figure)
+
+
+def _style(record: RunRecord, number: int) -> dict[str, Any]:
+    """Colour, dashes and name of a run's lines."""
+    c = record.config
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": ("-", "--", ":")[number // len(COLOURS) % 3],
+        "linewidth": 1.3,
+        "label": f"{record.model} {c['mode']}, {record.labels} labels, {c['train']['steps']} steps",
+    }

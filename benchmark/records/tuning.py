@@ -1,0 +1,184 @@
+"""Records of searches for a learning rate: one JSON file per model and label budget. No torch needed.
+
+Schema 1. A search is no run: its scores are of the validation split, and they never stand in a table of results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import RecordError
+from benchmark.io import atomic_write_json, safe_name
+from benchmark.records.store import read_each
+
+SCHEMA = 1
+SPLIT = "val"  # the test split decides nothing
+TRIAL_STATUSES = ("finished", "failed")  # failed: the loss, or the scores, were no numbers
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """All that is known of one search."""
+
+    fingerprint: str  # sha256 of what decides a trial's result, the rates aside
+    created: str  # UTC, ISO 8601
+    command: list[str]  # as typed
+    config: dict[str, Any]  # of a trial, RunConfig fully resolved; the rate in it is the preset's
+    task: dict[str, Any]  # name, version, classes, primary metric
+    dataset: dict[str, Any]  # name, revision, files with digests
+    events: dict[str, Any]  # labelled, selection (scored validation events), excluded by reason
+    subset_sha256: str  # of the labelled events' ids
+    code_sha256: str  # of the model's code
+    rates: list[float]  # the grid, ascending
+    # one per rate, ascending: rate, status, error, score {value, low, high}, f1 {class: value}, steps, first_loss,
+    # last_loss, grad_norm, trained (the loss fell), wall_s
+    trials: list[dict[str, Any]]
+    best_rate: float | None  # None: every trial failed
+    at_edge: bool  # the best rate is the smallest or largest of the grid
+    environment: dict[str, Any]  # device, threads, precision, versions, commit, dirty
+    schema: int = SCHEMA
+
+    @property
+    def model(self) -> str:
+        """Registry name of the model."""
+        return str(self.config["model"])
+
+    @property
+    def labels(self) -> str:
+        """The label budget as typed: a number of events, or `all`."""
+        labels = self.config["labels"]
+        return "all" if labels is None else str(labels)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of each trial."""
+        return int(self.config["train"]["steps"])
+
+
+def best_of(trials: list[dict[str, Any]], smaller_is_better: bool = False) -> float | None:
+    """The rate of the best score; of equal ones the smaller rate. None where every trial failed."""
+    finished = [t for t in trials if t["status"] == "finished"]
+    if not finished:
+        return None
+    sign = -1.0 if smaller_is_better else 1.0
+    return float(max(finished, key=lambda t: (sign * t["score"]["value"], -t["rate"]))["rate"])
+
+
+def is_at_edge(rate: float | None, rates: list[float]) -> bool:
+    """Whether a better rate may lie beyond the grid."""
+    return rate is not None and rate in (min(rates), max(rates))
+
+
+def tuning_path(root: Path, tuning: Tuning) -> Path:
+    """`<root>/<task>/<dataset>/<model>-<preset>-<mode>-<labels>-d<draw>-s<seed>.json`."""
+    c = tuning.config
+    name = f"{tuning.model}-{c['preset']}-{c['mode']}-{tuning.labels}-d{c['draw']}-s{c['seed']}"
+    return root / safe_name(tuning.task["name"]) / safe_name(tuning.dataset["name"]) / f"{safe_name(name)}.json"
+
+
+def write_tuning(root: Path, tuning: Tuning) -> Path:
+    """Write one search atomically, in place of an earlier one of the same budget; returns its path."""
+    path = tuning_path(root, tuning)
+    atomic_write_json(path, dataclasses.asdict(tuning))
+    return path
+
+
+def read_tuning(path: Path) -> Tuning:
+    """Read one search. Raises RecordError for a damaged file, missing or unknown fields, or a newer schema."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _wrong(path, f"cannot be read ({error})", "A JSON file that `tune` wrote was expected") from error
+    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+        raise RecordError(
+            f"{path} is no record of a search. A JSON object with `schema` was expected. Move it elsewhere."
+        )
+    if values["schema"] > SCHEMA:
+        raise RecordError(
+            f"The search {path} has schema {values['schema']}. At most {SCHEMA} was expected. Update particlebench."
+        )
+    fields = {f.name for f in dataclasses.fields(Tuning)}
+    if set(values) != fields:
+        wrong = ", ".join(sorted(set(values) ^ fields))
+        raise _wrong(path, f"lacks or adds fields ({wrong})", f"Schema {SCHEMA} was expected")
+    part = _inconsistency(values)
+    if part is not None:
+        raise _wrong(path, f"has an incomplete or wrong {part}", f"A search of schema {SCHEMA} was expected")
+    return Tuning(**values)
+
+
+def read_tunings(root: Path) -> tuple[list[Tuning], list[str]]:
+    """All searches under `root` in sorted order, and one message for each file that could not be read."""
+    return read_each(root, read_tuning)
+
+
+def find_tuning(root: Path, like: Tuning) -> Tuning | None:
+    """The recorded search of the same configuration, data, code and rates, if there is one."""
+    path = tuning_path(root, like)
+    if not path.is_file():
+        return None
+    found = read_tuning(path)
+    return found if (found.fingerprint, found.rates) == (like.fingerprint, like.rates) else None
+
+
+_NEEDED: dict[str, set[str]] = {
+    "config": {"model", "preset", "mode", "labels", "draw", "seed", "model_config", "optim", "train"},
+    "task": {"name", "version", "classes", "primary_metric"},
+    "dataset": {"name", "revision"},
+    "events": {"labelled", "selection"},
+    "environment": {"device", "commit", "dirty"},
+}
+_TRIAL = {
+    "rate",
+    "status",
+    "error",
+    "score",
+    "f1",
+    "steps",
+    "first_loss",
+    "last_loss",
+    "grad_norm",
+    "trained",
+    "wall_s",
+}
+
+
+def _inconsistency(values: Mapping[str, Any]) -> str | None:
+    """The first field that tables cannot rely on; a best rate that the trials do not bear out is one."""
+    for name, needed in _NEEDED.items():
+        if not isinstance(values[name], dict) or needed - set(values[name]):
+            return name
+    if not all(isinstance(values[name], str) for name in ("fingerprint", "subset_sha256", "code_sha256")):
+        return "fingerprint"
+    rates, trials = values["rates"], values["trials"]
+    if not isinstance(rates, list) or not rates or not all(_is_rate(r) for r in rates) or rates != sorted(set(rates)):
+        return "list of rates"
+    if not isinstance(trials, list) or not all(_is_trial(t) for t in trials) or [t["rate"] for t in trials] != rates:
+        return "list of trials"
+    best = best_of(trials, bool(values["task"].get("smaller_is_better")))
+    if values["best_rate"] != best or values["at_edge"] != is_at_edge(best, rates):
+        return "best rate"
+    return None
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _is_trial(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != _TRIAL or value["status"] not in TRIAL_STATUSES:
+        return False
+    if value["status"] == "failed":
+        return True
+    score = value["score"]
+    return isinstance(score, dict) and isinstance(score.get("value"), int | float) and isinstance(value["f1"], dict)
+
+
+def _wrong(path: Path, what: str, expected: str) -> RecordError:
+    return RecordError(f"The search {path} {what}. {expected}. Delete it and search again.")

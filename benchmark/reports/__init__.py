@@ -1,0 +1,1 @@
+"""Tables and statements from records alone; no torch."""

@@ -1,0 +1,132 @@
+"""Runs that differ in draw and seed alone, as one row: mean, spread, and an interval over events and runs.
+
+The interval is a percentile bootstrap (B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13)
+of the mean over runs. Each resample draws the test events with replacement, once for all runs, because they are scored
+on the same events, and the runs themselves with replacement. With the usual three runs the latter underestimates how
+far other draws may lie from these; the spread beside it is the runs' own standard deviation.
+
+Rows on the same events share the resamples, so that differences between them are paired:
+`benchmark.reports.paired_differences`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmark.metrics.bootstrap import percentiles
+from benchmark.metrics.families import OVERALL, as_entries
+from benchmark.records.record import RunRecord
+from benchmark.reports.resampling import Drawn, family_of, resampled, same_events
+
+REPETITION = ("draw", "seed")  # what the runs of an average differ in
+_ELSEWHERE = ("checkpoint", "checkpoint_sha256")  # of weights that a draw or a seed made
+
+
+@dataclass(frozen=True)
+class Average:
+    """Equal runs but for their draw and seed."""
+
+    runs: tuple[RunRecord, ...]  # by draw and seed
+    record: RunRecord  # the first run's, with the means and intervals of all in its metrics
+    spread: float | None  # standard deviation of the primary metric over the runs; None of a single one
+    # (R,) the primary metric's mean in each resample; None where the runs were not scored on the same events
+    replicates: np.ndarray | None = field(default=None, compare=False, repr=False)
+    # (R, rows) of the scores in "per_class", where a class has one: name -> resamples
+    by_class: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs were averaged."""
+        return len(self.runs)
+
+    @property
+    def events(self) -> str | None:
+        """Hash of the ids of the events that all runs were scored on; None where they differ."""
+        return same_events(self.runs)
+
+
+def averages(records: Iterable[RunRecord], each_run: bool = False) -> list[Average]:
+    """Finished runs averaged over draws and seeds, in sorted order; `each_run`: every run a row of its own.
+
+    Of two records with equal settings the newer one counts; a leaderboard's notes say how many do not. Runs that were
+    stopped stand alone, and so do two records that claim different scores under one fingerprint.
+    """
+    ordered = sorted(records, key=lambda r: (r.created, r.fingerprint))
+    rows: list[tuple[RunRecord, ...]]
+    if each_run:
+        rows = [(record,) for record in ordered]
+    else:
+        groups = _grouped(ordered)
+        rows = [tuple(runs[r] for r in sorted(runs)) for _, runs in sorted(groups.items())]
+    drawn = resampled(rows)
+    return [_average(row, resamples) for row, resamples in zip(rows, drawn, strict=True)]
+
+
+def _grouped(ordered: Sequence[RunRecord]) -> dict[str, dict[tuple[int, ...], RunRecord]]:
+    twice = {name for name, n in Counter(record.fingerprint for record in ordered).items() if n > 1}
+    claims: dict[str, set[str]] = {}
+    for record in ordered:
+        if record.fingerprint in twice:
+            claims.setdefault(record.fingerprint, set()).add(claim(record))
+    groups: dict[str, dict[tuple[int, ...], RunRecord]] = {}
+    for record in ordered:
+        alone = record.status != "finished" or len(claims.get(record.fingerprint, ())) > 1
+        mark = f"{record.fingerprint} {claim(record)}" if alone else ""
+        repetition = tuple(int(record.config[name]) for name in REPETITION)
+        groups.setdefault(_key(record, mark), {})[repetition] = record
+    return groups
+
+
+def claim(record: RunRecord) -> str:
+    """What a record says its run has scored, to tell whether two of them agree."""
+    return json.dumps([record.status, record.metrics.get(OVERALL), record.per_event.get("data")], sort_keys=True)
+
+
+def _key(record: RunRecord, alone: str) -> str:
+    """What the runs of an average have in common."""
+    config = {k: v for k, v in record.config.items() if k not in (*REPETITION, *_ELSEWHERE)}
+    return json.dumps([record.task, record.dataset["name"], record.dataset["revision"], config, alone], sort_keys=True)
+
+
+def _average(runs: tuple[RunRecord, ...], drawn: Drawn | None) -> Average:
+    first, metric = runs[0], runs[0].task["primary_metric"]
+    replicates = None if drawn is None else drawn.get((OVERALL, metric))
+    by_class = {} if drawn is None else {name: v for (section, name), v in drawn.items() if section == "per_class"}
+    if len(runs) == 1:
+        return Average(runs, first, None, replicates, by_class)
+    values = [run.metrics["overall"][metric]["value"] for run in runs]
+    spread = float(np.std(values, ddof=1)) if None not in values else None
+    metrics = _metrics(runs, drawn or {})
+    return Average(runs, dataclasses.replace(first, metrics=metrics), spread, replicates, by_class)
+
+
+def _metrics(runs: Sequence[RunRecord], drawn: Drawn) -> dict[str, Any]:
+    """Means of every score, with intervals of those that tables show, shaped as a record's metrics."""
+    kind, first = family_of(runs[0]), runs[0]
+    classes = first.task["classes"]
+    ends: dict[str, dict[str, np.ndarray]] = {}
+    for (section, name), resamples in drawn.items():
+        ends.setdefault(section, {})[name] = percentiles(resamples)
+    values: dict[str, dict[str, Any]] = {}
+    for section in (s for s in kind.sections if s in first.metrics):
+        rows = [None] if section == OVERALL else list(kind.rows(section, classes))
+        names = first.metrics[section] if section == OVERALL else first.metrics[section][rows[0]]
+        values[section] = {name: _means(runs, section, rows, name) for name in names}
+    return as_entries(kind, values, ends, classes)
+
+
+def _means(runs: Sequence[RunRecord], section: str, rows: list[Any], name: str) -> np.ndarray:
+    """() or (rows,) mean over runs of a score; NaN where it is undefined in one of them."""
+    every = [
+        [(run.metrics[section] if row is None else run.metrics[section][row])[name]["value"] for row in rows]
+        for run in runs
+    ]
+    means: np.ndarray = np.array(every, dtype=np.float64).mean(axis=0)  # None becomes NaN
+    return means.reshape(()) if rows == [None] else means

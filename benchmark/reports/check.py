@@ -1,0 +1,157 @@
+"""What a folder of records must hold before it is merged or published: every file read, every score followed up.
+
+A record keeps the counts of each test event, so that its scores can be computed again from them, without data or
+weights. `leaderboard --check` runs this over a folder of records, and CONTRIBUTING.md tells outsiders to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.errors import RecordError
+from benchmark.metrics.families import OVERALL
+from benchmark.records.counts import unpack_counts
+from benchmark.records.record import RunRecord
+from benchmark.records.store import read_each_file, read_record, record_path
+from benchmark.reports.averages import claim
+from benchmark.reports.resampling import family_of
+
+TOLERANCE = 1e-5  # relative; states of some families are kept in single precision
+_HEX = set("0123456789abcdef")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found in a file of records. An error must be mended; a note is for the reviewer."""
+
+    path: Path
+    text: str
+    error: bool = True
+
+
+def check_records(root: Path) -> tuple[list[tuple[Path, RunRecord]], list[Finding]]:
+    """Every readable record with its file, and what is wrong or worth knowing, by file."""
+    files, problems = read_each_file(root, read_record)
+    findings = [Finding(path, problem) for path, problem in problems]
+    for path, record in files:
+        findings += [Finding(path, text) for text in _errors(root, path, record)]
+        findings += [Finding(path, text, error=False) for text in _notes(record)]
+    findings += [Finding(path, text) for path, text in conflicts(files)]
+    findings += list(_strangers(files))
+    return files, sorted(findings, key=lambda f: (str(f.path), f.text))
+
+
+def readable(root: Path) -> tuple[list[RunRecord], list[str]]:
+    """Every record that can be read, and a message for each file that cannot, or that contradicts another."""
+    files, problems = read_each_file(root, read_record)
+    told = [text for _, text in problems] + [f"{path} {text}" for path, text in conflicts(files)]
+    return [record for _, record in files], told
+
+
+def conflicts(files: Sequence[tuple[Path, RunRecord]]) -> list[tuple[Path, str]]:
+    """Files that claim other scores than an earlier one under the same fingerprint."""
+    first: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
+    found = []
+    for path, record in files:
+        key = (record.fingerprint, record.status)
+        other_path, other = first.setdefault(key, (path, record))
+        if record is not other and claim(record) != claim(other):
+            found.append(
+                (
+                    path,
+                    f"has the fingerprint of {other_path} and other scores; both are shown, and one of them is wrong",
+                )
+            )
+    return found
+
+
+def _errors(root: Path, path: Path, record: RunRecord) -> Iterable[str]:
+    expected = record_path(Path(), record)
+    if path.parts[-len(expected.parts) :] != expected.parts:
+        yield f"lies in the wrong place: {root / expected} was expected"
+    if len(record.fingerprint) != 64 or set(record.fingerprint) - _HEX:
+        yield "has a fingerprint that is no SHA-256"
+    if record.status != "finished":
+        yield f"is of a run that {record.status}; finished ones were expected"
+        return
+    yield from _recomputed(record)
+
+
+def _recomputed(record: RunRecord) -> Iterable[str]:
+    """Scores that do not follow from the record's own counts."""
+    if not record.per_event:
+        yield "keeps no counts of its events, so that its scores cannot be followed up"
+        return
+    try:
+        states = unpack_counts(record.per_event)
+        kind = family_of(record)
+        scores = kind.scores(states, np.ones((1, len(states))))
+    except (RecordError, ValueError, IndexError) as error:
+        yield f"keeps counts that cannot be read ({error})"
+        return
+    if len(states) != record.events["test"]:
+        yield f"says that {record.events['test']} events were scored and keeps the counts of {len(states)}"
+    for section in (s for s in kind.sections if s in record.metrics):
+        rows = [None] if section == OVERALL else list(kind.rows(section, record.task["classes"]))
+        for i, row in enumerate(rows):
+            told = record.metrics[section] if row is None else record.metrics[section].get(row, {})
+            for name, values in scores[section].items():
+                entry = told.get(name)
+                if entry is None:
+                    continue
+                computed = float(values[0] if row is None else values[0][i])
+                if not _equal(entry["value"], computed):
+                    where = name if row is None else f"{name} of {row}"
+                    yield f"says {where} = {entry['value']}, and its counts give {computed:.6g}"
+
+
+def _equal(told: float | None, computed: float) -> bool:
+    if told is None or not np.isfinite(computed):
+        return told is None and not np.isfinite(computed)
+    return abs(told - computed) <= TOLERANCE * max(1.0, abs(computed))
+
+
+def _notes(record: RunRecord) -> Iterable[str]:
+    if record.environment.get("dirty"):
+        yield "was made from a working tree with uncommitted changes; its rows are marked with *"
+    if record.environment.get("commit") is None:
+        yield "does not say which commit made it"
+
+
+def _strangers(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Finding]:
+    """Records scored or trained on other events than all the others of their task and revision, where most agree."""
+    for what, of in (("scored", _scored), ("trained", _labelled)):
+        groups: dict[str, dict[str, list[Path]]] = {}
+        for path, record in files:
+            told = of(record)
+            if told is not None:
+                groups.setdefault(told[0], {}).setdefault(told[1], []).append(path)
+        for hashes in groups.values():
+            usual = max(hashes, key=lambda h: (len(hashes[h]), h))
+            for path in (p for h, paths in hashes.items() if h != usual for p in paths):
+                others = f"the {len(hashes[usual])} others of its task, data and settings"
+                yield Finding(path, f"was {what} on other events than {others}")
+
+
+def _scored(record: RunRecord) -> tuple[str, str] | None:
+    events = record.per_event.get("event_ids_sha256")
+    if record.status != "finished" or events is None:
+        return None
+    split = json.dumps([record.events.get("excluded"), record.config["preprocess"]], sort_keys=True)
+    return json.dumps([*_data(record), record.events["test"], split]), events
+
+
+def _labelled(record: RunRecord) -> tuple[str, str] | None:
+    if record.status != "finished" or not record.subset_sha256 or not record.events["labelled"]:
+        return None
+    c = record.config
+    return json.dumps([*_data(record), c["labels"], c["draw"], c["preprocess"]], sort_keys=True), record.subset_sha256
+
+
+def _data(record: RunRecord) -> list[str]:
+    return [record.task["name"], str(record.task["version"]), record.dataset["name"], record.dataset["revision"]]

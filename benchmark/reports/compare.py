@@ -1,0 +1,127 @@
+"""Why two records differ: settings, data, code and machines, and their scores on the same events. No torch needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import ConfigError
+from benchmark.metrics.bootstrap import percentiles
+from benchmark.metrics.families import OVERALL
+from benchmark.metrics.segmentation import wrong_shares
+from benchmark.records.counts import unpack_event_ids
+from benchmark.records.record import RunRecord
+from benchmark.reports.averages import averages
+from benchmark.reports.paired_differences import Difference, difference
+from benchmark.reports.resampling import confusions
+from benchmark.settings import flat
+
+N_EVENTS = 5  # in which the two differ most
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class ScoreChange:
+    """One score of both, and the second minus the first with its paired 95% interval where it can be had."""
+
+    name: str
+    first: float | None
+    second: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that two records differ in."""
+
+    changes: tuple[tuple[str, str, str], ...]  # where, in the first, in the second
+    scores: tuple[ScoreChange, ...]
+    primary: Difference | None  # second minus first; None where the events differ
+    events: tuple[tuple[str, float, float], ...]  # id, share of wrong points in each, where they differ most
+    same_events: bool
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if not self.same_events:
+            return "The two were scored on different events: their scores are not compared."
+        if self.primary is None:
+            return "A score is undefined: nothing can be said."
+        if not self.primary.separated:
+            return "The paired interval holds zero: these events do not tell the two apart."
+        return f"The second is {'higher' if self.primary.value > 0 else 'lower'} by more than these events explain."
+
+
+def compare(first: RunRecord, second: RunRecord) -> Comparison:
+    """Compare two finished records of one task. Raises ConfigError."""
+    if first.task["name"] != second.task["name"] or "failed" in (first.status, second.status):
+        raise ConfigError(
+            f"The records are of {first.task['name']} ({first.status}) and {second.task['name']} ({second.status}). "
+            f"Two finished runs of one task were expected. Choose others."
+        )
+    hashes = [r.per_event.get("event_ids_sha256") for r in (first, second)]
+    same = hashes[0] is not None and hashes[0] == hashes[1] and first.dataset["revision"] == second.dataset["revision"]
+    rows = {id(row.runs[0]): row for row in averages([first, second], each_run=True)} if same else {}
+    pair = [rows[id(r)] for r in (first, second)] if same else []
+    scores = [_change(name, name, None, first, second) for name in first.metrics.get(OVERALL, {})]
+    for row, of_row in first.metrics.get("per_class", {}).items():
+        scores += [_change(f"{name} {row}", name, row, first, second) for name in of_row if name == "f1"]
+    if same and "f1" in pair[0].by_class:
+        scores = [_paired(s, pair[0].by_class["f1"], pair[1].by_class["f1"], first.task["classes"]) for s in scores]
+    primary = difference(pair[1], pair[0]) if same else None
+    if primary is not None:
+        metric = first.task["primary_metric"]
+        scores = [
+            ScoreChange(s.name, s.first, s.second, primary.low, primary.high) if s.name == metric else s for s in scores
+        ]
+    return Comparison(_changes(first, second), tuple(scores), primary, _events(first, second) if same else (), same)
+
+
+def _change(label: str, name: str, row: str | None, first: RunRecord, second: RunRecord) -> ScoreChange:
+    values = []
+    for record in (first, second):
+        section = record.metrics.get(OVERALL, {}) if row is None else record.metrics.get("per_class", {}).get(row, {})
+        values.append((section.get(name) or {}).get("value"))
+    return ScoreChange(label, *values)
+
+
+def _paired(score: ScoreChange, one: np.ndarray, other: np.ndarray, classes: list[str]) -> ScoreChange:
+    name, _, row = score.name.partition(" ")
+    if name != "f1" or row not in classes:
+        return score
+    low, high = percentiles((other - one)[:, classes.index(row)])
+    ends = [float(v) if np.isfinite(v) else None for v in (low, high)]
+    return ScoreChange(score.name, score.first, score.second, *ends)
+
+
+def _changes(first: RunRecord, second: RunRecord) -> tuple[tuple[str, str, str], ...]:
+    """Fields that differ, settings first."""
+    before, after = (
+        _texts({
+            "config": r.config, "task": r.task, "dataset": {k: r.dataset[k] for k in ("name", "revision")},
+            "events": r.events, "subset": r.subset_sha256[:12], "environment": r.environment,
+            "resources": {k: r.resources.get(k) for k in ("n_parameters", "flops_per_event", "wall_s")},
+        }) for r in (first, second)
+    )  # fmt: skip
+    names = [*before, *(name for name in after if name not in before)]
+    pairs = ((name, before.get(name, ABSENT), after.get(name, ABSENT)) for name in names)
+    return tuple(change for change in pairs if change[1] != change[2])
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name.removeprefix("config."): str(value) for name, value in flat(values).items()}
+
+
+def _events(first: RunRecord, second: RunRecord) -> tuple[tuple[str, float, float], ...]:
+    """Events in which the shares of wrong points differ most, where points or events are counted."""
+    counts = [confusions(record) for record in (first, second)]
+    if counts[0] is None or counts[1] is None:
+        return ()
+    wrong = [wrong_shares(counts[0]), wrong_shares(counts[1])]
+    ids = unpack_event_ids(first.per_event) or unpack_event_ids(second.per_event)
+    order = np.argsort(-np.abs(wrong[1] - wrong[0]), kind="stable")[:N_EVENTS]
+    return tuple((ids[i] if ids else f"event {i}", float(wrong[0][i]), float(wrong[1][i])) for i in order)

@@ -1,0 +1,281 @@
+"""Data efficiency: score against labelled events, the labels needed to reach a score, and the ratio of two models'.
+
+A curve joins the rows of a leaderboard that differ in the label budget alone. Between two measured budgets a score is
+taken to grow linearly with the logarithm of the labels; beyond the measured ones nothing is assumed: a score that is
+reached at the smallest budget needs at most that many labels, and one that is not reached needs more than the largest.
+Intervals come from the rows' common bootstrap resamples (`benchmark.reports.resampling`), so that ratios are paired.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import ConfigError, unknown_name
+from benchmark.metrics.bootstrap import LEVEL
+from benchmark.records.record import RunRecord
+from benchmark.records.scores import primary
+from benchmark.records.scores import score as score_of
+from benchmark.reports.averages import Average
+from benchmark.reports.leaderboard import Leaderboard
+from benchmark.settings import flat
+
+_FREE = ("labels", "draw", "seed", "checkpoint", "checkpoint_sha256", "optim.lr")  # what a curve's points differ in
+MACRO = "macro"  # the primary metric's curve, whatever the metric is
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model's score at one budget."""
+
+    labels: int  # labelled events
+    value: float
+    low: float | None
+    high: float | None
+    n_runs: int
+    replicates: np.ndarray | None = field(compare=False, repr=False, default=None)  # (R,)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A model's scores over label budgets, smallest first."""
+
+    name: str  # what tells it from the others of its task: model, mode, and settings where they differ
+    model: str
+    mode: str
+    preset: str
+    of: str  # MACRO, or a class
+    points: tuple[Point, ...]
+    runs: tuple[RunRecord, ...] = field(compare=False, repr=False, default=())
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of labels or a ratio of two. An end beyond what was measured is None and its text says so."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    text: str
+
+
+def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
+    """The curves of a leaderboard in order of name; of a class where the task's scores have one row per class."""
+    rows = [r for r in board.averages if r.record.status == "finished" and r.record.config.get("mode") != "evaluate"]
+    groups = _grouped(rows)
+    names = _names([members[0].record for members in groups])
+    found = []
+    for name, members in zip(names, groups, strict=True):
+        first = members[0].record
+        points = [p for p in (_point(row, of) for row in members) if p is not None]
+        if points:
+            ordered = tuple(sorted(points, key=lambda p: p.labels))
+            runs = tuple(run for row in members for run in row.runs)
+            c = first.config
+            found.append(Curve(name, first.model, c["mode"], c["preset"], of, ordered, runs))
+    return sorted(found, key=lambda curve: curve.name)
+
+
+def classes_of(board: Leaderboard) -> list[str]:
+    """Classes that have an F1 of their own."""
+    record = board.averages[0].record
+    return [name for name in record.task["classes"] if score_of(record, "f1", name) is not None]
+
+
+def smaller_is_better(board: Leaderboard) -> bool:
+    """Whether the primary metric is a distance or an error."""
+    return bool(board.averages[0].record.task.get("smaller_is_better"))
+
+
+def curve_called(found: Sequence[Curve], name: str) -> Curve:
+    """The curve of this name, or the only one of a model. Raises UnknownNameError or ConfigError."""
+    exact = [curve for curve in found if curve.name == name]
+    of_model = [curve for curve in found if curve.model == name]
+    if len(exact) == 1 or len(of_model) == 1:
+        return (exact or of_model)[0]
+    if of_model:
+        names = "; ".join(c.name for c in of_model)
+        raise ConfigError(f"{name!r} has several curves. One of {names} was expected. Give its whole name.")
+    raise unknown_name("curve", name, [c.name for c in found], "Correct the name.")
+
+
+def labels_to_reach(curve: Curve, score: float, smaller: bool = False) -> Amount:
+    """Labelled events that a model needs for a score, with a 95% interval over events and runs."""
+    budgets = _budgets(curve)
+    here = _crossing(budgets, np.array([[p.value for p in curve.points]]), score, smaller)[0]
+    matrix = _matrix(curve)
+    low, high = (None, None) if matrix is None else _ends(_crossing(budgets, matrix, score, smaller))
+    return Amount(_finite(here), _finite(low), _finite(high), _labels_text(here, low, high, budgets))
+
+
+def label_ratio(one: Curve, other: Curve, score: float, smaller: bool = False) -> Amount:
+    """How many times the labels of `one` does `other` need for the same score, with a paired 95% interval.
+
+    Where `one` reaches the score at its smallest budget already, or `other` never does, the ratio is a lower limit.
+    """
+    both = [_crossing(_budgets(c), np.array([[p.value for p in c.points]]), score, smaller)[0] for c in (one, other)]
+    if np.isposinf(both[0]):
+        return Amount(None, None, None, f"{one.name} does not reach {score:g}")
+    limit = np.isneginf(both[0]) or np.isposinf(both[1])
+    value = _clipped(both[1], other) / _clipped(both[0], one)
+    mine, its = _matrix(one), _matrix(other)
+    low = high = None
+    if mine is not None and its is not None:
+        first, second = _crossing(_budgets(one), mine, score, smaller), _crossing(_budgets(other), its, score, smaller)
+        ratios = _clipped(second, other) / _clipped(first, one)
+        beyond = np.isneginf(first) | np.isposinf(second)
+        low = float(np.quantile(np.where(np.isposinf(first), 0.0, ratios), (1 - LEVEL) / 2))
+        high = float(np.quantile(np.where(beyond, np.inf, ratios), (1 + LEVEL) / 2, method="higher"))
+    sign = "more than " if limit else ""
+    interval = "" if low is None or high is None else f" [{low:.2g}, {'...' if np.isinf(high) else f'{high:.2g}'}]"
+    return Amount(float(value), low, _finite(high), f"{sign}{value:.2g}{interval}")
+
+
+def reachable(found: Iterable[Curve], smaller: bool = False) -> float | None:
+    """A round score that most curves cross inside their budgets, for a first look; None where no two do."""
+    found = list(found)
+    values = sorted({round(p.value, 2) for c in found for p in c.points})
+    best, most = None, 1
+    for score in values:
+        inside = sum(np.isfinite(_crossing(_budgets(c), np.array([[p.value for p in c.points]]), score, smaller)[0])
+                     for c in found)  # fmt: skip
+        if inside > most:
+            best, most = score, inside
+    return best
+
+
+# ---- one curve
+
+
+def _grouped(rows: Sequence[Average]) -> list[list[Average]]:
+    """Rows that differ in the budget alone, or in a learning rate that was searched for at each budget.
+
+    A setting that older records do not have yet tells nothing apart.
+    """
+    models: dict[tuple[str, ...], list[tuple[Average, dict[str, Any]]]] = {}
+    for row in rows:
+        c = row.record.config
+        settings = {k: v for k, v in flat(c).items() if k not in _FREE}
+        models.setdefault((c["model"], c["preset"], c["mode"]), []).append((row, settings))
+    groups: list[list[Average]] = []
+    for of_model in models.values():
+        common = set.intersection(*(set(settings) for _, settings in of_model))
+        equal: dict[str, list[Average]] = {}
+        for row, settings in of_model:
+            equal.setdefault(json.dumps({k: settings[k] for k in sorted(common)}), []).append(row)
+        for members in equal.values():
+            budgets = [row.record.events["labelled"] for row in members]
+            groups += [members] if len(set(budgets)) == len(budgets) else _by_rate(members)
+    return groups
+
+
+def _by_rate(rows: Sequence[Average]) -> list[list[Average]]:
+    groups: dict[Any, list[Average]] = {}
+    for row in rows:
+        groups.setdefault((row.record.config.get("optim") or {}).get("lr"), []).append(row)
+    return list(groups.values())
+
+
+def _names(records: Sequence[RunRecord]) -> list[str]:
+    """`model:mode`, then in brackets what else tells curves apart: preset, steps, at last the fingerprint."""
+    modes: dict[str, set[str]] = {}
+    for record in records:
+        modes.setdefault(record.model, set()).add(record.config["mode"])
+    # a mode is worth a word where there are several, or it is no plain training from scratch
+    names = [r.model if modes[r.model] == {"scratch"} else f"{r.model}:{r.config['mode']}" for r in records]
+    details: list[list[str]] = [[] for _ in records]
+    for tell in (lambda r: r.config["preset"], lambda r: f"{r.training.get('steps', 0)} steps",
+                 lambda r: r.fingerprint[:6]):  # fmt: skip
+        whole: dict[str, list[int]] = {}
+        for i, (name, detail) in enumerate(zip(names, details, strict=True)):
+            whole.setdefault(_joined(name, detail), []).append(i)
+        for equal in whole.values():
+            told = [tell(records[i]) for i in equal]
+            if len(set(told)) > 1:
+                for i, text in zip(equal, told, strict=True):
+                    details[i].append(text)
+    return [_joined(n, d) for n, d in zip(names, details, strict=True)]
+
+
+def _joined(name: str, details: Sequence[str]) -> str:
+    return f"{name} ({' '.join(details)})" if details else name
+
+
+def _point(row: Average, of: str) -> Point | None:
+    record = row.record
+    labels = int(record.events["labelled"])
+    if labels < 1:
+        return None
+    if of == MACRO:
+        entry = primary(record) or {}
+        replicates = row.replicates
+    else:
+        entry = score_of(record, "f1", of) or {}
+        place = list(record.task["classes"]).index(of)
+        replicates = row.by_class["f1"][:, place] if "f1" in row.by_class else None
+    if entry.get("value") is None:
+        return None
+    return Point(labels, float(entry["value"]), entry.get("low"), entry.get("high"), row.n_runs, replicates)
+
+
+# ---- where a curve crosses a score
+
+
+def _budgets(curve: Curve) -> np.ndarray:
+    return np.array([p.labels for p in curve.points], dtype=np.float64)
+
+
+def _matrix(curve: Curve) -> np.ndarray | None:
+    """(R, budgets) resampled scores; None where a budget has none."""
+    drawn = [p.replicates for p in curve.points]
+    if any(d is None for d in drawn):
+        return None
+    return np.stack(drawn, axis=1)  # type: ignore[arg-type]
+
+
+def _crossing(budgets: np.ndarray, values: np.ndarray, score: float, smaller: bool) -> np.ndarray:
+    """(R,) labels at which curves (R, budgets) first reach a score: -inf at the first budget, +inf never."""
+    sign = -1.0 if smaller else 1.0
+    above = sign * values >= sign * score
+    reached = above.any(axis=1)
+    first = above.argmax(axis=1)
+    result = np.where(reached & (first == 0), -np.inf, np.inf)
+    inside = np.flatnonzero(reached & (first > 0))
+    if len(inside):
+        at = first[inside]
+        before, after = values[inside, at - 1], values[inside, at]
+        share = (score - before) / (after - before)
+        logs = np.log(budgets)
+        result[inside] = np.exp(logs[at - 1] + share * (logs[at] - logs[at - 1]))
+    return result
+
+
+def _ends(drawn: np.ndarray) -> tuple[float, float]:
+    """Ends of the middle 95%, infinities included."""
+    low = np.quantile(drawn, (1 - LEVEL) / 2, method="lower")
+    return float(low), float(np.quantile(drawn, (1 + LEVEL) / 2, method="higher"))
+
+
+def _clipped(labels: Any, curve: Curve) -> Any:
+    """Labels inside the measured budgets: their ends where nothing beyond is known."""
+    budgets = _budgets(curve)
+    return np.clip(labels, budgets[0], budgets[-1])
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _labels_text(value: float, low: float | None, high: float | None, budgets: np.ndarray) -> str:
+    def one(labels: float) -> str:
+        if np.isneginf(labels):
+            return f"at most {budgets[0]:,.0f}"
+        return f"more than {budgets[-1]:,.0f}" if np.isposinf(labels) else f"{labels:,.0f}"
+
+    if low is None or high is None or (np.isinf(value) and low == high == value):
+        return one(value)
+    return f"{one(value)} [{one(low)}, {one(high)}]"

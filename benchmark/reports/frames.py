@@ -1,0 +1,72 @@
+"""Records as pandas frames, for figures and for a user's own analysis.
+
+from pathlib import Path
+from benchmark.reports.frames import runs
+from benchmark.records.store import read_records
+
+frame = runs(read_records(Path("leaderboards/records"))[0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from benchmark.metrics.families import OVERALL
+from benchmark.records.record import RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.reports.efficiency import Curve
+
+INTERVAL = ("low", "high")
+
+
+def runs(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """One row per run: what was run, what it cost, and each score as `<score>` or `<score> <class>`, with its interval.
+
+    Scores that a run does not have are NaN.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_row(record) for record in records])
+
+
+def points(curves: Iterable[Curve]) -> pd.DataFrame:
+    """One row per point of data-efficiency curves: curve, of, labels, value, low, high, runs."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {"curve": c.name, "of": c.of, "labels": p.labels, "value": p.value, "low": p.low, "high": p.high,
+             "runs": p.n_runs}
+            for c in curves for p in c.points
+        ],
+        columns=["curve", "of", "labels", "value", "low", "high", "runs"],
+    )  # fmt: skip
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    c, r, e = record.config, record.resources, record.environment
+    return {
+        "task": record.task["name"], "version": record.task["version"], "dataset": record.dataset["name"],
+        "revision": record.dataset["revision"], "model": record.model, "preset": c["preset"], "mode": c["mode"],
+        "labels": record.events["labelled"], "draw": c["draw"], "seed": c["seed"], "status": record.status,
+        **_scores(record),
+        "steps": record.training.get("steps"), "n_parameters": r.get("n_parameters"), "wall_s": r.get("wall_s"),
+        "flops_per_event": r.get("flops_per_event"), "energy_j": r.get("energy_j"),
+        "peak_memory_bytes": r.get("peak_memory_bytes"), "device": e.get("device_name"), "commit": e.get("commit"),
+        "dirty": e.get("dirty"), "created": record.created, "fingerprint": record.fingerprint,
+    }  # fmt: skip
+
+
+def _scores(record: RunRecord) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    sections = [(None, record.metrics.get(OVERALL, {})), *record.metrics.get("per_class", {}).items()]
+    for row, scores in sections:
+        for name, entry in scores.items():
+            key = name if row is None else f"{name} {row}"
+            found[key] = entry["value"]
+            found |= {f"{key} {end}": entry[end] for end in INTERVAL if entry.get(end) is not None}
+    return found

@@ -1,0 +1,114 @@
+"""Tables for the terminal, from records alone. No torch needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+from benchmark.metrics.families import OVERALL, Column
+from benchmark.records.record import RunRecord
+from benchmark.records.scores import found, is_probe, limit, places_of, protocol, score, with_interval
+from benchmark.reports.resampling import family_of
+
+N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
+
+PER_CLASS = ("precision", "recall", "f1")
+
+PUBLISHED_PRESETS = ("paper", "reference")  # shown with the publication's way of counting, too
+
+
+def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
+    """Scores of one run with 95% intervals, and another run's beside them.
+
+    Of classes: precision, recall and F1 of each, and the other run's F1. Of other families of scores: a row for each.
+    """
+    split = "validation" if protocol(record) else "test"
+    scored = f"{record.events['test']} {split} events of {record.dataset['name']}"
+    title = f"{describe(record)}\n{record.task['name']}: {scored}"
+    caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_notes(record)])
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    if record.task.get("metrics", "segmentation") != "segmentation":
+        return _score_rows(table, record, beside)
+    table.add_column("class")
+    for name in PER_CLASS:
+        table.add_column(name if name != "f1" else "F1", justify="right")
+    if beside is not None:
+        table.add_column(f"F1 of {beside.model}", justify="right")
+    for row in (*record.task["classes"], "macro"):
+        cells = [with_interval(score(record, name, row), "\n") for name in PER_CLASS]
+        if beside is not None:
+            cells.append(with_interval(score(beside, "f1", row), "\n"))
+        if row == "macro":
+            table.add_section()
+        table.add_row(row, *cells)
+    return table
+
+
+def _score_rows(table: Table, record: RunRecord, beside: RunRecord | None) -> Table:
+    """The primary metric and the leaderboard's further columns, one below the other."""
+    columns = shown(record)
+    table.add_column("score")
+    for run in (record, *([] if beside is None else [beside])):
+        table.add_column(run.model, justify="right")
+    for column in columns:
+        cells = [cell(run, column) for run in (record, beside) if run]
+        table.add_row(column.title, *cells)
+        if column is columns[0]:
+            table.add_section()
+    return table
+
+
+def shown(record: RunRecord) -> tuple[Column, ...]:
+    """The columns of a record's task: the primary metric, then those of its family of scores."""
+    metric = record.task["primary_metric"]
+    return (Column(metric, OVERALL, None, metric), *family_of(record).columns(record.task["classes"]))
+
+
+def cell(record: RunRecord, column: Column) -> str:
+    """A score as a table shows it."""
+    entry = found(record, column)
+    least = limit(record, column.name) if column.section == OVERALL else None
+    if (entry is None or entry["value"] is None) and least is not None:
+        return f"> {least:.{places_of(column)}f}"
+    return with_interval(entry, places=places_of(column))
+
+
+def markdown_table(columns: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table. `sides` tells of each column whether it stands `left` or `right`."""
+    rule = ["---" if side == "left" else "---:" for side in sides]
+    columns, *escaped = ([_plain(text) for text in row] for row in (columns, *rows))
+    lines = [columns, rule, *escaped]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that stays text in Markdown: it ends no cell and opens no tag."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def dirty_note(records: Iterable[RunRecord]) -> str:
+    """What stands below a table with runs from a working tree that was not committed; empty without such runs."""
+    dirty = any(record.environment.get("dirty") for record in records)
+    return "* made from a working tree with uncommitted changes" if dirty else ""
+
+
+def _notes(record: RunRecord) -> list[str]:
+    """Scores beside those of the table, each under its own name."""
+    notes = []
+    if is_probe(record) and record.status == "finished":
+        fitted, scored = record.training["probe"]["n_tokens"], record.metrics["n_tokens"]
+        subset = with_interval(record.metrics["overall"]["subset_accuracy"])
+        notes.append(f"linear SVM on {fitted:,} tokens, {scored:,} tokens scored; right in every class: {subset}")
+    counted = record.metrics.get("paper_protocol")
+    if counted and record.config["preset"] in PUBLISHED_PRESETS:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in counted.items())
+        notes.append(f"by the publication's way of counting: {scores}")
+    return notes
+
+
+def describe(record: RunRecord) -> str:
+    """Model, preset, mode and budget of a record, for titles."""
+    c = record.config
+    budget = f"{record.labels} labelled events, draw {c['draw']}, seed {c['seed']}"
+    return f"{record.model} ({c['preset']}, {c['mode']}), {budget}"

@@ -1,0 +1,78 @@
+"""`Request`, what the user typed, and `RunConfig`: all that decides a run's result, resolved and frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.checkpoints.shipped import Shipped
+from benchmark.contracts import OptimConfig, Task
+from benchmark.data.preparation import Preparation
+from benchmark.settings import as_dict
+from benchmark.training.config import PretrainConfig, ProbeConfig, TrainConfig
+
+DEFAULT_TASK = "lartpc-segmentation"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is run. Equal configurations on equal data and code have equal fingerprints."""
+
+    task: Task
+    dataset: str
+    data: Any  # the dataset's own settings
+    preprocess: Preparation
+    model: str
+    preset: str
+    model_config: Any  # the model's own settings
+    optim: OptimConfig
+    train: TrainConfig
+    labels: int | None  # labelled events; None means all
+    mode: str
+    draw: int
+    seed: int
+    pretrain: PretrainConfig | None = None  # None: this mode or model has no pre-training
+    pretrain_optim: OptimConfig | None = None
+    checkpoint: str | None = None  # path of pre-trained weights given by the user, instead of pre-training
+    checkpoint_sha256: str | None = None
+    weights: Shipped | None = None  # pre-trained weights of the package, instead of pre-training
+    probe: ProbeConfig | None = None  # only of tasks at the level of tokens, which train nothing else
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether the backbone's weights come from pre-training: the user's, the package's, cached or new."""
+        return self.pretrain is not None or self.weights is not None
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained after pre-training."""
+        return self.probe is None and not (self.task.self_supervised and self.mode == "frozen")
+
+    @property
+    def scored_split(self) -> str:
+        """The split that decides the score; only a published protocol takes another than the test split."""
+        return "val" if self.probe is not None and self.probe.protocol == "published" else "test"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        plain = as_dict(dataclasses.replace(self, weights=None))
+        used = self.weights
+        return {**plain, "weights": None if used is None else {"name": used.name, "sha256": used.sha256}}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user typed, before presets and defaults are filled in."""
+
+    model: str
+    task: str = DEFAULT_TASK
+    dataset: str | None = None
+    preset: str = "default"
+    labels: str = "100"
+    mode: str | None = None
+    draw: int = 0
+    seed: int = 0
+    checkpoint: str | None = None
+    assignments: tuple[str, ...] = ()
+    pretrain: bool = False  # although weights ship with the package

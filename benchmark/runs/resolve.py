@@ -1,0 +1,258 @@
+"""`RunConfig`: everything that decides a run's result, fully resolved, frozen and printable."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark import hub, registry, tasks
+from benchmark.checkpoints.shipped import Shipped, find_shipped, misfits
+from benchmark.contracts import MODES, DatasetSpec, Loss, ModelSpec, OptimConfig, Preset, Task
+from benchmark.contracts.task import LOSSES
+from benchmark.data.budget import parse_labels
+from benchmark.data.preparation import preparation
+from benchmark.errors import CheckpointError, ConfigError, unknown_name
+from benchmark.io import sha256_file
+from benchmark.runs.config import Request, RunConfig
+from benchmark.settings import override, parse_assignments
+from benchmark.training.config import PretrainConfig, ProbeConfig, TrainConfig
+
+PROBE_MODES = ("frozen", "scratch")  # of tasks at the level of tokens
+
+PRESET_ALIASES = {"small": "default"}  # another name -> the one in records
+
+
+def resolve(request: Request) -> RunConfig:
+    """Fill in the preset's and the suite's defaults, then the user's own values.
+
+    Raises ConfigError, UnknownNameError, CheckpointError.
+    """
+    task = tasks.task(request.task)
+    labels = parse_labels(request.labels)
+    spec = registry.model_spec(request.model)
+    preset_name = preset_called(request.preset)
+    preset = _preset(spec, preset_name, task)
+    data_spec = registry.dataset_spec(request.dataset or task.dataset)
+    _check_pair(spec, data_spec, task)
+    mode = _mode(spec, request.mode, task)
+    for name, number in (("draw", request.draw), ("seed", request.seed)):
+        if number < 0:
+            raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
+    pretrains = spec.pretrains and mode != "scratch"
+    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
+    _apply(sections, request.assignments)
+    task = dataclasses.replace(task, loss=_loss(sections.get("loss", task.loss), task))
+    for name in ("train", "pretrain"):
+        _check_rotation(sections.get(name), name, task)
+    weights = _weights(request, spec, sections, task, data_spec.info.name)
+    if weights is not None:
+        del sections["pretrain"], sections["pretrain_optim"]
+    _check_protocol(sections.get("probe"), labels)
+    checkpoint = _checkpoint(request.checkpoint, pretrains)
+    return RunConfig(
+        task=task, dataset=data_spec.info.name, model=spec.name, preset=preset_name, labels=labels, mode=mode,
+        draw=request.draw, seed=request.seed, checkpoint=checkpoint,
+        checkpoint_sha256=None if checkpoint is None else sha256_file(Path(checkpoint)),
+        data=sections["data"], preprocess=sections["preprocess"],
+        model_config=sections["model"], optim=sections.get("optim", OptimConfig()), train=sections["train"],
+        pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
+        probe=sections.get("probe"), weights=weights,
+    )  # fmt: skip
+
+
+def _loss(loss: Loss, task: Task) -> Loss:
+    """A loss that fits the kind of task. Raises ConfigError."""
+    if loss.kind not in LOSSES[task.kind]:
+        raise ConfigError(
+            f"loss.kind={loss.kind} is no loss of a {task.kind}, which {task.name} is. One of "
+            f"{', '.join(LOSSES[task.kind])} was expected. Correct --set loss.kind."
+        )
+    return loss
+
+
+def _check_rotation(train: TrainConfig | None, section: str, task: Task) -> None:
+    """Raises ConfigError for a rotation that moves voxels off their lattice, where volumes are what is learnt from."""
+    if train is not None and task.data == "volumes" and train.rotation not in ("mirror", "none"):
+        raise ConfigError(
+            f"{section}.rotation={train.rotation} turns points, and {task.name} is about volumes. mirror or none was "
+            f"expected. Correct --set {section}.rotation."
+        )
+
+
+def data_assignments(request: Request) -> tuple[str, ...]:
+    """Those of the user's assignments that change the data, and so concern every model that is compared on it."""
+    spec = registry.model_spec(request.model)
+    task = tasks.task(request.task)
+    data_spec = registry.dataset_spec(request.dataset or task.dataset)
+    mode = _mode(spec, request.mode, task)
+    preset_name = preset_called(request.preset)
+    preset, pretrains = _preset(spec, preset_name, task), spec.pretrains and mode != "scratch"
+    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
+    located = {_locate(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()}
+    return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
+
+
+def _sections(
+    spec: ModelSpec, data_spec: DatasetSpec, preset: Preset, preset_name: str, mode: str, pretrains: bool, task: Task
+) -> dict[str, Any]:
+    """Every section of settings that `--set section.key=value` can reach, with the preset's values in it."""
+    model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(mode, {})}, "model")
+    train = override(TrainConfig(), task.train, "train")
+    pretrain = override(PretrainConfig(), task.pretrain, "pretrain")
+    if preset_name == "tiny":
+        train = dataclasses.replace(train, steps=10, batch_size=2)
+        pretrain = dataclasses.replace(pretrain, steps=10, batch_size=2, events=50)
+    train = override(train, preset.train, "train")
+    pretrain = override(pretrain, preset.pretrain, "pretrain")
+    sections = {
+        "model": model,
+        "optim": override(OptimConfig(), _optim(preset, pretrains), "optim"),
+        "train": train,
+        "preprocess": preparation(task),
+        "data": data_spec.config(),
+        "loss": task.loss,
+    }
+    if pretrains:
+        sections["pretrain"] = pretrain
+        sections["pretrain_optim"] = override(OptimConfig(), preset.pretrain_optim, "pretrain_optim")
+    if task.level == "token":
+        del sections["optim"], sections["loss"]
+        sections["probe"] = ProbeConfig()
+    return sections
+
+
+def _optim(preset: Preset, pretrains: bool) -> dict[str, Any]:
+    """The preset's optimiser; a smaller rate for pre-trained weights is nothing for a run without them."""
+    return {k: v for k, v in preset.optim.items() if pretrains or k != "backbone_lr_scale"}
+
+
+def _apply(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:
+    changes: dict[str, dict[str, str]] = {}
+    for key, value in parse_assignments(list(assignments)).items():
+        section, name = _locate(sections, key)
+        changes.setdefault(section, {})[name] = value
+    for section, values in changes.items():
+        sections[section] = override(sections[section], values, section)
+
+
+def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
+    """Section and field that `key` means: `section.field`, or a field's name alone where only one section has it."""
+    section, dot, name = key.partition(".")
+    if dot:
+        if section not in sections:
+            raise unknown_name("section of settings", section, sections, "Correct the --set option.")
+        return section, name
+    fields = {s: [f.name for f in dataclasses.fields(v)] for s, v in sections.items()}
+    owners = [s for s, names in fields.items() if key in names]
+    if len(owners) == 1:
+        return owners[0], key
+    if owners:
+        choice = ", ".join(f"{o}.{key}" for o in owners)
+        raise ConfigError(f"--set {key} means several settings. One of {choice} was expected. Name the section.")
+    every = sorted({n for names in fields.values() for n in names})
+    raise unknown_name("setting", key, every, "Correct the --set option.")
+
+
+def preset_called(name: str) -> str:
+    """The name that records use of a preset: `small` is `default`."""
+    return PRESET_ALIASES.get(name, name)
+
+
+def _weights(
+    request: Request, spec: ModelSpec, sections: Mapping[str, Any], task: Task, dataset: str
+) -> Shipped | None:
+    """The package's pre-trained weights, where they fit the run and the user has not asked for others."""
+    if request.pretrain and ("pretrain" not in sections or request.checkpoint is not None):
+        what = "--checkpoint" if request.checkpoint is not None else "a model or mode without pre-training"
+        raise ConfigError(
+            f"--pretrain and {what} exclude each other. One of the two was expected. Leave --pretrain out."
+        )
+    chosen = {_locate(sections, key)[0] for key in parse_assignments(list(request.assignments))}
+    if "pretrain" not in sections or request.pretrain or request.checkpoint or chosen & {"pretrain", "pretrain_optim"}:
+        return None
+    shipped = find_shipped(request.model)
+    if shipped is None or misfits(shipped, spec, sections["model"], sections["preprocess"], task, dataset):
+        return None
+    return shipped
+
+
+def _preset(spec: ModelSpec, name: str, task: Task) -> Preset:
+    if name not in spec.presets:
+        raise unknown_name(f"preset of {spec.name}", name, spec.presets, "Correct --preset.")
+    return spec.preset(name, task.detector)
+
+
+def _mode(spec: ModelSpec, mode: str | None, task: Task) -> str:
+    if mode is None:
+        as_it_is = task.level == "token" or task.self_supervised  # what pre-training has made is what is scored
+        return ("frozen" if as_it_is else "fft") if spec.pretrains else "scratch"
+    if mode not in MODES:
+        raise unknown_name("mode", mode, MODES, "Correct --mode.")
+    if mode != "scratch" and not spec.pretrains:
+        raise ConfigError(
+            f"--mode {mode} needs pre-training, which {spec.name} does not have. Only --mode scratch fits. "
+            f"Leave --mode out."
+        )
+    if task.self_supervised and mode == "peft":
+        raise ConfigError(
+            f"--mode {mode} trains a head, which {task.name} does not have. --mode frozen (the pre-trained model as it "
+            f"is), fft or scratch was expected. Leave --mode out."
+        )
+    if task.level == "token" and mode not in PROBE_MODES:
+        raise ConfigError(
+            f"--mode {mode} trains the model, which {task.name} does not. --mode frozen (the pre-trained encoder) or "
+            f"--mode scratch (a random one, for comparison) was expected. Leave --mode out."
+        )
+    return mode
+
+
+def _check_protocol(probe: ProbeConfig | None, labels: int | None) -> None:
+    if probe is not None and probe.protocol == "published" and labels is not None:
+        raise ConfigError(
+            f"--labels {labels} does not fit probe.protocol=published, which takes the first {probe.max_tokens} tokens "
+            f"of the training split. The whole split was expected. Type --labels all."
+        )
+
+
+def _checkpoint(checkpoint: str | None, pretrains: bool) -> str | None:
+    """Path of the weights to start from; those on the hub are fetched."""
+    if checkpoint is None:
+        return None
+    if not pretrains:
+        raise ConfigError(
+            f"--checkpoint {checkpoint} has no use here: this model and mode start from random weights. A "
+            f"self-supervised model in mode fft, peft or frozen was expected. Leave --checkpoint out."
+        )
+    if hub.is_remote(checkpoint):
+        return str(hub.cached_file(checkpoint))
+    if not Path(checkpoint).is_file():
+        raise CheckpointError(
+            f"There is no checkpoint {checkpoint}. A .safetensors file was expected. Correct --checkpoint."
+        )
+    return checkpoint
+
+
+def can_do(spec: ModelSpec, task: Task) -> bool:
+    """Whether a model does tasks of this kind at all."""
+    if task.data == "volumes" and task.kind == "classification":
+        task = spec.asked(task)
+    return (
+        task.data in spec.data and task.level in spec.levels and task.kind in spec.kinds
+        and (not spec.detectors or task.detector in spec.detectors)
+        and (not spec.tasks or task.name in spec.tasks)
+    )  # fmt: skip
+
+
+def _check_pair(spec: ModelSpec, data_spec: DatasetSpec, task: Task) -> None:
+    if task.name not in data_spec.info.tasks:
+        raise ConfigError(
+            f"The dataset {data_spec.info.name} has no labels for {task.name}. One of its own tasks was expected "
+            f"({', '.join(data_spec.info.tasks)}). Correct --task or --dataset."
+        )
+    if not can_do(spec, task):
+        raise ConfigError(
+            f"{spec.name} cannot do {task.name} ({task.level}-level {task.kind} on {task.data}, {task.detector}). A "
+            f"model for this kind of task was expected. Type `python -m benchmark list models`."
+        )

@@ -1,0 +1,255 @@
+"""A sweep: models x label budgets x draws x seeds, planned, priced, run in parallel, and continued where it stopped.
+
+A plan is a list of jobs. What is recorded already is no work; pre-training that several jobs share is made by the first
+of them, and the others wait for it. The sweep keeps no state of its own: its records, and the training states of the
+runs themselves, are what the same command continues from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmark import registry
+from benchmark.contracts import Dataset
+from benchmark.data.stream import event_set
+from benchmark.errors import ConfigError
+from benchmark.hardware.cluster import executor as cluster_executor
+from benchmark.hardware.environment import choose_precision, usable_cores
+from benchmark.hardware.workers import Ended, Task, run_tasks
+from benchmark.io import safe_name
+from benchmark.paths import checkout
+from benchmark.records.record import RunRecord
+from benchmark.records.store import read_records, records_dir
+from benchmark.runs.config import Request
+from benchmark.runs.cost_estimate import Cost, expected
+from benchmark.runs.execution import Execution, check_compiled
+from benchmark.runs.fingerprint import pretraining_fingerprint
+from benchmark.runs.prepared import Identity, identify
+from benchmark.runs.pretrained import made, pretrained_folder
+from benchmark.runs.run import run
+
+MEMORY_BYTES = 2 << 30  # of a run that no record is like
+_RESERVED = 0.1  # of the free memory stays free
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is to be run: every combination of the first four."""
+
+    models: tuple[str, ...]  # `name`, `name:mode` (polarmae:scratch), or a path to a file that binds SPEC
+    labels: tuple[str, ...] = ("100",)
+    draws: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)
+    task: str = "lartpc-segmentation"
+    dataset: str | None = None
+    preset: str = "default"
+    settings: tuple[str, ...] = ()  # KEY=VALUE, of every model
+    settings_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # of one entry of `models`
+
+    def requests(self) -> list[Request]:
+        """One per run, small budgets first, so that a first table is there early. Raises ConfigError for none."""
+        for name, values in (("models", self.models), ("labels", self.labels), ("draws", self.draws),
+                             ("seeds", self.seeds)):  # fmt: skip
+            if not values:
+                raise ConfigError(f"The sweep has no {name}. At least one was expected. Give --{name}.")
+        unknown = sorted(set(self.settings_of) - set(self.models))
+        if unknown:
+            raise ConfigError(
+                f"The sweep has settings of {unknown[0]!r}, which is not one of its models. One of "
+                f"{', '.join(self.models)} was expected. Correct the name."
+            )
+        return [
+            self._request(model, labels, draw, seed)
+            for labels, draw, seed, model in product(self.labels, self.draws, self.seeds, self.models)
+        ]
+
+    def _request(self, entry: str, labels: str, draw: int, seed: int) -> Request:
+        model, _, mode = entry.partition(":")
+        return Request(
+            model, self.task, self.dataset, self.preset, labels, mode or None, draw, seed,
+            assignments=(*self.settings, *self.settings_of.get(entry, ())),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    name: str  # model, mode, labels, draw, seed: what the user is told, and its log is called
+    request: Request
+    identity: Identity
+    fingerprint: str
+    recorded: RunRecord | None  # by an earlier run
+    pretraining: str | None  # fingerprint of the pre-training that it starts from, where that has to be made
+    cost: Cost | None
+
+
+def plan(sweep: Sweep, execution: Execution) -> list[Job]:
+    """Every run of the sweep in the order in which they will start.
+
+    Opens the data, which makes or checks it once for all. Raises BenchmarkError for a combination that cannot be run,
+    before anything has run.
+    """
+    requests = sweep.requests()
+    identities = [identify(request, execution.device) for request in requests]
+    for identity in identities:
+        check_compiled(execution.compiled, identity.device)
+    own = recorded(execution)
+    earlier = [*own.values(), *_shipped()]
+    opened: dict[str, Dataset] = {}
+    jobs: dict[str, Job] = {}
+    for request, identity in zip(requests, identities, strict=True):
+        dataset = _opened(identity, execution, opened)
+        fingerprint = identity.fingerprint(dataset.revision)
+        before = own.get(fingerprint)
+        cost = expected(identity.config.as_dict(), identity.device, earlier)
+        name = _name(request, identity)
+        needed = None if before else _missing_pretraining(identity, dataset)
+        jobs.setdefault(fingerprint, Job(name, request, identity, fingerprint, before, needed, cost))
+    return list(jobs.values())
+
+
+def recorded(execution: Execution) -> dict[str, RunRecord]:
+    """Finished runs by their fingerprint, where the sweep's records go."""
+    root = execution.records or records_dir()
+    found = read_records(root)[0] if root.is_dir() else []
+    return {record.fingerprint: record for record in found if record.status == "finished"}
+
+
+def to_run(jobs: Sequence[Job]) -> list[Job]:
+    """Those without a record."""
+    return [job for job in jobs if job.recorded is None]
+
+
+def n_workers(jobs: Sequence[Job], asked: int | None, threads: int) -> int:
+    """Runs at a time: as many as cores and free memory allow, by what earlier runs needed; or as asked."""
+    if asked is not None:
+        if asked < 1:
+            raise ConfigError(f"--workers {asked} is not possible. A number from 1 on was expected. Leave it out.")
+        return asked
+    if jobs and jobs[0].identity.device == "cuda":
+        import torch
+
+        return max(1, torch.cuda.device_count())
+    largest = max((job.cost.memory_bytes if job.cost else MEMORY_BYTES for job in jobs), default=MEMORY_BYTES)
+    by_memory = int(_free_memory() * (1 - _RESERVED) // max(largest, 1))
+    return max(1, min(usable_cores() // max(threads, 1), by_memory, max(len(jobs), 1)))
+
+
+def carry_out(jobs: Sequence[Job], execution: Execution, workers: int, logs: Path) -> Iterator[Ended]:
+    """Run the jobs in local processes; yields each as it ends, with its error if it failed."""
+    leaders: dict[str, str] = {}
+    tasks = []
+    for job in jobs:
+        after = leaders.get(job.pretraining) if job.pretraining else None
+        if job.pretraining:
+            leaders.setdefault(job.pretraining, job.name)
+        tasks.append(Task(job.name, (job.request, execution), logs / f"{safe_name(job.name)}.log", after))
+    threads = str(execution.threads or 1)
+    base = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
+    on_gpu = bool(jobs) and jobs[0].identity.device == "cuda"
+    environments = [{**base, "CUDA_VISIBLE_DEVICES": device} for device in _gpus()] if on_gpu else [base]
+    return run_tasks(tasks, _run_one, workers, environments)
+
+
+def submit(
+    jobs: Sequence[Job], execution: Execution, parameters: Mapping[str, Any], logs: Path
+) -> Iterator[Ended]:  # fmt: skip
+    """Run the jobs on a cluster through submitit, those that pre-train for others first; yields each as it ends.
+
+    parameters: see `benchmark.hardware.cluster`. The folders of records, runs and data must be seen by every node.
+    """
+    leaders = {job.pretraining: job for job in reversed(jobs) if job.pretraining}
+    first = [job for job in jobs if job in leaders.values()]
+    rest = [job for job in jobs if job not in first]
+    executor = cluster_executor(logs / "jobs", parameters)
+    failed: set[str] = set()
+    for wave in (first, rest):
+        ready = []
+        for job in wave:
+            if job.pretraining in failed:
+                yield Ended(job.name, f"{leaders[job.pretraining].name} failed, which it needs")
+            else:
+                ready.append(job)
+        running = executor.map_array(_run_one, [(job.request, execution) for job in ready]) if ready else []
+        for job, handle in zip(ready, running, strict=True):
+            error = handle.exception()  # waits
+            if error is not None and job.pretraining:
+                failed.add(job.pretraining)
+            yield Ended(job.name, None if error is None else " ".join(str(error).split()[-60:]))
+
+
+def _run_one(what: tuple[Request, Execution]) -> None:
+    """In a worker."""
+    from benchmark.hardware.environment import calm_torch
+
+    calm_torch()
+    request, execution = what
+    run(request, dataclasses.replace(execution, command=command_of(request)))
+
+
+def command_of(request: Request) -> tuple[str, ...]:
+    """What one would type for this run alone: its record says it, so that it can be repeated without the sweep."""
+    options = {
+        "model": request.model, "labels": request.labels, "task": request.task, "dataset": request.dataset,
+        "preset": request.preset, "mode": request.mode, "draw": str(request.draw), "seed": str(request.seed),
+    }  # fmt: skip
+    typed = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
+    return ("benchmark", "run", *typed, *(word for text in request.assignments for word in ("--set", text)))
+
+
+def _name(request: Request, identity: Identity) -> str:
+    c = identity.config
+    labels = "all" if c.labels is None else c.labels
+    return f"{c.model} {c.mode}, {labels} labels, draw {request.draw}, seed {request.seed}"
+
+
+def _shipped() -> list[RunRecord]:
+    """Records that come with a checkout: they tell what runs cost."""
+    folder = checkout() / "leaderboards" / "records"
+    return read_records(folder)[0] if folder.is_dir() else []
+
+
+def _opened(identity: Identity, execution: Execution, opened: dict[str, Dataset]) -> Dataset:
+    """The dataset of a run, opened once, with its events prepared as the run needs them."""
+    c = identity.config
+    key = repr((c.dataset, c.data))
+    if key not in opened:
+        opened[key] = registry.dataset_spec(c.dataset).open(c.data, execution.data)
+    prepared = repr((key, c.task.name, c.preprocess))
+    if prepared not in opened:
+        for split in ("train", c.scored_split):
+            event_set(opened[key], split, c.task, c.preprocess)
+        opened[prepared] = opened[key]
+    return opened[key]
+
+
+def _missing_pretraining(identity: Identity, dataset: Dataset) -> str | None:
+    """Fingerprint of the pre-training that a run would have to make first; None where there is nothing to make."""
+    c = identity.config
+    if c.pretrain is None or c.checkpoint is not None or c.weights is not None:
+        return None
+    precision = choose_precision(c.pretrain.precision, identity.device)
+    name = pretraining_fingerprint(c, dataset.revision, identity.code, identity.spec, identity.device, precision)
+    return None if made(pretrained_folder(c.model, name)) else name
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _free_memory() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 1 << 62  # not known: cores decide

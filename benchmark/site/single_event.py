@@ -1,0 +1,180 @@
+"""One event as a picture or as a page to turn around: of a dataset, a recorded run, or a file.
+
+PNG: truth, prediction, errors and energy side by side, in the view in which the event is widest. HTML: one file with
+everything in it, which needs no network.
+"""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import registry, tasks
+from benchmark.contracts import Task
+from benchmark.data.preparation import preparation
+from benchmark.data.stream import EventSet, event_set
+from benchmark.errors import CheckpointError, ConfigError
+from benchmark.io import atomic_path, atomic_write_text
+from benchmark.plots.event_view import Prediction, Shown, as_values, compared, displayable, shown
+from benchmark.plots.scene import Panel, Scale, class_colours, draw_panels, plotly_js, rgb
+from benchmark.plots.style import COLOURS, pyplot
+from benchmark.records.record import RunRecord, run_name
+from benchmark.runs.restore import restore, weights_of
+from benchmark.settings import override, parse_assignments
+from benchmark.site.pages import script
+
+WRONG, RIGHT = "#d55e00", "#c9c9c9"
+ENDINGS = (".html", ".png")
+DPI = 130
+READABLE = (".h5", ".hdf5")  # files that `--file` opens, in the layout of the dataset's own
+
+
+def event_of_dataset(
+    name: str, split: str, which: str, data: Path | None, task: str | None = None, assignments: Sequence[str] = ()
+) -> Shown:
+    """An event of a dataset, all its points by default: no cut on their number. Raises ConfigError."""
+    spec = registry.dataset_spec(name)
+    asked = tasks.task(task or spec.info.tasks[0])
+    _check_task(asked)
+    settings = parse_assignments(list(assignments))
+    prepared = preparation(asked)
+    if hasattr(prepared, "min_points"):
+        prepared = override(prepared, {"min_points": 0}, "preprocess")
+    own = {k.removeprefix("preprocess."): v for k, v in settings.items() if not k.startswith("data.")}
+    of_data = {k.removeprefix("data."): v for k, v in settings.items() if k.startswith("data.")}
+    prepared = override(prepared, own, "preprocess")
+    events = event_set(spec.open(override(spec.config(), of_data, "data"), data), split, asked, prepared)
+    return shown(events.batch([place(events, which)]), asked)
+
+
+def event_of_file(path: Path, name: str, which: str, task: str | None = None, assignments: Sequence[str] = ()) -> Shown:
+    """An event of one file in a dataset's own format, which needs no folder around it. Raises ConfigError."""
+    if not path.is_file() or path.suffix not in READABLE:
+        raise ConfigError(
+            f"--file {path} is no event file. An existing file that ends in {' or '.join(READABLE)} was expected. "
+            f"Correct --file."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        split = Path(folder) / "test"
+        split.mkdir()
+        for part in (path, path.with_name(f"{path.stem}_points.npy")):
+            if part.is_file():
+                (split / part.name).symlink_to(part.resolve())
+        return event_of_dataset(name, "test", which, Path(folder), task, assignments)
+
+
+def event_of_runs(
+    records: Sequence[RunRecord], split: str, which: str, runs: Path, data: Path | None, weights: Path | None = None
+) -> Shown:
+    """An event with what recorded runs of one task predict for it. Raises CheckpointError where weights are missing."""
+    task = tasks.task(records[0].task["name"])
+    _check_task(task)
+    others = {r.task["name"] for r in records} - {task.name}
+    if others:
+        raise ConfigError(
+            f"The records are of several tasks ({task.name}, {min(others)}). Runs of one task were expected. Show them "
+            f"apart."
+        )
+    said = []
+    for record in records:
+        path = weights or weights_of(record, runs)
+        if path is None:
+            raise CheckpointError(
+                f"The weights of {run_name(record)} are not under {runs}. The folder `runs` of the run was expected. "
+                f"Give it with --runs, or repeat the run with --force."
+            )
+        restored = restore(record, path, data, split)
+        batch, scores = restored.predict([place(restored.events, which)])
+        name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
+        said.append((name, "", batch, scores))
+    return compared(said, task)
+
+
+def place(events: EventSet, which: str) -> int:
+    """Position of an event, given by number or by id. Raises ConfigError."""
+    if which in events.event_ids:
+        return events.event_ids.index(which)
+    if which.isdigit() and int(which) < len(events):
+        return int(which)
+    raise ConfigError(
+        f"--event {which} is not there. A number from 0 to {len(events) - 1}, or an id such as "
+        f"{events.event_ids[0] if len(events) else 'none'}, was expected. Correct --event."
+    )
+
+
+def write(event: Shown, path: Path) -> None:
+    """Write a page or a picture, as the path's ending says. Raises ConfigError for another ending."""
+    if path.suffix not in ENDINGS:
+        raise ConfigError(f"--out {path} has an unknown ending. {' or '.join(ENDINGS)} was expected. Correct --out.")
+    if path.suffix == ".html":
+        atomic_write_text(path, page(event))
+    else:
+        draw(event, path)
+
+
+def page(event: Shown) -> str:
+    """A self-contained page."""
+    assets = resources.files("benchmark.site").joinpath("assets")
+
+    def text(name: str) -> str:
+        return assets.joinpath(name).read_text(encoding="utf-8")
+
+    scripts = (plotly_js(), text("common.js"), script("PB.single", as_values(event)), text("event.js"))
+    body = "\n".join(f"<script>{part.replace('</script', '<' + chr(92) + '/script')}</script>" for part in scripts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(event.event_id)}</title>\n<style>{text('site.css')}</style></head>\n<body>\n"
+        '<header><h1 id="title"></h1><p id="about"></p><button id="theme" type="button"></button></header>\n'
+        f'<main id="main"></main>\n{body}\n</body></html>\n'
+    )
+
+
+def draw(event: Shown, path: Path) -> None:
+    """A PNG: a row per model, or one row of truth and energy without any."""
+    plt = pyplot()
+    event = event.thinned()
+    scale = _scale(event)
+    rows = [_row(plt, event, said, scale) for said in event.predictions] or [_row(plt, event, None, scale)]
+    legend = {name: rgb(COLOURS[i % len(COLOURS)]) for i, name in enumerate(event.classes)}
+    if any(p.labels is not None for p in event.predictions):
+        legend["wrong"] = rgb(WRONG)
+    unit = event.unit.partition(" of ")[0]
+    labels = [event.event_id, *[""] * (len(rows) - 1)]
+    figure = draw_panels(plt, rows, unit, legend=legend or None, scale=scale, row_labels=labels)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png")
+    plt.close(figure)
+
+
+def _row(plt: object, event: Shown, said: Prediction | None, scale: Scale) -> list[Panel]:
+    n = len(event.classes)
+    panels = [] if event.truth is None else [Panel("truth", event.coords, class_colours(event.truth, n))]
+    if said is not None and said.labels is not None and event.truth is not None:
+        wrong = (said.labels != event.truth) & (event.truth >= 0)
+        errors = np.where(wrong[:, None], rgb(WRONG), rgb(RIGHT))
+        panels.append(Panel(said.name, event.coords, class_colours(said.labels, n)))
+        panels.append(Panel(said.text, event.coords, errors, size=np.where(wrong, 1.6, 1.0)))
+    energy = f"energy; {said.name}: {said.text}" if said is not None and said.labels is None else "energy"
+    return [*panels, Panel(energy, event.coords, scale.colours(plt, event.energy), values=event.energy)]
+
+
+def _scale(event: Shown) -> Scale:
+    positive = event.energy[event.energy > 0]
+    if not len(positive):
+        return Scale("energy", 1e-3, 1.0, logarithmic=True)
+    low, high = (float(v) for v in np.quantile(positive, (0.02, 0.98)))
+    return Scale("energy", low, max(high, 1.01 * low), logarithmic=True)
+
+
+def _check_task(task: Task) -> None:
+    if not displayable(task) and task.level != "token":
+        raise ConfigError(
+            f"{task.name} has no classes or values to show on an event. Another task was expected. Type `python -m "
+            f"benchmark list tasks`."
+        )
