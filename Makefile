@@ -26,7 +26,7 @@ test: $(VENV)/installed-test
 
 test-gpu:
 	$(GPU_PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('make test-gpu: torch sees no CUDA device. A GPU and a CUDA build of torch were expected. Give its Python: make test-gpu GPU_PYTHON=python3')"
-	$(GPU_PYTHON) -m pytest tests/test_cuda_*.py
+	$(GPU_PYTHON) -m pytest tests/cuda
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

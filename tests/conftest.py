@@ -5,20 +5,20 @@ import os
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_variable] = "1"  # before numpy, numba or torch is imported
 
-from pathlib import Path  # noqa: E402
 
 import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from pilarnet_files import make_events, write_folder  # noqa: E402
 
 import benchmark.compiled  # noqa: E402, F401  (machine code is shared with the user's cache: compiling takes a minute)
+from builders.paths import ROOT  # noqa: E402
+from builders.pilarnet_files import make_events, write_folder  # noqa: E402
+from builders.synthetic import make_data  # noqa: E402
 
 if not torch.cuda.is_available():  # GPU kernels are checked in Triton's interpreter
     os.environ["TRITON_INTERPRET"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR  # and with the processes that tests start
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,3 +54,16 @@ def pilarnet_folder(request, tmp_path):
     events = {split: make_events(rng, n) for split, n in (("train", 7), ("val", 2), ("test", 3))}
     write_folder(tmp_path / "pilarnet", events, version=request.param)
     return tmp_path / "pilarnet", request.param, events
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of tiny simulated events in PILArNet-M's layout, for runs."""
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache of this test alone, for what is pre-trained."""
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

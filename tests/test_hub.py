@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from pilarnet_files import make_events, write_folder
+
+from builders.paths import ROOT
+from builders.pilarnet_files import make_events, write_folder
 
 pytest.importorskip("huggingface_hub")
 
@@ -129,7 +131,7 @@ def prepare(server, folder, revision="auto"):
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HOME": str(folder.parent / "hf"),
-        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-c", code, str(folder), revision]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -4,10 +4,10 @@ import importlib.metadata
 import sys
 
 import pytest
-from synthetic import SPY, execute, make_data, request
 
 from benchmark import registry
 from benchmark.errors import BenchmarkError, UnknownNameError
+from builders.synthetic import SPY, execute, make_data, request
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from benchmark import registry
 from benchmark.contracts import DatasetSpec, ModelSpec
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
-
-ROOT = Path(__file__).resolve().parent.parent
+from builders.paths import ROOT
 
 PLUGIN = '''
 """A model outside the suite."""

@@ -121,7 +121,7 @@ def _check_equal(expected: Sequence[Groups], found: Sequence[Groups], name: str)
         if not all(map(np.array_equal, ours, theirs)):
             raise BenchmarkError(
                 f"The engine {name} groups events differently from the native one. Equal indices were expected. Check "
-                f"its installation with `python -m pytest tests/test_ops_engines.py`."
+                f"its installation with `python -m pytest tests/ops/test_engines.py`."
             )
 
 

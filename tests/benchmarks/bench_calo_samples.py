@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from calo_files import make_geometry, make_tree
 
 from benchmark.datasets import _mltree_npy
 from benchmark.datasets._calo_samples import SAMPLES
 from benchmark.datasets._mltree import HIT_BRANCHES, MLTree
 from benchmark.datasets.atlas_pions import INFO, open_calorimeter
+from builders.calo_files import make_geometry, make_tree
 
 LIMIT_US = {"cluster": 150.0, "track": 500.0, "association": 1500.0}  # of one sample, links included
 

@@ -11,10 +11,10 @@ import time
 import h5py
 import numpy as np
 import pytest
-from pilarnet_files import make_event, write_file
 
 from benchmark.datasets._pilarnet import open_pilarnet
 from benchmark.datasets.pilarnet_m import INFO
+from builders.pilarnet_files import make_event, write_file
 
 N_EVENTS = 400
 N_READ = 200

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from many_records import write_many
-
 from benchmark.paths import cache_dir
 from benchmark.records.store import read_records
 from benchmark.reports.formats import markdown
 from benchmark.reports.leaderboard import leaderboards
 from benchmark.site.pages import write_site
+from builders.many_records import write_many
 
 
 @pytest.fixture(scope="module")

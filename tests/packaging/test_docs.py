@@ -1,0 +1,258 @@
+"""The documents' commands run, their links lead somewhere, and what an error tells the user to type exists."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from benchmark import registry, tasks
+from benchmark.cli import add_commands, app, main
+from benchmark.runs.config import Request
+from benchmark.runs.resolve import resolve
+from builders import calo_files
+from builders.lif_files import CHAIN, write_folder
+from builders.paths import ROOT
+from builders.synthetic import make_data
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+START = "python -m benchmark"
+
+
+def blocks(path, *languages):
+    """Texts of the fenced blocks of a document in these languages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for language, text in found if language in languages]
+
+
+def commands():
+    """(document, arguments) of every fenced line that starts the suite's program, in order."""
+    for path in DOCUMENTS:
+        for text in blocks(path, "console", "sh", "bash", "shell"):
+            for line in text.replace("\\\n", " ").splitlines():
+                typed = shlex.split(line.removeprefix("$ "), comments=True)
+                if typed[:3] == START.split():
+                    yield pytest.param(path, typed[3:], id=f"{path.stem}: {' '.join(typed[3:])}")
+
+
+def parse(arguments):
+    """The name and values of the command that these arguments mean, without running it. Raises where they mean none."""
+    add_commands()
+    command, context, name = typer.main.get_command(app), None, "benchmark"
+    while True:
+        context = command.make_context(name, list(arguments), parent=context)
+        if not hasattr(command, "resolve_command"):
+            return name, context.params
+        rest = [*getattr(context, "_protected_args", []), *context.args]
+        if not rest:
+            return name, context.params
+        name, command, arguments = command.resolve_command(context, rest)
+
+
+COMMANDS = list(commands())
+
+
+def test_the_readme_shows_the_main_commands():
+    names = [p.values[1][0] for p in COMMANDS if p.values[0].name == "README.md"]
+    assert names[0] == "run"
+    assert {"run", "list", "data", "leaderboard", "doctor"} <= set(names)
+
+
+def test_a_command_that_does_not_exist_would_be_noticed():
+    for wrong in (["rum"], ["run", "--modle", "x"], ["run"], ["data", "info"], ["run", "--model", "x", "--draw", "y"]):
+        with pytest.raises(typer.BadParameter.__mro__[1]):  # a usage error of click, wherever typer keeps that class
+            parse(wrong)
+
+
+@pytest.mark.parametrize(("path", "typed"), COMMANDS)
+def test_every_command_of_the_documents_means_something(path, typed):
+    name, values = parse(typed)
+    if name == "run" and values["model"] not in registry.model_names():
+        assert f'name="{Path(values["model"]).stem}"' in path.read_text()  # a model that the document itself defines
+    elif name == "run":
+        taken = ("model", "task", "dataset", "preset", "labels", "mode", "draw", "seed")
+        resolve(Request(**{k: values[k] for k in taken}, assignments=tuple(values["set_"] or ())))
+    elif name in ("info", "prepare") and "name" in values:  # of a dataset, not of a checkpoint
+        registry.dataset_spec(values["name"])
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder where the documents' commands run one after another, with the model of CONTRIBUTING in it."""
+    root = tmp_path_factory.mktemp("docs")
+    data = make_data(root)
+    rng = np.random.default_rng(3)
+    calo_files.write_folder(root / "calo", rng, calo_files.make_geometry(rng), {"train": 12, "val": 4, "test": 6})
+    write_folder(root / "lif", scans=("a", "b", "c"))
+    for path in DOCUMENTS:
+        for text in blocks(path, "python"):
+            name = re.search(r'^SPEC = ModelSpec\(\s*name="(\w+)"', text, re.MULTILINE)
+            if name:
+                (root / f"{name[1]}.py").write_text(text)
+    return root, data
+
+
+NOT_RUN = (
+    "transfer", "checkpoint", "evaluate", "verify", "study", "training-curves", "plot", "sweep", "curve", "display",
+    "compare",
+)  # fmt: skip
+
+
+# of the small scans that stand in for anybody's
+TILES = [part for name, value in CHAIN.items() for part in ("--set", f"{name}={value}".replace(" ", ""))]
+
+
+def shortened(typed, root, data):
+    """The same command on tiny events and with few steps; None where it needs a network, a record, weights, minutes."""
+    if typed[0] in NOT_RUN or typed[:2] == ["data", "prepare"]:
+        return None
+    if "--checkpoint" in typed:
+        return None
+    typed = [str(ROOT / word) if word.startswith("leaderboards/") else word for word in typed]
+    if typed[:2] == ["data", "info"] and typed[2] == "calo-sim":
+        return ["data", "info", "atlas-pions", "--data", str(root / "calo")]
+    if typed[:2] == ["data", "info"] and typed[2] == "lif-sim":
+        return ["data", "info", "lif-scans", "--data", str(root / "lif"), *TILES]
+    if typed[:2] == ["data", "simulate"]:
+        typed[typed.index("--events") + 1] = "14"
+        return [*typed, "--workers", "1"]
+    if typed[0] not in ("run", "pretrain", "tune"):
+        return typed
+    labels = [("--labels", "6")] if typed[0] != "pretrain" and "probe.protocol=published" not in typed else []
+    labels += [("--steps", "2"), ("--rates", "1e-3,1e-2")] if typed[0] == "tune" else []
+    task = tasks.task(typed[typed.index("--task") + 1] if "--task" in typed else "lartpc-segmentation")
+    calo = task.detector == "calorimeter"
+    lif = task.detector == "lif"
+    where = ("atlas-pions", root / "calo") if calo else ("lif-scans", root / "lif") if lif else ("pilarnet-m", data)
+    for option, value in (*labels, ("--dataset", where[0]), ("--data", str(where[1]))):
+        if option in typed:
+            typed[typed.index(option) + 1] = value
+        else:
+            typed += [option, value]
+    where = typed.index("--model") + 1
+    if (root / f"{typed[where]}.py").exists():
+        typed[where] += ".py"
+    few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2"]
+    few += TILES if lif else ["--set", "min_cells=1" if calo else "min_points=0"]
+    if typed[0] == "pretrain" or (typed[where] in ("polarmae", "pointmae", "volume_mae") and "scratch" not in typed):
+        few += ["--set", "pretrain.steps=2"]
+    return [*typed, *few]
+
+
+def test_the_commands_of_the_documents_run_one_after_another(workplace, monkeypatch, capsys):
+    root, data = workplace
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("PARTICLEBENCH_RECORDS", raising=False)
+    n_run = 0
+    for parameter in COMMANDS:
+        short = shortened(parameter.values[1], root, data)
+        if short is None:
+            continue
+        try:
+            main(short)
+        except SystemExit as end:
+            assert not end.code, f"{parameter.id}\n{capsys.readouterr().err}"
+        assert capsys.readouterr().out, parameter.id
+        n_run += 1
+    assert n_run >= 8
+
+
+def test_contributing_shows_a_whole_model(workplace):
+    root, _ = workplace
+    files = sorted(root.glob("*.py"))
+    assert files
+    for path in files:
+        spec = registry.model_spec(str(path))
+        assert spec.name == path.stem
+        assert {"default", "tiny"} <= set(spec.presets)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_links_and_figures_of_the_documents_exist(path):
+    targets = re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8"))
+    missing = [t for t in targets if "://" not in t and not (path.parent / t).exists()]
+    assert not missing
+
+
+def test_every_make_target_of_the_readme_exists():
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks(ROOT / "README.md", "console", "sh")), re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def hints():
+    """Commands that messages and docstrings of the code tell the user to type, and inline ones of the documents."""
+    texts = [
+        p for folder in ("benchmark", "models", "baselines", "datasets") for p in sorted((ROOT / folder).rglob("*.py"))
+    ]
+    found = {}
+    for path in (*texts, *DOCUMENTS):
+        text = re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))  # a message over several lines is one text
+        for hint in re.findall(rf"`{START} ([^`\n]+)`", text):
+            found.setdefault(re.sub(r"\{[^}]*\}", "pilarnet-m", hint), path.relative_to(ROOT))
+    return [pytest.param(hint.split(), id=f"{path}: {hint}") for hint, path in sorted(found.items())]
+
+
+@pytest.mark.parametrize("typed", hints())
+def test_what_messages_tell_the_user_to_type_exists(typed):
+    names_a_command = all(re.fullmatch("[a-z]+", word) for word in typed)
+    if names_a_command or typed[-1] == "--help":
+        with pytest.raises(typer.Exit):
+            parse([*(word for word in typed if word != "--help"), "--help"])
+    else:
+        parse(typed)
+
+
+def assert_generated(path, command, capsys):
+    """The document shows what the command that stands beside its tables prints of the committed records."""
+    text = path.read_text(encoding="utf-8")
+    shown = re.search(r"<!-- result: generated by `(.*?)` -->\n(.*?)<!-- end of result -->", text, re.DOTALL)
+    assert shown is not None
+    assert shown.group(1) == f"{START} {command}"
+    main([str(ROOT / word) if word.startswith("leaderboards/") else word for word in command.split()])
+    assert shown.group(2).strip() == capsys.readouterr().out.strip()
+
+
+def test_the_readmes_table_is_made_from_the_committed_records(capsys):
+    typed = "leaderboard --records leaderboards/records --detector lartpc --format markdown"
+    assert_generated(ROOT / "README.md", typed, capsys)
+
+
+def test_the_calorimeters_tables_are_made_from_the_committed_records(capsys):
+    typed = "leaderboard --records leaderboards/records --detector calorimeter --format markdown"
+    assert_generated(ROOT / "docs" / "calorimeter.md", typed, capsys)
+
+
+def test_the_tables_of_lithium_fluoride_are_made_from_the_committed_records(capsys):
+    typed = "leaderboard --records leaderboards/records --detector lif --format markdown"
+    assert_generated(ROOT / "docs" / "lif.md", typed, capsys)
+
+
+def test_the_small_leaderboard_is_made_from_its_records(capsys):
+    typed = "leaderboard --records leaderboards/small --format markdown"
+    assert_generated(ROOT / "docs" / "leaderboards.md", typed, capsys)
+
+
+def test_the_page_on_fairness_is_made_from_the_committed_records_and_searches(capsys):
+    command = "fairness --records leaderboards/records --tuning leaderboards/tuning --markdown"
+    assert_generated(ROOT / "docs/fairness.md", command, capsys)
+
+
+def test_the_page_on_pretraining_tells_what_the_shipped_weights_records_hold():
+    page = (ROOT / "docs/pretraining.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- shipped: .*? -->\n(.*?)<!-- end of shipped -->", page, re.DOTALL)
+    assert table is not None
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.group(1).strip().splitlines()[2:]]
+    expected = []
+    for path in sorted((ROOT / "models/weights").glob("*.json"), reverse=True):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for when, place in (("before training", 0), ("after it", -1)):
+            scores = record["probe"]["scores"][place]
+            names = ("macro_f1", "f1_shower", "f1_track", "f1_michel", "f1_delta")
+            start = [path.stem, f"{record['events']:,}", f"{record['wall_s'] / 60:.0f}", when]
+            expected.append([*start, *(f"{scores[name]:.3f}" for name in names)])
+    assert rows == expected
