@@ -42,7 +42,7 @@ def test_an_installed_model_runs_like_any_other(installed, tmp_path, monkeypatch
 
 
 def test_a_change_in_any_file_of_the_package_is_another_result(installed):
-    from benchmark.runs.prepared import model_code
+    from benchmark.runs.fingerprint import model_code
 
     before = model_code("spy")
     (installed / "_piece.py").write_text("X = 2\n")

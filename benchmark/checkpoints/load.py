@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from benchmark import hub, registry, tasks
 from benchmark.checkpoints.lightning import read_lightning
 from benchmark.checkpoints.manifest import Manifest, describes_itself, from_metadata
-from benchmark.contracts import Inputs, ModelSpec, Task
+from benchmark.contracts import ModelSpec, Task
 from benchmark.contracts.safetensors_io import read_safetensors, write_safetensors
-from benchmark.data.preparation import Preparation, preparation
+from benchmark.data.preparation import Preparation, model_inputs, preparation
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.io import sha256_file
 from benchmark.settings import as_dict, override
@@ -145,9 +145,8 @@ def _torch_model(spec: ModelSpec, manifest: Manifest) -> Any:
     from benchmark.contracts.torch_model import TorchModel
 
     config = override(spec.config(), manifest.model_config, "model")
-    prepared = manifest.the_preprocess()
-    inputs = Inputs(tuple(prepared.columns), manifest.the_frame(), tuple(prepared.event_columns))
-    model = spec.made(config, inputs, manifest.the_task())
+    inputs = model_inputs(manifest.preprocessing(), manifest.detector_frame())
+    model = spec.build_model(config, inputs, manifest.known_task())
     if not isinstance(model, TorchModel):
         raise CheckpointError(
             f"{spec.name} is not a torch model. A checkpoint of a torch model was expected. Score it with `python -m "

@@ -44,7 +44,7 @@ class Manifest:
         texts = {k: v if isinstance(v, str) else json.dumps(as_dict(v), sort_keys=True) for k, v in values.items()}
         return {"format": FORMAT, "format_version": str(FORMAT_VERSION), **texts}
 
-    def the_task(self) -> Task:
+    def known_task(self) -> Task:
         """The task of the head. Raises CheckpointError for one whose counting has changed since."""
         task = tasks.task(self.task)
         if task.version != self.task_version:
@@ -54,12 +54,12 @@ class Manifest:
             )
         return task
 
-    def the_frame(self) -> Frame:
+    def detector_frame(self) -> Frame:
         """The detector's frame."""
         values = dict(self.frame)
         return Frame(tuple(values["centre"]), values["scale"], tuple(values["extent"]), values["unit"])
 
-    def the_preprocess(self) -> Preparation:
+    def preprocessing(self) -> Preparation:
         """Cuts and feature columns."""
         return override(preparation(tasks.task(self.task)), self.preprocess, "preprocess")
 
@@ -88,8 +88,8 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
             raise ValueError(f"{manifest.stage[:40]!r} is no stage")
         if _largest(manifest.model_config) > _MAX_SIZE:
             raise ValueError(f"a size of the model is above {_MAX_SIZE}")
-        manifest.the_preprocess()
-        manifest.the_frame()
+        manifest.preprocessing()
+        manifest.detector_frame()
     except (KeyError, ValueError, TypeError, BenchmarkError) as error:
         raise CheckpointError(
             f"{path} has a damaged description ({type(error).__name__}: {error}). The one that was written was "

@@ -11,7 +11,7 @@ import typer
 from benchmark.cli.study_app import DatasetName, Folder, Out, Split, finish, study_app
 
 if TYPE_CHECKING:
-    from benchmark.studies.encoders import Asked
+    from benchmark.studies.encoders import EncoderRequest
 
 OwnDataset = Annotated[str | None, typer.Option("--dataset", help="Where the events come from; default: simulated.")]
 Model = Annotated[str, typer.Option(help="A self-supervised model on tokens (see `list models`), or path to a file.")]
@@ -42,17 +42,17 @@ def features(
     seed: Seed = 0, device: Device = "auto", threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Features of tokens as colours, beside an encoder with random weights and the truth."""
-    from benchmark.studies.encoders import positions, prepare, prepare_volumes
+    from benchmark.studies.encoders import open_encoders, open_volume_encoders, positions
     from benchmark.studies.features import features_study
     from benchmark.studies.volume_features import volume_features_study
 
     shown = positions(event)
     asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
     if asked.of_volumes:
-        tiles = prepare_volumes(asked, fit_events)
+        tiles = open_volume_encoders(asked, fit_events)
         finish(volume_features_study(tiles, shown, debias), out, tiles.choose(shown), tiles.device)
         return
-    bench = prepare(asked, fit_events)
+    bench = open_encoders(asked, fit_events)
     finish(features_study(bench, shown, debias), out, bench.choose(shown), bench.device)
 
 
@@ -66,7 +66,7 @@ def attention(
     """What one token attends to, in every layer and head."""
     from benchmark.errors import ConfigError
     from benchmark.studies.attention import attention_study
-    from benchmark.studies.encoders import one_position, place, prepare, prepare_volumes
+    from benchmark.studies.encoders import one_position, open_encoders, open_volume_encoders, place
     from benchmark.studies.volume_attention import volume_attention_study
 
     position, where = one_position(event), None if point is None else place(point)
@@ -76,11 +76,11 @@ def attention(
             raise ConfigError(
                 f"--point {point} is for clouds of points. The number of a token was expected. Type --token 312."
             )
-        tiles = prepare_volumes(asked)
+        tiles = open_volume_encoders(asked)
         study = volume_attention_study(tiles, position, token, layer, head)
         finish(study, out, tiles.choose([position]), tiles.device)
         return
-    bench = prepare(asked)
+    bench = open_encoders(asked)
     study = attention_study(bench, position, token, where, layer, head)
     finish(study, out, bench.choose([position]), bench.device)
 
@@ -93,7 +93,7 @@ def reconstruction(
     threads: Threads = None, set_: Set = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Points that a masked autoencoder predicts for hidden tokens, and how far off they are."""
-    from benchmark.studies.encoders import positions, prepare, prepare_volumes
+    from benchmark.studies.encoders import open_encoders, open_volume_encoders, positions
     from benchmark.studies.reconstruction import reconstruction_study
     from benchmark.studies.volume_reconstruction import volume_reconstruction_study
 
@@ -101,10 +101,10 @@ def reconstruction(
     changes = [*(set_ or ()), *([] if mask_ratio is None else [f"model.mask_ratio={mask_ratio}"])]
     asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, changes)
     if asked.of_volumes:
-        tiles = prepare_volumes(asked, whole=True)
+        tiles = open_volume_encoders(asked, whole=True)
         finish(volume_reconstruction_study(tiles, shown), out, tiles.choose(shown), tiles.device)
         return
-    bench = prepare(asked, fit_events, whole=True)
+    bench = open_encoders(asked, fit_events, whole=True)
     finish(reconstruction_study(bench, shown), out, bench.choose(shown), bench.device)
 
 
@@ -177,7 +177,7 @@ def recipes(
 def _asked(
     model: str, checkpoint: Path | None, preset: str, dataset: str | None, data: Path | None, split: str, seed: int,
     device: str, threads: int | None, set_: list[str] | None,
-) -> Asked:  # fmt: skip
-    from benchmark.studies.encoders import Asked
+) -> EncoderRequest:  # fmt: skip
+    from benchmark.studies.encoders import EncoderRequest
 
-    return Asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, tuple(set_ or ()))
+    return EncoderRequest(model, checkpoint, preset, dataset, data, split, seed, device, threads, tuple(set_ or ()))

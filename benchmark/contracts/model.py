@@ -99,15 +99,15 @@ class ModelSpec:
     import_released: Callable[[Released], Imported] | None = None
     skip: Callable[[Task, str], str | None] = lambda task, device: None  # why it cannot do this task on this device
 
-    def asked(self, task: Task) -> Task:
+    def effective_task(self, task: Task) -> Task:
         """The task as the model is asked it: one that knows no volumes classifies their bright voxels as points."""
         if task.data == "volumes" and "volumes" not in self.data:
             return replace(task, data="points", level="point")
         return task
 
-    def made(self, config: Any, inputs: Inputs, task: Task) -> Model:
+    def build_model(self, config: Any, inputs: Inputs, task: Task) -> Model:
         """A model with random weights for a task."""
-        return self.build(config, inputs, self.asked(task))
+        return self.build(config, inputs, self.effective_task(task))
 
     def preset(self, name: str, detector: str) -> Preset:
         """The preset of this name with what differs on a detector. Raises KeyError."""

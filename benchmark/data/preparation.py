@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from benchmark.contracts import Event, EventSource, Frame, PointBatch, Task
+from benchmark.contracts import Event, EventSource, Frame, Inputs, PointBatch, Task
 from benchmark.data.cells import CellPreprocess
 from benchmark.data.preprocess import Eligible, Preprocess
 from benchmark.data.volumes import VolumePreprocess
@@ -36,3 +36,8 @@ def preparation(task: Task) -> Preparation:
     if task.detector == "calorimeter":
         return CellPreprocess.of(task)
     return VolumePreprocess() if task.data == "volumes" else Preprocess()
+
+
+def model_inputs(prepared: Preparation, frame: Frame) -> Inputs:
+    """What a model is told of the events that this preprocessing gives it."""
+    return Inputs(tuple(prepared.columns), frame, tuple(prepared.event_columns))

@@ -67,7 +67,7 @@ def build_model(name: str, preset: str, like: PointBatch) -> TorchModel:
     spec, task = registry.model_spec(name), tasks.task("lartpc-segmentation")
     config = override(spec.config(), spec.preset(preset, "lartpc").model, "model")
     torch.manual_seed(0)
-    model = spec.made(config, Inputs(like.columns, like.frame), task)
+    model = spec.build_model(config, Inputs(like.columns, like.frame), task)
     if not isinstance(model, TorchModel):
         raise BenchmarkError(f"{name} takes no training steps. A torch model was expected. Correct --models.")
     return model

@@ -1,15 +1,16 @@
-"""The events of a run: training split, labelled subset and scored split."""
+"""The labelled events of a run, and those that it is scored on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.contracts import Dataset, Inputs, Task
+from benchmark.contracts import Dataset, Task
 from benchmark.data.budget import Subset, subset
-from benchmark.data.stream import EventSet, event_set
+from benchmark.data.stream import EventSet
 from benchmark.errors import DataError
-from benchmark.runs.config import RunConfig
+from benchmark.hardware.distributed import after_first
+from benchmark.runs.prepared import Prepared
 from benchmark.seeding import generator
 
 if TYPE_CHECKING:
@@ -18,33 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunEvents:
-    """The events of a run, and which of them carry labels."""
+    """Which events carry labels, and which are scored."""
 
-    dataset: Dataset
-    train: EventSet
     labelled: EventSet
-    test: EventSet
-    subset: Subset
+    scored: EventSet
+    split: str  # of the scored events
+    subset: Subset  # how the labelled ones were drawn
 
 
-def bootstrap_rng(task: Task, dataset: Dataset) -> np.random.Generator:
-    """The resampling of events behind the intervals: the same for every model, so that equal counts have equal ones."""
-    return generator("bootstrap", task.name, dataset.revision)
-
-
-def inputs_of(config: RunConfig, dataset: Dataset) -> Inputs:
-    """What the model is told of its data."""
-    prepared = config.preprocess
-    return Inputs(tuple(prepared.columns), dataset.info.frame, tuple(prepared.event_columns))
-
-
-def open_events(config: RunConfig, dataset: Dataset) -> RunEvents:
-    """Training events, the labelled subset, and the split that is scored. Raises DataError."""
-    train = event_set(dataset, "train", config.task, config.preprocess)
-    test = event_set(dataset, config.scored_split, config.task, config.preprocess)
-    check_disjoint(train, test, config.scored_split, dataset)
-    chosen = subset(train.event_ids, config.labels, config.draw)
-    return RunEvents(dataset, train, train.chosen(chosen), test, chosen)
+def open_events(prepared: Prepared, split: str) -> RunEvents:
+    """The label budget of the training split, and the whole of `split` to score. Raises DataError."""
+    with after_first():  # which packs and checks what the others then find
+        train, scored = prepared.train, prepared.events(split)
+    check_disjoint(train, scored, split, prepared.dataset)
+    chosen = subset(train.event_ids, prepared.config.labels, prepared.config.draw)
+    return RunEvents(train.chosen(chosen), scored, split, chosen)
 
 
 def check_disjoint(train: EventSet, scored: EventSet, split: str, dataset: Dataset) -> None:
@@ -55,3 +44,8 @@ def check_disjoint(train: EventSet, scored: EventSet, split: str, dataset: Datas
             f"{len(both)} events are in both the training and the {split} split of {dataset.info.name} "
             f"(first: {min(both)}). Disjoint splits were expected. Remove them from one of the two."
         )
+
+
+def bootstrap_rng(task: Task, dataset: Dataset) -> np.random.Generator:
+    """The resampling of events behind the intervals: the same for every model, so that equal counts have equal ones."""
+    return generator("bootstrap", task.name, dataset.revision)

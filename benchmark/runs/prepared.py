@@ -1,31 +1,106 @@
-"""Everything about a run that can be known before its data are opened."""
+"""`Prepared`: what a request comes down to, worked out once and handed to whatever carries it out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from benchmark import registry
-from benchmark.contracts import ModelSpec
+from benchmark.contracts import Dataset, Inputs, Model, ModelSpec
+from benchmark.data.preparation import model_inputs
+from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import BenchmarkError
+from benchmark.hardware.distributed import after_first, join
 from benchmark.hardware.environment import choose_device, choose_precision
 from benchmark.runs.config import Request, RunConfig
-from benchmark.runs.fingerprint import fingerprint
+from benchmark.runs.execution import Execution, check_compiled, check_time, record_environment, set_up_torch
+from benchmark.runs.fingerprint import Identity, model_code
 from benchmark.runs.resolve import resolve
+from benchmark.seeding import seed_from
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What decides a run's result, but for the data."""
+class Prepared:
+    """A request with its dataset opened and its machine set up: all that training and scoring need to know."""
 
-    config: RunConfig
-    spec: ModelSpec
-    device: str
-    precision: str
-    code: str  # hash of the model's code
+    identity: Identity
+    execution: Execution
+    threads: int  # CPU threads of torch
+    dataset: Dataset
+    environment: dict[str, Any]  # what a record says of the machine
+    started: float = field(default_factory=time.monotonic)  # s; time limits count from here
 
-    def fingerprint(self, revision: str) -> str:
-        """Names the result on this revision of the data."""
-        return fingerprint(self.config, revision, self.code, self.device, self.precision)
+    @property
+    def config(self) -> RunConfig:
+        """The resolved configuration."""
+        return self.identity.config
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's."""
+        return self.identity.spec
+
+    @property
+    def device(self) -> str:
+        """Where torch computes: cpu or cuda."""
+        return self.identity.device
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the result."""
+        return self.identity.fingerprint(self.dataset.revision)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the model is told of its data."""
+        return model_inputs(self.config.preprocess, self.dataset.info.frame)
+
+    @property
+    def resume(self) -> bool:
+        """Whether states of an interrupted attempt are continued from."""
+        return self.execution.resume and not self.execution.force
+
+    @property
+    def deadline(self) -> float | None:
+        """When training has to stop, in seconds of `time.monotonic()`; None: never."""
+        limit = self.execution.max_minutes
+        return None if limit is None else self.started + 60 * limit
+
+    @property
+    def place(self) -> str:
+        """Where it runs, in words: `cpu, 2 threads`."""
+        return f"{self.device}, {self.threads} threads" if self.device == "cpu" else self.device
+
+    @property
+    def source(self) -> str:
+        """The dataset, in words: `lartpc-sim (sim-ba595627f976)`."""
+        return f"{self.dataset.info.name} ({self.dataset.revision})"
+
+    @cached_property
+    def train(self) -> EventSet:
+        """All usable events of the training split."""
+        return self.events("train")
+
+    def events(self, split: str) -> EventSet:
+        """All usable events of a split. Raises DataError."""
+        return event_set(self.dataset, split, self.config.task, self.config.preprocess)
+
+    def build_model(self) -> Model:
+        """The model with the weights that this seed starts from, pre-training aside; a torch model on its device."""
+        import torch
+
+        from benchmark.contracts.torch_model import TorchModel
+
+        torch.manual_seed(seed_from("weights", self.config.model, self.config.seed))
+        model = self.spec.build_model(self.config.model_config, self.inputs, self.config.task)
+        return model.to(self.device) if isinstance(model, TorchModel) else model
+
+    def with_config(self, config: RunConfig) -> Prepared:
+        """The same with other settings of model or training."""
+        return dataclasses.replace(self, identity=dataclasses.replace(self.identity, config=config))
 
 
 def identify(request: Request, device: str) -> Identity:
@@ -33,23 +108,28 @@ def identify(request: Request, device: str) -> Identity:
     config = resolve(request)
     spec = registry.model_spec(request.model)
     chosen = choose_device(device)
-    check_model(spec, config, chosen)
-    precision = choose_precision(config.train.precision, chosen)
-    return Identity(config, spec, chosen, precision, model_code(request.model))
-
-
-def model_code(name: str) -> str:
-    """Hash of the code that defines a model: its file and the private pieces beside it that it is made of."""
-    from benchmark.io import sha256_file, sha256_text
-
-    return sha256_text("".join(sha256_file(p) for p in registry.model_files(name)))
-
-
-def check_model(spec: ModelSpec, config: RunConfig, device: str) -> None:
-    """Raises BenchmarkError for a model that cannot do the task on the device."""
-    reason = spec.skip(config.task, device)
+    reason = spec.skip(config.task, chosen)
     if reason:
         raise BenchmarkError(
             f"{spec.name} cannot run here: {reason}. Another model or device was expected. "
             f"Type `python -m benchmark list models`."
         )
+    precision = choose_precision(config.train.precision, chosen)
+    return Identity(request.model, config, spec, chosen, precision, model_code(request.model))
+
+
+def prepare(identity: Identity, execution: Execution) -> Prepared:
+    """Set up torch, connect the processes of this command, and open the dataset, which may make or check it first.
+
+    Raises ConfigError for an execution that is not possible, DataError for data that cannot be read.
+    """
+    started = time.monotonic()
+    config, device = identity.config, identity.device
+    check_time(execution.max_minutes)
+    check_compiled(execution.compiled, device)
+    threads = set_up_torch(execution.threads)
+    own = join(device)
+    with after_first():
+        dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
+    environment = record_environment(execution, device, identity.precision, threads, own.n)
+    return Prepared(identity, execution, threads, dataset, environment, started)

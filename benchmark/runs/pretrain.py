@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark import registry, tasks
-from benchmark.contracts import Dataset
-from benchmark.data.stream import EventSet, event_set
+from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluation.token_probe import probe_score
-from benchmark.hardware.distributed import after_first, from_first, join
-from benchmark.hardware.environment import choose_device
+from benchmark.hardware.distributed import after_first, from_first, processes
 from benchmark.io import atomic_path, atomic_write_json
 from benchmark.plots.training_curves import draw_curves
-from benchmark.runs.config import Request, RunConfig
-from benchmark.runs.events import inputs_of
-from benchmark.runs.execution import (
-    Execution,
-    Say,
-    check_compiled,
-    check_time,
-    record_environment,
-    set_up_torch,
-    to_stderr,
-)
-from benchmark.runs.prepared import check_model, model_code
-from benchmark.runs.pretrained import RECORD, WEIGHTS, Probing, Subject, finished, make
-from benchmark.runs.resolve import resolve
-from benchmark.seeding import seed_from
+from benchmark.runs.config import Request
+from benchmark.runs.execution import Execution, Say, to_stderr
+from benchmark.runs.prepared import Prepared, identify, prepare
+from benchmark.runs.pretrained import RECORD, WEIGHTS, PretrainingJob, Probing, finished, make
 from benchmark.settings import as_dict
 from benchmark.training.config import ProbeConfig
-
-if TYPE_CHECKING:
-    from benchmark.contracts.torch_model import TorchModel
 
 CURVES = "curves.png"
 PROBE_TOKENS = 3000  # fitted and scored at most: about a second, besides the encoding of some 20 events
@@ -68,32 +51,20 @@ def pretrain(
     `probe_every`, the token probe scores the model every so many steps, by labels of the validation split. Raises
     ConfigError, DataError.
     """
-    started = time.monotonic()
     _check(request, out, probe_every)
-    config = resolve(dataclasses.replace(request, pretrain=True))
-    spec, device = registry.model_spec(request.model), choose_device(execution.device)
-    check_model(spec, config, device)
-    check_time(execution.max_minutes)
-    check_compiled(execution.compiled, device)
-    threads = set_up_torch(execution.threads)
-    own = join(device)
+    prepared = prepare(identify(dataclasses.replace(request, pretrain=True), execution.device), execution)
     with after_first():
-        dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
-        train = event_set(dataset, "train", config.task, config.preprocess)
-        probing = _probing(config, dataset, probe_every)
-    environment = record_environment(execution, device, config.train.precision, threads, own.n)
-    subject = Subject(config, spec, train, dataset, environment, model_code(request.model), request.model)
-    record = None if execution.force else finished(subject)
+        job, probing = PretrainingJob(prepared), _probing(prepared, probe_every)
+        n_events = len(job.events())
+    record = None if execution.force else finished(job)
     if record is not None:
-        return from_first(lambda: _hand_out(record, subject, False, out, say))
-    if own.first:
-        source = f"{dataset.info.name} ({dataset.revision})"
-        where = f"{device}, {threads} threads" if device == "cpu" else device
-        say(f"pre-training {config.model} [{config.preset}] on {len(subject.events())} events of {source}; {where}")
-    model = _build(config, spec, dataset, device)
-    deadline = None if execution.max_minutes is None else started + 60 * execution.max_minutes
-    made = make(model, subject, execution.resume and not execution.force, deadline, probing)
-    return from_first(lambda: _hand_out(made, subject, True, out, say))
+        return from_first(lambda: _hand_out(record, job, False, out, say))
+    if processes().first:
+        c = prepared.config
+        say(f"pre-training {c.model} [{c.preset}] on {n_events} events of {prepared.source}; {prepared.place}")
+    model: Any = prepared.build_model()  # a torch model: only those pre-train
+    new_record = make(model, job, probing)
+    return from_first(lambda: _hand_out(new_record, job, True, out, say))
 
 
 def _check(request: Request, out: Path | None, probe_every: int) -> None:
@@ -107,26 +78,18 @@ def _check(request: Request, out: Path | None, probe_every: int) -> None:
         raise ConfigError(f"--out {out} is no place for weights. A name that ends in .safetensors was expected.")
     if probe_every < 0:
         raise ConfigError(f"--probe-every {probe_every} is negative. A number of steps, or 0 for none, was expected.")
-    asked = tasks.task(request.task)
-    if probe_every and (asked.level in ("event", "volume") or asked.soft):
+    task = tasks.task(request.task)
+    if probe_every and (task.level in ("event", "volume") or task.soft):
         raise ConfigError(
-            f"--probe-every {probe_every} reads the classes of tokens, which {asked.name} does not have. A task with a "
+            f"--probe-every {probe_every} reads the classes of tokens, which {task.name} does not have. A task with a "
             f"class per point was expected. Leave --probe-every out."
         )
 
 
-def _build(config: RunConfig, spec: Any, dataset: Dataset, device: str) -> TorchModel:
-    import torch
-
-    torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model: TorchModel = spec.made(config.model_config, inputs_of(config, dataset), config.task)
-    return model.to(device)
-
-
-def _probing(config: RunConfig, dataset: Dataset, every: int) -> Probing | None:
+def _probing(prepared: Prepared, every: int) -> Probing | None:
     if not every:
         return None
-    fitted, scored = _halves(event_set(dataset, SPLIT, config.task, config.preprocess))
+    fitted, scored = _halves(prepared.events(SPLIT))
     settings = ProbeConfig(max_tokens=PROBE_TOKENS)
     about = {
         "split": SPLIT,
@@ -147,8 +110,8 @@ def _halves(events: EventSet) -> tuple[EventSet, EventSet]:
     return first, second
 
 
-def _hand_out(record: dict[str, Any], subject: Subject, fresh: bool, out: Path | None, say: Say) -> Pretraining:
-    folder = subject.folder
+def _hand_out(record: dict[str, Any], job: PretrainingJob, fresh: bool, out: Path | None, say: Say) -> Pretraining:
+    folder = job.folder
     if "weights_sha256" not in record:
         return Pretraining(record, folder, fresh, None)
     if fresh or not (folder / CURVES).is_file():

@@ -1,9 +1,10 @@
-"""`RunConfig`: everything that decides a run's result, fully resolved, frozen and printable."""
+"""From what the user typed to a `RunConfig`: presets and defaults, then the user's own values."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,34 @@ from benchmark.settings import override, parse_assignments
 from benchmark.training.config import PretrainConfig, ProbeConfig, TrainConfig
 
 PROBE_MODES = ("frozen", "scratch")  # of tasks at the level of tokens
-
 PRESET_ALIASES = {"small": "default"}  # another name -> the one in records
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a request names: specs, preset and mode."""
+
+    spec: ModelSpec
+    data_spec: DatasetSpec
+    task: Task
+    preset: Preset
+    preset_name: str
+    mode: str
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the backbone's weights come from pre-training."""
+        return self.spec.pretrains and self.mode != "scratch"
+
+
+def _choose(request: Request) -> _Chosen:
+    task = tasks.task(request.task)
+    spec = registry.model_spec(request.model)
+    preset_name = canonical_preset(request.preset)
+    preset = _preset(spec, preset_name, task)
+    data_spec = registry.dataset_spec(request.dataset or task.dataset)
+    _check_pair(spec, data_spec, task)
+    return _Chosen(spec, data_spec, task, preset, preset_name, _mode(spec, request.mode, task))
 
 
 def resolve(request: Request) -> RunConfig:
@@ -29,30 +56,24 @@ def resolve(request: Request) -> RunConfig:
 
     Raises ConfigError, UnknownNameError, CheckpointError.
     """
-    task = tasks.task(request.task)
     labels = parse_labels(request.labels)
-    spec = registry.model_spec(request.model)
-    preset_name = preset_called(request.preset)
-    preset = _preset(spec, preset_name, task)
-    data_spec = registry.dataset_spec(request.dataset or task.dataset)
-    _check_pair(spec, data_spec, task)
-    mode = _mode(spec, request.mode, task)
+    chosen = _choose(request)
     for name, number in (("draw", request.draw), ("seed", request.seed)):
         if number < 0:
             raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
-    pretrains = spec.pretrains and mode != "scratch"
-    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
+    sections = _sections(chosen)
     _apply(sections, request.assignments)
-    task = dataclasses.replace(task, loss=_loss(sections.get("loss", task.loss), task))
+    spec, dataset = chosen.spec, chosen.data_spec.info.name
+    task = dataclasses.replace(chosen.task, loss=_loss(sections.get("loss", chosen.task.loss), chosen.task))
     for name in ("train", "pretrain"):
         _check_rotation(sections.get(name), name, task)
-    weights = _weights(request, spec, sections, task, data_spec.info.name)
+    weights = _weights(request, spec, sections, task, dataset)
     if weights is not None:
         del sections["pretrain"], sections["pretrain_optim"]
     _check_protocol(sections.get("probe"), labels)
-    checkpoint = _checkpoint(request.checkpoint, pretrains)
+    checkpoint = _checkpoint(request.checkpoint, chosen.pretrains)
     return RunConfig(
-        task=task, dataset=data_spec.info.name, model=spec.name, preset=preset_name, labels=labels, mode=mode,
+        task=task, dataset=dataset, model=spec.name, preset=chosen.preset_name, labels=labels, mode=chosen.mode,
         draw=request.draw, seed=request.seed, checkpoint=checkpoint,
         checkpoint_sha256=None if checkpoint is None else sha256_file(Path(checkpoint)),
         data=sections["data"], preprocess=sections["preprocess"],
@@ -83,38 +104,31 @@ def _check_rotation(train: TrainConfig | None, section: str, task: Task) -> None
 
 def data_assignments(request: Request) -> tuple[str, ...]:
     """Those of the user's assignments that change the data, and so concern every model that is compared on it."""
-    spec = registry.model_spec(request.model)
-    task = tasks.task(request.task)
-    data_spec = registry.dataset_spec(request.dataset or task.dataset)
-    mode = _mode(spec, request.mode, task)
-    preset_name = preset_called(request.preset)
-    preset, pretrains = _preset(spec, preset_name, task), spec.pretrains and mode != "scratch"
-    sections = _sections(spec, data_spec, preset, preset_name, mode, pretrains, task)
+    sections = _sections(_choose(request))
     located = {_locate(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()}
     return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
 
 
-def _sections(
-    spec: ModelSpec, data_spec: DatasetSpec, preset: Preset, preset_name: str, mode: str, pretrains: bool, task: Task
-) -> dict[str, Any]:
+def _sections(chosen: _Chosen) -> dict[str, Any]:
     """Every section of settings that `--set section.key=value` can reach, with the preset's values in it."""
-    model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(mode, {})}, "model")
+    spec, preset, task = chosen.spec, chosen.preset, chosen.task
+    model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(chosen.mode, {})}, "model")
     train = override(TrainConfig(), task.train, "train")
     pretrain = override(PretrainConfig(), task.pretrain, "pretrain")
-    if preset_name == "tiny":
+    if chosen.preset_name == "tiny":
         train = dataclasses.replace(train, steps=10, batch_size=2)
         pretrain = dataclasses.replace(pretrain, steps=10, batch_size=2, events=50)
     train = override(train, preset.train, "train")
     pretrain = override(pretrain, preset.pretrain, "pretrain")
     sections = {
         "model": model,
-        "optim": override(OptimConfig(), _optim(preset, pretrains), "optim"),
+        "optim": override(OptimConfig(), _optim(preset, chosen.pretrains), "optim"),
         "train": train,
         "preprocess": preparation(task),
-        "data": data_spec.config(),
+        "data": chosen.data_spec.config(),
         "loss": task.loss,
     }
-    if pretrains:
+    if chosen.pretrains:
         sections["pretrain"] = pretrain
         sections["pretrain_optim"] = override(OptimConfig(), preset.pretrain_optim, "pretrain_optim")
     if task.level == "token":
@@ -155,7 +169,7 @@ def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
     raise unknown_name("setting", key, every, "Correct the --set option.")
 
 
-def preset_called(name: str) -> str:
+def canonical_preset(name: str) -> str:
     """The name that records use of a preset: `small` is `default`."""
     return PRESET_ALIASES.get(name, name)
 
@@ -237,7 +251,7 @@ def _checkpoint(checkpoint: str | None, pretrains: bool) -> str | None:
 def can_do(spec: ModelSpec, task: Task) -> bool:
     """Whether a model does tasks of this kind at all."""
     if task.data == "volumes" and task.kind == "classification":
-        task = spec.asked(task)
+        task = spec.effective_task(task)
     return (
         task.data in spec.data and task.level in spec.levels and task.kind in spec.kinds
         and (not spec.detectors or task.detector in spec.detectors)

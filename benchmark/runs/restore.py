@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmark import registry, tasks
-from benchmark.contracts import Dataset, Inputs, Model, PointBatch, Task
-from benchmark.data.preparation import preparation
+from benchmark.contracts import Dataset, Model, PointBatch, Task
+from benchmark.data.preparation import model_inputs, preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.records.record import RunRecord
-from benchmark.runs.run import WEIGHTS, run_folder
 from benchmark.settings import override
 
 
@@ -33,25 +31,19 @@ class Restored:
         return batch, np.asarray(self.model.predict(batch.without_target()))
 
 
-def weights_of(record: RunRecord, runs: Path) -> Path | None:
-    """Where a run's weights lie; None where they are not here, or the run trained none."""
-    path = run_folder(runs, record) / WEIGHTS
-    return path if path.is_file() and not record.config.get("probe") else None
+def restore(record: RunRecord, weights: Path, dataset: Dataset, split: str = "test") -> Restored:
+    """A run's model, with weights, and a split of a dataset as it takes it.
 
-
-def restore(record: RunRecord, weights: Path, data: Path | None = None, split: str = "test") -> Restored:
-    """A run's model and events. Raises CheckpointError for weights of another model, ConfigError for a failed run."""
+    Raises CheckpointError for weights of another model, ConfigError for a failed run.
+    """
     if record.status == "failed" or record.config.get("mode") == "evaluate":
         raise ConfigError("The record is of no finished training. A run's record was expected. Choose another.")
     c = record.config
     task = tasks.task(record.task["name"])
-    dataset = opened(c["dataset"], c.get("data") or {}, data)
     preprocess = override(preparation(task), c["preprocess"], "preprocess")
     spec = registry.model_spec(c["model"])
     config = override(spec.config(), c["model_config"], "model")
-    model = spec.made(
-        config, Inputs(tuple(preprocess.columns), dataset.info.frame, tuple(preprocess.event_columns)), task
-    )
+    model = spec.build_model(config, model_inputs(preprocess, dataset.info.frame), task)
     if not weights.is_file():
         raise CheckpointError(
             f"There are no weights at {weights}. Those of the run were expected. Run it with --force."
@@ -60,8 +52,9 @@ def restore(record: RunRecord, weights: Path, data: Path | None = None, split: s
     return Restored(model, task, event_set(dataset, split, task, preprocess))
 
 
-def opened(name: str, settings: dict[str, Any], data: Path | None) -> Dataset:
-    """A dataset with a record's own settings of it."""
-    spec = registry.dataset_spec(name)
+def open_recorded_dataset(record: RunRecord, data: Path | None) -> Dataset:
+    """The dataset of a run, with the run's own settings of it."""
+    spec = registry.dataset_spec(record.config["dataset"])
+    settings = record.config.get("data") or {}
     known = {k: v for k, v in settings.items() if hasattr(spec.config(), k)}
     return spec.open(override(spec.config(), known, "data"), data)

@@ -20,7 +20,7 @@ from benchmark.contracts import Dataset
 from benchmark.data.stream import event_set
 from benchmark.errors import ConfigError
 from benchmark.hardware.cluster import executor as cluster_executor
-from benchmark.hardware.environment import choose_precision, usable_cores
+from benchmark.hardware.environment import usable_cores
 from benchmark.hardware.workers import Ended, Task, run_tasks
 from benchmark.io import safe_name
 from benchmark.paths import checkout
@@ -29,9 +29,9 @@ from benchmark.records.store import read_records, records_dir
 from benchmark.runs.config import Request
 from benchmark.runs.cost_estimate import Cost, expected
 from benchmark.runs.execution import Execution, check_compiled
-from benchmark.runs.fingerprint import pretraining_fingerprint
-from benchmark.runs.prepared import Identity, identify
-from benchmark.runs.pretrained import made, pretrained_folder
+from benchmark.runs.fingerprint import Identity
+from benchmark.runs.prepared import identify
+from benchmark.runs.pretrained import finished_record, pretrained_folder
 from benchmark.runs.run import run
 
 MEMORY_BYTES = 2 << 30  # of a run that no record is like
@@ -235,9 +235,8 @@ def _missing_pretraining(identity: Identity, dataset: Dataset) -> str | None:
     c = identity.config
     if c.pretrain is None or c.checkpoint is not None or c.weights is not None:
         return None
-    precision = choose_precision(c.pretrain.precision, identity.device)
-    name = pretraining_fingerprint(c, dataset.revision, identity.code, identity.spec, identity.device, precision)
-    return None if made(pretrained_folder(c.model, name)) else name
+    name = identity.pretraining_fingerprint(dataset.revision)
+    return None if finished_record(pretrained_folder(c.model, name)) else name
 
 
 def _gpus() -> list[str]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark import registry, tasks
+from benchmark import registry
 from benchmark.checkpoints.load import Checkpoint
-from benchmark.contracts import Dataset, Inputs, Model, Task
-from benchmark.data.preparation import Preparation, preparation
+from benchmark.contracts import Dataset, Model
+from benchmark.data.preparation import Preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
@@ -28,8 +28,9 @@ from benchmark.records.record import RunRecord, describe_dataset, describe_task,
 from benchmark.records.store import records_dir, write_record
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution, describe_environment, set_up_torch
-from benchmark.runs.prepared import model_code
-from benchmark.runs.run import WEIGHTS, run_folder
+from benchmark.runs.fingerprint import model_code
+from benchmark.runs.restore import restore
+from benchmark.runs.weights import required_weights
 from benchmark.settings import as_dict, override, parse_assignments
 
 EVALUATED = "evaluate"  # mode of records of checkpoints that were scored without training
@@ -65,19 +66,12 @@ def transfer(
     target = Target(dataset, split, figure)
     threads = set_up_torch(execution.threads)
     there = _open(target, execution)
-    config = record.config
-    task = tasks.task(record.task["name"])
-    preprocess = override(preparation(task), config["preprocess"], "preprocess")
-    events = event_set(there, target.split, task, preprocess)
-    spec = registry.model_spec(config["model"])
-    model_config = override(spec.config(), config["model_config"], "model")
-    inputs = Inputs(tuple(preprocess.columns), there.info.frame, tuple(preprocess.event_columns))
-    model = spec.made(model_config, inputs, task)
-    model.load(weights or _weights(execution.runs, record))
-    result = _score(model, events, config["train"]["batch_size"], there, target)
+    restored = restore(record, weights or required_weights(record, execution.runs), there, split)
+    scoring = _Scoring(target, execution, there, restored.events)
+    result = scoring.score(restored.model, record.config["train"]["batch_size"])
     scored = replace(
         record,
-        fingerprint=sha256_text("\x1f".join((record.fingerprint, there.info.name, there.revision, target.split))),
+        fingerprint=sha256_text("\x1f".join((record.fingerprint, there.info.name, there.revision, split))),
         training={
             **record.training,
             "run": record.fingerprint,
@@ -86,7 +80,7 @@ def transfer(
         },
         resources={**record.resources, "wall_s": round(time.monotonic() - started, 2)},
     )
-    return _recorded(scored, there, target, events, result, execution, describe_environment("cpu", "32", threads))
+    return scoring.write(scored, result, describe_environment("cpu", "32", threads))
 
 
 def evaluate_checkpoint(
@@ -106,28 +100,85 @@ def evaluate_checkpoint(
             f"{checkpoint.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
             f"Train one: python -m benchmark run --model {manifest.model} --checkpoint {checkpoint.path}."
         )
-    task, size = manifest.the_task(), _batch_size(manifest.batch_size if batch_size is None else batch_size)
-    preprocess = _changed(manifest.the_preprocess(), assignments)
+    size = _batch_size(manifest.batch_size if batch_size is None else batch_size)
+    preprocess = _changed(manifest.preprocessing(), assignments)
     device = choose_device(execution.device)
     threads = set_up_torch(execution.threads)
     there = _open(target, execution)
-    if there.info.frame != manifest.the_frame():
+    if there.info.frame != manifest.detector_frame():
         raise CheckpointError(
-            f"{checkpoint.path} was trained in the frame {manifest.the_frame()}. That of {there.info.name}, "
+            f"{checkpoint.path} was trained in the frame {manifest.detector_frame()}. That of {there.info.name}, "
             f"{there.info.frame}, was expected. Choose another --dataset."
         )
-    events = event_set(there, target.split, task, preprocess)
+    events = event_set(there, target.split, manifest.known_task(), preprocess)
+    scoring = _Scoring(target, execution, there, events)
     model = checkpoint.build().to(device)
-    result = _score(model, events, size, there, target)
-    config = _config(checkpoint, task, preprocess, there, size)
-    decides = [as_dict(config), there.revision, target.split, model_code(manifest.model), device]
-    blank = RunRecord(
+    result = scoring.score(model, size)
+    blank = _unfinished_record(checkpoint, scoring, _config(checkpoint, scoring, preprocess, size), device)
+    resources = {
+        "n_parameters": model.n_parameters,
+        "wall_s": round(time.monotonic() - started, 2),
+        "predict_events_per_s": round(len(events) / result.wall_s, 2),
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }
+    environment = describe_environment(device, "32", threads)
+    return scoring.write(replace(blank, resources=resources), result, environment)
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """The events that are scored, and where the record of it goes."""
+
+    target: Target
+    execution: Execution
+    dataset: Dataset
+    events: EventSet
+
+    def score(self, model: Model, batch_size: int) -> Evaluation:
+        """Scores of the whole split; the figure of its first events, where one is wanted."""
+        events, rng = self.events, bootstrap_rng(self.events.task, self.dataset)
+        result = evaluate(model, events, batch_size, rng)
+        if self.target.figure is not None:
+            first = events.batch(range(min(MAX_EVENTS, len(events))))
+            draw_predictions(first, model.predict(first.without_target()), events.task, self.target.figure)
+        return result
+
+    def write(self, record: RunRecord, result: Evaluation, environment: dict[str, Any]) -> RunRecord:
+        """The record with what was scored and how it went, written."""
+        excluded = {self.target.split: self.events.excluded}
+        scored = replace(
+            record,
+            created=now(),
+            command=list(self.execution.command),
+            dataset=describe_dataset(self.dataset),
+            events={**record.events, "test": len(self.events), "excluded": excluded},
+            metrics=result.metrics,
+            per_event=pack_counts(result.counts, self.events.event_ids),
+            environment=environment,
+        )
+        write_record(self.execution.records or records_dir(), scored)
+        return scored
+
+
+def _open(target: Target, execution: Execution) -> Dataset:
+    spec = registry.dataset_spec(target.dataset)
+    return spec.open(spec.config(), execution.data)
+
+
+def _unfinished_record(
+    checkpoint: Checkpoint, scoring: _Scoring, config: dict[str, Any], device: str
+) -> RunRecord:  # fmt: skip
+    """The record of a checkpoint's scores before they are in it."""
+    manifest = checkpoint.manifest
+    settings = {k: v for k, v in config.items() if k != "checkpoint"}
+    decides = [settings, scoring.dataset.revision, scoring.target.split, model_code(manifest.model), device]
+    return RunRecord(
         fingerprint=sha256_text(json.dumps([EVALUATED, *decides], sort_keys=True)),
         status="finished",
         created=now(),
         command=[],
-        config={**config, "checkpoint": str(checkpoint.path)},
-        task=describe_task(task),
+        config=config,
+        task=describe_task(scoring.events.task),
         dataset={},
         events={"labelled": manifest.training.get("labels"), "unlabelled": 0, "selection": 0, "test": 0},
         subset_sha256="",
@@ -137,65 +188,27 @@ def evaluate_checkpoint(
             "trained_on": dict(manifest.training),
             "trained_in": {"versions": dict(manifest.versions)},
         },
-        resources={
-            "n_parameters": model.n_parameters,
-            "wall_s": round(time.monotonic() - started, 2),
-            "predict_events_per_s": round(len(events) / result.wall_s, 2),
-            "peak_memory_bytes": peak_memory_bytes(device),
-        },
     )
-    return _recorded(blank, there, target, events, result, execution, describe_environment(device, "32", threads))
 
 
-def _open(target: Target, execution: Execution) -> Dataset:
-    spec = registry.dataset_spec(target.dataset)
-    return spec.open(spec.config(), execution.data)
-
-
-def _score(model: Model, events: EventSet, batch_size: int, there: Dataset, target: Target) -> Evaluation:
-    result = evaluate(model, events, batch_size, bootstrap_rng(events.task, there))
-    if target.figure is not None:
-        first = events.batch(range(min(MAX_EVENTS, len(events))))
-        draw_predictions(first, model.predict(first.without_target()), events.task, target.figure)
-    return result
-
-
-def _recorded(
-    record: RunRecord, there: Dataset, target: Target, events: EventSet, result: Evaluation, execution: Execution,
-    environment: dict[str, Any],
-) -> RunRecord:  # fmt: skip
-    """The record with what was scored and how it went, written."""
-    scored = replace(
-        record,
-        created=now(),
-        command=list(execution.command),
-        dataset=describe_dataset(there),
-        events={**record.events, "test": len(events), "excluded": {target.split: events.excluded}},
-        metrics=result.metrics,
-        per_event=pack_counts(result.counts, events.event_ids),
-        environment=environment,
-    )
-    write_record(execution.records or records_dir(), scored)
-    return scored
-
-
-def _config(checkpoint: Checkpoint, task: Task, preprocess: Preparation, there: Dataset, size: int) -> dict[str, Any]:
+def _config(checkpoint: Checkpoint, scoring: _Scoring, preprocess: Preparation, size: int) -> dict[str, Any]:
     """What a record of a run has under `config`, as far as a checkpoint knows it."""
     manifest = checkpoint.manifest
-    told = manifest.training
+    known = manifest.training
     return {
         "model": manifest.model,
-        "preset": told.get("preset", "checkpoint"),
+        "preset": known.get("preset", "checkpoint"),
         "mode": EVALUATED,
-        "labels": told.get("labels"),
-        "draw": told.get("draw", 0),
-        "seed": told.get("seed", 0),
-        "task": as_dict(task),
-        "dataset": there.info.name,
+        "labels": known.get("labels"),
+        "draw": known.get("draw", 0),
+        "seed": known.get("seed", 0),
+        "task": as_dict(scoring.events.task),
+        "dataset": scoring.dataset.info.name,
         "preprocess": as_dict(preprocess),
         "model_config": dict(manifest.model_config),
         "train": {"batch_size": size},
         "checkpoint_sha256": sha256_file(checkpoint.path),
+        "checkpoint": str(checkpoint.path),
     }
 
 
@@ -213,13 +226,3 @@ def _batch_size(size: int) -> int:
     if size < 1:
         raise ConfigError(f"--batch-size {size} is not possible. A number from 1 on was expected. Leave it out.")
     return size
-
-
-def _weights(runs: Path, record: RunRecord) -> Path:
-    path = run_folder(runs, record) / WEIGHTS
-    if not path.is_file():
-        raise CheckpointError(
-            f"The run's weights are not at {path}. The folder `runs` of the run itself was expected. Give them with "
-            f"--weights, or repeat the run with --force."
-        )
-    return path

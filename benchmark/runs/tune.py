@@ -16,24 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import registry, tasks
-from benchmark.contracts import Dataset, ModelSpec
-from benchmark.data.budget import Subset, subset
-from benchmark.data.stream import EventSet, event_set
+from benchmark import tasks
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
 from benchmark.hardware.distributed import processes
-from benchmark.hardware.environment import choose_device, choose_precision
 from benchmark.io import sha256_text
 from benchmark.records.record import describe_dataset, describe_task, now
 from benchmark.records.tuning import SPLIT, Tuning, best_of, find_tuning, is_at_edge, write_tuning
-from benchmark.runs.config import Request, RunConfig
-from benchmark.runs.events import bootstrap_rng, check_disjoint, inputs_of
-from benchmark.runs.execution import Execution, Say, describe_environment, set_up_torch, to_stderr
-from benchmark.runs.prepared import check_model, model_code
-from benchmark.runs.pretrained import Subject, pretrained
+from benchmark.runs.config import Request
+from benchmark.runs.events import RunEvents, bootstrap_rng, open_events
+from benchmark.runs.execution import Execution, Say, to_stderr
+from benchmark.runs.fingerprint import Identity
+from benchmark.runs.prepared import Prepared, identify, prepare
+from benchmark.runs.pretrained import load_pretrained
 from benchmark.runs.resolve import resolve
-from benchmark.runs.run import train_on_labels
+from benchmark.runs.supervised import train_on_labels
 from benchmark.seeding import seed_from
 from benchmark.settings import parse_assignments
 
@@ -56,7 +53,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class TuningOutcome:
     """The result of a search, and whether this call made it."""
 
     tuning: Tuning
@@ -64,34 +61,30 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _TrialSetup:
     """What all trials share."""
 
-    config: RunConfig  # with the trials' number of steps
-    spec: ModelSpec
-    dataset: Dataset
-    labelled: EventSet
-    validation: EventSet
-    subset: Subset
+    prepared: Prepared  # with the trials' number of steps
+    events: RunEvents  # scored on the validation split
+    fingerprint: str  # of the search, whatever its grid
     environment: dict[str, Any]
-    code: str
-    folder: Path  # journal, logs and states
-    resume: bool
+
+    @property
+    def folder(self) -> Path:
+        """Of journal, logs and states."""
+        return self.prepared.execution.runs / "tune" / f"{self.prepared.config.model}-{self.fingerprint[:16]}"
 
     def model(self) -> TorchModel:
         """A new model with the weights that a run of this seed starts from, pre-training aside."""
-        import torch
-
         from benchmark.contracts.torch_model import TorchModel
 
-        torch.manual_seed(seed_from("weights", self.config.model, self.config.seed))
-        model = self.spec.made(self.config.model_config, inputs_of(self.config, self.dataset), self.config.task)
+        model = self.prepared.build_model()
         if not isinstance(model, TorchModel):
             raise ConfigError(
-                f"{self.config.model} has no learning rate to search for. A model that is trained step by step was "
-                f"expected. Run it as it is."
+                f"{self.prepared.config.model} has no learning rate to search for. A model that is trained step by "
+                f"step was expected. Run it as it is."
             )
-        return model.to(self.environment["device"])
+        return model
 
 
 def parse_rates(text: str) -> tuple[float, ...]:
@@ -108,50 +101,44 @@ def parse_rates(text: str) -> tuple[float, ...]:
     return tuple(rates)
 
 
-def tune(request: Request, execution: Execution, search: Search, say: Say = to_stderr) -> Found:
+def tune(request: Request, execution: Execution, search: Search, say: Say = to_stderr) -> TuningOutcome:
     """Try every rate of the grid, write the result and return it; one that is recorded already is not made again.
 
     Raises ConfigError for what has no learning rate, and what `run` raises for the same request.
     """
     _check(request, search)
     optuna = _optuna()
-    config = _of_trial(resolve(request), search)
-    spec, device = registry.model_spec(request.model), choose_device(execution.device)
-    check_model(spec, config, device)
-    threads = set_up_torch(execution.threads)
-    dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
-    precision = choose_precision(config.train.precision, device)
-    environment = {**describe_environment(device, precision, threads), "processes": 1}
-    environment["versions"] = {**environment["versions"], "optuna": optuna.__version__}
-    code = model_code(request.model)
-    name = _fingerprint(config, dataset.revision, code, device, precision)
-    folder = execution.runs / "tune" / f"{config.model}-{name[:16]}"
-    train = event_set(dataset, "train", config.task, config.preprocess)
-    validation = event_set(dataset, SPLIT, config.task, config.preprocess)
-    check_disjoint(train, validation, SPLIT, dataset)
-    chosen = subset(train.event_ids, config.labels, config.draw)
-    resume = execution.resume and not execution.force
-    bench = _Bench(
-        config, spec, dataset, train.chosen(chosen), validation, chosen, environment, code, folder, resume
-    )  # fmt: skip
-    model = bench.model()
-    blank = _blank(bench, search, execution, name)
+    setup = _set_up(request, execution, search, optuna.__version__)
+    model = setup.model()
+    blank = _unfinished_tuning(setup, search)
     root = search.out or execution.runs / "tuning"
     recorded = None if execution.force else find_tuning(root, blank)
     if recorded is not None:
-        return Found(recorded, fresh=False)
-    say(_announce(bench, search, device, threads))
+        return TuningOutcome(recorded, fresh=False)
+    say(_announcement(setup, search))
+    config = setup.prepared.config
     if config.starts_pretrained:
-        subject = Subject(config, spec, train, dataset, environment, code, request.model)
-        pretrained(model, subject, resume, None, say)
-    trials = _walk(optuna, bench, search, _Trial(bench, dict(model.state_dict()), say))
+        load_pretrained(model, setup.prepared, say)
+    trials = _try_rates(optuna, setup, search, _Trial(setup, dict(model.state_dict()), say))
     best = best_of(trials, config.task.smaller_is_better)
     result = dataclasses.replace(
         blank, created=now(), trials=trials, best_rate=best, at_edge=is_at_edge(best, blank.rates),
-        environment={**environment, "backends": dict(model.backends)},
+        environment={**setup.environment, "backends": dict(model.backends)},
     )  # fmt: skip
     write_tuning(root, result)
-    return Found(result, fresh=True)
+    return TuningOutcome(result, fresh=True)
+
+
+def _set_up(request: Request, execution: Execution, search: Search, optuna_version: str) -> _TrialSetup:
+    identity = identify(request, execution.device)
+    if search.steps is not None:
+        train = dataclasses.replace(identity.config.train, steps=search.steps)
+        identity = dataclasses.replace(identity, config=dataclasses.replace(identity.config, train=train))
+    prepared = prepare(identity, execution)
+    environment = dict(prepared.environment)
+    environment["versions"] = {**environment["versions"], "optuna": optuna_version}
+    name = _fingerprint(identity, prepared.dataset.revision)
+    return _TrialSetup(prepared, open_events(prepared, SPLIT), name, environment)
 
 
 def advice(tuning: Tuning) -> str | None:
@@ -199,8 +186,8 @@ class _Interrupted(BaseException):
 class _Trial:
     """Trains and scores with one rate."""
 
-    def __init__(self, bench: _Bench, start: Mapping[str, Any], say: Say) -> None:
-        self.bench, self.say = bench, say
+    def __init__(self, setup: _TrialSetup, start: Mapping[str, Any], say: Say) -> None:
+        self.setup, self.say = setup, say
         self.start = {name: value.clone() for name, value in start.items()}  # the weights that every trial starts from
 
     def __call__(self, rate: float) -> dict[str, Any]:
@@ -211,7 +198,7 @@ class _Trial:
             if type(error) is not BenchmarkError:  # a setting, a file, the disk: not the rate's fault
                 raise
             return {**_EMPTY, "rate": rate, "status": "failed", "error": str(error)}
-        score = result.metrics["overall"][self.bench.config.task.primary_metric]
+        score = result.metrics["overall"][self.setup.prepared.config.task.primary_metric]
         if score["value"] is None:
             return {**_EMPTY, "rate": rate, "status": "failed", "error": "the score is not defined on these events"}
         return {
@@ -224,24 +211,24 @@ class _Trial:
             "first_loss": report.first_loss,
             "last_loss": report.last_loss,
             "grad_norm": report.grad_norm,
-            "trained": _fell(report),
+            "trained": _loss_decreased(report),
             "wall_s": round(report.wall_s + result.wall_s, 2),
         }
 
     def _scored(self, rate: float) -> tuple[FitReport, Evaluation]:
         """As `run` does it, with another rate and on another split."""
-        bench = self.bench
-        config = dataclasses.replace(bench.config, optim=dataclasses.replace(bench.config.optim, lr=rate))
-        model = bench.model()
+        prepared, events = self.setup.prepared, self.setup.events
+        config = dataclasses.replace(prepared.config, optim=dataclasses.replace(prepared.config.optim, lr=rate))
+        model = self.setup.model()
         model.load_state_dict(self.start)
         self.say(f"learning rate {rate:g}")
-        report = train_on_labels(model, config, bench.labelled, bench.environment, self.folder(rate), bench.resume)
-        rng = bootstrap_rng(config.task, bench.dataset)
-        return report, evaluate(model, bench.validation, config.train.batch_size, rng, split=SPLIT)
+        report = train_on_labels(model, prepared.with_config(config), events.labelled, self.folder(rate))
+        rng = bootstrap_rng(config.task, prepared.dataset)
+        return report, evaluate(model, events.scored, config.train.batch_size, rng, split=SPLIT)
 
     def folder(self, rate: float) -> Path:
         """Where the trial keeps its logs, and its states while it is unfinished."""
-        return self.bench.folder / f"lr-{rate!r}"
+        return self.setup.folder / f"lr-{rate!r}"
 
 
 _EMPTY: dict[str, Any] = {
@@ -250,20 +237,20 @@ _EMPTY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _walk(optuna: Any, bench: _Bench, search: Search, attempt: _Trial) -> list[dict[str, Any]]:
+def _try_rates(optuna: Any, setup: _TrialSetup, search: Search, attempt: _Trial) -> list[dict[str, Any]]:
     """Every rate of the grid once, in an order drawn by the seed; entries of the record, by rate.
 
     A trial whose loss is no number is one of optuna's failed trials; one that was interrupted is left running in the
     journal, so that the grid's sampler comes back to it.
     """
-    from benchmark.training.fit import forget_states
+    from benchmark.training.fit import delete_checkpoints
 
-    journal = bench.folder / JOURNAL
-    if not bench.resume:
+    journal, config = setup.folder / JOURNAL, setup.prepared.config
+    if not setup.prepared.resume:
         journal.unlink(missing_ok=True)
-    bench.folder.mkdir(parents=True, exist_ok=True)
-    direction = "minimize" if bench.config.task.smaller_is_better else "maximize"
-    study = _study(optuna, journal, search.rates, seed_from("grid", bench.config.seed) % _LARGEST_SEED, direction)
+    setup.folder.mkdir(parents=True, exist_ok=True)
+    direction = "minimize" if config.task.smaller_is_better else "maximize"
+    study = _study(optuna, journal, search.rates, seed_from("grid", config.seed) % _LARGEST_SEED, direction)
     done = _finished(study)
 
     def objective(trial: Any) -> float:
@@ -274,7 +261,7 @@ def _walk(optuna: Any, bench: _Bench, search: Search, attempt: _Trial) -> list[d
             raise _Interrupted(error) from error
         trial.set_user_attr("result", json.dumps(result))
         done[rate] = result
-        forget_states(attempt.folder(rate))  # not earlier: a result that cannot be kept must cost no training
+        delete_checkpoints(attempt.folder(rate))  # not earlier: a result that cannot be kept must cost no training
         if result["status"] == "failed":
             raise _Diverged
         return float(result["score"]["value"])
@@ -311,44 +298,42 @@ def _finished(study: Any) -> dict[float, dict[str, Any]]:
     return found
 
 
-def _of_trial(config: RunConfig, search: Search) -> RunConfig:
-    if search.steps is None:
-        return config
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=search.steps))
-
-
-def _fingerprint(config: RunConfig, revision: str, code: str, device: str, precision: str) -> str:
+def _fingerprint(identity: Identity, revision: str) -> str:
     """Names the search whatever its grid: all that decides the result of a trial at a given rate."""
-    settings = {k: v for k, v in config.as_dict().items() if k != "checkpoint"}
+    settings = {k: v for k, v in identity.config.as_dict().items() if k != "checkpoint"}
     settings["optim"] = {k: v for k, v in settings["optim"].items() if k != "lr"}
-    parts = {"config": settings, "split": SPLIT, "data": revision, "code": code, "hardware": [device, precision]}
+    hardware = [identity.device, identity.precision]
+    parts = {"config": settings, "split": SPLIT, "data": revision, "code": identity.code, "hardware": hardware}
     return sha256_text(json.dumps(parts, sort_keys=True))
 
 
-def _blank(bench: _Bench, search: Search, execution: Execution, name: str) -> Tuning:
+def _unfinished_tuning(setup: _TrialSetup, search: Search) -> Tuning:
     """The record of a search before its trials."""
-    excluded = {"train": bench.labelled.excluded, SPLIT: bench.validation.excluded}
+    prepared, events = setup.prepared, setup.events
     return Tuning(
-        fingerprint=name, created=now(), command=list(execution.command), config=bench.config.as_dict(),
-        task=describe_task(bench.config.task), dataset=describe_dataset(bench.dataset),
-        events={"labelled": len(bench.labelled), "selection": len(bench.validation), "excluded": excluded},
-        subset_sha256=bench.subset.sha256, code_sha256=bench.code, rates=list(search.rates), trials=[], best_rate=None,
-        at_edge=False, environment=bench.environment,
+        fingerprint=setup.fingerprint, created=now(), command=list(prepared.execution.command),
+        config=prepared.config.as_dict(), task=describe_task(prepared.config.task),
+        dataset=describe_dataset(prepared.dataset),
+        events={
+            "labelled": len(events.labelled), "selection": len(events.scored),
+            "excluded": {"train": events.labelled.excluded, SPLIT: events.scored.excluded},
+        },
+        subset_sha256=events.subset.sha256, code_sha256=prepared.identity.code, rates=list(search.rates), trials=[],
+        best_rate=None, at_edge=False, environment=setup.environment,
     )  # fmt: skip
 
 
-def _fell(report: FitReport) -> bool:
+def _loss_decreased(report: FitReport) -> bool:
     """Whether the loss at the end is below that of the first step."""
     return report.first_loss is not None and report.last_loss is not None and report.last_loss < report.first_loss
 
 
-def _announce(bench: _Bench, search: Search, device: str, threads: int) -> str:
-    c = bench.config
-    where = f"{device}, {threads} threads" if device == "cpu" else device
+def _announcement(setup: _TrialSetup, search: Search) -> str:
+    c, events = setup.prepared.config, setup.events
     return (
-        f"{c.model} [{c.preset}, {c.mode}] on {c.task.name}, {bench.dataset.info.name} ({bench.dataset.revision}): "
-        f"{len(search.rates)} learning rates, {c.train.steps} steps each on {len(bench.labelled)} labelled events, "
-        f"scored on {len(bench.validation)} validation events; {where}"
+        f"{c.model} [{c.preset}, {c.mode}] on {c.task.name}, {setup.prepared.source}: {len(search.rates)} learning "
+        f"rates, {c.train.steps} steps each on {len(events.labelled)} labelled events, scored on {len(events.scored)} "
+        f"validation events; {setup.prepared.place}"
     )
 
 

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from benchmark.checkpoints.manifest import Manifest
-from benchmark.contracts import Dataset
-from benchmark.runs.config import RunConfig
+from benchmark.errors import CheckpointError
+from benchmark.records.record import RunRecord, run_name
+from benchmark.runs.prepared import Prepared
 from benchmark.settings import as_dict
 
+WEIGHTS = "model.safetensors"  # of a run, in its folder
 
-def manifest_of_run(config: RunConfig, dataset: Dataset, stage: str, fingerprint: str) -> dict[str, str]:
-    """Metadata of weights that a run, or its pre-training, leaves."""
+
+def run_folder(runs: Path, record: RunRecord) -> Path:
+    """Where a run keeps its logs, its training states while it is unfinished, and its weights."""
+    return runs / run_name(record)
+
+
+def weights_of(record: RunRecord, runs: Path) -> Path | None:
+    """Where a run's weights lie; None where they are not here, or the run trained none."""
+    path = run_folder(runs, record) / WEIGHTS
+    return path if path.is_file() and not record.config.get("probe") else None
+
+
+def required_weights(record: RunRecord, runs: Path) -> Path:
+    """Where a run's weights lie. Raises CheckpointError where they are not here."""
+    path = weights_of(record, runs)
+    if path is None:
+        raise CheckpointError(
+            f"The weights of {run_name(record)} are not at {run_folder(runs, record) / WEIGHTS}. The folder `runs` of "
+            f"the run itself was expected. Give the file with --weights, or repeat the run with --force."
+        )
+    return path
+
+
+def manifest_of_run(prepared: Prepared, stage: str, fingerprint: str) -> dict[str, str]:
+    """Metadata of weights that a run, or its pre-training, leaves. stage: pretrain or finetune."""
+    config, dataset = prepared.config, prepared.dataset
     training: dict[str, Any] = {
         "preset": config.preset, "seed": config.seed, "dataset": dataset.info.name,
         "dataset_revision": dataset.revision,

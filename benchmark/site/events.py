@@ -15,7 +15,8 @@ from benchmark.records.record import RunRecord, run_name
 from benchmark.reports.averages import Average
 from benchmark.reports.leaderboard import Leaderboard
 from benchmark.reports.resampling import confusions
-from benchmark.runs.restore import Restored, restore, weights_of
+from benchmark.runs.restore import Restored, open_recorded_dataset, restore
+from benchmark.runs.weights import weights_of
 
 MAX_MODELS = 6  # side by side
 
@@ -38,7 +39,7 @@ def board_events(
             continue
         try:
             name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
-            restored.append((name, record, restore(record, weights, data)))
+            restored.append((name, record, restore(record, weights, open_recorded_dataset(record, data))))
         except BenchmarkError as error:
             problems.append(f"{run_name(record)} is not displayed: {error}")
     if not restored:

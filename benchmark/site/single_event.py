@@ -18,13 +18,14 @@ from benchmark import registry, tasks
 from benchmark.contracts import Task
 from benchmark.data.preparation import preparation
 from benchmark.data.stream import EventSet, event_set
-from benchmark.errors import CheckpointError, ConfigError
+from benchmark.errors import ConfigError
 from benchmark.io import atomic_path, atomic_write_text
 from benchmark.plots.event_view import Prediction, Shown, as_values, compared, displayable, shown
 from benchmark.plots.scene import Panel, Scale, class_colours, draw_panels, plotly_js, rgb
 from benchmark.plots.style import COLOURS, pyplot
-from benchmark.records.record import RunRecord, run_name
-from benchmark.runs.restore import restore, weights_of
+from benchmark.records.record import RunRecord
+from benchmark.runs.restore import open_recorded_dataset, restore
+from benchmark.runs.weights import required_weights
 from benchmark.settings import override, parse_assignments
 from benchmark.site.pages import script
 
@@ -82,13 +83,8 @@ def event_of_runs(
         )
     said = []
     for record in records:
-        path = weights or weights_of(record, runs)
-        if path is None:
-            raise CheckpointError(
-                f"The weights of {run_name(record)} are not under {runs}. The folder `runs` of the run was expected. "
-                f"Give it with --runs, or repeat the run with --force."
-            )
-        restored = restore(record, path, data, split)
+        path = weights or required_weights(record, runs)
+        restored = restore(record, path, open_recorded_dataset(record, data), split)
         batch, scores = restored.predict([place(restored.events, which)])
         name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
         said.append((name, "", batch, scores))

@@ -11,19 +11,14 @@ import numpy as np
 
 from benchmark import registry
 from benchmark.checkpoints.load import RELEASED_SUFFIX, load_backbone, open_checkpoint
-from benchmark.contracts import Dataset, Inputs, ModelSpec, PointBatch, Task
+from benchmark.contracts import ModelSpec, PointBatch, Task
 from benchmark.contracts.safetensors_io import read_safetensors
-from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
-from benchmark.hardware.environment import choose_device
 from benchmark.io import sha256_file
 from benchmark.runs.config import Request, RunConfig
-from benchmark.runs.events import inputs_of
-from benchmark.runs.execution import set_up_torch
-from benchmark.runs.prepared import model_code
-from benchmark.runs.pretrained import WEIGHTS, Subject, finished
-from benchmark.runs.resolve import resolve
-from benchmark.seeding import seed_from
+from benchmark.runs.execution import Execution
+from benchmark.runs.prepared import Prepared, identify, prepare
+from benchmark.runs.pretrained import WEIGHTS, PretrainingJob, finished
 from benchmark.studies.base import Events
 
 if TYPE_CHECKING:
@@ -37,7 +32,7 @@ N_HOVER_TOKENS = 4  # tokens of a point that its hover text names
 
 
 @dataclass(frozen=True)
-class Asked:
+class EncoderRequest:
     """What the user typed: which model with which weights, on which events."""
 
     model: str
@@ -103,7 +98,7 @@ class Bench(Generic[M]):
         return replace(self.events, chosen=replace(chosen, indices=chosen.indices[list(positions)]))
 
 
-def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench[TokenModel]:
+def open_encoders(asked: EncoderRequest, n_fitting: int = 0, whole: bool = False) -> Bench[TokenModel]:
     """Open the data, build the model twice, and load the checkpoint into one of the two.
 
     `whole`: the checkpoint must hold the decoder too. Raises ConfigError for a model that cuts no tokens, and
@@ -111,80 +106,74 @@ def prepare(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench[Toke
     """
     from benchmark.contracts.token_model import TokenModel
 
-    return _prepare(asked, TokenModel, "lartpc-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
+    return _open(asked, TokenModel, "lartpc-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
 
 
-def prepare_volumes(asked: Asked, n_fitting: int = 0, whole: bool = False) -> Bench[VolumeModel]:
+def open_volume_encoders(asked: EncoderRequest, n_fitting: int = 0, whole: bool = False) -> Bench[VolumeModel]:
     """The same for a model on volumes."""
     from benchmark.contracts.volume_model import VolumeModel
 
-    return _prepare(asked, VolumeModel, "lif-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
+    return _open(asked, VolumeModel, "lif-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
 
 
-def _prepare(asked: Asked, kind: type[M], task: str, n_fitting: int, whole: bool) -> Bench[M]:
+def _open(asked: EncoderRequest, kind: type[M], task: str, n_fitting: int, whole: bool) -> Bench[M]:
     spec = registry.model_spec(asked.model)
     if not spec.pretrains:
         raise _no_tokens(spec.name)
     checkpoint = None if asked.checkpoint is None else str(asked.checkpoint)
-    config = resolve(
-        Request(
-            asked.model, task, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, checkpoint=checkpoint,
-            assignments=asked.assignments,
-        )
+    request = Request(
+        asked.model, task, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, checkpoint=checkpoint,
+        assignments=asked.assignments,
     )  # fmt: skip
-    device = choose_device(asked.device)
-    set_up_torch(asked.threads)
-    dataset = registry.dataset_spec(config.dataset).open(config.data, asked.data)
-    trained, untrained = (_build(spec, kind, config, inputs_of(config, dataset)) for _ in range(2))
-    weights = _load(trained, asked, spec, config, dataset, device, whole)
-    shown = event_set(dataset, asked.split, config.task, config.preprocess)
-    fitting = event_set(dataset, "train", config.task, config.preprocess) if n_fitting else shown
-    trained.to(device).eval()
-    untrained.to(device).eval()
+    execution = Execution(device=asked.device, threads=asked.threads, data=asked.data)
+    prepared = prepare(identify(request, asked.device), execution)
+    trained, untrained = (_build(prepared, kind) for _ in range(2))
+    weights = _load(trained, prepared, whole)
+    shown = prepared.events(asked.split)
+    fitting = prepared.train if n_fitting else shown
+    trained.eval()
+    untrained.eval()
+    dataset = prepared.dataset
     return Bench(
-        config=config,
+        config=prepared.config,
         trained=trained,
         untrained=untrained,
         events=Events(dataset, asked.split, asked.seed, shown),
         fitting=Events(dataset, "train", asked.seed, fitting.first(n_fitting, "study", asked.seed)),
-        device=device,
+        device=prepared.device,
         weights=weights,
     )
 
 
-def _build(spec: ModelSpec, kind: type[M], config: RunConfig, inputs: Inputs) -> M:
-    import torch
-
-    torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model = spec.made(config.model_config, inputs, config.task)
+def _build(prepared: Prepared, kind: type[M]) -> M:
+    model = prepared.build_model()
     if not isinstance(model, kind):
-        raise _no_tokens(config.model)
+        raise _no_tokens(prepared.config.model)
     return model
 
 
-def _load(
-    model: TorchModel, asked: Asked, spec: ModelSpec, config: RunConfig, dataset: Dataset, device: str, whole: bool
-) -> dict[str, Any]:
+def _load(model: TorchModel, prepared: Prepared, whole: bool) -> dict[str, Any]:
     """Weights into the model: the user's, the package's, or cached ones. Returns what the record says of them."""
-    path = Path(config.checkpoint) if config.checkpoint is not None else _found(asked, spec, config, dataset, device)
-    told = load_backbone(model, path, spec, config.model_config, config.preprocess)
+    config, spec = prepared.config, prepared.spec
+    path = Path(config.checkpoint) if config.checkpoint is not None else _pretrained_weights(prepared)
+    about = load_backbone(model, path, spec, config.model_config, config.preprocess)
     if whole:
-        _load_decoder(model, spec, path, str(told.get("stage", "")))
-    return {"file": path.name, "sha256": sha256_file(path), **told}
+        _load_decoder(model, spec, path, str(about.get("stage", "")))
+    return {"file": path.name, "sha256": sha256_file(path), **about}
 
 
-def _found(asked: Asked, spec: ModelSpec, config: RunConfig, dataset: Dataset, device: str) -> Path:
+def _pretrained_weights(prepared: Prepared) -> Path:
     """The package's weights where they fit, else those of a finished pre-training with these settings."""
+    config, job = prepared.config, PretrainingJob(prepared)
     if config.weights is not None:
         return config.weights.checked()
-    train = event_set(dataset, "train", config.task, config.preprocess)
-    subject = Subject(config, spec, train, dataset, {"device": device}, model_code(asked.model), asked.model)
-    if finished(subject) is None:
+    if finished(job) is None:
         raise CheckpointError(
             f"There are no pre-trained weights of {config.model} with these settings. A finished pre-training or "
-            f"--checkpoint was expected. Type `python -m benchmark pretrain --model {asked.model}` first."
+            f"--checkpoint was expected. Type `python -m benchmark pretrain --model "
+            f"{prepared.identity.requested_model}` first."
         )
-    return subject.folder / WEIGHTS
+    return job.folder / WEIGHTS
 
 
 def _load_decoder(model: TorchModel, spec: ModelSpec, path: Path, stage: str) -> None:

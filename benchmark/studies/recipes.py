@@ -18,22 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry
-from benchmark.contracts import Dataset, Task
+from benchmark.contracts import Task
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.budget import subset
-from benchmark.data.stream import EventSet, event_set
+from benchmark.data.stream import EventSet
 from benchmark.errors import ConfigError
 from benchmark.evaluation.evaluate import evaluate
-from benchmark.hardware.environment import choose_device, choose_precision
 from benchmark.io import atomic_write_json, sha256_text
 from benchmark.plots.style import COLOURS
 from benchmark.runs.config import Request, RunConfig
-from benchmark.runs.events import bootstrap_rng, inputs_of
-from benchmark.runs.execution import Execution, set_up_torch
-from benchmark.runs.prepared import check_model, model_code
+from benchmark.runs.events import bootstrap_rng
+from benchmark.runs.execution import Execution
+from benchmark.runs.prepared import Prepared, identify, prepare
 from benchmark.runs.resolve import can_do, resolve
-from benchmark.runs.run import train_on_labels
-from benchmark.seeding import seed_from
+from benchmark.runs.supervised import train_on_labels
 from benchmark.studies.base import Row, Study
 
 TRIVIAL = ("majority", "random_guess", "particle_flow", "p_em")  # those of them that can do the task
@@ -107,13 +105,12 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class _Bench:
-    dataset: Dataset
+class _RecipeSetup:
+    """What all recipes share."""
+
+    prepared: Prepared  # with the settings of a plain run
     labelled: EventSet
     validation: EventSet
-    device: str
-    folder: Path
-    resume: bool
 
 
 def recipes_study(plan: Plan, execution: Execution, say: Callable[[str], None]) -> Study:
@@ -124,19 +121,18 @@ def recipes_study(plan: Plan, execution: Execution, say: Callable[[str], None]) 
                 f"--{name} {getattr(plan, name)} is not possible. A number from 1 on was expected. Correct it."
             )
     recipes = GRID if plan.whole_grid else PUBLISHED
-    first = resolve(Request(plan.model, plan.task, plan.dataset, plan.preset, plan.labels, mode="scratch"))
-    if first.task.kind != "classification" or first.probe is not None:
+    plain = Request(plan.model, plan.task, plan.dataset, plan.preset, plan.labels, mode="scratch")
+    task = resolve(plain).task
+    if task.kind != "classification" or task.level == "token":
         raise ConfigError(
             f"--task {plan.task} has no classes to tell apart. A classification was expected. Type "
             f"--task cell-to-track."
         )
-    configs = {r: resolve(plan.request(r, first.task)) for r in recipes}  # a setting that does not fit is told first
-    bench = _bench(plan, first, execution)
-    results = {r: _result(r, plan, c, bench, say) for r, c in configs.items()}
-    floors = {
-        name: _floor(name, plan, first, bench) for name in TRIVIAL if can_do(registry.model_spec(name), first.task)
-    }
-    metric = first.task.primary_metric
+    configs = {r: resolve(plan.request(r, task)) for r in recipes}  # a setting that does not fit is told first
+    setup = _set_up(plan, prepare(identify(plain, execution.device), execution))
+    results = {r: _result(r, plan, c, setup, say) for r, c in configs.items()}
+    floors = {name: _floor(name, plan, setup) for name in TRIVIAL if can_do(registry.model_spec(name), task)}
+    metric = task.primary_metric
     rows = [{"recipe": r.name, **point} for r, points in results.items() for point in points]
     return Study(
         name="recipes",
@@ -144,38 +140,35 @@ def recipes_study(plan: Plan, execution: Execution, say: Callable[[str], None]) 
         highlights=[_highlight(r.name, points[-1], metric) for r, points in results.items()]
         + [_highlight(name, {"step": "-", **scores}, metric) for name, scores in floors.items()],
         settings={
-            **dataclasses.asdict(plan), "rates": RATES, "dataset": bench.dataset.info.name,
-            "revision": bench.dataset.revision, "validation_events": len(bench.validation),
-            "labelled_events": len(bench.labelled),
+            **dataclasses.asdict(plan), "rates": RATES, "dataset": setup.prepared.dataset.info.name,
+            "revision": setup.prepared.dataset.revision, "validation_events": len(setup.validation),
+            "labelled_events": len(setup.labelled),
         },
         findings={"trivial": floors},
         draw=partial(_draw, results=results, floors=floors, metric=metric, plan=plan),
     )  # fmt: skip
 
 
-def _bench(plan: Plan, config: RunConfig, execution: Execution) -> _Bench:
-    device = choose_device(execution.device)
-    check_model(registry.model_spec(plan.model), config, device)
-    set_up_torch(execution.threads)
-    dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
-    train = event_set(dataset, "train", config.task, config.preprocess)
-    validation = event_set(dataset, "val", config.task, config.preprocess).first(plan.events, "recipes")
-    labelled = train.chosen(subset(train.event_ids, config.labels, config.draw))
-    return _Bench(dataset, labelled, validation, device, execution.runs, execution.resume and not execution.force)
+def _set_up(plan: Plan, prepared: Prepared) -> _RecipeSetup:
+    train, config = prepared.train, prepared.config
+    validation = prepared.events("val").first(plan.events, "recipes")
+    return _RecipeSetup(prepared, train.chosen(subset(train.event_ids, config.labels, config.draw)), validation)
 
 
 def _result(
-    recipe: Recipe, plan: Plan, config: RunConfig, bench: _Bench, say: Callable[[str], None]
+    recipe: Recipe, plan: Plan, config: RunConfig, setup: _RecipeSetup, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Step, scores and loss, each time the recipe's model was scored."""
-    settings = [config.as_dict(), plan.every, plan.events, bench.dataset.revision, model_code(plan.model), bench.device]
-    folder = bench.folder / f"{recipe.loss}-{recipe.optimiser}-{recipe.schedule}-{_hash(settings)}"
+    prepared = setup.prepared
+    revision, identity = prepared.dataset.revision, prepared.identity
+    settings = [config.as_dict(), plan.every, plan.events, revision, identity.code, identity.device]
+    folder = prepared.execution.runs / f"{recipe.loss}-{recipe.optimiser}-{recipe.schedule}-{_hash(settings)}"
     done = folder / "scores.json"
-    if bench.resume and done.is_file():
+    if prepared.resume and done.is_file():
         kept: list[dict[str, Any]] = json.loads(done.read_text(encoding="utf-8"))
         return kept
     say(recipe.name)
-    points = _trained(config, plan, bench, folder)
+    points = _trained(plan, prepared.with_config(config), setup, folder)
     atomic_write_json(done, points)
     return points
 
@@ -184,40 +177,33 @@ def _hash(settings: Any) -> str:
     return sha256_text(json.dumps(settings, sort_keys=True))[:12]
 
 
-def _trained(config: RunConfig, plan: Plan, bench: _Bench, folder: Path) -> list[dict[str, Any]]:
-    import torch
+def _trained(plan: Plan, prepared: Prepared, setup: _RecipeSetup, folder: Path) -> list[dict[str, Any]]:
+    from benchmark.training.fit import delete_checkpoints
 
-    from benchmark.training.fit import forget_states
-
-    torch.manual_seed(seed_from("weights", config.model, config.seed))
-    model = registry.model_spec(plan.model).made(config.model_config, inputs_of(config, bench.dataset), config.task)
+    model = prepared.build_model()
     if not isinstance(model, TorchModel):
         raise ConfigError(
             f"{plan.model} is not trained step by step. A model that is was expected. Type --model pointnet."
         )
-    hardware = {"device": bench.device, "precision": choose_precision(config.train.precision, bench.device)}
-    probe = partial(_scores, bench=bench, batch_size=config.train.batch_size)
-    report = train_on_labels(
-        model.to(bench.device), config, bench.labelled, hardware, folder, bench.resume, probe=probe,
-        probe_every=plan.every,
-    )  # fmt: skip
-    forget_states(folder)
+    probe = partial(_scores, setup=setup, batch_size=prepared.config.train.batch_size)
+    report = train_on_labels(model, prepared, setup.labelled, folder, probe=probe, probe_every=plan.every)
+    delete_checkpoints(folder)
     return [dict(point) for point in report.probe]
 
 
-def _scores(model: Any, bench: _Bench, batch_size: int) -> dict[str, float]:
+def _scores(model: Any, setup: _RecipeSetup, batch_size: int) -> dict[str, float]:
     """Overall scores on the validation samples."""
-    rng = bootstrap_rng(bench.validation.task, bench.dataset)
-    overall = evaluate(model, bench.validation, batch_size, rng, split="val").metrics["overall"]
+    rng = bootstrap_rng(setup.validation.task, setup.prepared.dataset)
+    overall = evaluate(model, setup.validation, batch_size, rng, split="val").metrics["overall"]
     return {name: entry["value"] for name, entry in overall.items() if entry["value"] is not None}
 
 
-def _floor(name: str, plan: Plan, config: RunConfig, bench: _Bench) -> dict[str, float]:
-    spec = registry.model_spec(name)
+def _floor(name: str, plan: Plan, setup: _RecipeSetup) -> dict[str, float]:
+    config, spec = setup.prepared.config, registry.model_spec(name)
     plain = resolve(Request(name, plan.task, plan.dataset, labels=plan.labels))
-    model = spec.made(plain.model_config, inputs_of(config, bench.dataset), config.task)
-    model.fit(bench.labelled.in_order(config.train.batch_size), config.task)
-    return _scores(model, bench, config.train.batch_size)
+    model = spec.build_model(plain.model_config, setup.prepared.inputs, config.task)
+    model.fit(setup.labelled.in_order(config.train.batch_size), config.task)
+    return _scores(model, setup, config.train.batch_size)
 
 
 def _highlight(name: str, scores: Mapping[str, Any], metric: str) -> Row:

@@ -222,7 +222,7 @@ def last_state(folder: Path) -> Path | None:
     return None
 
 
-def forget_states(folder: Path) -> None:
+def delete_checkpoints(folder: Path) -> None:
     """Delete the training states of a folder: what they led to is kept elsewhere, or not wanted."""
     for path in states_in(folder):
         path.unlink(missing_ok=True)

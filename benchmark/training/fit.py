@@ -34,14 +34,14 @@ from benchmark.training.callbacks import (
     Probing,
     States,
     Watch,
-    forget_states,
+    delete_checkpoints,
     last_state,
     step_of,
 )
 from benchmark.training.config import TrainConfig
 from benchmark.training.module import Training
 
-__all__ = ["FitReport", "Hardware", "Probe", "fit", "forget_states", "last_state"]
+__all__ = ["FitReport", "Hardware", "Probe", "delete_checkpoints", "fit", "last_state"]
 
 
 MAX_LOADERS = 8  # processes that prepare batches for one GPU
@@ -146,7 +146,7 @@ def _compiled(model: TorchModel, wanted: bool) -> Iterator[None]:
 
 def _state(folder: Path, resume: bool) -> Path | None:
     if not resume:
-        forget_states(folder)
+        delete_checkpoints(folder)
     return last_state(folder)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from benchmark import registry, tasks
-from benchmark.contracts import Inputs, Model, Task
-from benchmark.data.preparation import preparation
+from benchmark.contracts import Model, Task
+from benchmark.data.preparation import model_inputs, preparation
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import pions
 from benchmark.records.published import Published
@@ -63,10 +63,9 @@ def _built(row: Published) -> int:
 def _paper(name: str, task: str) -> Model:
     spec = registry.model_spec(name)
     asked = tasks.task(task)
-    prepared = preparation(asked)
     config = override(spec.config(), spec.preset("paper", asked.detector).model, "model")
     frame = registry.dataset_spec(asked.dataset).info.frame
-    return spec.made(config, Inputs(tuple(prepared.columns), frame, tuple(prepared.event_columns)), asked)
+    return spec.build_model(config, model_inputs(preparation(asked), frame), asked)
 
 
 def _class_weights(rows: Sequence[Published]) -> Iterable[Check]:

@@ -91,7 +91,7 @@ def verify_predictions(
     """
     if not 0 <= min_agreement <= 1:
         raise ConfigError(f"--min-agreement {min_agreement} is out of range. A share from 0 to 1 was expected.")
-    task = checkpoint.manifest.the_task()
+    task = checkpoint.manifest.known_task()
     if checkpoint.manifest.stage != "finetune" or task.level != "point":
         raise CheckpointError(
             f"{checkpoint.path} does not predict classes of points ({checkpoint.manifest.stage}, {task.name}). A "
@@ -149,8 +149,8 @@ def _batch(checkpoint: Checkpoint, event: StoredEvent, task: Task) -> PointBatch
         kept = [c for c in range(task.n_outputs + len(task.drop_classes)) if c not in task.drop_classes]
         labels[task.label] = np.asarray(kept)[event.stored[evaluated]]
     raw = Event(event.name, event.coords[evaluated], event.energy[evaluated], labels)
-    prepared = override(manifest.the_preprocess(), {"instance": _ROW}, "preprocess")
-    return prepared.apply(raw, task, manifest.the_frame())
+    prepared = override(manifest.preprocessing(), {"instance": _ROW}, "preprocess")
+    return prepared.apply(raw, task, manifest.detector_frame())
 
 
 def _counts(rows: np.ndarray, columns: np.ndarray, task: Task) -> np.ndarray:

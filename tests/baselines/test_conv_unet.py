@@ -13,7 +13,7 @@ SEGMENTATION, RECONSTRUCTION = TASKS["lif-segmentation"], TASKS["lif-reconstruct
 
 def build(task=SEGMENTATION, preset="default", **changes):
     torch.manual_seed(0)
-    return SPEC.made(SPEC.config(**{**SPEC.presets[preset].model, **changes}), inputs_of(task), task)
+    return SPEC.build_model(SPEC.config(**{**SPEC.presets[preset].model, **changes}), inputs_of(task), task)
 
 
 def test_the_published_network_has_the_published_number_of_parameters():

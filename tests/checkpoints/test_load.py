@@ -24,8 +24,8 @@ from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.records.counts import unpack_counts
 from benchmark.records.store import read_records
 from benchmark.runs.execution import Execution
-from benchmark.runs.run import run_folder
 from benchmark.runs.transfer import Target, evaluate_checkpoint
+from benchmark.runs.weights import run_folder
 from builders import released_files as released
 from builders.synthetic import execute, make_data, request
 
@@ -382,7 +382,7 @@ def test_other_backbone_settings_with_equal_shapes_are_refused(tmp_path):
     checkpoint, model = open_released(path, "polarmae"), released.built(seed=9)
     from benchmark import registry
 
-    spec, preprocess = registry.model_spec("polarmae"), checkpoint.manifest.the_preprocess()
+    spec, preprocess = registry.model_spec("polarmae"), checkpoint.manifest.preprocessing()
     clean = dataclasses.replace(model.config, behaviour="clean", overlap=0.72)
     with pytest.raises(CheckpointError, match=r"behaviour=reference and not clean.*--preset reference"):
         load_backbone(model, path, spec, clean, preprocess)

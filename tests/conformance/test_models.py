@@ -34,7 +34,7 @@ from builders.batches import (
 TOLERANCE = 2e-4  # float32 sums in another order
 
 CASES = [
-    pytest.param(name, registry.model_spec(name).asked(task), id=f"{name}-{task.name}")
+    pytest.param(name, registry.model_spec(name).effective_task(task), id=f"{name}-{task.name}")
     for name in registry.model_names()
     for task in (*TASKS.values(), EVENTS)
     if can_do(registry.model_spec(name), task) and task.level != "token"  # a probe asks for no scores
@@ -45,7 +45,7 @@ CASES = [
 def is_torch(name):
     """Whether a model is trained by the shared loop; a classical one has no loss and no gradients."""
     spec = registry.model_spec(name)
-    task = spec.asked(next(t for t in (*TASKS.values(), EVENTS) if can_do(spec, t) and t.level != "token"))
+    task = spec.effective_task(next(t for t in (*TASKS.values(), EVENTS) if can_do(spec, t) and t.level != "token"))
     return isinstance(spec.build(config_of(name, task.name), inputs_of(task), task), TorchModel)
 
 

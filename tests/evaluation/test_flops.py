@@ -7,13 +7,13 @@ from torch import nn
 
 from benchmark import registry
 from benchmark.contracts import PointBatch, TorchModel
+from benchmark.data.preparation import model_inputs
 from benchmark.data.stream import event_set
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.evaluation.flops import flops_per_event, forward_flops
 from benchmark.records.store import read_record, record_path
 from benchmark.registry import dataset_spec, model_spec
 from benchmark.runs.config import Request
-from benchmark.runs.events import inputs_of
 from benchmark.runs.resolve import can_do, resolve
 from benchmark.sparse.backends import choose
 from benchmark.sparse.sites import Sites
@@ -136,7 +136,9 @@ def test_an_engine_that_hides_its_products_gives_no_count(data):
 )
 def test_every_torch_model_has_a_count(data, name):
     config, dataset, events = opened(data, request(name, assignments=("preprocess.min_points=0",)))
-    model = model_spec(name).build(config.model_config, inputs_of(config, dataset), config.task)
+    model = model_spec(name).build(
+        config.model_config, model_inputs(config.preprocess, dataset.info.frame), config.task
+    )
     if not isinstance(model, TorchModel):
         pytest.skip(f"{name} is no torch model")
     count = flops_per_event(model, events, 1)

@@ -12,11 +12,11 @@ from safetensors.numpy import load_file
 from benchmark.hardware import distributed as module
 from benchmark.hardware.distributed import Processes, after_first, from_first, processes
 from benchmark.records.store import read_records
-from benchmark.runs.run import run_folder
+from benchmark.runs.weights import run_folder
 from benchmark.training import fit
 from builders.paths import TESTS
-from builders.pretraining import alone
-from builders.synthetic import execute, make_data, request
+from builders.pretraining import PRETRAIN, SCRATCH, alone
+from builders.synthetic import execute, make_data
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 SLURM = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES", "SLURM_NTASKS")
@@ -30,8 +30,7 @@ import torch
 torch.set_num_threads(1)
 from benchmark.training import fit
 from builders.synthetic import execute, request
-from test_processes import PRETRAIN, SCRATCH
-from builders.pretraining import alone
+from builders.pretraining import PRETRAIN, SCRATCH, alone
 rank, original = os.environ["RANK"], fit.training_batch
 def watched(events, step, *rest, **options):
     batch = original(events, step, *rest, **options)
@@ -46,12 +45,6 @@ assert done.record["resumed_at"] == 1, done.record["resumed_at"]
 outcome = execute(data, folder, SCRATCH)
 assert outcome.fresh and outcome.record.status == "finished"
 """
-
-PRETRAIN = request("polarmae", "pretrain.steps=4", "pretrain.batch_size=3", "pretrain.checkpoint_every=2")
-SCRATCH = request(
-    "polarmae", mode="scratch", labels="9",
-    assignments=("train.steps=4", "preprocess.min_points=0", "train.batch_size=5", "model.head_dropout=0"),
-)  # fmt: skip
 
 
 def alone_in(monkeypatch, **values):

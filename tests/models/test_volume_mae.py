@@ -20,7 +20,7 @@ SMALL_PAPER = {"width": 32, "depth": 6, "heads": 4, "hidden": 32, "decoder_width
 def build(task=SEGMENTATION, preset="tiny", seed=0, **changes):
     torch.manual_seed(seed)
     config = SPEC.config(**{**SPEC.presets[preset].model, **changes})
-    return SPEC.made(config, inputs_of(task), task)
+    return SPEC.build_model(config, inputs_of(task), task)
 
 
 def encoder_of(model):

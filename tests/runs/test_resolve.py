@@ -8,7 +8,7 @@ import pytest
 from benchmark import registry, tasks
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, UnknownNameError
 from benchmark.runs.config import Request
-from benchmark.runs.fingerprint import fingerprint, pretraining_fingerprint
+from benchmark.runs.fingerprint import Identity, fingerprint
 from benchmark.runs.resolve import can_do, data_assignments, resolve
 from benchmark.settings import as_dict
 
@@ -177,7 +177,7 @@ def test_budgets_draws_and_modes_share_one_pre_training_and_its_settings_do_not(
 
     def name(*assignments, **values):
         config = resolve(request("polarmae", *assignments, **values))
-        return pretraining_fingerprint(config, "v2", "c", spec, "cpu", "32")
+        return Identity("polarmae", config, spec, "cpu", "32", "c").pretraining_fingerprint("v2")
 
     same = [name(), name(labels="7"), name(draw=3), name(mode="frozen"), name(mode="peft"), name("train.steps=7")]
     assert len(set(same)) == 1

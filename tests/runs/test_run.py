@@ -13,7 +13,7 @@ from benchmark.data.stream import event_set, training_batch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, DataError
 from benchmark.records.counts import unpack_counts
 from benchmark.records.store import find_record, read_records
-from benchmark.runs.run import run_folder
+from benchmark.runs.weights import run_folder
 from builders.synthetic import N_TEST, N_TRAIN, SPY, execute, request
 
 
@@ -305,7 +305,7 @@ def test_cuts_that_leave_nothing_are_told(data, tmp_path):
 
 
 def test_events_in_two_splits_are_refused(data, tmp_path, monkeypatch):
-    from benchmark.runs import events as module
+    from benchmark.runs import prepared as module
 
     original = module.event_set
     monkeypatch.setattr(module, "event_set", lambda d, split, t, c: original(d, "train", t, c))

@@ -19,6 +19,7 @@ from benchmark.records.tuning import (
     write_tuning,
 )
 from benchmark.registry import dataset_spec
+from benchmark.runs import prepared
 from benchmark.runs import tune as tuning_module
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
@@ -49,9 +50,9 @@ def trained(monkeypatch):
     rates = []
     original = tuning_module.train_on_labels
 
-    def spy(model, config, *rest):
-        rates.append(config.optim.lr)
-        return original(model, config, *rest)
+    def spy(model, prepared, *rest):
+        rates.append(prepared.config.optim.lr)
+        return original(model, prepared, *rest)
 
     monkeypatch.setattr(tuning_module, "train_on_labels", spy)
     return rates
@@ -139,8 +140,8 @@ def test_the_score_is_that_of_the_whole_validation_split(data, tmp_path, monkeyp
 
 
 def test_events_in_both_splits_are_refused(data, tmp_path, monkeypatch):
-    original = tuning_module.event_set
-    monkeypatch.setattr(tuning_module, "event_set", lambda dataset, split, *rest: original(dataset, "train", *rest))
+    original = prepared.event_set
+    monkeypatch.setattr(prepared, "event_set", lambda dataset, split, *rest: original(dataset, "train", *rest))
     with pytest.raises(DataError, match="in both the training and the val split"):
         search(data, tmp_path)
 
@@ -181,10 +182,10 @@ def test_an_interrupted_search_goes_on_with_what_is_missing(data, tmp_path, monk
     trained.clear()
     counted = tuning_module.train_on_labels
 
-    def breaking(model, config, *rest):
+    def breaking(model, *rest):
         if len(trained) == 2:
             raise error
-        return counted(model, config, *rest)
+        return counted(model, *rest)
 
     monkeypatch.setattr(tuning_module, "train_on_labels", breaking)
     with pytest.raises(error if isinstance(error, type) else DataError):

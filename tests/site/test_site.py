@@ -151,7 +151,7 @@ def test_wrong_requests_are_one_sentence(trained, tmp_path):
     found, _ = read_records(root / "records")
     with pytest.raises(ConfigError, match="--event 99 is not there"):
         event_of_dataset("pilarnet-m", "test", "99", data)
-    with pytest.raises(CheckpointError, match="not under"):
+    with pytest.raises(CheckpointError, match="not at"):
         event_of_runs(found[:1], "test", "0", tmp_path, data)
     for wrong in (["--out", "x.gif"], ["--file", "none.h5"], ["--run", "a.json", "--dataset", "pilarnet-m"]):
         with pytest.raises(SystemExit) as end:

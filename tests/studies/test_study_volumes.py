@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.cli import main
 from benchmark.errors import ConfigError
-from benchmark.studies.encoders import Asked, prepare_volumes
+from benchmark.studies.encoders import EncoderRequest, open_volume_encoders
 from benchmark.studies.masking import Plan, shares
 from benchmark.studies.tile_pictures import from_above, shades
 from benchmark.studies.volume_features import features_of, with_track
@@ -116,8 +116,10 @@ def test_ratios_are_numbers_between_0_and_1():
 
 def test_tokens_with_tracks_and_views_from_above(folder, weights):
     settings = tuple(s for s in DATA if s != "--set")
-    asked = Asked("volume_mae", weights, "tiny", "lif-scans", folder, device="cpu", threads=1, assignments=settings)
-    bench = prepare_volumes(asked)
+    asked = EncoderRequest(
+        "volume_mae", weights, "tiny", "lif-scans", folder, device="cpu", threads=1, assignments=settings
+    )
+    bench = open_volume_encoders(asked)
     batch = next(iter(bench.choose([0])))
     truth = np.asarray(batch.volume_target)[0]
     expected = truth.reshape(5, 2, 10, 2, 10).max(axis=(0, 2, 4))[None]

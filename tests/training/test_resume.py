@@ -18,9 +18,9 @@ from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.records.store import find_record, read_records
 from benchmark.registry import dataset_spec, model_spec
 from benchmark.runs.resolve import resolve
-from benchmark.runs.run import run_folder
+from benchmark.runs.weights import run_folder
 from benchmark.training.config import TrainConfig
-from benchmark.training.fit import Hardware, fit, forget_states, last_state
+from benchmark.training.fit import Hardware, delete_checkpoints, fit, last_state
 from builders.paths import TESTS
 from builders.synthetic import execute, request
 
@@ -212,7 +212,7 @@ def test_without_resume_states_of_earlier_runs_are_forgotten(trainable, tmp_path
     _, report = trainable(tmp_path, 4, resume=False)
     assert report.resumed_at == 0
     assert states(tmp_path) == ["step=00000002.ckpt", "step=00000004.ckpt"]
-    forget_states(tmp_path)
+    delete_checkpoints(tmp_path)
     assert last_state(tmp_path) is None
 
 
