@@ -74,7 +74,7 @@ def seen_in_pretraining(spec: ModelSpec, model_config: Any) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if k not in by_mode and k not in spec.head_config}
 
 
-def misfits(
+def mismatched_settings(
     shipped: Shipped, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str
 ) -> list[str]:
     """Names of the settings in which a run differs from what the weights were made with; empty where they fit.
@@ -91,6 +91,16 @@ def misfits(
     pairs["the task's dropped classes"] = (list(task.drop_classes), theirs["task"]["drop_classes"])
     pairs["the dataset"] = (dataset, shipped.record["dataset"]["name"])
     return [name for name, (own, other) in pairs.items() if own != other]
+
+
+def fitting_weights(
+    model: str, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str
+) -> Shipped | None:  # fmt: skip
+    """The weights that ship with a model, where they fit these settings. Raises CheckpointError for damaged ones."""
+    shipped = find_shipped(model)
+    if shipped is None or mismatched_settings(shipped, spec, model_config, preprocess, task, dataset):
+        return None
+    return shipped
 
 
 def facts(record: Mapping[str, Any]) -> dict[str, Any]:

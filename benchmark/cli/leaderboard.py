@@ -43,7 +43,7 @@ def leaderboard(
     Behind the best: the difference to the first row of the budget, on the same events, with its paired interval.
     """
     from benchmark import tasks
-    from benchmark.errors import DataError, unknown_name
+    from benchmark.errors import unknown_name
     from benchmark.records.store import found_records, records_dir
     from benchmark.reports.formats import FORMATS, markdown, rich
     from benchmark.reports.leaderboard import leaderboards
@@ -61,10 +61,6 @@ def leaderboard(
         return shown if detector is None else [r for r in shown if r.task["name"] in own]
 
     if check:
-        if not root.is_dir():
-            raise DataError(
-                f"There is no folder of records at {root}. A folder to check was expected. Correct --records."
-            )
         _check(root, out, chosen, runs)
         return
     found, problems = found_records(root)
@@ -111,9 +107,12 @@ def _check(
     root: Path, out: Path | None, chosen: Callable[[Sequence[RunRecord]], list[RunRecord]], runs: bool
 ) -> None:  # fmt: skip
     """Print everything found; ends the program with code 1 where something is wrong."""
+    from benchmark.errors import DataError
     from benchmark.reports.check import check_records
     from benchmark.reports.leaderboard import leaderboards
 
+    if not root.is_dir():
+        raise DataError(f"There is no folder of records at {root}. A folder to check was expected. Correct --records.")
     files, findings = check_records(root)
     errors = [f"{f.path}: {f.text}" for f in findings if f.error]
     notes = [f"{f.path}: {f.text}" for f in findings if not f.error]

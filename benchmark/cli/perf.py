@@ -50,10 +50,10 @@ def perf(
     out: Annotated[Path, typer.Option("--out", help="Folder for the tables.")] = Path("runs/perf"),
 ) -> None:
     """Times and peak memory of tokenisation, sparse convolution, training steps, loading and simulation."""
-    from benchmark.hardware.environment import choose_device, usable_cores
+    from benchmark.hardware.environment import choose_device, describe_machine, usable_cores
     from benchmark.io import atomic_write_json
-    from benchmark.runs.execution import describe_environment
     from benchmark.sparse import BACKENDS
+    from benchmark.sparse.tiles import recorded_tiles
     from benchmark.studies.base import load_events
 
     chosen = tuple(parts or PARTS)
@@ -75,7 +75,7 @@ def perf(
     if tune and events is not None:
         console().print(f"tiles kept: {asked.tune(events)}", soft_wrap=True, highlight=False)
     tables = {name: asked.rows(name, events) for name in chosen}
-    machine = describe_environment(where, "bf16" if where == "cuda" else "32", usable_cores())
+    machine = {**describe_machine(where, "bf16" if where == "cuda" else "32", usable_cores()), **recorded_tiles(where)}
     about = {
         "command": ["benchmark", *sys.argv[1:]],
         "environment": machine,

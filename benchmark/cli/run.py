@@ -6,13 +6,17 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmark.cli.app import app, console
 
-FLOOR = "the task's floor"
+if TYPE_CHECKING:
+    from benchmark.records.record import RunRecord
+    from benchmark.runs.execution import Outcome
+
+FLOOR = "the task's floor"  # as `benchmark.runs.beside` names it
 
 
 @app.command()
@@ -69,12 +73,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Train one model on a label budget, score it on the whole test split, record it, and show the table."""
-    from benchmark import registry, tasks
     from benchmark.hardware.distributed import processes
+    from benchmark.runs.beside import run_beside
     from benchmark.runs.config import Request
     from benchmark.runs.execution import Execution
-    from benchmark.runs.resolve import can_do, data_assignments, resolve
-    from benchmark.runs.run import run as run_one
 
     request = Request(
         model, task, dataset, preset, labels, mode, draw, seed, checkpoint, pretrain=pretrain,
@@ -91,28 +93,24 @@ def run(
         compiled=compiled,
         command=("benchmark", *sys.argv[1:]),
     )
-    plain = None
-    if beside == FLOOR:
-        asked = tasks.task(task)  # a probe of tokens has no floor
-        beside = asked.floor if can_do(registry.model_spec(asked.floor), asked) else "none"
-    if beside not in ("none", model):
-        plain = Request(beside, task, dataset, labels=labels, draw=draw, assignments=data_assignments(request))
-        resolve(plain)  # a misspelt --beside is told before the run, not after it
-    outcome = run_one(request, execution)
-    other = None if plain is None else run_one(plain, dataclasses.replace(execution, force=False)).record
-    if not processes().first:
-        return
+    outcome, other = run_beside(request, execution, beside)
+    if processes().first:
+        _show(outcome, other, execution.records_folder, as_json)
+
+
+def _show(outcome: Outcome, other: RunRecord | None, root: Path, as_json: bool) -> None:
+    record = outcome.record
     if as_json:
-        print(json.dumps(dataclasses.asdict(outcome.record), indent=1, sort_keys=True))
+        print(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True))
         return
-    from benchmark.records.store import record_path, records_dir
+    from benchmark.records.store import record_path
     from benchmark.reports.tables import run_table
 
     screen = console()
     if not outcome.fresh:
         screen.print("This run is already recorded; --force runs it again.")
-    screen.print(run_table(outcome.record, other))
-    if outcome.record.status == "stopped":
-        steps = outcome.record.training
+    screen.print(run_table(record, other))
+    if record.status == "stopped":
+        steps = record.training
         screen.print(f"Stopped at step {steps['steps']} of {steps['n_steps']}: the same command continues from there.")
-    screen.print(f"record: {record_path(records or records_dir(), outcome.record)}", soft_wrap=True)
+    screen.print(f"record: {record_path(root, record)}", soft_wrap=True)

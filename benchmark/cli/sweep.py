@@ -174,13 +174,12 @@ def _run(
 
 def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors: dict[str, str]) -> None:
     """The table of the sweep's runs, and where its curve and page lie."""
-    from benchmark.records.store import records_dir
     from benchmark.reports.check import readable
     from benchmark.reports.formats import rich
     from benchmark.reports.leaderboard import leaderboards
     from benchmark.site.pages import write_site
 
-    every, told = readable(execution.records or records_dir())
+    every, told = readable(execution.records_folder)
     finished = {record.fingerprint: record for record in every if record.status == "finished"}
     found = [finished[job.fingerprint] for job in jobs if job.fingerprint in finished]
     screen = console()

@@ -78,7 +78,7 @@ def table(tuning: Tuning) -> Table:
     """A row per rate, the best one marked."""
     from rich.table import Table
 
-    from benchmark.records.scores import with_interval
+    from benchmark.reports.score_text import with_interval
 
     c, metric = tuning.config, tuning.task["primary_metric"]
     classes = [name for name in tuning.task["classes"] if any(name in t["f1"] for t in tuning.trials)]

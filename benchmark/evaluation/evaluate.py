@@ -11,8 +11,7 @@ import numpy as np
 from benchmark.contracts import Model, PointBatch, Task
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError
-from benchmark.metrics import calibration
-from benchmark.metrics.families import family, report
+from benchmark.metrics.counter import Counter
 from benchmark.progress import progress
 
 
@@ -25,34 +24,26 @@ class Evaluation:
     wall_s: float  # prediction alone
     details: dict[str, Any] = field(default_factory=dict)  # what else a record says of how this was scored
     events: dict[str, int] = field(default_factory=dict)  # counts of events that replace those known beforehand
+    costs: dict[str, Any] = field(default_factory=dict)  # parameters, events per second, FLOPs per event
 
 
 def evaluate(
     model: Model, events: EventSet, batch_size: int, rng: np.random.Generator, split: str = "test"
 ) -> Evaluation:
     """Predict every event of the set and count. `rng` resamples events for the intervals; `split` names them."""
-    task = events.task
     place = {event_id: i for i, event_id in enumerate(events.event_ids)}
-    kind = family(task.metrics)
-    counts = np.zeros((len(events), *kind.shape(task)), dtype=kind.dtype)
-    judged = np.zeros((len(events), calibration.N_BINS, len(calibration.SUMS)))
+    counter = Counter(events.task, len(events))
     spent, done = 0.0, 0
     with progress(f"scoring the {split} split", len(events)) as bar:
         for batch in events.in_order(batch_size):
             started = time.perf_counter()
             scores = np.asarray(model.predict(batch.without_target()))
             spent += time.perf_counter() - started
-            _check(scores, batch, task)
-            rows = [place[i] for i in batch.event_ids]
-            counts[rows] = kind.count(scores, batch, task)
-            if calibration.can_be_judged(task):
-                judged[rows] = calibration.state(scores, batch, task)
+            _check(scores, batch, events.task)
+            counter.add([place[i] for i in batch.event_ids], scores, batch)
             done += batch.n_events
             bar.update(done)
-    metrics = report(kind, counts, task, rng)
-    if calibration.can_be_judged(task):
-        metrics["calibration"] = calibration.report(judged, rng)
-    return Evaluation(metrics, counts, spent)
+    return Evaluation(counter.report(rng), counter.counts, spent)
 
 
 def expected_shapes(batch: PointBatch, task: Task) -> tuple[tuple[int, ...], ...]:

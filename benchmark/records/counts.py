@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from benchmark.errors import RecordError
+from benchmark.records.record import RunRecord
 
 _ENCODINGS = {"base64 zlib int32 little-endian": "<i4", "base64 zlib float32 little-endian": "<f4"}
+
+
+def with_scores(
+    record: RunRecord, metrics: Mapping[str, Any], counts: np.ndarray, event_ids: Sequence[str]
+) -> RunRecord:  # fmt: skip
+    """The record with scores and what each event gave to them: counts (n_events, ...), of the first events in order."""
+    return replace(record, metrics=dict(metrics), per_event=pack_counts(counts, tuple(event_ids[: len(counts)])))
 
 
 def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any]:

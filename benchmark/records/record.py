@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -10,7 +11,6 @@ from benchmark.contracts import Dataset, Task
 from benchmark.io import safe_name
 
 SCHEMA = 1
-
 STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
 
 
@@ -47,6 +47,17 @@ class RunRecord:
         labels = self.config["labels"]
         return "all" if labels is None else str(labels)
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether it is of a probe of tokens."""
+        return bool(self.config.get("probe"))
+
+    @property
+    def protocol(self) -> str:
+        """The name of a publication's protocol where the scores follow it; empty for the suite's own."""
+        own = (self.config.get("probe") or {}).get("protocol", "clean")
+        return "" if own == "clean" else str(own)
+
 
 def now() -> str:
     """The time as records give it: UTC, ISO 8601."""
@@ -74,3 +85,20 @@ def run_name(record: RunRecord) -> str:
     """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
     c = record.config
     return safe_name(f"{record.model}-{record.labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}")
+
+
+def begin_record(
+    fingerprint: str, command: Sequence[str], config: Mapping[str, Any], task: Task, dataset: Dataset
+) -> RunRecord:
+    """The record of a run before it has run: `failed` until it has."""
+    return RunRecord(
+        fingerprint=fingerprint,
+        status="failed",
+        created=now(),
+        command=list(command),
+        config=dict(config),
+        task=describe_task(task),
+        dataset=describe_dataset(dataset),
+        events={},
+        subset_sha256="",
+    )

@@ -14,7 +14,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmark.records.record import RunRecord
-from benchmark.records.scores import place, protocol
+from benchmark.records.scores import row_order
 from benchmark.records.tuning import Tuning
 from benchmark.reports.averages import Average, averages
 from benchmark.reports.tables import PUBLISHED_PRESETS, cell, dirty_note, markdown_table, shown
@@ -77,7 +77,7 @@ def fair_tables(records: Iterable[RunRecord], tunings: Sequence[Tuning]) -> list
             budget = record.config["labels"]
             key = (
                 record.task["name"], record.task["version"], record.dataset["name"], record.dataset["revision"],
-                protocol(record), budget is None, budget or 0,
+                record.protocol, budget is None, budget or 0,
             )  # fmt: skip
             groups.setdefault(key, []).append(record)
     return [_table(group, tunings) for _, group in sorted(groups.items(), key=lambda item: item[0])]
@@ -147,8 +147,8 @@ def _has_rate(record: RunRecord) -> bool:
 def _table(records: list[RunRecord], tunings: Sequence[Tuning]) -> FairTable:
     first = records[0]
     metric = first.task["primary_metric"]
-    own = f", {protocol(first)} protocol" if protocol(first) else ""
-    ordered = sorted(averages(records), key=lambda average: place(average.record))
+    own = f", {first.protocol} protocol" if first.protocol else ""
+    ordered = sorted(averages(records), key=lambda average: row_order(average.record))
     rows = [_row(average, f"{metric} [95%]", tunings) for average in ordered]
     values = {name: {row[name] for row in rows} - {NONE} for name in rows[0]}
     same = [name for name in RECIPE if len(values[name]) == 1]

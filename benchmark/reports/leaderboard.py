@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from benchmark.metrics.families import Column
 from benchmark.records.record import RunRecord
-from benchmark.records.scores import found, is_probe, place, places_of, protocol
+from benchmark.records.scores import row_order, score_in_column
 from benchmark.reports.averages import Average, averages
 from benchmark.reports.paired_differences import Difference, behind, leads
+from benchmark.reports.score_text import places_of
 from benchmark.reports.tables import cell, dirty_note, shown
 
 NONE = "-"
@@ -72,14 +73,14 @@ def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[L
     groups: dict[tuple[str, str, str, str, str], list[RunRecord]] = {}
     for record in records:
         data = (record.dataset["name"], record.dataset["revision"])
-        key = (record.task["name"], str(record.task["version"]), *data, protocol(record))
+        key = (record.task["name"], str(record.task["version"]), *data, record.protocol)
         groups.setdefault(key, []).append(record)
     return [_leaderboard(key, group, each_run) for key, group in sorted(groups.items())]
 
 
 def _leaderboard(key: tuple[str, str, str, str, str], records: list[RunRecord], each_run: bool) -> Leaderboard:
     columns = shown(records[0])
-    ordered = sorted(averages(records, each_run), key=lambda row: place(row.record))
+    ordered = sorted(averages(records, each_run), key=lambda row: row_order(row.record))
     rows: list[tuple[Cell, ...]] = []
     for group in _budgets(ordered):
         leading = leads(group)
@@ -104,7 +105,7 @@ def _budgets(ordered: Sequence[Average]) -> list[list[Average]]:
 
 def _heads(record: RunRecord, columns: Sequence[Column], each_run: bool) -> tuple[Head, ...]:
     repetition = ("draw", "seed") if each_run else ("runs", "spread")
-    steps = "training tokens" if is_probe(record) else "steps"
+    steps = "training tokens" if record.is_probe else "steps"
     return (
         *(Head(name, name, number=False) for name in ("model", "preset", "mode", "labels", *repetition)),
         Head(f"{columns[0].title} [95%]", columns[0].name),
@@ -150,7 +151,7 @@ def _row(
 
 
 def _score(record: RunRecord, column: Column) -> Cell:
-    entry = found(record, column) or {}
+    entry = score_in_column(record, column) or {}
     return Cell(cell(record, column), entry.get("value"), entry.get("low"), entry.get("high"))
 
 
@@ -168,11 +169,11 @@ def _cost(row: Average) -> tuple[Cell, ...]:
     wall_s = _mean([r.resources.get("wall_s") for r in row.runs])
     flops = _mean([r.resources.get("flops_per_event") for r in row.runs])
     energy = _mean([r.resources.get("energy_j") for r in row.runs])
-    steps = probed.get("n_tokens", 0) if is_probe(record) else record.training.get("steps")
+    steps = probed.get("n_tokens", 0) if record.is_probe else record.training.get("steps")
     commits = sorted({str(r.environment.get("commit") or "unknown")[:9] for r in row.runs})
     devices = sorted({str(r.environment.get("device_name", r.environment.get("device", "unknown"))) for r in row.runs})
     return (
-        _number(steps, "," if is_probe(record) else "d"),
+        _number(steps, "," if record.is_probe else "d"),
         _number(record.events.get("unlabelled"), ","), _number(record.events.get("selection"), ","),
         _number(record.resources.get("n_parameters", 0), ","),
         _number(None if flops is None else flops / 1e9, ".2f"), _number(wall_s or 0.0, ".0f"),

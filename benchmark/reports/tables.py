@@ -8,8 +8,9 @@ from rich.table import Table
 
 from benchmark.metrics.families import OVERALL, Column
 from benchmark.records.record import RunRecord
-from benchmark.records.scores import found, is_probe, limit, places_of, protocol, score, with_interval
+from benchmark.records.scores import score, score_in_column
 from benchmark.reports.resampling import family_of
+from benchmark.reports.score_text import places_of, with_interval
 
 N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
 
@@ -23,7 +24,7 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
 
     Of classes: precision, recall and F1 of each, and the other run's F1. Of other families of scores: a row for each.
     """
-    split = "validation" if protocol(record) else "test"
+    split = "validation" if record.protocol else "test"
     scored = f"{record.events['test']} {split} events of {record.dataset['name']}"
     title = f"{describe(record)}\n{record.task['name']}: {scored}"
     caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_notes(record)])
@@ -67,11 +68,7 @@ def shown(record: RunRecord) -> tuple[Column, ...]:
 
 def cell(record: RunRecord, column: Column) -> str:
     """A score as a table shows it."""
-    entry = found(record, column)
-    least = limit(record, column.name) if column.section == OVERALL else None
-    if (entry is None or entry["value"] is None) and least is not None:
-        return f"> {least:.{places_of(column)}f}"
-    return with_interval(entry, places=places_of(column))
+    return with_interval(score_in_column(record, column), places=places_of(column))
 
 
 def markdown_table(columns: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -96,7 +93,7 @@ def dirty_note(records: Iterable[RunRecord]) -> str:
 def _notes(record: RunRecord) -> list[str]:
     """Scores beside those of the table, each under its own name."""
     notes = []
-    if is_probe(record) and record.status == "finished":
+    if record.is_probe and record.status == "finished":
         fitted, scored = record.training["probe"]["n_tokens"], record.metrics["n_tokens"]
         subset = with_interval(record.metrics["overall"]["subset_accuracy"])
         notes.append(f"linear SVM on {fitted:,} tokens, {scored:,} tokens scored; right in every class: {subset}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from benchmark.errors import ConfigError
-from benchmark.hardware.environment import describe_machine, usable_cores
-from benchmark.hardware.kernels import missing
+from benchmark.hardware.machine import Machine, set_up_machine
 from benchmark.records.record import RunRecord
+from benchmark.records.store import records_dir
+from benchmark.sparse.tiles import recorded_tiles
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Execution:
     force: bool = False  # run again although recorded
     compiled: bool = False  # training compiles the blocks of transformers; on GPUs
     command: tuple[str, ...] = ()
+
+    @property
+    def records_folder(self) -> Path:
+        """Where records go."""
+        return self.records or records_dir()
 
 
 @dataclass(frozen=True)
@@ -58,41 +63,8 @@ def check_time(max_minutes: float | None) -> None:
         )
 
 
-def check_compiled(compiled: bool, device: str) -> None:
-    """Raises ConfigError where blocks cannot be compiled: attention has to be one operator."""
-    reason = missing() if compiled else None
-    if compiled and (device != "cuda" or reason is not None):
-        raise ConfigError(
-            f"--compile cannot be done on {device}{'' if reason is None else f': {reason}'}. A GPU was expected. Leave "
-            f"it out, or add --device cuda."
-        )
-
-
-def describe_environment(device: str, precision: str, threads: int) -> dict[str, Any]:
-    """What a record says of the machine, and of tiles that somebody has tuned for its GPU."""
-    import torch
-
-    from benchmark.sparse.tiles import hash_of
-
-    tiles = hash_of(torch.device(device))
-    return {**describe_machine(device, precision, threads), **({} if tiles is None else {"tiles": tiles})}
-
-
-def record_environment(execution: Execution, device: str, precision: str, threads: int, n: int) -> dict[str, Any]:
-    """What a record says of where and how it was made, by `n` processes."""
-    compiled = {"compiled": True} if execution.compiled else {}
-    return {**describe_environment(device, precision, threads), "processes": n, **compiled}
-
-
-def set_up_torch(asked: int | None) -> int:
-    """Fix torch's CPU threads (None: every usable core) and its deterministic algorithms; returns the threads."""
-    import torch
-
-    if asked is not None and asked < 1:
-        raise ConfigError(f"--threads {asked} is not possible. A number from 1 on was expected. Leave --threads out.")
-    threads = asked or usable_cores()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # else torch also fills every new tensor with NaN first, a tenth to a quarter of a step on a CPU
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return threads
+def machine_for(execution: Execution, device: str, precision: str) -> Machine:
+    """The machine set up for a command, with tuned tiles in its description. Raises ConfigError."""
+    check_time(execution.max_minutes)
+    machine = set_up_machine(device, precision, execution.threads, execution.compiled)
+    return replace(machine, description={**machine.description, **recorded_tiles(device)})

@@ -13,10 +13,10 @@ from benchmark.contracts import Dataset, Inputs, Model, ModelSpec
 from benchmark.data.preparation import model_inputs
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import BenchmarkError
-from benchmark.hardware.distributed import after_first, join
-from benchmark.hardware.environment import choose_device, choose_precision
+from benchmark.hardware.distributed import after_first
+from benchmark.hardware.machine import Machine, choose_hardware
 from benchmark.runs.config import Request, RunConfig
-from benchmark.runs.execution import Execution, check_compiled, check_time, record_environment, set_up_torch
+from benchmark.runs.execution import Execution, machine_for
 from benchmark.runs.fingerprint import Identity, model_code
 from benchmark.runs.resolve import resolve
 from benchmark.seeding import seed_from
@@ -28,9 +28,8 @@ class Prepared:
 
     identity: Identity
     execution: Execution
-    threads: int  # CPU threads of torch
+    machine: Machine
     dataset: Dataset
-    environment: dict[str, Any]  # what a record says of the machine
     started: float = field(default_factory=time.monotonic)  # s; time limits count from here
 
     @property
@@ -70,9 +69,9 @@ class Prepared:
         return None if limit is None else self.started + 60 * limit
 
     @property
-    def place(self) -> str:
-        """Where it runs, in words: `cpu, 2 threads`."""
-        return f"{self.device}, {self.threads} threads" if self.device == "cpu" else self.device
+    def environment(self) -> dict[str, Any]:
+        """What a record says of the machine."""
+        return self.machine.description
 
     @property
     def source(self) -> str:
@@ -107,14 +106,13 @@ def identify(request: Request, device: str) -> Identity:
     """Everything about a run that can be known without its data. Raises BenchmarkError for one that cannot be run."""
     config = resolve(request)
     spec = registry.model_spec(request.model)
-    chosen = choose_device(device)
+    chosen, precision = choose_hardware(device, config.train.precision)
     reason = spec.skip(config.task, chosen)
     if reason:
         raise BenchmarkError(
             f"{spec.name} cannot run here: {reason}. Another model or device was expected. "
             f"Type `python -m benchmark list models`."
         )
-    precision = choose_precision(config.train.precision, chosen)
     return Identity(request.model, config, spec, chosen, precision, model_code(request.model))
 
 
@@ -124,12 +122,8 @@ def prepare(identity: Identity, execution: Execution) -> Prepared:
     Raises ConfigError for an execution that is not possible, DataError for data that cannot be read.
     """
     started = time.monotonic()
-    config, device = identity.config, identity.device
-    check_time(execution.max_minutes)
-    check_compiled(execution.compiled, device)
-    threads = set_up_torch(execution.threads)
-    own = join(device)
+    config = identity.config
+    machine = machine_for(execution, identity.device, identity.precision)
     with after_first():
         dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
-    environment = record_environment(execution, device, identity.precision, threads, own.n)
-    return Prepared(identity, execution, threads, dataset, environment, started)
+    return Prepared(identity, execution, machine, dataset, started)

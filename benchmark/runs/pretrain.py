@@ -61,7 +61,7 @@ def pretrain(
         return from_first(lambda: _hand_out(record, job, False, out, say))
     if processes().first:
         c = prepared.config
-        say(f"pre-training {c.model} [{c.preset}] on {n_events} events of {prepared.source}; {prepared.place}")
+        say(f"pre-training {c.model} [{c.preset}] on {n_events} events of {prepared.source}; {prepared.machine.place}")
     model: Any = prepared.build_model()  # a torch model: only those pre-train
     new_record = make(model, job, probing)
     return from_first(lambda: _hand_out(new_record, job, True, out, say))

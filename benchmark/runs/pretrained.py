@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.checkpoints.load import load_backbone
-from benchmark.checkpoints.shipped import facts, find_shipped, misfits
+from benchmark.checkpoints.shipped import facts, find_shipped, mismatched_settings
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.hardware.distributed import from_first
@@ -144,7 +144,7 @@ def finished_record(folder: Path) -> dict[str, Any] | None:
 
 
 def _keep(model: TorchModel, job: PretrainingJob, record: dict[str, Any]) -> dict[str, Any]:
-    from benchmark.training.fit import delete_checkpoints
+    from benchmark.training.states import delete_checkpoints
 
     weights = job.folder / WEIGHTS
     model.save_pretrained(weights, manifest_of_run(job.prepared, "pretrain", job.fingerprint))
@@ -194,5 +194,5 @@ def _reason_to_pretrain(job: PretrainingJob) -> str:
         return text
     if shipped is None:
         return text
-    names = misfits(shipped, identity.spec, c.model_config, c.preprocess, c.task, c.dataset)
+    names = mismatched_settings(shipped, identity.spec, c.model_config, c.preprocess, c.task, c.dataset)
     return f"{text} (the package's weights differ in {', '.join(names[:3])})" if names else text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import hub, registry, tasks
-from benchmark.checkpoints.shipped import Shipped, find_shipped, misfits
+from benchmark.checkpoints.shipped import Shipped, fitting_weights
 from benchmark.contracts import MODES, DatasetSpec, Loss, ModelSpec, OptimConfig, Preset, Task
 from benchmark.contracts.task import LOSSES
 from benchmark.data.budget import parse_labels
@@ -186,10 +186,7 @@ def _weights(
     chosen = {_locate(sections, key)[0] for key in parse_assignments(list(request.assignments))}
     if "pretrain" not in sections or request.pretrain or request.checkpoint or chosen & {"pretrain", "pretrain_optim"}:
         return None
-    shipped = find_shipped(request.model)
-    if shipped is None or misfits(shipped, spec, sections["model"], sections["preprocess"], task, dataset):
-        return None
-    return shipped
+    return fitting_weights(request.model, spec, sections["model"], sections["preprocess"], task, dataset)
 
 
 def _preset(spec: ModelSpec, name: str, task: Task) -> Preset:

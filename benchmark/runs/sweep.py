@@ -21,14 +21,15 @@ from benchmark.data.stream import event_set
 from benchmark.errors import ConfigError
 from benchmark.hardware.cluster import executor as cluster_executor
 from benchmark.hardware.environment import usable_cores
+from benchmark.hardware.machine import check_compiled
 from benchmark.hardware.workers import Ended, Task, run_tasks
 from benchmark.io import safe_name
 from benchmark.paths import checkout
 from benchmark.records.record import RunRecord
-from benchmark.records.store import read_records, records_dir
+from benchmark.records.store import read_records
 from benchmark.runs.config import Request
 from benchmark.runs.cost_estimate import Cost, expected
-from benchmark.runs.execution import Execution, check_compiled
+from benchmark.runs.execution import Execution
 from benchmark.runs.fingerprint import Identity
 from benchmark.runs.prepared import identify
 from benchmark.runs.pretrained import finished_record, pretrained_folder
@@ -117,7 +118,7 @@ def plan(sweep: Sweep, execution: Execution) -> list[Job]:
 
 def recorded(execution: Execution) -> dict[str, RunRecord]:
     """Finished runs by their fingerprint, where the sweep's records go."""
-    root = execution.records or records_dir()
+    root = execution.records_folder
     found = read_records(root)[0] if root.is_dir() else []
     return {record.fingerprint: record for record in found if record.status == "finished"}
 

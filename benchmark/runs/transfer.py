@@ -20,14 +20,14 @@ from benchmark.data.preparation import Preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
-from benchmark.hardware.environment import choose_device, peak_memory_bytes
+from benchmark.hardware.machine import choose_hardware
 from benchmark.io import sha256_file, sha256_text
 from benchmark.plots.events import MAX_EVENTS, draw_predictions
-from benchmark.records.counts import pack_counts
-from benchmark.records.record import RunRecord, describe_dataset, describe_task, now
-from benchmark.records.store import records_dir, write_record
+from benchmark.records.counts import with_scores
+from benchmark.records.record import RunRecord, begin_record, describe_dataset, now
+from benchmark.records.store import write_record
 from benchmark.runs.events import bootstrap_rng
-from benchmark.runs.execution import Execution, describe_environment, set_up_torch
+from benchmark.runs.execution import Execution, machine_for
 from benchmark.runs.fingerprint import model_code
 from benchmark.runs.restore import restore
 from benchmark.runs.weights import required_weights
@@ -64,7 +64,7 @@ def transfer(
         )
     started = time.monotonic()
     target = Target(dataset, split, figure)
-    threads = set_up_torch(execution.threads)
+    machine = machine_for(execution, "cpu", "32")
     there = _open(target, execution)
     restored = restore(record, weights or required_weights(record, execution.runs), there, split)
     scoring = _Scoring(target, execution, there, restored.events)
@@ -80,7 +80,7 @@ def transfer(
         },
         resources={**record.resources, "wall_s": round(time.monotonic() - started, 2)},
     )
-    return scoring.write(scored, result, describe_environment("cpu", "32", threads))
+    return scoring.write(scored, result, machine.description)
 
 
 def evaluate_checkpoint(
@@ -102,8 +102,8 @@ def evaluate_checkpoint(
         )
     size = _batch_size(manifest.batch_size if batch_size is None else batch_size)
     preprocess = _changed(manifest.preprocessing(), assignments)
-    device = choose_device(execution.device)
-    threads = set_up_torch(execution.threads)
+    device, precision = choose_hardware(execution.device, "32")
+    machine = machine_for(execution, device, precision)
     there = _open(target, execution)
     if there.info.frame != manifest.detector_frame():
         raise CheckpointError(
@@ -119,10 +119,9 @@ def evaluate_checkpoint(
         "n_parameters": model.n_parameters,
         "wall_s": round(time.monotonic() - started, 2),
         "predict_events_per_s": round(len(events) / result.wall_s, 2),
-        "peak_memory_bytes": peak_memory_bytes(device),
+        "peak_memory_bytes": machine.peak_memory_bytes(),
     }
-    environment = describe_environment(device, "32", threads)
-    return scoring.write(replace(blank, resources=resources), result, environment)
+    return scoring.write(replace(blank, resources=resources), result, machine.description)
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,10 @@ class _Scoring:
             command=list(self.execution.command),
             dataset=describe_dataset(self.dataset),
             events={**record.events, "test": len(self.events), "excluded": excluded},
-            metrics=result.metrics,
-            per_event=pack_counts(result.counts, self.events.event_ids),
             environment=environment,
         )
-        write_record(self.execution.records or records_dir(), scored)
+        scored = with_scores(scored, result.metrics, result.counts, self.events.event_ids)
+        write_record(self.execution.records_folder, scored)
         return scored
 
 
@@ -172,16 +170,11 @@ def _unfinished_record(
     manifest = checkpoint.manifest
     settings = {k: v for k, v in config.items() if k != "checkpoint"}
     decides = [settings, scoring.dataset.revision, scoring.target.split, model_code(manifest.model), device]
-    return RunRecord(
-        fingerprint=sha256_text(json.dumps([EVALUATED, *decides], sort_keys=True)),
+    name = sha256_text(json.dumps([EVALUATED, *decides], sort_keys=True))
+    return replace(
+        begin_record(name, scoring.execution.command, config, scoring.events.task, scoring.dataset),
         status="finished",
-        created=now(),
-        command=[],
-        config=config,
-        task=describe_task(scoring.events.task),
-        dataset={},
-        events={"labelled": manifest.training.get("labels"), "unlabelled": 0, "selection": 0, "test": 0},
-        subset_sha256="",
+        events={"labelled": manifest.training.get("labels"), "unlabelled": 0, "selection": 0},
         training={
             "origin": dict(manifest.origin),
             "checkpoint_sha256": config["checkpoint_sha256"],

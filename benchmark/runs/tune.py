@@ -243,7 +243,7 @@ def _try_rates(optuna: Any, setup: _TrialSetup, search: Search, attempt: _Trial)
     A trial whose loss is no number is one of optuna's failed trials; one that was interrupted is left running in the
     journal, so that the grid's sampler comes back to it.
     """
-    from benchmark.training.fit import delete_checkpoints
+    from benchmark.training.states import delete_checkpoints
 
     journal, config = setup.folder / JOURNAL, setup.prepared.config
     if not setup.prepared.resume:
@@ -333,7 +333,7 @@ def _announcement(setup: _TrialSetup, search: Search) -> str:
     return (
         f"{c.model} [{c.preset}, {c.mode}] on {c.task.name}, {setup.prepared.source}: {len(search.rates)} learning "
         f"rates, {c.train.steps} steps each on {len(events.labelled)} labelled events, scored on {len(events.scored)} "
-        f"validation events; {setup.prepared.place}"
+        f"validation events; {setup.prepared.machine.place}"
     )
 
 

@@ -62,6 +62,12 @@ def file_of(device: torch.device) -> Path:
     return cache_dir() / "tiles" / f"{card}-triton-{triton_version()}.json"
 
 
+def recorded_tiles(device: str) -> dict[str, str]:
+    """What a record says of tiles that somebody has tuned for this GPU: their hash under `tiles`, or nothing."""
+    found = hash_of(torch.device(device))
+    return {} if found is None else {"tiles": found}
+
+
 def hash_of(device: torch.device) -> str | None:
     """SHA-256 of the file of a card's tiles; None where the rule holds."""
     file = file_of(device) if device.type == "cuda" and missing() is None else None

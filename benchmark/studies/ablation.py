@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmark.errors import ConfigError
 from benchmark.records.record import RunRecord
-from benchmark.records.scores import score, with_interval
+from benchmark.records.scores import score
+from benchmark.reports.score_text import with_interval
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import resolve

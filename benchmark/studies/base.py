@@ -19,11 +19,11 @@ from benchmark import registry, tasks
 from benchmark.contracts import Dataset, PointBatch
 from benchmark.data.preparation import Preparation, preparation
 from benchmark.data.stream import EventSet, event_set
-from benchmark.hardware.environment import usable_cores
+from benchmark.hardware.environment import describe_machine, usable_cores
 from benchmark.io import atomic_path, atomic_write_json, atomic_write_text
 from benchmark.plots.style import pyplot
-from benchmark.runs.execution import describe_environment
 from benchmark.settings import as_dict
+from benchmark.sparse.tiles import recorded_tiles
 
 DPI = 110
 Row = Mapping[str, Any]
@@ -122,7 +122,7 @@ def _about(study: Study, events: Events | None, command: Sequence[str], device: 
         "settings": dict(study.settings),
         "events": None if events is None else events.describe(),
         "findings": dict(study.findings),
-        "environment": describe_environment(device, "32", usable_cores()),
+        "environment": {**describe_machine(device, "32", usable_cores()), **recorded_tiles(device)},
     }
 
 

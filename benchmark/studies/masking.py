@@ -18,7 +18,7 @@ from benchmark.errors import ConfigError
 from benchmark.ops.masks import MASKS
 from benchmark.plots.style import COLOURS
 from benchmark.records.record import RunRecord
-from benchmark.records.scores import with_interval
+from benchmark.reports.score_text import with_interval
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import resolve

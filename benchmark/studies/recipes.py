@@ -178,7 +178,7 @@ def _hash(settings: Any) -> str:
 
 
 def _trained(plan: Plan, prepared: Prepared, setup: _RecipeSetup, folder: Path) -> list[dict[str, Any]]:
-    from benchmark.training.fit import delete_checkpoints
+    from benchmark.training.states import delete_checkpoints
 
     model = prepared.build_model()
     if not isinstance(model, TorchModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +15,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from benchmark.contracts.torch_model import TorchModel
-from benchmark.errors import BenchmarkError, CheckpointError
+from benchmark.errors import BenchmarkError
 from benchmark.hardware.distributed import from_first, processes
 from benchmark.progress import Bar, progress
+from benchmark.training.states import states_in
 
 Probe = Callable[[TorchModel], Mapping[str, float]]
+
 MAX_POINTS = {"pretrain": 200, "finetune": 60}  # of a history in a record, by stage
 
 
@@ -203,41 +204,3 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
         np.random.set_state(numpy_state)
         for module, training in modes:
             module.training = training
-
-
-def last_state(folder: Path) -> Path | None:
-    """The latest training state in a folder that can be read, if there is one. Damaged ones are deleted, and named."""
-    for path in reversed(states_in(folder)):
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except (
-            Exception
-        ) as error:  # torch names damage in many ways: EOFError, RuntimeError, UnpicklingError, KeyError ...
-            print(
-                f"{path} is damaged ({type(error).__name__}): training goes on from an earlier state", file=sys.stderr
-            )
-            path.unlink(missing_ok=True)
-        else:
-            return path
-    return None
-
-
-def delete_checkpoints(folder: Path) -> None:
-    """Delete the training states of a folder: what they led to is kept elsewhere, or not wanted."""
-    for path in states_in(folder):
-        path.unlink(missing_ok=True)
-
-
-def states_in(folder: Path) -> list[Path]:
-    """The training states of a folder, by step."""
-    return sorted(folder.glob("step=*.ckpt"), key=step_of)
-
-
-def step_of(state: Path) -> int:
-    """Steps done in a state. Raises CheckpointError for a name of another form."""
-    try:
-        return int(state.stem.removeprefix("step="))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{state} is not one of the suite's training states. `step=<number>.ckpt` was expected. Delete it."
-        ) from error

@@ -28,21 +28,10 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.hardware.distributed import Processes, from_first, join
 from benchmark.hardware.environment import usable_cores
 from benchmark.training.ahead import Ahead
-from benchmark.training.callbacks import (
-    MAX_POINTS,
-    Probe,
-    Probing,
-    States,
-    Watch,
-    delete_checkpoints,
-    last_state,
-    step_of,
-)
+from benchmark.training.callbacks import MAX_POINTS, Probe, Probing, States, Watch
 from benchmark.training.config import TrainConfig
 from benchmark.training.module import Training
-
-__all__ = ["FitReport", "Hardware", "Probe", "delete_checkpoints", "fit", "last_state"]
-
+from benchmark.training.states import delete_checkpoints, last_state, step_of
 
 MAX_LOADERS = 8  # processes that prepare batches for one GPU
 

@@ -15,7 +15,6 @@ from benchmark.cuda.tiles import by_rule, tile
 from benchmark.errors import ConfigError, DataError
 from benchmark.perf.steps import build_model
 from benchmark.perf.tiles import tune_tiles
-from benchmark.runs import execution
 from benchmark.sparse import backend, tiles
 from benchmark.sparse.conformance import example
 from benchmark.sparse.pairs import CENTRE
@@ -79,14 +78,14 @@ def test_a_cards_file_is_read_and_its_hash_goes_into_records(tmp_path, monkeypat
     elsewhere = torch.device("cuda", 7)  # no other test asks for this one
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "a card")
     monkeypatch.setattr(tiles, "missing", lambda: None)
-    assert "tiles" not in execution.describe_environment("cuda", "32", 1)
+    assert tiles.recorded_tiles("cuda") == {}
     tiles.write(file, {use: chosen})
     assert tile(*use, elsewhere) == chosen
     assert tile("totals", 8, 24, torch.float16, elsewhere) == by_rule(use._replace(kernel="totals"))
-    assert execution.describe_environment("cuda", "32", 1)["tiles"] == tiles.hash_of(elsewhere)
-    assert "tiles" not in execution.describe_environment("cpu", "32", 1)
+    assert tiles.recorded_tiles("cuda") == {"tiles": tiles.hash_of(elsewhere)}
+    assert tiles.recorded_tiles("cpu") == {}
     monkeypatch.setattr(tiles, "missing", lambda: "the package triton is missing")
-    assert "tiles" not in execution.describe_environment("cuda", "32", 1)
+    assert tiles.recorded_tiles("cuda") == {}
 
 
 def test_without_a_file_the_rule_holds():

@@ -10,7 +10,7 @@ import torch
 from benchmark.errors import ConfigError
 from benchmark.hardware import environment
 from benchmark.hardware.available import backends
-from benchmark.runs.execution import set_up_torch
+from benchmark.hardware.machine import set_up_torch
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 

@@ -20,7 +20,8 @@ from benchmark.registry import dataset_spec, model_spec
 from benchmark.runs.resolve import resolve
 from benchmark.runs.weights import run_folder
 from benchmark.training.config import TrainConfig
-from benchmark.training.fit import Hardware, delete_checkpoints, fit, last_state
+from benchmark.training.fit import Hardware, fit
+from benchmark.training.states import delete_checkpoints, last_state
 from builders.paths import TESTS
 from builders.synthetic import execute, request
 

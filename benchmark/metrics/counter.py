@@ -1,0 +1,36 @@
+"""Counts what a model predicts, event by event, and reports the scores as a record holds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmark.contracts import PointBatch, Task
+from benchmark.metrics import calibration
+from benchmark.metrics.families import family, report
+
+
+class Counter:
+    """States of `n_events` events under a task's family of scores, and of its calibration where it has one."""
+
+    def __init__(self, task: Task, n_events: int) -> None:
+        self.task = task
+        self.family = family(task.metrics)
+        # (n_events, ...) states; of classes (C, C) [true, predicted]
+        self.counts = np.zeros((n_events, *self.family.shape(task)), dtype=self.family.dtype)
+        self._is_judged = calibration.can_be_judged(task)
+        self._judged = np.zeros((n_events, calibration.N_BINS, len(calibration.SUMS)))
+
+    def add(self, rows: list[int], scores: np.ndarray, batch: PointBatch) -> None:
+        """Count a labelled batch, whose events are the given rows. scores: as the model returned them."""
+        self.counts[rows] = self.family.count(scores, batch, self.task)
+        if self._is_judged:
+            self._judged[rows] = calibration.state(scores, batch, self.task)
+
+    def report(self, rng: np.random.Generator) -> dict[str, Any]:
+        """A record's metrics: scores with 95% intervals over events, resampled by `rng`, and the calibration."""
+        metrics = report(self.family, self.counts, self.task, rng)
+        if self._is_judged:
+            metrics["calibration"] = calibration.report(self._judged, rng)
+        return metrics

@@ -1,0 +1,48 @@
+"""The training states that an interrupted stage continues from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmark.errors import CheckpointError
+
+
+def last_state(folder: Path) -> Path | None:
+    """The latest training state in a folder that can be read, if there is one. Damaged ones are deleted, and named."""
+    import torch
+
+    for path in reversed(states_in(folder)):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except (
+            Exception
+        ) as error:  # torch names damage in many ways: EOFError, RuntimeError, UnpicklingError, KeyError ...
+            print(
+                f"{path} is damaged ({type(error).__name__}): training goes on from an earlier state", file=sys.stderr
+            )
+            path.unlink(missing_ok=True)
+        else:
+            return path
+    return None
+
+
+def delete_checkpoints(folder: Path) -> None:
+    """Delete the training states of a folder: what they led to is kept elsewhere, or not wanted."""
+    for path in states_in(folder):
+        path.unlink(missing_ok=True)
+
+
+def states_in(folder: Path) -> list[Path]:
+    """The training states of a folder, by step."""
+    return sorted(folder.glob("step=*.ckpt"), key=step_of)
+
+
+def step_of(state: Path) -> int:
+    """Steps done in a state. Raises CheckpointError for a name of another form."""
+    try:
+        return int(state.stem.removeprefix("step="))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{state} is not one of the suite's training states. `step=<number>.ckpt` was expected. Delete it."
+        ) from error
