@@ -1,4 +1,4 @@
-"""What every simulated data set needs: pieces made in parallel, folders that are whole or can be resumed, identities.
+"""What every simulated data set needs: pieces made in parallel, and folders that are whole or can be resumed.
 
 Work happens in `<out>/.work`: the plan, then one file per finished piece; the manifest `simulation.json` comes last. So
 an output folder with a manifest is whole, and one without can be resumed by the same command.
@@ -24,12 +24,15 @@ import numpy as np
 
 from benchmark import __version__, cluster
 from benchmark.errors import BenchmarkError, ConfigError, DataError
-from benchmark.io import atomic_write_json, sha256_file, sha256_text
+from benchmark.io import atomic_write_json
+
+from ._identity import Content
 
 Executor = Literal["local", "submitit"]
 MANIFEST = "simulation.json"
 WORK = ".work"
 _POLL_S = 0.5
+_REMEDY = "Give a folder that `data prepare` made, or delete this one and prepare it again."
 
 
 class Piece(Protocol):
@@ -160,27 +163,27 @@ def _raise_failure(job: Any) -> None:
 
 def produce(
     description: Mapping[str, Any],
+    content: Content,
     out: Path,
     workers: int | None,
     make: Callable[[Path, int], Mapping[str, Any]],
-    remedy: str,
 ) -> dict[str, Any]:
     """Make the data set that `description` says in the folder `out`, or continue it, and return its manifest.
 
     make(work, workers): makes what is missing in `work`, then the files in `out`; returns what the manifest says
-    besides the description. Raises BenchmarkError for a folder that holds anything else and for an interruption.
-    remedy: how to make such a folder, for an unreadable manifest.
+    besides the description. content: of the simulation; what one of its earlier names began is continued. Raises
+    BenchmarkError for a folder that holds anything else and for an interruption.
     """
     if workers is not None and workers < 1:
         raise ConfigError(
             f"{workers} workers were asked for. At least 1 was expected. Give another number with --workers."
         )
-    check_folder(description, out)
+    check_folder(description, content, out)
     work = out / WORK
     with _locked(work):
         if (out / MANIFEST).is_file():  # another process has just finished it
-            return read_manifest(out, remedy)
-        check_folder(description, out)
+            return read_manifest(out)
+        check_folder(description, content, out)
         atomic_write_json(work / "plan.json", description)
         _remove_partial_files(out)
         try:
@@ -196,22 +199,20 @@ def produce(
     return manifest
 
 
-def read_manifest(out: Path, remedy: str) -> dict[str, Any]:
+def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{out / MANIFEST} cannot be read. The manifest of a finished simulation was expected. {remedy}"
+            f"{out / MANIFEST} cannot be read. The manifest of a finished simulation was expected. {_REMEDY}"
         ) from error
     if not isinstance(manifest, dict):
-        raise DataError(
-            f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. Delete the folder."
-        )
+        raise DataError(f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. {_REMEDY}")
     return manifest
 
 
-def check_folder(description: Mapping[str, Any], out: Path) -> None:
+def check_folder(description: Mapping[str, Any], content: Content, out: Path) -> None:
     """Only a new or empty folder, or an interrupted simulation of the same plan, may be written to."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file. A new folder was expected. Choose another --out.")
@@ -221,7 +222,7 @@ def check_folder(description: Mapping[str, Any], out: Path) -> None:
         )
     begun = out / WORK / "plan.json"
     if begun.is_file():
-        differing = _differences(json.loads(begun.read_text(encoding="utf-8")), description)
+        differing = _differences(content.renamed(json.loads(begun.read_text(encoding="utf-8"))), description)
         if differing:
             raise ConfigError(
                 f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same were "
@@ -270,35 +271,6 @@ def _remove_partial_files(out: Path) -> None:
 
 def _versions() -> dict[str, str]:
     return {"particlebench": __version__, "numpy": np.__version__, "numba": numba.__version__}
-
-
-# ---- identity
-
-
-def plain(value: Any) -> Any:
-    """Settings as JSON has them: sorted dictionaries and lists."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in sorted(value.items())}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return value
-
-
-def revision_of(prefix: str, description: Mapping[str, Any]) -> str:
-    """Name of the content: `<prefix>-<first 12 hex digits>` of the description's hash."""
-    return f"{prefix}-{sha256_text(json.dumps(description, sort_keys=True))[:12]}"
-
-
-def code_hash(folder: Path, only_organisation: Sequence[str], shared: Sequence[Path] = ()) -> str:
-    """Hash over a simulation's sources and tables, so that a change of physics is a change of revision.
-
-    only_organisation: names of files that do not decide what an event looks like. shared: files elsewhere that do.
-    """
-    sources = [p for p in folder.glob("*.py") if p.name not in only_organisation]
-    tables = [p for p in (folder / "data").rglob("*") if p.is_file()]
-    lines = [f"{p.relative_to(folder).as_posix()} {sha256_file(p)}" for p in sorted(sources + tables)]
-    lines += [f"{p.name} {sha256_file(p)}" for p in shared]
-    return sha256_text("\n".join(lines))
 
 
 def check_disk(n_events: int, n_bytes: float, out: Path) -> None:

@@ -19,16 +19,15 @@ from benchmark.datasets._simulation import MANIFEST, Executor, run_pieces
 from benchmark.io import atomic_write_json, sha256_file
 from benchmark.progress import progress
 
-from .plan import Piece, Plan, check_plan
+from .plan import CONTENT, Piece, Plan, check_plan
 from .simulate import cell_geometry, simulate_chunk
 
-__all__ = ["GEOMETRY", "MANIFEST", "NOTICE", "read_manifest", "simulate_plan"]
+__all__ = ["GEOMETRY", "MANIFEST", "NOTICE", "simulate_plan"]
 GEOMETRY = "cell_geo.npy"
 NOTICE = (
     "These events are simulated by particlebench itself: an ATLAS-like toy, not ATLAS simulation. No score on them may "
     "be quoted as one on ATLAS samples."
 )
-_REMEDY = "Delete the folder and simulate it again."
 
 
 def simulate_plan(
@@ -50,12 +49,7 @@ def simulate_plan(
         _make_pieces(plan, work, n_workers, executor, cluster or {})
         return {"revision": plan.revision(), "files": _publish(plan, out, work), "notice": NOTICE}
 
-    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    return _simulation.read_manifest(out, _REMEDY)
+    return _simulation.produce(plan.describe(), CONTENT, out, workers, make)
 
 
 def make_piece(plan: Plan, piece: Piece, work: Path) -> int:

@@ -18,12 +18,11 @@ from benchmark.progress import progress
 
 from .executors import Executor, run_shards
 from .images import Image
-from .plan import SPLITS, Plan, SimulationSettings, check_plan
+from .plan import CONTENT, SPLITS, Plan, SimulationSettings, check_plan
 from .shards import is_finished, read_shard, shards_of
 from .writer import Version, file_path, points_path, write_events
 
-__all__ = ["MANIFEST", "NOTICE", "read_manifest", "simulate", "simulate_dataset", "simulate_plan", "split_sizes"]
-_REMEDY = "Type `python -m benchmark data simulate --events 1000 --out FOLDER` to make one."
+__all__ = ["MANIFEST", "NOTICE", "simulate", "simulate_dataset", "simulate_plan", "split_sizes"]
 NOTICE = (
     "These events are simulated by particlebench itself (fast liquid-argon simulation); "
     "they are no substitute for PILArNet-M."
@@ -110,12 +109,7 @@ def simulate_plan(
         _make_shards(plan, work, n_workers, executor, cluster or {})
         return {"revision": plan.revision(), "files": _write_splits(plan, out, work), "notice": NOTICE}
 
-    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    return _simulation.read_manifest(out, _REMEDY)
+    return _simulation.produce(plan.describe(), CONTENT, out, workers, make)
 
 
 def _make_shards(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:

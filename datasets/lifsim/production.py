@@ -24,16 +24,15 @@ from benchmark.datasets._simulation import MANIFEST, Executor, run_pieces
 from benchmark.io import atomic_path, atomic_write_json, atomic_write_text, sha256_file
 from benchmark.progress import progress
 
-from .plan import Piece, Plan, check_plan
+from .plan import CONTENT, Piece, Plan, check_plan
 from .scan import make_scan
 
-__all__ = ["MANIFEST", "NOTICE", "SCANS", "TRACKS", "read_manifest", "simulate_plan"]
+__all__ = ["MANIFEST", "NOTICE", "SCANS", "TRACKS", "simulate_plan"]
 SCANS, TRACKS = "scans.csv", "tracks.csv"
 NOTICE = (
     "These scans are simulated by particlebench itself: optics, densities and backgrounds are placeholders until they "
     "are calibrated on real scans. No score on them may be quoted as one on measured crystals."
 )
-_REMEDY = "Delete the folder and simulate it again."
 
 
 def simulate_plan(
@@ -55,12 +54,7 @@ def simulate_plan(
         _make_pieces(plan, work, n_workers, executor, cluster or {})
         return {"revision": plan.revision(), "files": _publish(plan, out, work), "notice": NOTICE}
 
-    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    return _simulation.read_manifest(out, _REMEDY)
+    return _simulation.produce(plan.describe(), CONTENT, out, workers, make)
 
 
 def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
