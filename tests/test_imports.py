@@ -12,7 +12,7 @@ PLUGINS = ("models", "baselines", "datasets", "cuda")
 # Each part may import itself and parts of lower ranks. A new part is given its place here.
 RANKS = [
     {"errors", "paths", "seeding", "progress", "energy", "workers"},
-    {"processes", "cluster"},
+    {"processes", "cluster", "revisions"},
     {"io"},
     {"compiled", "weights", "hub", "kernels", "staging"},
     {"contracts"},
@@ -208,6 +208,7 @@ def test_optional_packages_are_imported_in_one_file_each_and_only_when_used():
     "start",
     [
         "records",
+        "revisions",
         "tables",
         "tunings",
         "fairness",
