@@ -9,28 +9,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from benchmark.contracts import DatasetInfo
 from benchmark.errors import DataError
 from benchmark.paths import cache_dir
 
-from ._identity import Content
-from ._simulation import MANIFEST, read_manifest
+from ._folders import MANIFEST, read_manifest
+from ._simulation import Plan, Simulation
 
 _log = logging.getLogger("particlebench")
-
-
-class Plan(Protocol):
-    """A data set to be."""
-
-    def revision(self) -> str:
-        """Name of its content."""
-        ...
-
-    def aliases(self) -> tuple[str, ...]:
-        """Names that earlier versions gave to the same content."""
-        ...
 
 
 C = TypeVar("C", contravariant=True)  # settings of the data set
@@ -43,10 +31,8 @@ class Simulated(Generic[C, P, D]):
     """From settings to a data set: `open` and `prepare` of its `DatasetSpec`."""
 
     info: DatasetInfo
-    content: Content
-    notice: str  # told whenever events are made
+    simulation: Simulation[P, Any]
     plan: Callable[[C], P]
-    simulate: Callable[[P, Path], object]  # makes what a plan says in a folder
     open_folder: Callable[[C, Path, str], D]  # settings, a whole folder, its revision
 
     def open(self, config: C, root: Path | None) -> D:
@@ -56,8 +42,8 @@ class Simulated(Generic[C, P, D]):
         plan = self.plan(config)
         folder = self._cached(plan)
         if not (folder / MANIFEST).is_file():
-            _log.warning("%s They are made once and kept in %s.", self.notice, folder)
-            self.simulate(plan, folder)
+            _log.warning("%s They are made once and kept in %s.", self.simulation.notice, folder)
+            self.simulation.simulate(plan, folder)
         return self._read(config, folder)
 
     def prepare(self, config: C, root: Path | None) -> D:
@@ -65,8 +51,8 @@ class Simulated(Generic[C, P, D]):
         plan = self.plan(config)
         if root is None or self._is_made(root, plan):
             return self.open(config, root)
-        _log.warning("%s", self.notice)
-        self.simulate(plan, root)
+        _log.warning("%s", self.simulation.notice)
+        self.simulation.simulate(plan, root)
         return self._read(config, root)
 
     def _cached(self, plan: P) -> Path:
@@ -79,7 +65,7 @@ class Simulated(Generic[C, P, D]):
         return (root / MANIFEST).is_file() and self._revision(read_manifest(root)) == plan.revision()
 
     def _revision(self, manifest: Mapping[str, Any]) -> str:
-        return self.content.revision_of_manifest(manifest)
+        return self.simulation.content.revision_of_manifest(manifest)
 
     def _read(self, config: C, root: Path) -> D:
         if not root.is_dir():

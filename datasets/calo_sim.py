@@ -14,8 +14,8 @@ from benchmark.contracts import DatasetInfo, DatasetSpec
 from ._calo_samples import FRAME, LABELS, TASKS
 from ._simulated import Simulated
 from .atlas_pions import CalorimeterDataset, open_calorimeter
-from .calosim.plan import CONTENT, Plan
-from .calosim.production import NOTICE, simulate_plan
+from .calosim.plan import Plan
+from .calosim.production import SIMULATION
 
 INFO = DatasetInfo(
     name="calo-sim",
@@ -59,5 +59,5 @@ def _opened(_: Config, folder: Path, revision: str) -> CalorimeterDataset:
     return open_calorimeter(folder, INFO, prefixes=PREFIXES, revision=revision)
 
 
-_SIMULATED = Simulated(INFO, CONTENT, NOTICE, _plan, simulate_plan, _opened)
+_SIMULATED = Simulated(INFO, SIMULATION, _plan, _opened)
 SPEC = DatasetSpec(info=INFO, config=Config, open=_SIMULATED.open, prepare=_SIMULATED.prepare)

@@ -13,8 +13,8 @@ from benchmark.contracts import DatasetInfo, DatasetSpec
 
 from ._pilarnet import FRAME, LABELS, PilarnetDataset, open_pilarnet
 from ._simulated import Simulated
-from .larsim.plan import CONTENT, Plan
-from .larsim.production import NOTICE, simulate_plan
+from .larsim.plan import Plan
+from .larsim.production import SIMULATION
 
 INFO = DatasetInfo(
     name="lartpc-sim",
@@ -51,5 +51,5 @@ def _opened(_: Config, folder: Path, revision: str) -> PilarnetDataset:
     return open_pilarnet(folder, INFO, revision=revision)
 
 
-_SIMULATED = Simulated(INFO, CONTENT, NOTICE, _plan, simulate_plan, _opened)
+_SIMULATED = Simulated(INFO, SIMULATION, _plan, _opened)
 SPEC = DatasetSpec(info=INFO, config=Config, open=_SIMULATED.open, prepare=_SIMULATED.prepare)

@@ -15,8 +15,8 @@ from benchmark.contracts import DatasetInfo, DatasetSpec
 from ._lif_chain import Chain
 from ._lif_tiles import LABELS, TASKS, TileDataset, frame_of, open_tiles
 from ._simulated import Simulated
-from .lifsim.plan import CONTENT, Physics, Plan
-from .lifsim.production import NOTICE, simulate_plan
+from .lifsim.plan import Physics, Plan
+from .lifsim.production import SIMULATION
 
 INFO = DatasetInfo(
     name="lif-sim",
@@ -61,5 +61,5 @@ def _opened(config: Config, folder: Path, revision: str) -> TileDataset:
     return open_tiles(folder, INFO, config, revision)
 
 
-_SIMULATED = Simulated(INFO, CONTENT, NOTICE, _plan, simulate_plan, _opened)
+_SIMULATED = Simulated(INFO, SIMULATION, _plan, _opened)
 SPEC = DatasetSpec(info=INFO, config=Config, open=_SIMULATED.open, prepare=_SIMULATED.prepare)

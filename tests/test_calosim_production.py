@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmark.datasets._folders import read_manifest
 from benchmark.datasets._mltree import (
     CELL_BRANCHES,
     CLUSTER_BRANCHES,
@@ -21,7 +22,6 @@ from benchmark.datasets._mltree import (
 )
 from benchmark.datasets._mltree_check import LAYER_BRANCHES, check, concatenated, dtype_of
 from benchmark.datasets._mltree_npy import read_geometry, read_tree
-from benchmark.datasets._simulation import read_manifest
 from benchmark.datasets.calosim import plan as plans
 from benchmark.datasets.calosim import production
 from benchmark.datasets.calosim.generate import GeneratorSettings
@@ -211,17 +211,16 @@ def test_an_interrupted_production_continues_and_gives_the_same_events(made, tmp
         return real(plan, piece, work)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(production, "make_piece", stop_at_third)
     with pytest.raises(BenchmarkError, match="was interrupted"):
-        simulate_plan(SMALL, out, workers=1)
+        dataclasses.replace(production.SIMULATION, make=stop_at_third).simulate(SMALL, out, workers=1)
     assert not (out / "simulation.json").exists() and not (out / "train").exists()
     with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 asked\\)"):
         simulate_plan(dataclasses.replace(SMALL, seed=8), out, workers=1)
     finished[0].path(out / ".work").write_bytes(b"damaged")
 
     again = []
-    monkeypatch.setattr(production, "make_piece", lambda *a: (again.append(a[1]), real(*a))[1])
-    simulate_plan(SMALL, out, workers=1)
+    counted = dataclasses.replace(production.SIMULATION, make=lambda *a: (again.append(a[1]), real(*a))[1])
+    counted.simulate(SMALL, out, workers=1)
     assert set(again) == set(SMALL.pieces()) - {finished[1]}
     assert sorted(p.name for p in (out / "train").iterdir()) == [
         "mixtures_0000.npy", "mixtures_0001.npy", "pions_0000.npy", "pions_0001.npy", "pions_0002.npy",

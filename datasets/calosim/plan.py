@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.datasets._folders import check_disk
 from benchmark.datasets._identity import Content, plain
-from benchmark.datasets._simulation import check_disk
 from benchmark.errors import ConfigError
 
 from .generate import PRODUCTIONS, GeneratorSettings, Production, check_settings

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.datasets._folders import check_disk
 from benchmark.datasets._identity import Content, plain
-from benchmark.datasets._simulation import check_disk
 from benchmark.errors import ConfigError
 
 from .generator import GeneratorSettings, check_settings
