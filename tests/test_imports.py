@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,8 @@ def imported(name, tree, is_package):
                     yield f"{base}.{alias.name}", id(node) in top
             else:
                 yield base, id(node) in top
+                for alias in node.names:  # a name in it, or a module of the package
+                    yield f"{base}.{alias.name}", id(node) in top
 
 
 MODULES = {
@@ -171,6 +174,12 @@ def test_models_and_datasets_use_the_contracts_only(name):
             package = module.split(".")[0]
             if package not in (*sys.stdlib_module_names, "benchmark"):
                 assert package in THIRD_PARTY[folder], f"{name} imports {package}"
+
+
+def test_files_of_datasets_import_each_other_in_no_circle():
+    names = {name for name in MODULES if part(name) == "datasets"}
+    graph = {name: {module for module, _ in MODULES[name][1] if module in names and module != name} for name in names}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(names)  # raises CycleError with the circle
 
 
 def test_no_flat_import_of_the_folders_whose_names_belong_to_others():
