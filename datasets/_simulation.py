@@ -1,313 +1,119 @@
-"""What every simulated data set needs: pieces made in parallel, folders that are whole or can be resumed, identities.
-
-Work happens in `<out>/.work`: the plan, then one file per finished piece; the manifest `simulation.json` comes last. So
-an output folder with a manifest is whole, and one without can be resumed by the same command.
-"""
+"""From a plan to a whole folder: what every simulation does, whatever its pieces and files are."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numba
 import numpy as np
 
 from benchmark import __version__
-from benchmark.errors import BenchmarkError, ConfigError, DataError
-from benchmark.hardware import cluster
-from benchmark.io import atomic_write_json, sha256_file, sha256_text
+from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.io import atomic_write_json
+from benchmark.progress import progress
 
-Executor = Literal["local", "submitit"]
-MANIFEST = "simulation.json"
-WORK = ".work"
-_POLL_S = 0.5
+from ._folders import MANIFEST, PLAN, WORK, check_folder, locked, read_manifest, remove_partial_files
+from ._identity import Content
+from ._pieces import Executor, Piece, available_cores, run_pieces
 
 
-class Piece(Protocol):
-    """A part of a data set: the unit of work and of resuming. Sortable, hashable and small, as it travels."""
+class Plan(Protocol):
+    """A data set to be. Equal plans give equal events on any number of workers."""
 
-    @property
-    def n_events(self) -> int:
-        """Events in it."""
+    def describe(self) -> dict[str, Any]:
+        """JSON-able statement of all that decides the files."""
         ...
 
-    def path(self, work: Path) -> Path:
-        """The file that exists once the piece is made."""
+    def revision(self) -> str:
+        """Name of the content."""
+        ...
+
+    def aliases(self) -> tuple[str, ...]:
+        """Names that earlier versions gave to the same content."""
         ...
 
 
+L = TypeVar("L", bound=Plan)
 P = TypeVar("P", bound=Piece)
 
 
-# ---- running pieces
+@dataclass(frozen=True)
+class Simulation(Generic[L, P]):
+    """How one simulation makes the pieces of a plan, and files of them."""
 
+    title: str  # of the progress bar
+    notice: str  # kept in the manifest
+    content: Content
+    check: Callable[[L, Path], None]  # refuses a plan that makes no sense, or does not fit into the folder
+    pieces: Callable[[L], Sequence[P]]  # in order
+    make: Callable[[L, P, Path], int]  # a piece in the folder of work, whole or not at all; its number of events
+    is_finished: Callable[[P, Path], bool]  # whether the piece is stored there, as it was written
+    publish: Callable[[L, Path, Path], Mapping[str, str]]  # from all pieces to the files; relative path -> SHA-256
+    warm_up: tuple[Callable[[], object], ...] = ()  # compile, or load what is compiled
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def simulate(
+        self,
+        plan: L,
+        out: Path,
+        *,
+        workers: int | None = None,
+        executor: Executor = "local",
+        cluster: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Make the data set of `plan` in the folder `out`, or continue it, and return its manifest.
 
-
-def run_pieces(
-    make: Callable[[P, Path], int],
-    pieces: Sequence[P],
-    work: Path,
-    workers: int,
-    executor: Executor,
-    cluster: Mapping[str, Any],
-    warm_up: Sequence[Callable[[], object]] = (),
-) -> Iterator[int]:
-    """Make the pieces, in any order; yields the number of events of each as it is finished.
-
-    make: picklable; makes one piece in the folder `work`, whole or not at all, and returns its number of events.
-    workers: local processes, or jobs of submitit. warm_up: run at once in the processes before the first piece
-    (compilation). Raises BenchmarkError for a worker that died and ConfigError for an unknown executor.
-    """
-    if executor == "submitit":
-        return _on_cluster(make, pieces, work, workers, cluster)
-    if executor != "local":
-        raise ConfigError(f"There is no executor {executor!r}. Expected local or submitit. Correct the executor.")
-    if workers == 1 or len(pieces) <= 1:
-        return (make(piece, work) for piece in pieces)
-    return _in_processes(make, pieces, work, min(workers, len(pieces)), warm_up)
-
-
-def _in_processes(
-    make: Callable[[P, Path], int], pieces: Sequence[P], work: Path, workers: int,
-    warm_up: Sequence[Callable[[], object]],
-) -> Iterator[int]:  # fmt: skip
-    # Spawned, not forked: the parent may already run threads of torch or HDF5.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
-    try:
-        # On a new machine all parts compile at once; afterwards every worker finds them in numba's cache.
-        for compiled in [pool.submit(step) for step in warm_up]:
-            compiled.result()
-        yield from (f.result() for f in as_completed([pool.submit(make, p, work) for p in pieces]))
-    except BrokenProcessPool as error:
-        raise BenchmarkError(
-            f"A worker process of the simulation died (killed, or out of memory) with {workers} workers. All were "
-            f"expected to finish. Repeat the command with fewer --workers: finished events are kept."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _one_thread() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
-
-
-def _make_batch(make: Callable[[P, Path], int], pieces: Sequence[P], work: Path) -> list[int]:
-    return [make(piece, work) for piece in pieces]
-
-
-def _on_cluster(
-    make: Callable[[P, Path], int], pieces: Sequence[P], work: Path, jobs: int, parameters: Mapping[str, Any]
-) -> Iterator[int]:
-    """`jobs` jobs of about equal size. parameters: `cluster` ("slurm", "local", ...) and submitit's own, e.g.
-    slurm_partition, timeout_min, mem_gb. The folder must be on a file system that all nodes see."""
-    executor = cluster.executor(work / "jobs", parameters)
-    batches = [pieces[i::jobs] for i in range(min(jobs, len(pieces)))]
-    running = executor.map_array(partial(_make_batch, make), batches, [work] * len(batches))
-    yield from _wait(list(running), list(pieces), work)
-
-
-def _wait(
-    running: list[Any], pieces: list[P], work: Path, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[int]:
-    """Finished pieces appear as files, so progress is shown long before a job ends."""
-    pending = list(pieces)
-    while pending:
-        done = [p for p in pending if p.path(work).is_file()]
-        pending = [p for p in pending if p not in done]
-        yield from (p.n_events for p in done)
-        if pending and all(job.done() for job in running):
-            for job in running:
-                _raise_failure(job)
-            pending = [p for p in pending if not p.path(work).is_file()]
-            if not pending:
-                return
-            raise BenchmarkError(
-                f"{len(pending)} pieces of the simulation are missing though all jobs ended. A shared file system was "
-                f"expected. Look into {work / 'jobs'}, then repeat the command: finished pieces are kept."
-            )
-        if pending:
-            sleep(_POLL_S)
-
-
-def _raise_failure(job: Any) -> None:
-    error = job.exception()
-    if error is not None:
-        last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise BenchmarkError(
-            f"Simulation job {job.job_id} failed: {last}. A finished job was expected. Look into {job.paths.stderr}, "
-            f"then repeat the command: finished events are kept."
-        ) from error
-
-
-# ---- folders
-
-
-def produce(
-    description: Mapping[str, Any],
-    out: Path,
-    workers: int | None,
-    make: Callable[[Path, int], Mapping[str, Any]],
-    remedy: str,
-) -> dict[str, Any]:
-    """Make the data set that `description` says in the folder `out`, or continue it, and return its manifest.
-
-    make(work, workers): makes what is missing in `work`, then the files in `out`; returns what the manifest says
-    besides the description. Raises BenchmarkError for a folder that holds anything else and for an interruption.
-    remedy: how to make such a folder, for an unreadable manifest.
-    """
-    if workers is not None and workers < 1:
-        raise ConfigError(
-            f"{workers} workers were asked for. At least 1 was expected. Give another number with --workers."
-        )
-    check_folder(description, out)
-    work = out / WORK
-    with _locked(work):
-        if (out / MANIFEST).is_file():  # another process has just finished it
-            return read_manifest(out, remedy)
-        check_folder(description, out)
-        atomic_write_json(work / "plan.json", description)
-        _remove_partial_files(out)
-        try:
-            made = make(work, workers or available_cores())
-        except KeyboardInterrupt as error:
-            raise BenchmarkError(
-                f"The simulation into {out} was interrupted. Finished events are kept there, and no unfinished file. "
-                f"Repeat the same command to continue, or delete the folder."
-            ) from error
-        manifest = {**description, **made, "versions": _versions()}
-        atomic_write_json(out / MANIFEST, manifest)
-    shutil.rmtree(work, ignore_errors=True)
-    return manifest
-
-
-def read_manifest(out: Path, remedy: str) -> dict[str, Any]:
-    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{out / MANIFEST} cannot be read. The manifest of a finished simulation was expected. {remedy}"
-        ) from error
-    if not isinstance(manifest, dict):
-        raise DataError(
-            f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. Delete the folder."
-        )
-    return manifest
-
-
-def check_folder(description: Mapping[str, Any], out: Path) -> None:
-    """Only a new or empty folder, or an interrupted simulation of the same plan, may be written to."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file. A new folder was expected. Choose another --out.")
-    if (out / MANIFEST).exists():
-        raise ConfigError(
-            f"{out} already holds a finished simulation. A new folder was expected. Choose another --out, or delete it."
-        )
-    begun = out / WORK / "plan.json"
-    if begun.is_file():
-        differing = _differences(json.loads(begun.read_text(encoding="utf-8")), description)
-        if differing:
+        workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit.
+        What an earlier version began under another name of the same content is continued too. Raises BenchmarkError,
+        one sentence, for settings that make no sense, a folder that holds anything else, a full disk, an interruption.
+        """
+        self.check(plan, out)
+        if workers is not None and workers < 1:
             raise ConfigError(
-                f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same were "
-                f"expected to continue it. Repeat its command, choose another --out, or delete the folder."
+                f"{workers} workers were asked for. At least 1 was expected. Give another number with --workers."
             )
-    elif out.is_dir() and any(p.name != WORK for p in out.iterdir()):
-        raise ConfigError(
-            f"{out} is not empty. A new folder was expected, so that nothing is overwritten. Choose another --out."
-        )
+        description = plan.describe()
+        check_folder(description, self.content, out)
+        work = out / WORK
+        with locked(work):
+            if (out / MANIFEST).is_file():  # another process has just finished it
+                return read_manifest(out)
+            check_folder(description, self.content, out)
+            atomic_write_json(work / PLAN, description)
+            remove_partial_files(out)
+            try:
+                self._make_pieces(plan, work, workers or available_cores(), executor, cluster or {})
+                files = self.publish(plan, out, work)
+            except KeyboardInterrupt as error:
+                raise BenchmarkError(
+                    f"The simulation into {out} was interrupted. Finished events are kept there, and no unfinished "
+                    f"file. Repeat the same command to continue, or delete the folder."
+                ) from error
+            manifest = {**description, "revision": plan.revision(), "files": dict(files), "notice": self.notice}
+            manifest["versions"] = _versions()
+            atomic_write_json(out / MANIFEST, manifest)
+        shutil.rmtree(work, ignore_errors=True)
+        return manifest
 
-
-def _differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    def show(value: Any) -> str:
-        text = json.dumps(value)
-        return text if len(text) < 60 else "..."
-
-    keys = sorted(k for k in {*begun, *asked} if begun.get(k) != asked.get(k))
-    return [f"{k}: {show(begun.get(k))} there, {show(asked.get(k))} asked" for k in keys]
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Two processes never make the same folder: the second waits for the first."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        stream = (work / "lock").open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"{work.parent} cannot be created: {error.strerror}. A writable place was expected. Choose another --out."
-        ) from error
-    with stream:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            yield
-            return
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_partial_files(out: Path) -> None:
-    """What a killed process left; nothing else can be writing, because the folder is locked."""
-    for partial_file in sorted(out.rglob(".*.partial")):
-        partial_file.unlink(missing_ok=True)
+    def _make_pieces(
+        self, plan: L, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]
+    ) -> None:  # fmt: skip
+        pieces = self.pieces(plan)
+        missing = [p for p in pieces if not self.is_finished(p, work)]
+        total = sum(p.n_events for p in pieces)
+        done = total - sum(p.n_events for p in missing)
+        first = "(the first run on a machine compiles first)" if self.warm_up else ""
+        make = partial(self.make, plan)
+        with progress(self.title, total) as bar:
+            bar.update(done, "(continued)" if done else first)
+            for count in run_pieces(make, missing, work, workers, executor, cluster, self.warm_up):
+                done += count
+                bar.update(done)
 
 
 def _versions() -> dict[str, str]:
     return {"particlebench": __version__, "numpy": np.__version__, "numba": numba.__version__}
-
-
-# ---- identity
-
-
-def plain(value: Any) -> Any:
-    """Settings as JSON has them: sorted dictionaries and lists."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in sorted(value.items())}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return value
-
-
-def revision_of(prefix: str, description: Mapping[str, Any]) -> str:
-    """Name of the content: `<prefix>-<first 12 hex digits>` of the description's hash."""
-    return f"{prefix}-{sha256_text(json.dumps(description, sort_keys=True))[:12]}"
-
-
-def code_hash(folder: Path, only_organisation: Sequence[str], shared: Sequence[Path] = ()) -> str:
-    """Hash over a simulation's sources and tables, so that a change of physics is a change of revision.
-
-    only_organisation: names of files that do not decide what an event looks like. shared: files elsewhere that do.
-    """
-    sources = [p for p in folder.glob("*.py") if p.name not in only_organisation]
-    tables = [p for p in (folder / "data").rglob("*") if p.is_file()]
-    lines = [f"{p.relative_to(folder).as_posix()} {sha256_file(p)}" for p in sorted(sources + tables)]
-    lines += [f"{p.name} {sha256_file(p)}" for p in shared]
-    return sha256_text("\n".join(lines))
-
-
-def check_disk(n_events: int, n_bytes: float, out: Path) -> None:
-    """Raises ConfigError where `n_bytes` do not fit."""
-    existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    if n_bytes > free:
-        raise ConfigError(
-            f"{n_events:,} events need about {n_bytes / 1e9:.1f} GB while they are made, and {existing} has "
-            f"{free / 1e9:.1f} GB free. Enough free space was expected. Ask for fewer events or choose another folder."
-        )

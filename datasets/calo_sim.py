@@ -6,18 +6,16 @@ clusters and tracks, mixtures of particles for cells to tracks. It is no substit
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.contracts import DatasetInfo, DatasetSpec
-from benchmark.errors import DataError
-from benchmark.paths import cache_dir
 
 from ._calo_samples import FRAME, LABELS, TASKS
+from ._simulated import Simulated
 from .atlas_pions import CalorimeterDataset, open_calorimeter
 from .calosim.plan import Plan
-from .calosim.production import MANIFEST, NOTICE, read_manifest, simulate_plan
+from .calosim.production import SIMULATION
 
 INFO = DatasetInfo(
     name="calo-sim",
@@ -30,7 +28,6 @@ INFO = DatasetInfo(
     labels=LABELS,
 )
 PREFIXES = {"cluster": "pions", "track": "pions", "association": "mixtures"}  # of the files with each sample
-_log = logging.getLogger("particlebench")
 
 
 @dataclass(frozen=True)
@@ -58,42 +55,9 @@ def _plan(config: Config) -> Plan:
     return Plan(pions=pions, mixtures=mixtures, seed=config.seed)
 
 
-def _open(config: Config, root: Path | None) -> CalorimeterDataset:
-    """A simulated folder: the given one as it is, or the cached one of these settings, made where it is missing."""
-    if root is not None:
-        return _read(root)
-    plan = _plan(config)
-    folder = cache_dir() / "datasets" / INFO.name / plan.revision()
-    if not (folder / MANIFEST).is_file():
-        _log.warning("%s They are made once and kept in %s.", NOTICE, folder)
-        simulate_plan(plan, folder)
-    return _read(folder)
+def _opened(_: Config, folder: Path, revision: str) -> CalorimeterDataset:
+    return open_calorimeter(folder, INFO, prefixes=PREFIXES, revision=revision)
 
 
-def _prepare(config: Config, root: Path | None) -> CalorimeterDataset:
-    """Simulate into the given folder, or into the cache; a finished folder of the same settings is opened."""
-    plan = _plan(config)
-    if root is None or ((root / MANIFEST).is_file() and read_manifest(root).get("revision") == plan.revision()):
-        return _open(config, root)
-    _log.warning("%s", NOTICE)
-    simulate_plan(plan, root)
-    return _read(root)
-
-
-def _read(root: Path) -> CalorimeterDataset:
-    if not root.is_dir():
-        raise DataError(
-            f"There is no folder {root}. A folder made by `data prepare {INFO.name}` was expected. "
-            f"Type `python -m benchmark data prepare {INFO.name} --data {root}`, or leave --data away."
-        )
-    manifest = read_manifest(root)
-    missing = sorted(name for name in manifest.get("files", {}) if not (root / name).is_file())
-    if missing or "revision" not in manifest:
-        raise DataError(
-            f"{root} lacks {missing[0] if missing else 'its revision'}. A whole simulated data set was expected. "
-            f"Delete the folder and simulate it again."
-        )
-    return open_calorimeter(root, INFO, prefixes=PREFIXES, revision=str(manifest["revision"]))
-
-
-SPEC = DatasetSpec(info=INFO, config=Config, open=_open, prepare=_prepare)
+_SIMULATED = Simulated(INFO, SIMULATION, _plan, _opened)
+SPEC = DatasetSpec(info=INFO, config=Config, open=_SIMULATED.open, prepare=_SIMULATED.prepare)

@@ -60,10 +60,11 @@ def verify(
     from benchmark.records.published import published as all_published
     from benchmark.verification.consistency import consistency
     from benchmark.verification.derived import derived
+    from benchmark.verification.joinable import committed_records, joinable
     from benchmark.verification.tokens import tokens
 
     rows = all_published()
-    checks = [*consistency(rows), *derived(rows), *tokens(rows)]
+    checks = [*consistency(rows), *derived(rows), *tokens(rows), *joinable(committed_records())]
     show(Report(f"{len(rows)} published numbers, and what follows from them", tuple(checks), {}), as_json)
 
 

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from benchmark.errors import DataError, RecordError
 from benchmark.io import atomic_write_json, safe_name
 from benchmark.records.record import SCHEMA, STATUSES, RunRecord, run_name
+from benchmark.records.revisions import with_todays_revision
 
 T = TypeVar("T")
 
@@ -56,7 +57,8 @@ def write_record(root: Path, record: RunRecord) -> Path:
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read one record. Raises RecordError for a damaged file, missing or unknown fields, or a newer schema."""
+    """Read one record, its data by today's name. Raises RecordError for a damaged file, missing or unknown fields, or a
+    newer schema."""
     try:
         values = from_json(path.read_bytes(), allow_inf_nan=False)
     except FileNotFoundError as error:
@@ -80,7 +82,7 @@ def read_record(path: Path) -> RunRecord:
             f"run again."
         )
     _check_values(path, values)
-    return RunRecord(**values)
+    return RunRecord(**{**values, "dataset": with_todays_revision(values["dataset"])})
 
 
 def _check_values(path: Path, values: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmark.errors import RecordError
 from benchmark.io import atomic_write_json, safe_name
+from benchmark.records.revisions import with_todays_revision
 from benchmark.records.store import read_each
 
 SCHEMA = 1
@@ -110,7 +111,7 @@ def read_tuning(path: Path) -> Tuning:
     part = _inconsistency(values)
     if part is not None:
         raise _wrong(path, f"has an incomplete or wrong {part}", f"A search of schema {SCHEMA} was expected")
-    return Tuning(**values)
+    return Tuning(**{**values, "dataset": with_todays_revision(values["dataset"])})
 
 
 def read_tunings(root: Path) -> tuple[list[Tuning], list[str]]:
@@ -154,6 +155,8 @@ def _inconsistency(values: Mapping[str, Any]) -> str | None:
     for name, needed in _NEEDED.items():
         if not isinstance(values[name], dict) or needed - set(values[name]):
             return name
+    if not all(isinstance(values["dataset"][name], str) for name in ("name", "revision")):
+        return "dataset"
     if not all(isinstance(values[name], str) for name in ("fingerprint", "subset_sha256", "code_sha256")):
         return "fingerprint"
     rates, trials = values["rates"], values["trials"]

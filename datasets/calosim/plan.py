@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.datasets._simulation import check_disk, code_hash, plain, revision_of
+from benchmark.datasets._folders import check_disk
+from benchmark.datasets._identity import Content, plain
 from benchmark.errors import ConfigError
 
 from .generate import PRODUCTIONS, GeneratorSettings, Production, check_settings
@@ -19,9 +19,15 @@ FILE_EVENTS = 2000  # of one file, the unit of work and of resuming
 BYTES_PER_EVENT = 25_000  # of a file; the margin is for mixtures
 MAX_EVENTS = 10_000_000
 FORMAT = 1  # of plans, files and manifests
-_ONLY_ORGANISATION = (  # files of this folder that do not decide what an event looks like
-    "production.py", "plan.py", "validation.py", "validation_checks.py", "validation_plots.py", "calibrate.py",
-)  # fmt: skip
+# After a change of physics: the new digest (`digest.py`), which alone names the new content: named_by=(digest,).
+CONTENT = Content(
+    prefix="calo",
+    digest="97ca35e073348c740a044c2e2d043a03c8f76ae683e734d0cb051a5012f7fbf1",
+    named_by=(
+        "2e81e214c643ef1878f4da75a38dd4b591105b46c6dcd3dfa826aa630ae105b1",
+        "a3c2b0e6a0d56a8fc7318440162cb5ab92af19839708a76d0dde0ce077a126f0",
+    ),
+)
 DEFAULT_PIONS = (18_000, 2_000, 6_000)  # in the order of SPLITS
 DEFAULT_MIXTURES = (4_000, 500, 1_500)
 
@@ -65,17 +71,20 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """JSON-able statement of all that decides the files."""
-        return {
+        return CONTENT.describe({
             "format": FORMAT,
             **{production: dict(self.sizes(production)) for production in PRODUCTIONS},
             "seed": self.seed,
             "settings": plain(dataclasses.asdict(self.settings)),
-            "code_sha256": code_sha256(),
-        }
+        })  # fmt: skip
 
     def revision(self) -> str:
         """Name of the content: `calo-<first 12 hex digits>` of the description's hash."""
-        return revision_of("calo", self.describe())
+        return CONTENT.revision(self.describe())
+
+    def aliases(self) -> tuple[str, ...]:
+        """Names that earlier versions gave to the same content."""
+        return CONTENT.aliases(self.describe())
 
     def pieces(self) -> list[Piece]:
         """The files, in order."""
@@ -85,14 +94,6 @@ class Plan:
             for split, n_events in self.sizes(production).items()
             for number, first in enumerate(range(0, n_events, FILE_EVENTS))
         ]
-
-
-@cache
-def code_sha256() -> str:
-    """Hash over the simulation's sources and tables, so that a change of physics is a change of revision."""
-    folder = Path(__file__).resolve().parent
-    shared = [folder.parent / "_mltree.py", folder.parent / "larsim" / "rng.py"]
-    return code_hash(folder, _ONLY_ORGANISATION, shared)
 
 
 def check_plan(plan: Plan, out: Path) -> None:

@@ -8,54 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmark.datasets import _simulation
 from benchmark.datasets._mltree_npy import write_geometry, write_tree
-from benchmark.datasets._simulation import MANIFEST, Executor, run_pieces
+from benchmark.datasets._simulation import Simulation
 from benchmark.io import atomic_write_json, sha256_file
-from benchmark.progress import progress
 
-from .plan import Piece, Plan, check_plan
+from .plan import CONTENT, Piece, Plan, check_plan
 from .simulate import cell_geometry, simulate_chunk
 
-__all__ = ["GEOMETRY", "MANIFEST", "NOTICE", "read_manifest", "simulate_plan"]
 GEOMETRY = "cell_geo.npy"
 NOTICE = (
     "These events are simulated by particlebench itself: an ATLAS-like toy, not ATLAS simulation. No score on them may "
     "be quoted as one on ATLAS samples."
 )
-_REMEDY = "Delete the folder and simulate it again."
-
-
-def simulate_plan(
-    plan: Plan,
-    out: Path,
-    workers: int | None = None,
-    executor: Executor = "local",
-    cluster: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Make the data set of `plan` in the folder `out` and return its manifest.
-
-    workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit.
-    An interrupted simulation of the same plan is continued. Raises BenchmarkError, one sentence, for settings that
-    make no sense, a folder that holds anything else, a full disk, an interruption.
-    """
-    check_plan(plan, out)
-
-    def make(work: Path, n_workers: int) -> dict[str, Any]:
-        _make_pieces(plan, work, n_workers, executor, cluster or {})
-        return {"revision": plan.revision(), "files": _publish(plan, out, work), "notice": NOTICE}
-
-    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    return _simulation.read_manifest(out, _REMEDY)
 
 
 def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
@@ -86,16 +52,6 @@ def _checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _make_pieces(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:
-    missing = [p for p in plan.pieces() if not is_finished(p, work)]
-    done = plan.n_events - sum(p.n_events for p in missing)
-    with progress("simulating calorimeter events", plan.n_events) as bar:
-        bar.update(done, "(the first run on a machine compiles first)" if not done else "(continued)")
-        for count in run_pieces(partial(make_piece, plan), missing, work, workers, executor, cluster, (compile_all,)):
-            done += count
-            bar.update(done)
-
-
 def _publish(plan: Plan, out: Path, work: Path) -> dict[str, str]:
     """Write the geometry and move the files to their place; returns relative path -> SHA-256."""
     write_geometry(out / GEOMETRY, cell_geometry())
@@ -107,3 +63,17 @@ def _publish(plan: Plan, out: Path, work: Path) -> dict[str, str]:
         (out / piece.name()).parent.mkdir(parents=True, exist_ok=True)
         os.replace(piece.path(work), out / piece.name())
     return written
+
+
+SIMULATION = Simulation(
+    title="simulating calorimeter events",
+    notice=NOTICE,
+    content=CONTENT,
+    check=check_plan,
+    pieces=Plan.pieces,
+    make=make_piece,
+    is_finished=is_finished,
+    publish=_publish,
+    warm_up=(compile_all,),
+)
+simulate_plan = SIMULATION.simulate

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmark.datasets._simulation import check_disk, code_hash, plain, revision_of
+from benchmark.datasets._folders import check_disk
+from benchmark.datasets._identity import Content, plain
 from benchmark.errors import ConfigError
 
 from .generator import GeneratorSettings, check_settings
@@ -20,10 +20,18 @@ SPLITS = ("train", "val", "test")
 BYTES_PER_EVENT = 200_000  # a v2 event takes 140 kB on average; the margin is for busy events
 MAX_EVENTS = 10_000_000
 FORMAT = 1  # of plans, shards and manifests
-_ONLY_ORGANISATION = (  # files of this folder that do not decide what an event looks like
-    "production.py", "plan.py", "shards.py", "executors.py", "writer.py", "statistics.py", "figures.py",
-    "validation.py", "validation_plots.py",
-)  # fmt: skip
+# After a change of physics: the new digest (`digest.py`), which alone names the new content: named_by=(digest,).
+CONTENT = Content(
+    prefix="sim",
+    digest="14fc90d7d2f7fda1982588af64a3525acb88a68e57a1d1968cf203105529c5d2",
+    named_by=(
+        "3210d754fb7d81f82689c7d9e43d6c0324b08df27e48b6618a1733fbd5906c7c",
+        "d7819b71e2546837aff576544cdc05b47b1b0bbf6ad631e4a1e3d29361b70e21",
+        "8b0dae0ea65a53c518aac8fcb2b8d76f4a23d2502a2ff29a13e13b87d5f4bb46",
+        "cfb7867ca627e43be736e7071c79521a7295f18e42a9e3f2095d508efe058861",
+        "35a85ba9b6e8400080c7de72e36de0708829bea1477486a72a0044dd6a3019f6",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -51,24 +59,21 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """JSON-able statement of all that decides the files."""
         settings = dataclasses.asdict(self.settings)
-        return {
+        return CONTENT.describe({
             "format": FORMAT,
             "events": dict(self.events),
             "seed": self.seed,
             "version": self.version,
             "settings": plain(settings),
-            "code_sha256": code_sha256(),
-        }
+        })  # fmt: skip
 
     def revision(self) -> str:
         """Name of the content: `sim-<first 12 hex digits>` of the description's hash."""
-        return revision_of("sim", self.describe())
+        return CONTENT.revision(self.describe())
 
-
-@cache
-def code_sha256() -> str:
-    """Hash over the simulation's sources and tables, so that a change of physics is a change of revision."""
-    return code_hash(Path(__file__).resolve().parent, _ONLY_ORGANISATION)
+    def aliases(self) -> tuple[str, ...]:
+        """Names that earlier versions gave to the same content."""
+        return CONTENT.aliases(self.describe())
 
 
 def check_plan(plan: Plan, out: Path) -> None:

@@ -1,6 +1,6 @@
 """Simulated data sets: many events in parallel, resumable, in PILArNet-M's files.
 
-Shards are made in `<out>/.work` (`_simulation.produce`); when all shards of all splits are there, the HDF5 files are
+Shards are made in `<out>/.work` (`_simulation`); when all shards of all splits are there, the HDF5 files are
 written, then the manifest.
 """
 
@@ -10,24 +10,52 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.datasets import _simulation
-from benchmark.datasets._simulation import MANIFEST
+from benchmark.datasets._pieces import Executor
+from benchmark.datasets._simulation import Simulation
 from benchmark.errors import ConfigError
 from benchmark.io import sha256_file
-from benchmark.progress import progress
 
-from .executors import Executor, run_shards
 from .images import Image
-from .plan import SPLITS, Plan, SimulationSettings, check_plan
-from .shards import is_finished, read_shard, shards_of
+from .plan import CONTENT, SPLITS, Plan, SimulationSettings, check_plan
+from .shards import compile_images, compile_transport, is_finished, make_shard, read_shard, shards_of
 from .writer import Version, file_path, points_path, write_events
 
-__all__ = ["MANIFEST", "NOTICE", "read_manifest", "simulate", "simulate_dataset", "simulate_plan", "split_sizes"]
-_REMEDY = "Type `python -m benchmark data simulate --events 1000 --out FOLDER` to make one."
 NOTICE = (
     "These events are simulated by particlebench itself (fast liquid-argon simulation); "
     "they are no substitute for PILArNet-M."
 )
+
+
+def _write_splits(plan: Plan, out: Path, work: Path) -> dict[str, str]:
+    """Write every split's file; returns relative path -> SHA-256."""
+    written = {}
+    for split, n_events in plan.events.items():
+        path = file_path(out, split, n_events, plan.version)
+        attributes = {"simulation": {**plan.describe(), "split": split}, "notice": NOTICE}
+        write_events(path, _stored(plan, split, work), n_events, plan.version, attributes)
+        for part in (path, points_path(path)):
+            written[part.relative_to(out).as_posix()] = sha256_file(part)
+    return written
+
+
+def _stored(plan: Plan, split: str, work: Path) -> Iterator[Image]:
+    for shard in shards_of(plan):
+        if shard.split == split:
+            yield from read_shard(shard, work)
+
+
+SIMULATION = Simulation(
+    title="simulating liquid-argon events",
+    notice=NOTICE,
+    content=CONTENT,
+    check=check_plan,
+    pieces=shards_of,
+    make=make_shard,
+    is_finished=is_finished,
+    publish=_write_splits,
+    warm_up=(compile_transport, compile_images),
+)
+simulate_plan = SIMULATION.simulate
 
 
 def simulate(
@@ -88,60 +116,3 @@ def split_sizes(events: int, val: int | None = None, test: int | None = None) ->
             f"Counts of at least 0 that leave some were expected. Raise --events or lower the others."
         )
     return {s: n for s, n in zip(SPLITS, (events - n_val - n_test, n_val, n_test), strict=True) if n}
-
-
-def simulate_plan(
-    plan: Plan,
-    out: Path,
-    *,
-    workers: int | None = None,
-    executor: Executor = "local",
-    cluster: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Make the data set of `plan` in the folder `out` and return its manifest.
-
-    workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit.
-    An interrupted simulation of the same plan is continued. Raises BenchmarkError, one sentence, for settings that
-    make no sense, a folder that holds anything else, a full disk, an interruption.
-    """
-    check_plan(plan, out)
-
-    def make(work: Path, n_workers: int) -> dict[str, Any]:
-        _make_shards(plan, work, n_workers, executor, cluster or {})
-        return {"revision": plan.revision(), "files": _write_splits(plan, out, work), "notice": NOTICE}
-
-    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    return _simulation.read_manifest(out, _REMEDY)
-
-
-def _make_shards(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:
-    shards = shards_of(plan)
-    missing = [s for s in shards if not is_finished(s, work)]
-    done = plan.n_events - sum(s.n_events for s in missing)
-    with progress("simulating liquid-argon events", plan.n_events) as bar:
-        bar.update(done, "(the first run on a machine compiles first)" if not done else "(continued)")
-        for count in run_shards(plan, missing, work, workers, executor, cluster):
-            done += count
-            bar.update(done)
-
-
-def _write_splits(plan: Plan, out: Path, work: Path) -> dict[str, str]:
-    """Write every split's file; returns relative path -> SHA-256."""
-    written = {}
-    for split, n_events in plan.events.items():
-        path = file_path(out, split, n_events, plan.version)
-        attributes = {"simulation": {**plan.describe(), "split": split}, "notice": NOTICE}
-        write_events(path, _stored(plan, split, work), n_events, plan.version, attributes)
-        for part in (path, points_path(path)):
-            written[part.relative_to(out).as_posix()] = sha256_file(part)
-    return written
-
-
-def _stored(plan: Plan, split: str, work: Path) -> Iterator[Image]:
-    for shard in shards_of(plan):
-        if shard.split == split:
-            yield from read_shard(shard, work)

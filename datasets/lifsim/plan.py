@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark.datasets._simulation import check_disk, code_hash, plain, revision_of
+from benchmark.datasets._folders import check_disk
+from benchmark.datasets._identity import Content, plain
 from benchmark.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
 FORMAT = 1  # of plans, files and manifests
 LEAST = (5, 64, 64)  # voxels of a scan that the optics make sense of
 MAX_SCANS = 10_000
-_ONLY_ORGANISATION = ("production.py", "validation.py", "validation_plots.py")
+# After a change of physics: the new digest (`digest.py`), which alone names the new content: named_by=(digest,).
+CONTENT = Content(
+    prefix="lif",
+    digest="38c3662884e5e5bfe9bac232261befbbb9e5fe369dfd9d6f7699542f57ff755f",
+    named_by=("790948b40ece8e55aea1618649ee666acb35fb7369898d0b0295538d86efdaf3",),
+)
 
 
 @dataclass(frozen=True)
@@ -65,19 +70,22 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """JSON-able statement of all that decides the files."""
-        return {
+        return CONTENT.describe({
             "format": FORMAT,
             "scans": dict(self.scans),
             "shape": list(self.shape),
             "voxel_um": list(self.voxel_um),
             "seed": self.seed,
             "physics": plain(dataclasses.asdict(self.physics)),
-            "code_sha256": code_sha256(),
-        }
+        })  # fmt: skip
 
     def revision(self) -> str:
         """Name of the content: `lif-<first 12 hex digits>` of the description's hash."""
-        return revision_of("lif", self.describe())
+        return CONTENT.revision(self.describe())
+
+    def aliases(self) -> tuple[str, ...]:
+        """Names that earlier versions gave to the same content."""
+        return CONTENT.aliases(self.describe())
 
     def pieces(self) -> list[Piece]:
         """The scans, in order."""
@@ -103,12 +111,6 @@ class Piece(NamedTuple):
     def path(self, work: Path) -> Path:
         """The file that exists once the scan is whole."""
         return work / f"{self.name}.json"
-
-
-@cache
-def code_sha256() -> str:
-    """Hash over the simulation's sources, so that a change of physics is a change of revision."""
-    return code_hash(Path(__file__).resolve().parent, _ONLY_ORGANISATION)
 
 
 def check_plan(plan: Plan, out: Path) -> None:

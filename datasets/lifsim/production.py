@@ -11,7 +11,6 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -19,48 +18,17 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 import tifffile
 
-from benchmark.datasets import _simulation
-from benchmark.datasets._simulation import MANIFEST, Executor, run_pieces
+from benchmark.datasets._simulation import Simulation
 from benchmark.io import atomic_path, atomic_write_json, atomic_write_text, sha256_file
-from benchmark.progress import progress
 
-from .plan import Piece, Plan, check_plan
+from .plan import CONTENT, Piece, Plan, check_plan
 from .scan import make_scan
 
-__all__ = ["MANIFEST", "NOTICE", "SCANS", "TRACKS", "read_manifest", "simulate_plan"]
 SCANS, TRACKS = "scans.csv", "tracks.csv"
 NOTICE = (
     "These scans are simulated by particlebench itself: optics, densities and backgrounds are placeholders until they "
     "are calibrated on real scans. No score on them may be quoted as one on measured crystals."
 )
-_REMEDY = "Delete the folder and simulate it again."
-
-
-def simulate_plan(
-    plan: Plan,
-    out: Path,
-    workers: int | None = None,
-    executor: Executor = "local",
-    cluster: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Make the scans of `plan` in the folder `out` and return the manifest.
-
-    workers: processes, or jobs of the executor submitit; None for one per core. An interrupted simulation of the same
-    plan is continued. Raises BenchmarkError, one sentence, for settings that make no sense, a folder that holds
-    anything else, a full disk, an interruption.
-    """
-    check_plan(plan, out)
-
-    def make(work: Path, n_workers: int) -> dict[str, Any]:
-        _make_pieces(plan, work, n_workers, executor, cluster or {})
-        return {"revision": plan.revision(), "files": _publish(plan, out, work), "notice": NOTICE}
-
-    return _simulation.produce(plan.describe(), out, workers, make, _REMEDY)
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    return _simulation.read_manifest(out, _REMEDY)
 
 
 def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
@@ -110,17 +78,6 @@ def is_finished(piece: Piece, work: Path) -> bool:
         return False
 
 
-def _make_pieces(plan: Plan, work: Path, workers: int, executor: Executor, cluster: Mapping[str, Any]) -> None:
-    pieces = plan.pieces()
-    missing = [p for p in pieces if not is_finished(p, work)]
-    done = len(pieces) - len(missing)
-    with progress("simulating scans", len(pieces)) as bar:
-        bar.update(done, "(continued)" if done else "")
-        for count in run_pieces(partial(make_piece, plan), missing, work, workers, executor, cluster):
-            done += count
-            bar.update(done)
-
-
 def _publish(plan: Plan, out: Path, work: Path) -> dict[str, str]:
     """Move the stacks to their place and write the tables; returns file -> SHA-256."""
     told = {piece: json.loads(piece.path(work).read_text(encoding="utf-8")) for piece in plan.pieces()}
@@ -149,3 +106,16 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
+
+
+SIMULATION = Simulation(
+    title="simulating scans",
+    notice=NOTICE,
+    content=CONTENT,
+    check=check_plan,
+    pieces=Plan.pieces,
+    make=make_piece,
+    is_finished=is_finished,
+    publish=_publish,
+)
+simulate_plan = SIMULATION.simulate

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmark.datasets._simulation import available_cores
+from benchmark.datasets._pieces import available_cores
 from benchmark.datasets.calosim.clusters import cluster_cells, make_labels
 from benchmark.datasets.calosim.generate import GeneratorSettings, generate
 from benchmark.datasets.calosim.geometry import grid

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from benchmark.datasets.larsim.executors import available_cores
+from benchmark.datasets._pieces import available_cores
 from benchmark.datasets.larsim.generator import GeneratorSettings, generate
 from benchmark.datasets.larsim.images import make_image
 from benchmark.datasets.larsim.plan import Plan, SimulationSettings

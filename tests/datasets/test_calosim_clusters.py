@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from benchmark.datasets.calosim import validation_checks as checks
 from benchmark.datasets.calosim.clusters import MOMENTS, cluster_cells, make_labels
 from benchmark.datasets.calosim.geometry import ETA_SIZE, N_PHI, cell_at, grid
 from benchmark.datasets.calosim.readout import make_readout, read_out
 from benchmark.datasets.calosim.showers import HADRON, PHOTON, shower_once
 from benchmark.datasets.calosim.state import make_state
 from benchmark.datasets.calosim.topological import find_clusters, find_peaks
+from benchmark.datasets.calosim.validation import guns
 
 CELLS = grid()
 COLUMN = {name: k for k, name in enumerate(MOMENTS)}
@@ -186,7 +186,7 @@ def event(particles, seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_shares_of_cells_add_up_to_one_at_most(seed):
     """Energy and truth of a cell over all clusters: the whole cell, or less where a cluster below 0.5 GeV is gone."""
-    particles = [checks.gun(HADRON, 60.0, 0.3, 0.05, row=0), checks.gun(HADRON, 40.0, 0.37, 0.0, row=1)]
+    particles = [guns.gun(HADRON, 60.0, 0.3, 0.05, row=0), guns.gun(HADRON, 40.0, 0.37, 0.0, row=1)]
     state, out, (moments, n_cells, rows, energy, truth, hit_row, hit_energy) = event(particles, seed)
     assert n_cells.sum() == len(rows) == len(energy) == len(truth) and (energy > 0.005).all()
     assert (moments[:, COLUMN["E"]] > 0.5).all() and (np.diff(moments[:, COLUMN["E"]]) <= 0).all()
@@ -205,7 +205,7 @@ def test_shares_of_cells_add_up_to_one_at_most(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_true_energy_is_in_clusters_or_beside_them(seed):
-    state, _, (moments, *_) = event([checks.gun(HADRON, 50.0)], seed)
+    state, _, (moments, *_) = event([guns.gun(HADRON, 50.0)], seed)
     inside, outside = moments[:, COLUMN["ENG_CALIB_TOT"]].sum(), moments[:, COLUMN["ENG_CALIB_OUT_T"]].sum()
     dead = moments[:, COLUMN["ENG_CALIB_DEAD_TOT"]].sum()
     assert inside + outside <= state.truth.sum() * (1 + 1e-9) and dead <= state.dead.sum() * (1 + 1e-9)
@@ -213,7 +213,7 @@ def test_true_energy_is_in_clusters_or_beside_them(seed):
 
 
 def test_moments_of_a_photon():
-    _, _, (moments, _, rows, energy, *_) = event([checks.gun(PHOTON, 100.0)], 2)
+    _, _, (moments, _, rows, energy, *_) = event([guns.gun(PHOTON, 100.0)], 2)
     m = dict(zip(MOMENTS, moments[0], strict=True))
     assert m["E"] == pytest.approx(100, rel=0.06) and m["ENG_CALIB_TOT"] == pytest.approx(98, rel=0.03)
     assert m["Eta"] == pytest.approx(0.3, abs=0.003) and m["Phi"] == pytest.approx(0.05, abs=0.003)

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmark.datasets import _simulation
+from benchmark.datasets._folders import read_manifest
 from benchmark.datasets._mltree import (
     CELL_BRANCHES,
     CLUSTER_BRANCHES,
@@ -31,6 +31,7 @@ from benchmark.datasets.calosim.plan import Plan
 from benchmark.datasets.calosim.production import simulate_plan
 from benchmark.datasets.calosim.simulate import cell_geometry, simulate_chunk
 from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.io import sha256_file
 
 GROUPS = ("events", "truth", "tracks", "clusters", "cells", "hits")
 
@@ -176,9 +177,9 @@ def test_a_folder_holds_the_files_of_its_manifest(made):
     expected = {"cell_geo.npy", "train/pions_0000.npy", "test/pions_0000.npy", "train/mixtures_0000.npy"}
     assert set(manifest["files"]) == expected
     assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == expected | {"simulation.json"}
-    assert all(_simulation.sha256_file(out / name) == digest for name, digest in manifest["files"].items())
+    assert all(sha256_file(out / name) == digest for name, digest in manifest["files"].items())
     assert manifest["revision"].startswith("calo-") and len(manifest["revision"]) == 17
-    assert "not ATLAS simulation" in manifest["notice"] and production.read_manifest(out) == manifest
+    assert "not ATLAS simulation" in manifest["notice"] and read_manifest(out) == manifest
     geo = read_geometry(out / "cell_geo.npy")
     for name, first in (("train/pions_0000.npy", 9), ("train/mixtures_0000.npy", 5), ("test/pions_0000.npy", 4)):
         stored = read_tree(out / name)
@@ -210,17 +211,16 @@ def test_an_interrupted_production_continues_and_gives_the_same_events(made, tmp
         return real(plan, piece, work)
 
     out = tmp_path / "out"
-    monkeypatch.setattr(production, "make_piece", stop_at_third)
     with pytest.raises(BenchmarkError, match="was interrupted"):
-        simulate_plan(SMALL, out, workers=1)
+        dataclasses.replace(production.SIMULATION, make=stop_at_third).simulate(SMALL, out, workers=1)
     assert not (out / "simulation.json").exists() and not (out / "train").exists()
     with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 asked\\)"):
         simulate_plan(dataclasses.replace(SMALL, seed=8), out, workers=1)
     finished[0].path(out / ".work").write_bytes(b"damaged")
 
     again = []
-    monkeypatch.setattr(production, "make_piece", lambda *a: (again.append(a[1]), real(*a))[1])
-    simulate_plan(SMALL, out, workers=1)
+    counted = dataclasses.replace(production.SIMULATION, make=lambda *a: (again.append(a[1]), real(*a))[1])
+    counted.simulate(SMALL, out, workers=1)
     assert set(again) == set(SMALL.pieces()) - {finished[1]}
     assert sorted(p.name for p in (out / "train").iterdir()) == [
         "mixtures_0000.npy", "mixtures_0001.npy", "pions_0000.npy", "pions_0001.npy", "pions_0002.npy",
@@ -244,7 +244,7 @@ def test_other_folders_are_refused_and_untouched(made, tmp_path):
         simulate_plan(SMALL, tmp_path, workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(DataError, match="cannot be read"):
-        production.read_manifest(tmp_path)
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from benchmark.datasets.calosim import electromagnetic, hadronic, material
-from benchmark.datasets.calosim import validation_checks as checks
 from benchmark.datasets.calosim.distributions import beta, gamma, perpendicular
 from benchmark.datasets.calosim.generate import GeneratorSettings, check_settings, generate
 from benchmark.datasets.calosim.geometry import grid
@@ -17,6 +16,7 @@ from benchmark.datasets.calosim.readout import fluctuate, make_readout, read_out
 from benchmark.datasets.calosim.showers import ELECTRON, HADRON, PHOTON, run_showers, shower_once
 from benchmark.datasets.calosim.state import make_state
 from benchmark.datasets.calosim.tracks import COLUMNS, make_tracks
+from benchmark.datasets.calosim.validation import guns
 from benchmark.errors import ConfigError
 
 
@@ -37,21 +37,21 @@ def everything(state):
 @pytest.mark.parametrize("eta", [0.0, 1.15])
 def test_energy_is_conserved(kind, energy, eta):
     for seed in range(8):
-        state = shower_once(checks.gun(kind, energy, eta), seed)
+        state = shower_once(guns.gun(kind, energy, eta), seed)
         assert everything(state) == pytest.approx(energy, rel=1e-12)
         assert state.truth.min() >= 0 and state.dead.min() >= 0 and state.visible_em.min() >= 0
 
 
 def test_energy_is_conserved_for_neutral_hadrons_and_baryons():
     for mass, charge, baryon in ((MASS_GEV[130], 0, 0), (MASS_GEV[2112], 0, 1), (MASS_GEV[2212], 1, 1)):
-        particle = checks.gun(HADRON, 12.0)
+        particle = guns.gun(HADRON, 12.0)
         particle[3:6] = [mass, charge, baryon]
         for seed in range(5):
             assert everything(shower_once(particle, seed)) == pytest.approx(12.0, rel=1e-12)
 
 
 def test_cells_know_their_leading_particles():
-    near = [checks.gun(PHOTON, 10.0, 0.3, 0.05, row=3), checks.gun(HADRON, 30.0, 0.32, 0.07, row=5)]
+    near = [guns.gun(PHOTON, 10.0, 0.3, 0.05, row=3), guns.gun(HADRON, 30.0, 0.32, 0.07, row=5)]
     both = shower_once(near, 4)
     touched = both.touched[: both.count[0]]
     np.testing.assert_allclose(both.top_e[touched].sum(axis=1), both.truth[touched].sum(axis=1), rtol=1e-9)
@@ -61,7 +61,7 @@ def test_cells_know_their_leading_particles():
 
 
 def test_only_the_three_leading_particles_of_a_cell_are_kept():
-    same = [checks.gun(ELECTRON, e, row=k) for k, e in enumerate((1.0, 8.0, 4.0, 2.0))]
+    same = [guns.gun(ELECTRON, e, row=k) for k, e in enumerate((1.0, 8.0, 4.0, 2.0))]
     state = shower_once(same, 1)
     hottest = int(state.truth.sum(axis=1).argmax())
     assert len(set(state.top_row[hottest].tolist())) == 3 and (np.diff(state.top_e[hottest]) <= 0).all()
@@ -70,9 +70,9 @@ def test_only_the_three_leading_particles_of_a_cell_are_kept():
 
 def test_an_event_leaves_nothing_behind():
     state = make_state()
-    run_showers(state, np.array([checks.gun(HADRON, 300.0, 0.9)]), 1)
-    run_showers(state, np.array([checks.gun(PHOTON, 5.0)]), 2)
-    fresh = shower_once(checks.gun(PHOTON, 5.0), 2)
+    run_showers(state, np.array([guns.gun(HADRON, 300.0, 0.9)]), 1)
+    run_showers(state, np.array([guns.gun(PHOTON, 5.0)]), 2)
+    fresh = shower_once(guns.gun(PHOTON, 5.0), 2)
     for name in ("truth", "visible_em", "visible_had", "top_e", "top_row", "dead", "own"):
         np.testing.assert_array_equal(getattr(state, name), getattr(fresh, name))
 
@@ -88,7 +88,7 @@ def test_medium_is_that_of_lead_and_argon():
 
 @pytest.mark.parametrize("energy", [10.0, 100.0])
 def test_electron_profile_is_the_mean_gamma(energy):
-    measured, analytic = checks.layer_shares(energy, 300)
+    measured, analytic = guns.layer_shares(energy, 300)
     np.testing.assert_allclose(measured, analytic, atol=0.03)
     assert measured.sum() == pytest.approx(1.0) == analytic.sum()
 
@@ -96,7 +96,7 @@ def test_electron_profile_is_the_mean_gamma(energy):
 def test_mean_depth_of_drawn_profiles():
     """Fluctuations of ln T and ln alpha move the mean by a few per cent."""
     for energy in (5.0, 50.0, 500.0):
-        measured, analytic = checks.mean_depth(energy, 3000)
+        measured, analytic = guns.mean_depth(energy, 3000)
         assert measured == pytest.approx(analytic, rel=0.05)
 
 
@@ -107,7 +107,7 @@ def test_depth_grows_with_the_logarithm_of_the_energy():
 
 def test_nine_tenths_within_a_moliere_radius():
     for energy in (5.0, 50.0):
-        assert checks.moliere_share(energy) == pytest.approx(0.9, abs=0.04)
+        assert guns.moliere_share(energy) == pytest.approx(0.9, abs=0.04)
 
 
 def test_crowded_showers_have_the_same_profile_across():
@@ -117,7 +117,7 @@ def test_crowded_showers_have_the_same_profile_across():
     for energy in (80.0, 120.0):  # one below the largest number of spots, one above
         inside = []
         for seed in range(150):
-            run_showers(state, np.array([checks.gun(ELECTRON, energy, 0.0125, 0.0123)]), seed)
+            run_showers(state, np.array([guns.gun(ELECTRON, energy, 0.0125, 0.0123)]), seed)
             second = cells.layer == 1
             near = second & (np.abs(cells.eta - 0.0125) < 0.03) & (np.abs(cells.phi - 0.0123) < 0.03)
             inside.append(state.truth[near].sum() / state.truth[second].sum())
@@ -130,15 +130,15 @@ def test_crowded_showers_have_the_same_profile_across():
 
 def test_mean_and_spread_of_f_em():
     for energy in (2.0, 10.0, 100.0, 1000.0):
-        drawn = checks.f_em(energy)
+        drawn = guns.f_em(energy)
         assert drawn.mean() == pytest.approx(1 - energy ** (0.82 - 1), abs=0.02)
         assert drawn.std() == pytest.approx(hadronic.sigma_f_em(energy), rel=0.15)
         assert drawn.min() >= 0 and drawn.max() <= 1
 
 
 def test_some_pions_pass_the_lar_section_as_minimum_ionising_particles():
-    depth = checks.DEPTH_LAMBDA[:4].sum()
-    rows = np.array(checks.shower_many([checks.gun(HADRON, 50.0, 0.0)], 1500, "mip"))
+    depth = guns.DEPTH_LAMBDA[:4].sum()
+    rows = np.array(guns.shower_many([guns.gun(HADRON, 50.0, 0.0)], 1500, "mip"))
     quiet = rows[:, :3].sum(axis=1) < 0.6
     assert quiet.mean() == pytest.approx(math.exp(-depth / 1.2), abs=0.04)
     assert np.median(rows[quiet, :3].sum(axis=1)) == pytest.approx(0.6e-3 * 462.6, rel=0.1)
@@ -146,12 +146,12 @@ def test_some_pions_pass_the_lar_section_as_minimum_ionising_particles():
 
 def test_slow_pions_stop():
     """200 MeV of kinetic energy end before Tile's second layer."""
-    rows = np.array(checks.shower_many([checks.gun(HADRON, 0.34, 0.0)], 300, "slow"))
+    rows = np.array(guns.shower_many([guns.gun(HADRON, 0.34, 0.0)], 300, "slow"))
     assert rows[:, 4:6].mean() < 0.01 * 0.34
 
 
 def test_hadrons_have_invisible_energy_and_photons_have_none():
-    photon, pion = shower_once(checks.gun(PHOTON, 50.0), 1), shower_once(checks.gun(HADRON, 50.0), 3)
+    photon, pion = shower_once(guns.gun(PHOTON, 50.0), 1), shower_once(guns.gun(HADRON, 50.0), 3)
     assert photon.truth[:, 1:].sum() == 0 and photon.visible_had.sum() == 0
     non_em, invisible, escaped = pion.truth[:, 1:].sum(axis=0)
     assert 0.2 < invisible / (non_em + invisible + escaped) < 0.5 and 0 < escaped < invisible

@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmark.datasets.larsim import executors, production, shards
+from benchmark.datasets._folders import MANIFEST
+from benchmark.datasets.larsim import production, shards
 from benchmark.datasets.larsim.generator import GeneratorSettings, ParticleList, RainSettings, VertexSettings, generate
 from benchmark.datasets.larsim.plan import Plan, SimulationSettings
 from benchmark.datasets.larsim.production import simulate, simulate_dataset, simulate_plan, split_sizes
@@ -223,16 +224,15 @@ def test_an_interrupted_simulation_continues_and_gives_the_same_events(simulated
         return shards.make_shard(plan, shard, work)
 
     out, plan = tmp_path / "out", Plan({"train": 4, "val": 1, "test": 1}, seed=7)
-    monkeypatch.setattr(executors, "make_shard", stop_at_third)
     with pytest.raises(BenchmarkError, match="was interrupted"):
-        simulate_plan(plan, out, workers=1)
-    assert not list(out.rglob("*.h5")) and not (out / production.MANIFEST).exists()
+        dataclasses.replace(production.SIMULATION, make=stop_at_third).simulate(plan, out, workers=1)
+    assert not list(out.rglob("*.h5")) and not (out / MANIFEST).exists()
     with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 asked\\)"):
         simulate_plan(dataclasses.replace(plan, seed=8), out, workers=1)
 
     again = []
-    monkeypatch.setattr(executors, "make_shard", lambda *a: (again.append(a[1]), shards.make_shard(*a))[1])
-    simulate_plan(plan, out, workers=1)
+    counted = dataclasses.replace(production.SIMULATION, make=lambda *a: (again.append(a[1]), shards.make_shard(*a))[1])
+    counted.simulate(plan, out, workers=1)
     assert len(again) == 4 and not set(again) & set(made)
     for split in ("train/generic_v2_4_v2.h5", "test/generic_v2_1_v2.h5"):
         assert rows_of(out / split) == rows_of(simulated[0] / split)

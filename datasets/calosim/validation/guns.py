@@ -1,6 +1,6 @@
 """Measurements on guns: matter, electromagnetic showers, photons in strips, hadronic showers.
 
-Each function returns plain numbers; `validation` puts them beside what is expected of them.
+Each function returns plain numbers; `checks` puts them beside what is expected of them.
 """
 
 from __future__ import annotations
@@ -12,19 +12,28 @@ from scipy.optimize import curve_fit
 from scipy.special import gammainc
 
 from benchmark.compiled import njit
+from benchmark.datasets.calosim import electromagnetic
+from benchmark.datasets.calosim.clusters import MOMENTS, Clusters, cluster_cells, make_labels
+from benchmark.datasets.calosim.distributions import beta
+from benchmark.datasets.calosim.electromagnetic import mean_profile, radial
+from benchmark.datasets.calosim.geometry import (
+    BORDERS_MM,
+    DEPTH_LAMBDA,
+    DEPTH_X0,
+    ETA_SIZE,
+    N_ETA,
+    N_PHI,
+    SOLENOID_MM,
+    Floats,
+    grid,
+)
+from benchmark.datasets.calosim.hadronic import mean_f_em, sigma_f_em
+from benchmark.datasets.calosim.kinematics import MASS_GEV, eta_phi, two_body, vector
+from benchmark.datasets.calosim.material import LAR
+from benchmark.datasets.calosim.readout import Readout, make_readout, read_out
+from benchmark.datasets.calosim.showers import ELECTRON, HADRON, PHOTON, run_showers
+from benchmark.datasets.calosim.state import State, make_state
 from benchmark.seeding import seed_from
-
-from . import electromagnetic
-from .clusters import MOMENTS, Clusters, cluster_cells, make_labels
-from .distributions import beta
-from .electromagnetic import mean_profile, radial
-from .geometry import BORDERS_MM, DEPTH_LAMBDA, DEPTH_X0, ETA_SIZE, N_ETA, N_PHI, SOLENOID_MM, Floats, grid
-from .hadronic import mean_f_em, sigma_f_em
-from .kinematics import MASS_GEV, eta_phi, two_body, vector
-from .material import LAR
-from .readout import Readout, make_readout, read_out
-from .showers import ELECTRON, HADRON, PHOTON, run_showers
-from .state import State, make_state
 
 _PION = MASS_GEV[211]
 _E, _TOT = MOMENTS.index("E"), MOMENTS.index("ENG_CALIB_TOT")

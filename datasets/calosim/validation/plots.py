@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.datasets.calosim.geometry import LAYERS, N_ETA, grid
+from benchmark.datasets.calosim.showers import HADRON, PHOTON
 from benchmark.errors import BenchmarkError
 from benchmark.seeding import seed_from
 
-from . import validation_checks as checks
-from .geometry import LAYERS, N_ETA, grid
-from .showers import HADRON, PHOTON
-from .validation import COCOA_MEAN, COCOA_SIGMA, DECADES, P_BINS, REAL_ETA, Sample, matched, responses
-from .validation_checks import spread
+from . import guns
+from .checks import COCOA_MEAN, COCOA_SIGMA, P_BINS, REAL_ETA
+from .guns import spread
+from .sample import DECADES, Sample, matched, responses
 
 COLOURS = {False: "#30638e", True: "#d1495b"}  # neutral, charged
 NAMES = {False: "pi0", True: "pi+-"}
@@ -23,7 +24,7 @@ _COCOA_CENTRES = (1.0, 3.2, 7.0, 12.0, 21.0, 55.0)
 
 
 def draw_all(folder: Path, sample: Sample, facts: dict[str, Any], real_clusters: Any, real_events: Any) -> None:
-    """Write every figure into `folder`. real_*: tables to compare with (see `validation`), or None."""
+    """Write every figure into `folder`. real_*: tables to compare with (see `__main__`), or None."""
     try:
         import matplotlib
     except ImportError as error:
@@ -58,9 +59,9 @@ def _save(figure: Any, path: Path) -> None:
 
 def _events(path: Path) -> None:
     """Cells of three clusters above 2 sigma: layers beside each other, particles below each other."""
-    shots = (("50 GeV photon", [checks.gun(PHOTON, 50.0)]), ("50 GeV pi+-", [checks.gun(HADRON, 50.0)]),
-             ("50 GeV pi+-, another", [checks.gun(HADRON, 50.0)]))  # fmt: skip
-    bench, cells = checks.Bench(), grid()
+    shots = (("50 GeV photon", [guns.gun(PHOTON, 50.0)]), ("50 GeV pi+-", [guns.gun(HADRON, 50.0)]),
+             ("50 GeV pi+-, another", [guns.gun(HADRON, 50.0)]))  # fmt: skip
+    bench, cells = guns.Bench(), grid()
     figure, axes = _axes(len(LAYERS), 2.3, 2.3, len(shots))
     drawn = None
     for row, (name, particles) in enumerate(shots):
@@ -113,7 +114,7 @@ def _strips(path: Path, facts: dict[str, Any]) -> None:
     figure, axes = _axes(3)
     offset = (np.arange(64) - 31.5) * 2.8 / N_ETA[0]
     for axis, is_pion in ((axes[0], False), (axes[1], True)):
-        for profile in checks.strip_profiles(20.0, is_pion, 3, "display"):
+        for profile in guns.strip_profiles(20.0, is_pion, 3, "display"):
             axis.step(offset, profile, where="mid", lw=1)
         name = "pi0" if is_pion else "photon"
         axis.set(xlabel="eta from the particle", ylabel="GeV per strip", title=f"20 GeV {name}", xlim=(-0.06, 0.06))
@@ -127,7 +128,7 @@ def _strips(path: Path, facts: dict[str, Any]) -> None:
 def _hadronic(path: Path, facts: dict[str, Any]) -> None:
     figure, axes = _axes(3)
     for k, energy in enumerate((10.0, 100.0)):
-        axes[0].hist(checks.f_em(energy), 40, (0, 1), density=True, histtype="step", color=f"C{k}",
+        axes[0].hist(guns.f_em(energy), 40, (0, 1), density=True, histtype="step", color=f"C{k}",
                      label=f"{energy:g} GeV")  # fmt: skip
         axes[0].axvline(1 - energy ** (0.82 - 1), color=f"C{k}", ls="--", lw=0.8)
     axes[0].set(xlabel="electromagnetic share", ylabel="density")

@@ -1,0 +1,104 @@
+"""Folders of simulated data, which are whole or can be resumed.
+
+Work happens in `<out>/.work`: the plan, then one file per finished piece; the manifest `simulation.json` comes last. So
+an output folder with a manifest is whole, and one without can be resumed by the same command.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import ConfigError, DataError
+
+from ._identity import Content
+
+MANIFEST = "simulation.json"
+WORK = ".work"
+PLAN = "plan.json"  # in WORK: the description of what was begun
+_REMEDY = "Give a folder that `data prepare` made, or delete this one and prepare it again."
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{out / MANIFEST} cannot be read. The manifest of a finished simulation was expected. {_REMEDY}"
+        ) from error
+    if not isinstance(manifest, dict):
+        raise DataError(f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. {_REMEDY}")
+    return manifest
+
+
+def check_folder(description: Mapping[str, Any], content: Content, out: Path) -> None:
+    """Only a new or empty folder, or an interrupted simulation of the same plan, may be written to."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file. A new folder was expected. Choose another --out.")
+    if (out / MANIFEST).exists():
+        raise ConfigError(
+            f"{out} already holds a finished simulation. A new folder was expected. Choose another --out, or delete it."
+        )
+    begun = out / WORK / PLAN
+    if begun.is_file():
+        differing = _differences(content.renamed(json.loads(begun.read_text(encoding="utf-8"))), description)
+        if differing:
+            raise ConfigError(
+                f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same were "
+                f"expected to continue it. Repeat its command, choose another --out, or delete the folder."
+            )
+    elif out.is_dir() and any(p.name != WORK for p in out.iterdir()):
+        raise ConfigError(
+            f"{out} is not empty. A new folder was expected, so that nothing is overwritten. Choose another --out."
+        )
+
+
+def _differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    def show(value: Any) -> str:
+        text = json.dumps(value)
+        return text if len(text) < 60 else "..."
+
+    keys = sorted(k for k in {*begun, *asked} if begun.get(k) != asked.get(k))
+    return [f"{k}: {show(begun.get(k))} there, {show(asked.get(k))} asked" for k in keys]
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Two processes never make the same folder: the second waits for the first."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        stream = (work / "lock").open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"{work.parent} cannot be created: {error.strerror}. A writable place was expected. Choose another --out."
+        ) from error
+    with stream:
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            yield
+            return
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def remove_partial_files(out: Path) -> None:
+    """What a killed process left; nothing else can be writing, because the folder is locked."""
+    for partial_file in sorted(out.rglob(".*.partial")):
+        partial_file.unlink(missing_ok=True)
+
+
+def check_disk(n_events: int, n_bytes: float, out: Path) -> None:
+    """Raises ConfigError where `n_bytes` do not fit."""
+    existing = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if n_bytes > free:
+        raise ConfigError(
+            f"{n_events:,} events need about {n_bytes / 1e9:.1f} GB while they are made, and {existing} has "
+            f"{free / 1e9:.1f} GB free. Enough free space was expected. Ask for fewer events or choose another folder."
+        )
