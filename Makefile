@@ -3,6 +3,7 @@
 # make test  environment, install, and the tests
 # make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
 # make lint  style and types
+# make docs  the documentation as a site, in build/site
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -13,7 +14,7 @@ TORCH_FROM ?=
 
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: run leaderboard test test-gpu lint clean
+.PHONY: run leaderboard test test-gpu lint docs clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m benchmark run $(ARGS)
@@ -32,6 +33,10 @@ lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +57,11 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-lint: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[lint]"
+	touch $@
+
+# without the suite and its torch: the pages are made from the sources alone
+$(VENV)/installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $$($(BIN)/python docs/_site/requirements.py)
 	touch $@
 
 clean:

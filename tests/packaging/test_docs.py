@@ -1,8 +1,13 @@
 """The documents' commands run, their links lead somewhere, and what an error tells the user to type exists."""
 
+import importlib
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,12 @@ import typer
 
 from benchmark import registry, tasks
 from benchmark.cli import add_commands, app, main
+from benchmark.contracts import Dataset, EventSource
+from benchmark.data.preparation import preparation
+from benchmark.data.stream import event_set
+from benchmark.errors import DataError
+from benchmark.records.store import read_record
+from benchmark.reports.tables import markdown_table, run_table
 from benchmark.runs.config import Request
 from benchmark.runs.resolve import resolve
 from builders import calo_files
@@ -18,8 +29,14 @@ from builders.lif_files import CHAIN, write_folder
 from builders.paths import ROOT
 from builders.synthetic import make_data
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 START = "python -m benchmark"
+README_BYTES = 9_000  # what one reads before a first run; all else has a page
+
+
+def place(path):
+    """A document's path from the root."""
+    return path.relative_to(ROOT).as_posix()
 
 
 def blocks(path, *languages):
@@ -35,7 +52,7 @@ def commands():
             for line in text.replace("\\\n", " ").splitlines():
                 typed = shlex.split(line.removeprefix("$ "), comments=True)
                 if typed[:3] == START.split():
-                    yield pytest.param(path, typed[3:], id=f"{path.stem}: {' '.join(typed[3:])}")
+                    yield pytest.param(path, typed[3:], id=f"{place(path)}: {' '.join(typed[3:])}")
 
 
 def parse(arguments):
@@ -92,7 +109,20 @@ def workplace(tmp_path_factory):
             name = re.search(r'^SPEC = ModelSpec\(\s*name="(\w+)"', text, re.MULTILINE)
             if name:
                 (root / f"{name[1]}.py").write_text(text)
+    (root / "leaderboards").symlink_to(ROOT / "leaderboards")
+    for path, text in scripts():
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", text], cwd=root, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, f"{path}\n{text}\n{done.stderr}"
     return root, data
+
+
+def scripts():
+    """(document, text) of every block of Python that defines no model or dataset: a reader runs it as it is."""
+    for path in DOCUMENTS:
+        for text in blocks(path, "python"):
+            if "SPEC = " not in text:
+                yield path, text
 
 
 NOT_RUN = (
@@ -146,18 +176,18 @@ def test_the_commands_of_the_documents_run_one_after_another(workplace, monkeypa
     root, data = workplace
     monkeypatch.chdir(root)
     monkeypatch.delenv("PARTICLEBENCH_RECORDS", raising=False)
-    n_run = 0
+    run = set()
     for parameter in COMMANDS:
         short = shortened(parameter.values[1], root, data)
-        if short is None:
+        if short is None or tuple(short) in run:
             continue
         try:
             main(short)
         except SystemExit as end:
             assert not end.code, f"{parameter.id}\n{capsys.readouterr().err}"
         assert capsys.readouterr().out, parameter.id
-        n_run += 1
-    assert n_run >= 8
+        run.add(tuple(short))
+    assert len(run) >= 8
 
 
 def test_contributing_shows_a_whole_model(workplace):
@@ -170,15 +200,83 @@ def test_contributing_shows_a_whole_model(workplace):
         assert {"default", "tiny"} <= set(spec.presets)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
-def test_links_and_figures_of_the_documents_exist(path):
-    targets = re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8"))
-    missing = [t for t in targets if "://" not in t and not (path.parent / t).exists()]
-    assert not missing
+@pytest.mark.parametrize("path", DOCUMENTS, ids=place)
+def test_links_anchors_and_figures_of_the_documents_exist(path):
+    wrong = []
+    for link in re.findall(r'(?:\]\(|<img src=")([^)\s"]+)', without_code(path)):
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        found = path.parent / target if target else path
+        if not found.exists() or (anchor and found.suffix == ".md" and anchor not in anchors(found)):
+            wrong.append(link)
+    assert not wrong
 
 
-def test_every_make_target_of_the_readme_exists():
-    targets = re.findall(r"^make (\w+)", "\n".join(blocks(ROOT / "README.md", "console", "sh")), re.MULTILINE)
+def without_code(path):
+    """A document without its fenced blocks, whose brackets are no links."""
+    return re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path):
+    """Anchors of a document's headings, as they are made for repositories and for the site."""
+    headings = re.findall(r"^#+ (.*)$", without_code(path), re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
+    listed = re.findall(r": ([\w/]+\.md)$", text, re.MULTILINE)
+    pages = [p.relative_to(ROOT / "docs").as_posix() for p in DOCUMENTS if (ROOT / "docs") in p.parents]
+    assert sorted(listed) == sorted([*pages, "index.md", "contributing.md"])  # these two are README and CONTRIBUTING
+
+
+def test_the_site_fetches_nothing_from_a_network():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "font: false" in text
+    assert (ROOT / "docs" / re.search(r"polyfills: \[(.*?)\]", text)[1]).is_file()
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= README_BYTES
+
+
+def test_the_folders_of_the_layout_exist():
+    layout = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Layout")[2]
+    folders = re.findall(r"^    (\w+)/ ", layout, re.MULTILINE)
+    assert {"benchmark", "models", "baselines", "datasets", "cuda", "docs", "tests"} <= set(folders)
+    assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+def test_the_dataset_of_the_page_gives_what_the_contract_promises(tmp_path, monkeypatch):
+    (text,) = (b for b in blocks(ROOT / "docs/add_dataset.md", "python") if "SPEC = " in b)
+    (tmp_path / "events_of_the_page.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = importlib.import_module("events_of_the_page").SPEC
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        (tmp_path / split).mkdir()
+        for i in range(3):
+            columns = {"coords": rng.integers(0, 768, (20, 3)), "energy": rng.uniform(0.2, 2, 20)}
+            labels = {"semantic": rng.integers(0, 5, 20), "group": rng.integers(0, 3, 20)}
+            np.savez(tmp_path / split / f"{i}.npz", **columns, **labels)
+    dataset = spec.open(spec.config(), tmp_path)
+    assert isinstance(dataset, Dataset)
+    assert isinstance(dataset.events("train"), EventSource)
+    task = tasks.task("lartpc-segmentation")
+    events = event_set(dataset, "train", task, replace(preparation(task), min_points=0))
+    batch = events.batch([0, 1])
+    assert events.event_ids == ("0", "1", "2")
+    assert batch.n_points == len(batch.target) > 0
+    with pytest.raises(DataError):
+        spec.open(spec.config(), None)
+
+
+def test_every_make_target_of_the_documents_exists():
+    texts = [line for path in DOCUMENTS for line in "\n".join(blocks(path, "console", "sh")).splitlines()]
+    texts += [inline for path in DOCUMENTS for inline in re.findall(r"`(make [^`]*)`", path.read_text())]
+    targets = {found[1] for text in texts if (found := re.match(r"make ([\w-]+)", text))}
     makefile = (ROOT / "Makefile").read_text()
     assert targets
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
@@ -207,39 +305,58 @@ def test_what_messages_tell_the_user_to_type_exists(typed):
         parse(typed)
 
 
-def assert_generated(path, command, capsys):
-    """The document shows what the command that stands beside its tables prints of the committed records."""
-    text = path.read_text(encoding="utf-8")
-    shown = re.search(r"<!-- result: generated by `(.*?)` -->\n(.*?)<!-- end of result -->", text, re.DOTALL)
-    assert shown is not None
-    assert shown.group(1) == f"{START} {command}"
-    main([str(ROOT / word) if word.startswith("leaderboards/") else word for word in command.split()])
-    assert shown.group(2).strip() == capsys.readouterr().out.strip()
+def generated():
+    """(document, command, table) of every table that stands between comments which name its command."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        shown = r"<!-- result: generated by `(.*?)` -->\n(.*?)<!-- end of result -->"
+        for command, table in re.findall(shown, text, re.DOTALL):
+            yield pytest.param(path, command, table, id=f"{place(path)}: {command}")
 
 
-def test_the_readmes_table_is_made_from_the_committed_records(capsys):
-    typed = "leaderboard --records leaderboards/records --detector lartpc --format markdown"
-    assert_generated(ROOT / "README.md", typed, capsys)
+GENERATED = list(generated())
 
 
-def test_the_calorimeters_tables_are_made_from_the_committed_records(capsys):
-    typed = "leaderboard --records leaderboards/records --detector calorimeter --format markdown"
-    assert_generated(ROOT / "docs" / "calorimeter.md", typed, capsys)
+def test_the_pages_show_all_tables():
+    shown = {(place(p.values[0]), p.values[1].removeprefix(f"{START} ")) for p in GENERATED}
+    board = "leaderboard --records leaderboards"
+    assert shown == {
+        ("docs/leaderboards.md", f"{board}/records --detector lartpc --format markdown"),
+        ("docs/leaderboards.md", f"{board}/small --format markdown"),
+        ("docs/calorimeter.md", f"{board}/records --detector calorimeter --format markdown"),
+        ("docs/lif.md", f"{board}/records --detector lif --format markdown"),
+        ("docs/fairness.md", "fairness --records leaderboards/records --tuning leaderboards/tuning --markdown"),
+    }
 
 
-def test_the_tables_of_lithium_fluoride_are_made_from_the_committed_records(capsys):
-    typed = "leaderboard --records leaderboards/records --detector lif --format markdown"
-    assert_generated(ROOT / "docs" / "lif.md", typed, capsys)
+@pytest.mark.parametrize(("path", "command", "table"), GENERATED)
+def test_tables_are_what_their_command_prints_of_the_committed_records(path, command, table, capsys):
+    typed = command.removeprefix(f"{START} ").split()
+    main([str(ROOT / word) if word.startswith("leaderboards/") else word for word in typed])
+    assert table.strip() == capsys.readouterr().out.strip()
 
 
-def test_the_small_leaderboard_is_made_from_its_records(capsys):
-    typed = "leaderboard --records leaderboards/small --format markdown"
-    assert_generated(ROOT / "docs" / "leaderboards.md", typed, capsys)
+def test_the_readmes_table_is_what_its_command_prints_of_the_committed_record():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pattern = r"```console\n([^\n]*)\n```\n\n<!-- run: (\S+) beside (\S+) -->\n(.*?)<!-- end of run -->"
+    command, *names, shown = re.search(pattern, text, re.DOTALL).groups()
+    record, beside = (read_record(ROOT / name) for name in names)
+    table = run_table(record, beside)
+    headers, columns = [str(c.header) for c in table.columns], [list(c.cells) for c in table.columns]
+    sides = ["left", *["right"] * (len(columns) - 1)]
+    assert shown.strip() == markdown_table(headers, sides, zip(*columns, strict=True))
+    _, values = parse(shlex.split(command)[3:])
+    config = resolve(Request(**{k: values[k] for k in ("model", "task", "preset", "labels", "mode", "draw", "seed")}))
+    chosen = {k: getattr(config, k) for k in ("model", "preset", "mode", "draw", "seed")}
+    assert chosen == {k: record.config[k] for k in chosen}
+    assert (config.task.name, str(values["labels"])) == (record.task["name"], record.labels)
 
 
-def test_the_page_on_fairness_is_made_from_the_committed_records_and_searches(capsys):
-    command = "fairness --records leaderboards/records --tuning leaderboards/tuning --markdown"
-    assert_generated(ROOT / "docs/fairness.md", command, capsys)
+def test_the_command_behind_the_readmes_figure_writes_it():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    command, image = re.search(r'<!-- figure: (.*?) -->\n<img src="(.*?)"', text).groups()
+    name, values = parse(shlex.split(command)[3:])
+    assert (name, str(values["out"])) == ("curve", image)
 
 
 def test_the_page_on_pretraining_tells_what_the_shipped_weights_records_hold():
