@@ -14,7 +14,6 @@ import torch  # noqa: E402
 import benchmark.compiled  # noqa: E402, F401  (machine code is shared with the user's cache: compiling takes a minute)
 from builders.paths import ROOT  # noqa: E402
 from builders.pilarnet_files import make_events, write_folder  # noqa: E402
-from builders.synthetic import make_data  # noqa: E402
 
 if not torch.cuda.is_available():  # GPU kernels are checked in Triton's interpreter
     os.environ["TRITON_INTERPRET"] = "1"
@@ -59,6 +58,8 @@ def pilarnet_folder(request, tmp_path):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder of tiny simulated events in PILArNet-M's layout, for runs."""
+    from builders.synthetic import make_data  # not earlier: torch and triton read what is set above
+
     return make_data(tmp_path_factory.mktemp("data"))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 
-_PYTORCH3D = "git+https://github.com/facebookresearch/pytorch3d.git"  # not on the package index for current torch
+from benchmark.hardware.packages import missing_package
 
 
 @dataclass(frozen=True)
@@ -22,22 +22,20 @@ def backends() -> list[Backend]:
     """All engines that some part of the suite can use."""
     return [
         Backend("cpu", "everything", lambda: None),
-        Backend("numba", "tokenisation and simulation on CPUs", lambda: _package("numba")),
+        Backend("numba", "tokenisation and simulation on CPUs", partial(missing_package, "numba")),
         Backend("triton", "tokenisation and sparse convolution on NVIDIA GPUs", _triton),
-        Backend("pytorch3d", "tokenisation, beside the native code", lambda: _package("pytorch3d", _PYTORCH3D)),
-        Backend("spconv", "sparse convolution on GPUs", lambda: _package("spconv", "spconv-cu126")),
+        Backend("pytorch3d", "tokenisation, beside the native code", partial(missing_package, "pytorch3d")),
+        Backend("spconv", "sparse convolution on GPUs", partial(missing_package, "spconv")),
         Backend("spconv-triton", "sparse convolution on GPUs", _spconv_triton),
-        Backend("minkowski", "sparse convolution, where you have built it", _minkowski),
-        Backend("torch_geometric", "the model gnn", lambda: _package("torch_geometric", "particlebench[graphs]")),
-        Backend("optuna", "searches for learning rates", lambda: _package("optuna", "particlebench[tune]")),
+        Backend(
+            "minkowski", "sparse convolution, where you have built it", partial(missing_package, "MinkowskiEngine")
+        ),
+        Backend("torch_geometric", "the model gnn", partial(missing_package, "torch_geometric")),
+        Backend("optuna", "searches for learning rates", partial(missing_package, "optuna")),
         Backend("cuda", "training and inference on NVIDIA GPUs", _cuda),
-        Backend("submitit", "simulation over SLURM", lambda: _package("submitit", "particlebench[cluster]")),
-        Backend("huggingface_hub", "download of PILArNet-M", lambda: _package("huggingface_hub", "particlebench[hub]")),
+        Backend("submitit", "simulation over SLURM", partial(missing_package, "submitit")),
+        Backend("huggingface_hub", "download of PILArNet-M", partial(missing_package, "huggingface_hub")),
     ]
-
-
-def _package(name: str, requirement: str | None = None) -> str | None:
-    return None if find_spec(name) else f"the package is missing: pip install '{requirement or name}'"
 
 
 def _triton() -> str | None:
@@ -47,13 +45,7 @@ def _triton() -> str | None:
 
 
 def _spconv_triton() -> str | None:
-    return _package("spconv_triton", "spconv-triton") or _triton()
-
-
-def _minkowski() -> str | None:
-    if find_spec("MinkowskiEngine"):
-        return None
-    return "the package is missing: build MinkowskiEngine 0.5.4 for your torch from its sources"
+    return missing_package("spconv_triton") or _triton()
 
 
 def _cuda() -> str | None:

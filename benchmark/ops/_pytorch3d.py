@@ -8,11 +8,11 @@ first K by index and fills with -1; `knn_points` fills with index 0 where a clou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from benchmark.hardware.packages import missing_package
 from benchmark.ops._jit import Float32, Int64
 from benchmark.ops.engine import Engine
 from benchmark.ops.neighbours import Neighbours
@@ -30,12 +30,7 @@ class Pytorch3d(Engine):
 
     def available(self) -> str | None:
         """See Engine."""
-        if find_spec("pytorch3d") is None:
-            return (
-                "the package is missing: build it for your torch with pip install --no-build-isolation "
-                "'git+https://github.com/facebookresearch/pytorch3d.git'"
-            )
-        return None
+        return missing_package("pytorch3d")
 
     def farthest(self, events: Sequence[Float32], n_select: int) -> list[Int64]:
         """See Engine."""

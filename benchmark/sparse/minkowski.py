@@ -8,13 +8,13 @@ may reorder rows. It could not be built for current torch when this was written:
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from benchmark.hardware.packages import missing_package
 from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 
@@ -26,9 +26,7 @@ class Minkowski(SparseBackend):
 
     def available(self) -> str | None:
         """See SparseBackend."""
-        if find_spec("MinkowskiEngine") is None:
-            return "the package is missing: build MinkowskiEngine 0.5.4 for your torch from its sources"
-        return None
+        return missing_package("MinkowskiEngine")
 
     def version(self) -> str:
         """See SparseBackend."""

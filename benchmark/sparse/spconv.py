@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from benchmark.hardware.kernels import missing
+from benchmark.hardware.packages import missing_package
 from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 
@@ -28,11 +28,10 @@ class Spconv(SparseBackend):
 
     name = "spconv"
     package = "spconv"
-    install = "pip install spconv-cu126 (or the build of your CUDA version)"
 
     def available(self) -> str | None:
         """See SparseBackend."""
-        return None if find_spec(self.package) else f"the package is missing: {self.install}"
+        return missing_package(self.package)
 
     def version(self) -> str:
         """See SparseBackend."""
@@ -96,7 +95,6 @@ class SpconvTriton(Spconv):
 
     name = "spconv-triton"
     package = "spconv_triton"
-    install = "pip install spconv-triton"
 
     def available(self) -> str | None:
         """See SparseBackend."""
