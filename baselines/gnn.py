@@ -147,7 +147,7 @@ class GNN(PointModel):
         """What the task asks of both outputs: (B, 1) log10 E less the baseline, or (B, 2) with 0 for a neutral pion."""
         energy, logit = self._both = self.network(batch)
         if self.task.kind == "regression":
-            return (energy if batch.baseline is None else energy - batch.baseline)[:, None]
+            return (energy if batch.whole.baseline is None else energy - batch.whole.baseline)[:, None]
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
@@ -175,8 +175,8 @@ class GNN(PointModel):
         x = torch.cat([places, batch.feats], dim=1)[order]
         total = batch.energy.new_zeros(batch.n_events).index_add(0, level.event, batch.energy[order])
         state = torch.log10(total.clamp(min=1e-6))[:, None]
-        if batch.event_feats is not None:
-            state = torch.cat([state, batch.event_feats], dim=1)
+        if batch.whole.feats is not None:
+            state = torch.cat([state, batch.whole.feats], dim=1)
         nodes, states = self.network(x, level.edges, state, level)
         return embedding(inverse(order), nodes), states
 

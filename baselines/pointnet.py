@@ -149,7 +149,7 @@ class PointNet(TorchModel):
         c = self.config
         batch = widened(batch, self.task.level == "point" and self.n_event_features > 0)
         if self.task.level == "event" or not c.block:
-            return self._scores(whole_events(batch, c.unit or "farthest"), batch.event_feats)
+            return self._scores(whole_events(batch, c.unit or "farthest"), batch.whole.feats)
         sets = cubes(batch, c.block)
         return self._scores(sets, None).index_select(0, inverse(sets.order))
 

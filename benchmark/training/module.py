@@ -99,7 +99,7 @@ class Training(lightning.LightningModule):
 
         Products of zeros and ones: no step of it waits for a GPU.
         """
-        if self.model.task.kind != "classification" or (batch.target is None and batch.volume_target is None):
+        if self.model.task.kind != "classification" or (batch.target is None and batch.volumes.target is None):
             return None
         classes = torch.arange(scores.shape[1], device=scores.device)
         scores, target = labelled_rows(scores, batch)

@@ -9,7 +9,7 @@ import torch
 
 from benchmark import registry
 from benchmark.baselines.cnn import IMAGE_OF_SAMPLING, IMAGES, SHAPES, SIDE, UNIT, CnnConfig, build, images
-from benchmark.contracts import concatenate
+from benchmark.contracts import Links, concatenate
 from benchmark.datasets._mltree import SAMPLINGS
 from benchmark.errors import CheckpointError
 from benchmark.tasks import TASKS
@@ -41,7 +41,7 @@ def one_cell(sampling, eta, phi, energy=2.0):
     batch = sample(CLUSTER, 1)
     return dataclasses.replace(
         batch, coords=np.array([[eta / UNIT[0], phi / UNIT[1], 0.0]], np.float32),
-        energy=np.array([energy], np.float32), links=None, link_kind=None,
+        energy=np.array([energy], np.float32), links=Links(),
         point_info={"sampling": np.array([sampling]), "category": np.array([1])},
     ).to_torch()  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_regression_that_gives_nothing_is_the_electromagnetic_scale():
     model, batch = tiny(CLUSTER), make_batch(CLUSTER)
     torch.nn.init.zeros_(model.head[-1].weight)
     torch.nn.init.zeros_(model.head[-1].bias)
-    np.testing.assert_allclose(model.predict(batch)[:, 0], batch.baseline)
+    np.testing.assert_allclose(model.predict(batch)[:, 0], batch.whole.baseline)
 
 
 def test_the_paper_preset_has_the_published_recipe():
