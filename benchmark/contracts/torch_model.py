@@ -34,8 +34,16 @@ class TorchModel(nn.Module, Model):
         weights = task.class_weights
         self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
 
+    def finetune_loss(self, batch: PointBatch[Tensor]) -> tuple[Tensor, Tensor]:
+        """Scalar training loss of a labelled batch, and its scores as `forward` gives them: what a step asks for.
+
+        A model whose loss depends on more of the forward pass than its scores implements this in place of `loss`.
+        """
+        scores: Tensor = self(batch)
+        return self.loss(batch, scores), scores
+
     def loss(self, batch: PointBatch[Tensor], scores: Tensor) -> Tensor:
-        """Scalar training loss of a labelled batch; the task's own unless a model has a published one."""
+        """Scalar loss of the scores of a labelled batch; the task's own unless a model has a published one."""
         from benchmark.contracts.losses import task_loss
 
         weights = self.get_buffer("class_weights") if self.task.class_weights else None

@@ -82,8 +82,8 @@ class Training(lightning.LightningModule):
         if self.stage == "pretrain":
             loss, parts = self.model.pretrain_loss(batch)
         else:
-            scores = self.model(batch)
-            loss, counts = self.model.loss(batch, scores), self._counts(batch, scores)
+            loss, scores = self.model.finetune_loss(batch)
+            counts = self._counts(batch, scores)
         if self.processes.n > 1:
             weight = self._weight(batch)
             loss, parts = loss * weight, {name: part * weight for name, part in parts.items()}

@@ -57,7 +57,7 @@ def trained(name, task, preset="tiny", **changes):
     for _ in range(3):
         batch = a_batch(task.name).to_torch()
         optimiser.zero_grad()
-        model.loss(batch, model(batch)).backward()
+        model.finetune_loss(batch)[0].backward()
         optimiser.step()
     return model
 
@@ -92,7 +92,7 @@ def test_gradients_of_the_larger_presets_reach_every_parameter(name, task, prese
     model, batch = build(name, task, preset, **changes), a_batch(task.name, (30, 45)).to_torch()
     model.train()
     unused = {id(p) for m in model.pretraining_only() for p in m.parameters()}
-    loss = model.loss(batch, model(batch))
+    loss = model.finetune_loss(batch)[0]
     loss.backward()
     assert torch.isfinite(loss)
     assert not [n for n, p in model.named_parameters() if id(p) not in unused and p.grad is None]
@@ -139,7 +139,7 @@ def test_a_linear_read_out_of_a_fixed_backbone_is_trained(name, task):
     model, batch = build(name, task, head="linear"), a_batch(task.name).to_torch()
     for module in model.backbone():
         module.requires_grad_(False)
-    model.loss(batch, model(batch)).backward()
+    model.finetune_loss(batch)[0].backward()
     assert all(p.grad is not None for p in model.head.parameters())
     assert all(p.grad is None for m in model.backbone() for p in m.parameters())
 

@@ -31,7 +31,7 @@ def trained(task):
     for step in range(4):
         batch = make_batch(task, stream=f"warm{step}").to_torch()
         optimiser.zero_grad()
-        model.loss(batch, model(batch)).backward()
+        model.finetune_loss(batch)[0].backward()
         optimiser.step()
     return model
 
@@ -129,13 +129,13 @@ def test_batch_mates_and_order_never_change_a_score(task):
 @pytest.mark.parametrize("task", EVENT_TASKS)
 def test_it_learns_and_every_parameter_has_a_gradient(task):
     model, batch = tiny(task), make_batch(task, (80,) * 12).to_torch()
-    model.loss(batch, model(batch)).backward()
+    model.finetune_loss(batch)[0].backward()
     assert all(p.grad is not None for p in model.parameters())
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(40):
         optimiser.zero_grad()
-        loss = model.loss(batch, model(batch))
+        loss = model.finetune_loss(batch)[0]
         loss.backward()
         optimiser.step()
         losses.append(loss.item())

@@ -155,7 +155,7 @@ def test_both_tasks_are_answered_from_the_same_two_outputs():
 @pytest.mark.parametrize("task", PAIRS, ids=lambda t: t.name)
 def test_the_loss_is_three_quarters_of_the_energy_and_one_quarter_of_the_type(task):
     model, batch = a_model(task), make_batch(task).to_torch()
-    loss = model.loss(batch, model(batch))
+    loss = model.finetune_loss(batch)[0]
     energy, logit = model.network(batch)
     is_regression = task.kind == "regression"
     true = batch.target if is_regression else batch.label("log_true_energy")
@@ -194,7 +194,7 @@ def test_the_published_network_ignores_batch_mates_and_the_order_of_cells(task):
 def test_either_network_works_on_the_graph_of_cells(task, network):
     model, batch = a_model(task, "tiny", network=network, graph="cells"), make_batch(task, (30, 1, 90))
     model.train()
-    model.loss(batch.to_torch(), model(batch.to_torch())).backward()
+    model.finetune_loss(batch.to_torch())[0].backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None]
     alone = sample(task, 30).without_target()
     order = generator("pions", "order").permutation(alone.n_points)

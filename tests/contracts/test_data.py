@@ -77,7 +77,7 @@ def test_parts_of_a_batch_of_one_are_those_of_the_event(name):
 @pytest.mark.parametrize(("name", "part"), PARTS.items())
 def test_a_part_names_all_its_arrays(name, part):
     """Those that are not names of columns, in `ARRAYS`, which joining and moving go by."""
-    assert part.ARRAYS == tuple(f.name for f in dataclasses.fields(part) if "columns" not in f.name)
+    assert tuple(f.name for f in dataclasses.fields(part) if "columns" not in f.name) == part.ARRAYS
     batch = PointBatch(
         coords=np.zeros((1, 3)), energy=np.zeros(1), feats=np.zeros((1, 1)), offsets=np.array([0, 1]),
         event_ids=("a",), columns=("c",), frame=lif_batches.frame_of(),
