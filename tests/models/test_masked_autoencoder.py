@@ -140,6 +140,7 @@ def test_reference_context_grows_once_and_then_cuts():
     assert free[0] <= 30 < free[1] < free[2]
     lengths = [net.tokens(b).lengths[0] for b in (small, large, larger, large)]
     assert lengths == [free[0], free[1], free[1], free[1]]
+    assert net.context_length == free[1]
     kept = net.tokens(larger)
     first = build(max_tokens=512, behaviour="reference").tokens(larger).centres[: free[1]]
     assert torch.equal(kept.centres, first)
