@@ -73,7 +73,8 @@ class PointBatch(Generic[A]):
     event_ids: tuple[str, ...]  # B names
     columns: tuple[str, ...]  # names of the C columns of `feats`
     frame: Frame
-    # (N,) int64 classes, (N, C) float32 fractions or (B,) labels of events; always None when a model is scored
+    # (N,) int64 classes or (N, C) float32 fractions of points, (B,) int64 classes or float32 values of events; None
+    # when a model is scored
     target: A | None = None
     instance: A | None = None  # (N,) int64 to which thing a point belongs; None like the target
     # quantities in the data's own units by name, for models that are built on the detector's geometry, and for
@@ -132,14 +133,16 @@ class PointBatch(Generic[A]):
         normalised: A = (coords - centre) * scale
         return normalised
 
+    # The names below are those by which baselines with committed results read the parts; new code reads the parts.
+
     @property
     def event_feats(self) -> A | None:
-        """(B, G) float32 features of events as a whole: `whole.feats`, for models of nothing else."""
+        """(B, G) float32 features of events as a whole: `whole.feats`."""
         return self.whole.feats
 
     @property
     def volume(self) -> A | None:
-        """(B, Z, Y, X) float32: `volumes.values`, and below its labels and masks, for models of volumes."""
+        """(B, Z, Y, X) float32: `volumes.values`."""
         return self.volumes.values
 
     @property
