@@ -22,7 +22,7 @@ def linked(batch: PointBatch, order: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Points without a link (hits of tracks, lone cells) are joined both ways with their `k` nearest, as kind NEAREST; k 0
     leaves them alone. Edges are sorted by destination, then source.
     """
-    edges, kind = batch.links, batch.link_kind
+    edges, kind = batch.links.ends, batch.links.kind
     if edges is None or kind is None:
         edges, kind = order.new_zeros((0, 2)), order.new_zeros(0)
     edge_index = inverse(order)[edges].T  # (2, E): senders, receivers

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.contracts import PointBatch
+from benchmark.contracts import Links, PointBatch
 from benchmark.contracts.cells import ABSENT_GEV, N_LEADING
 from benchmark.ops.graphs import edge_starts
 
@@ -70,14 +70,14 @@ def cells_only(batch: PointBatch) -> PointBatch:
     kept = category == 1
     place = torch.cumsum(kept, 0) - 1
     counts = torch.bincount(batch.event_index[kept], minlength=batch.n_events)
-    links, kinds = batch.links, batch.link_kind
-    if links is not None and kinds is not None:
-        among = kept[links].all(dim=1)
-        links, kinds = place[links[among]], kinds[among]
+    links, ends, kind = batch.links, batch.links.ends, batch.links.kind
+    if ends is not None and kind is not None:
+        among = kept[ends].all(dim=1)
+        links = Links(place[ends[among]], kind[among])
     return dataclasses.replace(
         batch, coords=batch.coords[kept], energy=batch.energy[kept], feats=batch.feats[kept],
         offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]), target=None, instance=None, links=links,
-        link_kind=kinds, point_info={name: values[kept] for name, values in batch.point_info.items()},
+        point_info={name: values[kept] for name, values in batch.point_info.items()},
     )  # fmt: skip
 
 

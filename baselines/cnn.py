@@ -99,8 +99,8 @@ class Cnn(TorchModel):
         """(B, n_outputs) scores, or what is added to the batch's baseline."""
         pixels = [image.clamp(min=0) ** self.config.pixel_power for image in images(batch)]
         parts = [tower(image) for tower, image in zip(self.towers, pixels, strict=True)]
-        if batch.event_feats is not None:
-            parts.append(batch.event_feats)
+        if batch.whole.feats is not None:
+            parts.append(batch.whole.feats)
         scores: Tensor = self.head(torch.cat(parts, dim=1))
         return scores
 

@@ -176,7 +176,7 @@ class DeepSets(PointModel):
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
         if self.task.level == "point" and isinstance(self.head, SummedHead):
             features = self.features(widened(batch, self.n_event_features > 0))
-            scores: Tensor = self.head(features, batch.lengths, batch.event_feats)
+            scores: Tensor = self.head(features, batch.lengths, batch.whole.feats)
             return scores
         return super().forward(batch)
 

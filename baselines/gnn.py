@@ -118,7 +118,6 @@ class GNN(PointModel):
         c = config
         self.config = c
         self.network: Pyramid | Stack | PionNetwork
-        self._both: tuple[Tensor, Tensor] | None = None  # energies and types, of the published network's last batch
         if c.inputs == "published" and task.sample in N_GLOBAL:
             stack = Stack(N_NODE, N_KINDS, N_GLOBAL[task.sample], c.width, c.layers, c.n_blocks, c.reducer)
             self.network = PionNetwork(stack, stack.state_width, task.sample)
@@ -137,27 +136,29 @@ class GNN(PointModel):
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
         if isinstance(self.network, PionNetwork):
-            return self.published(batch)
+            return self.asked(batch, *self.network(batch))
         if self.task.level == "event" and isinstance(self.network, Stack):
             scores: Tensor = self.head(self.latents(batch)[1])  # the publication's own read-out: of the states alone
             return scores
         return super().forward(batch)
 
-    def published(self, batch: PointBatch) -> Tensor:
-        """What the task asks of both outputs: (B, 1) log10 E less the baseline, or (B, 2) with 0 for a neutral pion."""
-        energy, logit = self._both = self.network(batch)
+    def asked(self, batch: PointBatch, energy: Tensor, logit: Tensor) -> Tensor:
+        """What the task asks of outputs (B,) each: (B, 1) log10 E less the baseline, or (B, 2) with 0 for neutral."""
         if self.task.kind == "regression":
-            return (energy if batch.baseline is None else energy - batch.baseline)[:, None]
+            return (energy if batch.whole.baseline is None else energy - batch.whole.baseline)[:, None]
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
-    def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
-        """The task's loss; the published network's own, of both of its outputs."""
-        if self._both is None:
-            return super().loss(batch, scores)
+    def finetune_loss(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
+        """The task's loss, and the scores; the published network's own loss, of both of its outputs."""
+        if not isinstance(self.network, PionNetwork):
+            return super().finetune_loss(batch)
+        energy, logit = self.network(batch)
         target: Any = batch.target
-        if self.task.kind == "regression":
-            return published_loss(*self._both, target, batch.label("pion"), self.config.energy_share)
-        return published_loss(*self._both, batch.label("log_true_energy"), target, self.config.energy_share)
+        is_regression = self.task.kind == "regression"
+        true = target if is_regression else batch.label("log_true_energy")
+        charged = batch.label("pion") if is_regression else target
+        loss = published_loss(energy, logit, true, charged, self.config.energy_share)
+        return loss, self.asked(batch, energy, logit)
 
     def features(self, batch: PointBatch) -> Tensor:
         """(N, width) features of points."""
@@ -175,8 +176,8 @@ class GNN(PointModel):
         x = torch.cat([places, batch.feats], dim=1)[order]
         total = batch.energy.new_zeros(batch.n_events).index_add(0, level.event, batch.energy[order])
         state = torch.log10(total.clamp(min=1e-6))[:, None]
-        if batch.event_feats is not None:
-            state = torch.cat([state, batch.event_feats], dim=1)
+        if batch.whole.feats is not None:
+            state = torch.cat([state, batch.whole.feats], dim=1)
         nodes, states = self.network(x, level.edges, state, level)
         return embedding(inverse(order), nodes), states
 

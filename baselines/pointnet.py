@@ -142,32 +142,44 @@ class PointNet(TorchModel):
         else:
             self.head = per_event((c.wide[-1] + inputs.n_event_features, *c.event_head), c.event_norm)
             self.out = nn.Sequential(nn.Dropout(c.dropout), nn.Linear(c.event_head[-1], task.n_outputs))
-        self._penalty: Tensor | None = None
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, C) scores of a point task, (B, C) of an event task."""
+        return self.penalised(batch)[0]
+
+    def finetune_loss(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
+        """The task's loss with the orthogonality penalty of the feature transform, and the scores."""
+        scores, penalty = self.penalised(batch)
+        loss = self.loss(batch, scores)
+        return loss if penalty is None else loss + self.config.transform_penalty * penalty, scores
+
+    def penalised(self, batch: PointBatch) -> tuple[Tensor, Tensor | None]:
+        """Scores as `forward` gives them, and the scalar of equation 2, or None without a feature transform."""
         c = self.config
         batch = widened(batch, self.task.level == "point" and self.n_event_features > 0)
         if self.task.level == "event" or not c.block:
-            return self._scores(whole_events(batch, c.unit or "farthest"), batch.event_feats)
+            return self._scores(whole_events(batch, c.unit or "farthest"), batch.whole.feats)
         sets = cubes(batch, c.block)
-        return self._scores(sets, None).index_select(0, inverse(sets.order))
+        scores, penalty = self._scores(sets, None)
+        return scores.index_select(0, inverse(sets.order)), penalty
 
-    def _scores(self, sets: Sets, event_feats: Tensor | None) -> Tensor:
-        """Scores of points in the order of the sets, or of sets, which are events with features of their own."""
+    def _scores(self, sets: Sets, event_feats: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Scores of points in the order of the sets, or of sets, which are events with features of their own.
+
+        Beside them the scalar penalty of the feature transform, where there is one.
+        """
         local = self.local(torch.cat([self._places(sets), sets.feats], dim=1))
-        self._penalty = None
+        penalty = None
         if self.feature_net is not None:
             matrix = self.feature_net(local, sets.lengths)
             local = turn(local, matrix, sets.lengths)
-            self._penalty = orthogonality(matrix)
+            penalty = orthogonality(matrix)
         features = segment_max(self.wide(local), sets.lengths)  # (S, wide)
         if self.task.level == "point":
             features = self.dropout(self.head(self.join(local, features, sets.index)))
         else:
             features = self.head(with_event_feats(features, self.n_event_features, event_feats))
-        scores: Tensor = self.out(features)
-        return scores
+        return self.out(features), penalty
 
     def _places(self, sets: Sets) -> Tensor:
         """(N, 3 + 6 waves) coordinates in the set, turned by the T-Net, and their waves."""
@@ -177,13 +189,6 @@ class PointNet(TorchModel):
         if not self.config.waves:
             return xyz
         return torch.cat([xyz, waves(xyz * sets.radius, self.config.waves, self.config.wavelengths)], dim=1)
-
-    def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
-        """The task's loss and the orthogonality penalty of the feature transform."""
-        loss = super().loss(batch, scores)
-        if self._penalty is not None:
-            loss = loss + self.config.transform_penalty * self._penalty
-        return loss
 
 
 def turn(x: Tensor, matrix: Tensor, lengths: Tensor) -> Tensor:

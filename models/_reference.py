@@ -99,7 +99,12 @@ class WholeNormDecoder(MaskedDecoder):
 
 
 class ReferenceAutoencoder(MaskedAutoencoder):
-    """The published implementation's numbers: an event's scores depend on the rest of its batch."""
+    """The published implementation's numbers: an event's scores depend on the rest of its batch.
+
+    They depend on batches before it too, through `context_length`: of the first batch with an event of more than
+    `max_tokens` groups every group is kept, and its most groups are the limit of all later batches. The published
+    numbers are made with that; so it stays with the model, for as long as the object lives, and in no checkpoint.
+    """
 
     mini_pointnet = PaddedMiniPointNet
     block = TokenDropBlock
@@ -112,7 +117,7 @@ class ReferenceAutoencoder(MaskedAutoencoder):
 
     def __init__(self, config: MaskedAutoencoderConfig, inputs: Inputs, task: Task, energy_weight: float = 0.0) -> None:
         super().__init__(config, inputs, task, energy_weight)
-        self._grown_to: int | None = None  # the context length after the first batch that exceeds the configured one
+        self.context_length: int | None = None  # groups of an event at most, once a batch has set it; None: no limit
 
     def tokens(self, batch: PointBatch) -> Tokens:
         """Groups in the stored order of points; the first batch with too many groups raises the limit to its own."""
@@ -121,12 +126,12 @@ class ReferenceAutoencoder(MaskedAutoencoder):
         c = self.config
         radius = c.group_radius * batch.frame.scale
         grouping = GroupingConfig(
-            radius, c.overlap, c.group_points, self._grown_to, "first",
+            radius, c.overlap, c.group_points, self.context_length, "first",
             max_candidate_neighbours=MAX_NEIGHBOURS, max_ball=MAX_NEIGHBOURS, n_seeds=c.n_seeds, strategy=c.strategy,
         )  # fmt: skip
         tokens = group_points(batch, self.columns, grouping, as_published=True)
-        if self._grown_to is None and max(tokens.lengths) > c.max_tokens:
-            self._grown_to = max(tokens.lengths)
+        if self.context_length is None and max(tokens.lengths) > c.max_tokens:
+            self.context_length = max(tokens.lengths)
         return tokens
 
     def encode_visible(self, masked: Masked) -> Tensor:

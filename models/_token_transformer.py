@@ -173,7 +173,7 @@ class TokenTransformer(TorchModel):
         features = self.fetched(layers)
         scores: Tensor
         if self.task.level == "event":
-            scores = self.head(features, tokens.lengths, batch.event_feats)
+            scores = self.head(features, tokens.lengths, batch.whole.feats)
             return scores
         to_points = self.interpolation(batch, tokens)
         lengths = to_device(tokens.lengths, torch.int64, features.device)
@@ -192,8 +192,8 @@ class TokenTransformer(TorchModel):
         if self.config.member_features:
             own.append(segment_mean(members.float(), tokens.point, batch.n_points))
         if self.n_event_features:
-            assert batch.event_feats is not None, "a model that was built for event features was given none"
-            own.append(batch.event_feats[batch.event_index])
+            assert batch.whole.feats is not None, "a model that was built for event features was given none"
+            own.append(batch.whole.feats[batch.event_index])
         return torch.cat(own, dim=1)
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:

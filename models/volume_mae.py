@@ -201,16 +201,16 @@ class VolumeMAE(VolumeModel):
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(B, n_outputs, Z, Y, X) scores of voxels, or (B, 1, Z, Y, X) the volumes with hidden tokens predicted."""
-        volume: Any = batch.volume
+        volume: Any = batch.volumes.values
         if self.head is None:
-            return self.predicted(volume, batch.hidden)[:, None]
+            return self.predicted(volume, batch.volumes.hidden)[:, None]
         features = self.norm(self.encoded(volume)[-1])
         scores: Tensor = self.head(features.unflatten(1, self.grid(volume)), volume)
         return scores
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the voxels of hidden tokens, which each volume has of its own."""
-        volume: Any = batch.volume if batch.hidden is None else batch.volume_target
+        volume: Any = batch.volumes.values if batch.volumes.hidden is None else batch.volumes.target
         hidden = self.draw_hidden(volume)
         voxels = _voxels(hidden, volume.shape)
         tokens, image = self.stages(torch.where(voxels, 0.0, volume), hidden)
@@ -297,7 +297,7 @@ class VolumeMAE(VolumeModel):
     def token_features(self, batch: PointBatch) -> Tensor:
         """(B, Tz, Ty, Tx, D) features of the encoder, every token visible."""
         self.eval()
-        volume: Any = batch.volume
+        volume: Any = batch.volumes.values
         features: Tensor = self.norm(self.encoded(volume)[-1]).unflatten(1, self.grid(volume))
         return features
 
@@ -305,7 +305,7 @@ class VolumeMAE(VolumeModel):
     def attention(self, batch: PointBatch, layer: int) -> Tensor:
         """(B, heads, T, T) attention weights of an encoder layer, every token visible."""
         self.eval()
-        volume: Any = batch.volume
+        volume: Any = batch.volumes.values
         phases = self.places(volume, self.config.width // self.config.heads)[1]
         chosen: Any = self.encoder[layer]
         weights: Tensor = chosen.attention(self.encoded(volume)[layer], phases)
@@ -315,7 +315,7 @@ class VolumeMAE(VolumeModel):
     def reconstruct(self, batch: PointBatch, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Volumes with tokens hidden by `seed` and predicted, and which those were."""
         self.eval()
-        volume: Any = batch.volume
+        volume: Any = batch.volumes.values
         hidden = self.draw_hidden(volume, torch.Generator().manual_seed(seed))
         return self.predicted(volume, hidden), hidden
 

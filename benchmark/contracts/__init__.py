@@ -5,13 +5,14 @@ from typing import Any
 from benchmark.contracts.data import Event, Frame, PointBatch, concatenate
 from benchmark.contracts.dataset import Dataset, DatasetInfo, DatasetSpec, EventSource
 from benchmark.contracts.model import MODES, Inputs, Mode, Model, ModelSpec, OptimConfig, Preset
+from benchmark.contracts.parts import Links, Volumes, WholeEvents
 from benchmark.contracts.released import Imported, Released
 from benchmark.contracts.task import Loss, Task
 
 __all__ = [
-    "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Imported", "Inputs", "Loss",
-    "Mode", "Model", "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Released", "Task",
-    "TokenFeatures", "TokenModel", "TorchModel", "VolumeModel", "concatenate",
+    "MODES", "Dataset", "DatasetInfo", "DatasetSpec", "Event", "EventSource", "Frame", "Imported", "Inputs", "Links",
+    "Loss", "Mode", "Model", "ModelSpec", "OptimConfig", "PointBatch", "Preset", "Reconstruction", "Released", "Task",
+    "TokenFeatures", "TokenModel", "TorchModel", "VolumeModel", "Volumes", "WholeEvents", "concatenate",
 ]  # fmt: skip
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from benchmark.contracts.parts import A, Links, Volumes, WholeEvents
+
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-Array = Any  # numpy array on the data side, torch tensor after `PointBatch.to_torch`
+Other = TypeVar("Other", bound="np.ndarray | Tensor")
+Part = TypeVar("Part", Links[Any], WholeEvents[Any], Volumes[Any])
 
 
 @dataclass(frozen=True)
@@ -55,48 +59,31 @@ class Event:
 
 
 @dataclass(frozen=True)
-class PointBatch:
+class PointBatch(Generic[A]):
     """Ragged points of B events, concatenated; no padding. Event b owns rows offsets[b]:offsets[b+1].
 
-    coords (N, 3) float32 in the frame's unit (after augmentation no longer integers); energy (N,) float32 raw energy;
-    feats (N, C) float32, model-ready, one named column each; offsets (B+1,) int64; target (N,), (N, C) or (B,) or None
-    (always None when a model is scored); instance (N,) int64 or None.
-
-    What only some detectors have, None or empty elsewhere: event_feats (B, G) float32, model-ready, one named column
-    each; links (E, 2) int64 sender and receiver, rows of this batch, and their kind; baseline (B,) float32 what a
-    regression's output is added to; auxiliary (B, A) float32 further labels, None like the target when a model is
-    scored. `point_info` (N,) and `event_info` (B,) hold quantities in the data's own units by name: geometry for models
-    that are built on it, and the experiment's own reconstruction for classical baselines.
-
-    Of tasks on volumes: volume (B, Z, Y, X) float32, model-ready; volume_target (B, Z, Y, X), int64 classes or, where
-    the volume itself is predicted, its float32 values; volume_instance (B, Z, Y, X) int64, 0 outside all instances;
-    hidden (B, Tz, Ty, Tx) bool, the tokens to predict, which are 0 in `volume` (a token is an equal part of a volume).
-    Bright voxels come as points too, with `voxel` (N,) int64 the place of each in its own volume, counted as C does.
+    All arrays are numpy's, `PointBatch[np.ndarray]`, until `to_torch` makes a `PointBatch[Tensor]` of the batch. Models
+    of points read the first eight fields; the others are empty for most detectors.
     """
 
-    coords: Array
-    energy: Array
-    feats: Array
-    offsets: Array
-    event_ids: tuple[str, ...]
-    columns: tuple[str, ...]
+    coords: A  # (N, 3) float32 in the frame's unit; after augmentation no longer whole numbers
+    energy: A  # (N,) float32 as measured, in the dataset's energy unit
+    feats: A  # (N, C) float32, model-ready
+    offsets: A  # (B+1,) int64
+    event_ids: tuple[str, ...]  # B names
+    columns: tuple[str, ...]  # names of the C columns of `feats`
     frame: Frame
-    target: Array | None = None
-    instance: Array | None = None
-    event_feats: Array | None = None
-    event_columns: tuple[str, ...] = ()
-    links: Array | None = None
-    link_kind: Array | None = None
-    baseline: Array | None = None
-    auxiliary: Array | None = None
-    auxiliary_columns: tuple[str, ...] = ()
-    volume: Array | None = None
-    volume_target: Array | None = None
-    volume_instance: Array | None = None
-    hidden: Array | None = None
-    voxel: Array | None = None
-    point_info: Mapping[str, Array] = field(default_factory=dict)
-    event_info: Mapping[str, Array] = field(default_factory=dict)
+    # (N,) int64 classes or (N, C) float32 fractions of points, (B,) int64 classes or float32 values of events; None
+    # when a model is scored
+    target: A | None = None
+    instance: A | None = None  # (N,) int64 to which thing a point belongs; None like the target
+    # quantities in the data's own units by name, for models that are built on the detector's geometry, and for
+    # classical baselines, which read the experiment's own reconstruction
+    point_info: Mapping[str, A] = field(default_factory=dict)  # (N,) each
+    event_info: Mapping[str, A] = field(default_factory=dict)  # (B,) each
+    links: Links[A] = field(default_factory=Links)
+    whole: WholeEvents[A] = field(default_factory=WholeEvents)
+    volumes: Volumes[A] = field(default_factory=Volumes)
     prepared: Any = None  # what `TorchModel.prepare` has made of it, while training on a GPU
 
     @property
@@ -110,107 +97,155 @@ class PointBatch:
         return int(self.coords.shape[0])
 
     @property
-    def lengths(self) -> Array:
+    def lengths(self) -> A:
         """(B,) int64 points per event."""
-        return self.offsets[1:] - self.offsets[:-1]
+        offsets: Any = self.offsets
+        lengths: A = offsets[1:] - offsets[:-1]
+        return lengths
 
     @property
-    def event_index(self) -> Array:
+    def event_index(self) -> A:
         """(N,) int64 which event of the batch each point belongs to."""
+        lengths: Any = self.lengths
+        index: Any
         if isinstance(self.offsets, np.ndarray):
-            return np.repeat(np.arange(self.n_events), self.lengths)
-        import torch
+            index = np.repeat(np.arange(self.n_events), lengths)
+        else:
+            import torch
 
-        index = torch.arange(self.n_events, device=self.offsets.device)
-        return torch.repeat_interleave(index, self.lengths, output_size=self.n_points)
+            events = torch.arange(self.n_events, device=self.offsets.device)
+            index = torch.repeat_interleave(events, lengths, output_size=self.n_points)
+        of_point: A = index
+        return of_point
 
     @property
-    def normalised_coords(self) -> Array:
+    def normalised_coords(self) -> A:
         """(N, 3) coordinates in the unit ball: (coords - centre) * scale, in float32."""
-        if isinstance(self.coords, np.ndarray):
-            centre: Array = np.asarray(self.frame.centre, dtype=self.coords.dtype)
-            return (self.coords - centre) * self.coords.dtype.type(self.frame.scale)
-        from benchmark.ops.host_tables import like
+        coords: Any = self.coords
+        scale: Any = self.frame.scale
+        if isinstance(coords, np.ndarray):
+            centre: Any = np.asarray(self.frame.centre, dtype=coords.dtype)
+            scale = coords.dtype.type(scale)
+        else:
+            from benchmark.ops.host_tables import like
 
-        return (self.coords - like(self.frame.centre, self.coords)) * self.frame.scale
+            centre = like(self.frame.centre, coords)
+        normalised: A = (coords - centre) * scale
+        return normalised
+
+    # The names below are those by which baselines with committed results read the parts; new code reads the parts.
 
     @property
-    def hidden_voxels(self) -> Array:
-        """(B, Z, Y, X) bool the voxels of hidden tokens."""
-        voxels: Any = self.hidden
-        shape: tuple[int, ...] = self.volume.shape  # type: ignore[union-attr]
-        for axis in (1, 2, 3):
-            times = shape[axis] // voxels.shape[axis]
-            is_numpy = isinstance(voxels, np.ndarray)
-            voxels = voxels.repeat(times, axis) if is_numpy else voxels.repeat_interleave(times, axis)
-        return voxels
+    def event_feats(self) -> A | None:
+        """(B, G) float32 features of events as a whole: `whole.feats`."""
+        return self.whole.feats
 
-    def column(self, name: str) -> Array:
+    @property
+    def volume(self) -> A | None:
+        """(B, Z, Y, X) float32: `volumes.values`."""
+        return self.volumes.values
+
+    @property
+    def volume_target(self) -> A | None:
+        """(B, Z, Y, X) int64 or float32: `volumes.target`."""
+        return self.volumes.target
+
+    @property
+    def hidden(self) -> A | None:
+        """(B, Tz, Ty, Tx) bool: `volumes.hidden`."""
+        return self.volumes.hidden
+
+    @property
+    def hidden_voxels(self) -> A:
+        """(B, Z, Y, X) bool: `volumes.hidden_voxels`."""
+        return self.volumes.hidden_voxels
+
+    def column(self, name: str) -> A:
         """(N,) the feature column of this name."""
-        return self.feats[:, self.columns.index(name)]
+        feats: Any = self.feats
+        values: A = feats[:, self.columns.index(name)]
+        return values
 
-    def to_torch(self, device: str | torch.device = "cpu") -> PointBatch:
+    def label(self, name: str) -> A:
+        """(B,) the auxiliary label of this name; only a batch with labels has it."""
+        labels: Any = self.whole.auxiliary
+        values: A = labels[:, self.whole.auxiliary_columns.index(name)]
+        return values
+
+    def to_torch(self, device: str | torch.device = "cpu") -> PointBatch[Tensor]:
         """The same batch with every array as a tensor on `device`."""
         import torch
 
         return self.map_arrays(lambda a: torch.as_tensor(a).to(device, non_blocking=True))
 
-    def pin_memory(self) -> PointBatch:
+    def pin_memory(self) -> PointBatch[Tensor]:
         """Tensors in memory that a GPU copies from by itself; torch's loaders ask for it."""
         import torch
 
         return self.map_arrays(lambda a: torch.as_tensor(a).pin_memory())
 
-    def map_arrays(self, function: Any) -> PointBatch:
+    def map_arrays(self, function: Callable[[A], Other]) -> PointBatch[Other]:
         """A copy with `function` applied to every array."""
-        present: dict[str, Any] = {n: function(getattr(self, n)) for n in _ARRAYS if getattr(self, n) is not None}
-        for name in ("point_info", "event_info"):
-            present[name] = {key: function(values) for key, values in getattr(self, name).items()}
-        return dataclasses.replace(self, **present)
+        changed: dict[str, Any] = {n: function(getattr(self, n)) for n in _ARRAYS if getattr(self, n) is not None}
+        for name in _INFO:
+            changed[name] = {key: function(values) for key, values in getattr(self, name).items()}
+        for name in _PARTS:
+            changed[name] = _mapped(getattr(self, name), function)
+        batch: Any = dataclasses.replace(self, **changed)
+        mapped: PointBatch[Other] = batch
+        return mapped
 
-    def label(self, name: str) -> Array:
-        """(B,) the auxiliary label of this name; only a batch with labels has it."""
-        labels: Array = self.auxiliary
-        return labels[:, self.auxiliary_columns.index(name)]
-
-    def without_target(self) -> PointBatch:
+    def without_target(self) -> PointBatch[A]:
         """A copy that a model may be scored on: no labels in it."""
-        none = dict.fromkeys(("target", "instance", "auxiliary", "volume_target", "volume_instance"))
-        return dataclasses.replace(self, **none)  # type: ignore[arg-type]
+        return dataclasses.replace(
+            self,
+            target=None,
+            instance=None,
+            whole=dataclasses.replace(self.whole, auxiliary=None),
+            volumes=dataclasses.replace(self.volumes, target=None, instance=None),
+        )
 
-    def with_coords(self, coords: Array) -> PointBatch:
+    def with_coords(self, coords: A) -> PointBatch[A]:
         """A copy with other coordinates (augmentation)."""
         return dataclasses.replace(self, coords=coords)
 
 
-_ARRAYS = (
-    "coords", "energy", "feats", "offsets", "target", "instance", "event_feats", "links", "link_kind", "baseline",
-    "auxiliary", "volume", "volume_target", "volume_instance", "hidden", "voxel",
-)  # fmt: skip
+_ARRAYS = ("coords", "energy", "feats", "offsets", "target", "instance")
+_INFO = ("point_info", "event_info")
+_PARTS = ("links", "whole", "volumes")
 
 
-def concatenate(batches: Sequence[PointBatch]) -> PointBatch:
-    """One numpy batch from several (usually one per event), in the given order."""
+def _mapped(part: Part, function: Callable[[Any], Any]) -> Part:
+    """A copy of a part with `function` applied to every array; an empty part is its own copy."""
+    arrays = {name: getattr(part, name) for name in part.ARRAYS}
+    changed: dict[str, Any] = {name: function(values) for name, values in arrays.items() if values is not None}
+    return dataclasses.replace(part, **changed) if changed else part
+
+
+def concatenate(batches: Sequence[PointBatch[np.ndarray]]) -> PointBatch[np.ndarray]:
+    """One numpy batch from several (usually one per event), in the given order. All have what the first one has."""
     first = batches[0]
-    lengths = np.concatenate([np.asarray(b.lengths) for b in batches])
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-    def join(name: str) -> Array | None:
+    starts = np.cumsum([0, *(b.n_points for b in batches)])  # (len(batches) + 1,) rows before each
+    joined: dict[str, Any] = _joined(batches, tuple(name for name in _ARRAYS if name != "offsets"))
+    for name in _INFO:
         parts = [getattr(b, name) for b in batches]
-        return None if parts[0] is None else np.concatenate(parts)
-
-    def join_each(name: str) -> dict[str, Array]:
-        return {key: np.concatenate([getattr(b, name)[key] for b in batches]) for key in getattr(first, name)}
-
-    joined: dict[str, Any] = {name: join(name) for name in _ARRAYS if name not in ("offsets", "links")}
-    if first.links is not None:
-        before = np.cumsum([0, *(b.n_points for b in batches[:-1])])
-        joined["links"] = np.concatenate([b.links + n for b, n in zip(batches, before, strict=True)])
+        joined[name] = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+    for name in _PARTS:
+        parts = [getattr(b, name) for b in batches]
+        joined[name] = dataclasses.replace(parts[0], **_joined(parts, parts[0].ARRAYS))
+    if first.links.ends is not None:  # rows of the whole batch
+        ends = [b.links.ends + n for b, n in zip(batches, starts[:-1], strict=True) if b.links.ends is not None]
+        joined["links"] = dataclasses.replace(joined["links"], ends=np.concatenate(ends))
+    lengths = np.concatenate([np.asarray(b.lengths) for b in batches])
     return dataclasses.replace(
         first,
         **joined,
-        offsets=offsets,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         event_ids=tuple(i for b in batches for i in b.event_ids),
-        point_info=join_each("point_info"),
-        event_info=join_each("event_info"),
     )
+
+
+def _joined(items: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named arrays of batches or parts, one after the other; what the first one lacks is left out."""
+    present = [name for name in names if getattr(items[0], name) is not None]
+    return {name: np.concatenate([getattr(item, name) for item in items]) for name in present}

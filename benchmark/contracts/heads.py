@@ -1,7 +1,7 @@
 """From features of points to scores: the read-outs that all backbones share, so that each serves every task of points.
 
 A backbone derives from `PointModel`, implements `features`, and ends its constructor with `self.add_head(width)`. Where
-a detector measures something of an event as a whole (`PointBatch.event_feats`), tasks of points give it to every point,
+a detector measures something of an event as a whole (`PointBatch.whole`), tasks of points give it to every point,
 beside the point's own columns, and tasks of events to the head, beside the pooled features. A backbone asks
 `self.given(inputs)` once what columns it will get; the rest happens here.
 """
@@ -59,7 +59,7 @@ class PointModel(TorchModel):
     unit: float = 0.0  # of the coordinates that every point is told as columns too; 0: they are no columns
 
     @abstractmethod
-    def features(self, batch: PointBatch) -> Tensor:
+    def features(self, batch: PointBatch[Tensor]) -> Tensor:
         """(N, width) features of points. The batch has the columns that `given` promises."""
 
     def given(self, inputs: Inputs, unit: float = 0.0) -> Inputs:
@@ -81,13 +81,13 @@ class PointModel(TorchModel):
         """
         self.head = head(self.task, width, self.n_event_features)
 
-    def forward(self, batch: PointBatch) -> Tensor:
+    def forward(self, batch: PointBatch[Tensor]) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
         features = self.features(widened(batch, self.task.level == "point" and self.n_event_features > 0, self.unit))
         if self.task.level == "point":
             scores: Tensor = self.head(features)
             return scores
-        pooled: Tensor = self.head(features, batch.lengths, batch.event_feats)
+        pooled: Tensor = self.head(features, batch.lengths, batch.whole.feats)
         return pooled
 
 
@@ -98,12 +98,12 @@ def head(task: Task, width: int, n_event_features: int = 0) -> nn.Linear | Poole
     return PooledHead(width, task.n_outputs, n_event_features=n_event_features)
 
 
-def widened(batch: PointBatch, with_events: bool, unit: float = 0.0) -> PointBatch:
+def widened(batch: PointBatch[Tensor], with_events: bool, unit: float = 0.0) -> PointBatch[Tensor]:
     """The batch with its events' columns on each of their points, and coordinates over `unit` where that is above 0."""
     feats, columns = [batch.feats], batch.columns
-    if with_events and batch.event_feats is not None:
-        feats.append(batch.event_feats.index_select(0, batch.event_index))
-        columns = (*columns, *shared_names(batch.event_columns))
+    if with_events and batch.whole.feats is not None:
+        feats.append(batch.whole.feats.index_select(0, batch.event_index))
+        columns = (*columns, *shared_names(batch.whole.columns))
     if unit:
         feats.append((batch.coords - like(batch.frame.centre, batch.coords)) / unit)
         columns = (*columns, *PLACES)

@@ -27,7 +27,7 @@ def focal_loss(scores: Tensor, target: Tensor, weights: Tensor | None, gamma: fl
     return torch.where(valid, per_point, 0.0).sum() / valid.sum().clamp(min=1)
 
 
-def task_loss(task: Task, scores: Tensor, batch: PointBatch, weights: Tensor | None) -> Tensor:
+def task_loss(task: Task, scores: Tensor, batch: PointBatch[Tensor], weights: Tensor | None) -> Tensor:
     """The loss that a task prescribes for every model without one of its own.
 
     weights: (C,) of the classes, or None. Rows count as their energy to the power `task.loss.energy_power`, scaled to a
@@ -54,23 +54,23 @@ def task_loss(task: Task, scores: Tensor, batch: PointBatch, weights: Tensor | N
 _REGRESSION: dict[str, Any] = {"mae": functional.l1_loss, "huber": functional.huber_loss, "mse": functional.mse_loss}
 
 
-def labelled_rows(scores: Tensor, batch: PointBatch) -> tuple[Tensor, Tensor]:
+def labelled_rows(scores: Tensor, batch: PointBatch[Tensor]) -> tuple[Tensor, Tensor]:
     """Scores (M, C) and labels (M,) of points or events as they are, and of volumes voxel by voxel."""
     target: Any = batch.target
     if scores.ndim == 5:  # (B, C, Z, Y, X)
-        target = batch.volume_target
+        target = batch.volumes.target
         return scores.movedim(1, -1).flatten(0, 3), target.flatten()
     return scores, target
 
 
-def _outputs(scores: Tensor, batch: PointBatch) -> tuple[Tensor, Tensor]:
+def _outputs(scores: Tensor, batch: PointBatch[Tensor]) -> tuple[Tensor, Tensor]:
     """Predicted and true values of events, or of the hidden voxels of volumes."""
     target: Any = batch.target
     if scores.ndim == 5:
-        hidden, target = batch.hidden_voxels, batch.volume_target
+        hidden, target = batch.volumes.hidden_voxels, batch.volumes.target
         return scores[:, 0][hidden], target[hidden]
     output = scores.squeeze(-1)
-    return output if batch.baseline is None else output + batch.baseline, target
+    return output if batch.whole.baseline is None else output + batch.whole.baseline, target
 
 
 def one_hot(target: Tensor, task: Task) -> Tensor:
@@ -79,7 +79,7 @@ def one_hot(target: Tensor, task: Task) -> Tensor:
     return rows * (target != task.ignore_index)[:, None]
 
 
-def row_weights(truth: Tensor, batch: PointBatch, energy_power: float) -> Tensor:
+def row_weights(truth: Tensor, batch: PointBatch[Tensor], energy_power: float) -> Tensor:
     """(N,) weights that sum to 1: of labelled rows alike, or by energy. Rows of zeros in `truth` have no label."""
     valid = (truth.sum(dim=1) > 0).to(truth.dtype)
     if energy_power and len(batch.energy) == len(truth):

@@ -26,7 +26,7 @@ class Inputs:
 
     columns: tuple[str, ...]  # names of the columns of `PointBatch.feats`
     frame: Frame
-    event_columns: tuple[str, ...] = ()  # of `PointBatch.event_feats`
+    event_columns: tuple[str, ...] = ()  # of `PointBatch.whole.feats`
 
     @property
     def n_features(self) -> int:
@@ -119,7 +119,7 @@ class Model(ABC):
     """What the suite asks of any model. Classical baselines derive from this, torch models from `TorchModel`."""
 
     @abstractmethod
-    def fit(self, batches: Iterator[PointBatch], task: Task) -> None:
+    def fit(self, batches: Iterator[PointBatch[np.ndarray]], task: Task) -> None:
         """Learn from labelled batches; a classical model reads each event once. Torch models use the shared loop."""
 
     @abstractmethod

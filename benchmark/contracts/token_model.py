@@ -37,13 +37,13 @@ class TokenModel(TorchModel):
     """A torch model on tokens. All three methods run in evaluation mode without gradients, on the model's device."""
 
     @abstractmethod
-    def token_features(self, batch: PointBatch) -> TokenFeatures:
+    def token_features(self, batch: PointBatch[Tensor]) -> TokenFeatures:
         """Tokens of a batch with the features of the encoder, all tokens visible."""
 
     @abstractmethod
-    def attention(self, batch: PointBatch, layer: int) -> list[Tensor]:
+    def attention(self, batch: PointBatch[Tensor], layer: int) -> list[Tensor]:
         """Attention weights of one encoder block (0-based): (heads, n, n) per event, rows (queries) sum to 1."""
 
     @abstractmethod
-    def reconstruct(self, batch: PointBatch, seed: int = 0) -> Reconstruction:
+    def reconstruct(self, batch: PointBatch[Tensor], seed: int = 0) -> Reconstruction:
         """Hide a share of the tokens, chosen by `seed`, and predict their points."""

@@ -21,8 +21,8 @@ class TorchModel(nn.Module, Model):
     """A torch model. All randomness comes from torch's global generator, which the loop seeds anew at every step.
 
     A subclass sets `self.task` (done by this constructor), implements `forward(batch) -> scores` with (N, n_outputs)
-    for a point task or (B, n_outputs) for an event task (of a regression: what is added to `batch.baseline`), and, for
-    self-supervision, `pretrain_loss` and `backbone`.
+    for a point task or (B, n_outputs) for an event task (of a regression: what is added to `batch.whole.baseline`),
+    and, for self-supervision, `pretrain_loss` and `backbone`.
     """
 
     # In modes `peft` and `frozen`; False keeps a fixed backbone's dropout and running statistics as in training.
@@ -34,18 +34,26 @@ class TorchModel(nn.Module, Model):
         weights = task.class_weights
         self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
 
-    def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
-        """Scalar training loss of a labelled batch; the task's own unless a model has a published one."""
+    def finetune_loss(self, batch: PointBatch[Tensor]) -> tuple[Tensor, Tensor]:
+        """Scalar training loss of a labelled batch, and its scores as `forward` gives them: what a step asks for.
+
+        A model whose loss depends on more of the forward pass than its scores implements this in place of `loss`.
+        """
+        scores: Tensor = self(batch)
+        return self.loss(batch, scores), scores
+
+    def loss(self, batch: PointBatch[Tensor], scores: Tensor) -> Tensor:
+        """Scalar loss of the scores of a labelled batch; the task's own unless a model has a published one."""
         from benchmark.contracts.losses import task_loss
 
         weights = self.get_buffer("class_weights") if self.task.class_weights else None
         return task_loss(self.task, scores, batch, weights)
 
-    def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def pretrain_loss(self, batch: PointBatch[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar self-supervised loss of an unlabelled batch, and its named parts for the logs."""
         raise NotImplementedError(f"{type(self).__name__} has no self-supervised stage")
 
-    def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
+    def prepare(self, batch: PointBatch[Tensor], stage: str, generator: torch.Generator) -> Any:
         """What can be made of a batch without any weight, for `stage` (`pretrain` or `finetune`); by default nothing.
 
         On a GPU training asks for it before the step, on a stream of its own where a wait costs nothing, and hands it
@@ -66,7 +74,7 @@ class TorchModel(nn.Module, Model):
         """Modules that only `pretrain_loss` uses (decoder, mask token); they take no part in supervised training."""
         return ()
 
-    def fit(self, batches: Iterator[PointBatch], task: Task) -> None:
+    def fit(self, batches: Iterator[PointBatch[np.ndarray]], task: Task) -> None:
         """Not used: torch models are trained by `benchmark.training`."""
         raise NotImplementedError("torch models are trained by the shared loop, benchmark.training.fit")
 
@@ -76,8 +84,8 @@ class TorchModel(nn.Module, Model):
         self.eval()
         moved = batch.to_torch(next(self.parameters()).device)
         scores = self(moved).float()
-        if self.task.kind == "regression" and moved.baseline is not None:
-            scores = scores + moved.baseline[:, None]
+        if self.task.kind == "regression" and moved.whole.baseline is not None:
+            scores = scores + moved.whole.baseline[:, None]
         return np.asarray(scores.cpu().numpy())
 
     @property

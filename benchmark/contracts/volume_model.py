@@ -14,15 +14,15 @@ class VolumeModel(TorchModel):
     """A torch model on volumes. All three methods run in evaluation mode without gradients, on the model's device."""
 
     @abstractmethod
-    def token_features(self, batch: PointBatch) -> Tensor:
+    def token_features(self, batch: PointBatch[Tensor]) -> Tensor:
         """(B, Tz, Ty, Tx, D) float32 features of the encoder, every token visible."""
 
     @abstractmethod
-    def attention(self, batch: PointBatch, layer: int) -> Tensor:
+    def attention(self, batch: PointBatch[Tensor], layer: int) -> Tensor:
         """(B, heads, T, T) attention weights of one encoder layer (0-based), every token visible; rows sum to 1."""
 
     @abstractmethod
-    def reconstruct(self, batch: PointBatch, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def reconstruct(self, batch: PointBatch[Tensor], seed: int = 0) -> tuple[Tensor, Tensor]:
         """Hide a share of the tokens, chosen by `seed`, and predict them.
 
         (B, Z, Y, X) float32 predicted at hidden tokens and given elsewhere, and which were hidden (B, Tz, Ty, Tx) bool.

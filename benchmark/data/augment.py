@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.contracts import PointBatch
+from benchmark.contracts import PointBatch, Volumes
 
 # A uniform one for each event | one of those that keep the lattice | one Euler draw for the batch | each event turned
 # over, or not, in the first and in the second coordinate | no rotation.
@@ -66,21 +66,23 @@ def rotations(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
     return random_rotations(n, rng)
 
 
-def rotate(batch: PointBatch, matrices: np.ndarray) -> PointBatch:
+def rotate(batch: PointBatch[np.ndarray], matrices: np.ndarray) -> PointBatch[np.ndarray]:
     """A copy of a numpy batch with each event turned about the frame's centre by its own of the matrices (B, 3, 3)."""
     centre = np.asarray(batch.frame.centre)
     turned = np.empty_like(batch.coords, dtype=np.float32)
     for matrix, begin, end in zip(matrices, batch.offsets[:-1], batch.offsets[1:], strict=True):
         turned[begin:end] = (batch.coords[begin:end] - centre) @ matrix.T + centre  # (n, 3)
-    return _mirrored(batch.with_coords(turned), matrices) if batch.volume is not None else batch.with_coords(turned)
+    volumes = batch.volumes if batch.volumes.values is None else _mirrored(batch.volumes, matrices)
+    return replace(batch, coords=turned, volumes=volumes)
 
 
-def _mirrored(batch: PointBatch, matrices: np.ndarray) -> PointBatch:
+def _mirrored(volumes: Volumes[np.ndarray], matrices: np.ndarray) -> Volumes[np.ndarray]:
     """Volumes with the axes turned over whose signs are negative; x is the last axis. Reflections are all they know."""
-    arrays: dict[str, Any] = {}
-    for name in ("volume", "volume_target", "volume_instance", "hidden"):
-        values = getattr(batch, name)
-        if values is not None:
-            axes = [tuple(2 - i for i in range(3) if m[i, i] < 0) for m in matrices]
-            arrays[name] = np.stack([np.flip(v, a) for v, a in zip(values, axes, strict=True)])
-    return replace(batch, **arrays)
+    axes = [tuple(2 - i for i in range(3) if m[i, i] < 0) for m in matrices]
+    arrays = {name: getattr(volumes, name) for name in ("values", "target", "instance", "hidden")}
+    turned: dict[str, Any] = {
+        name: np.stack([np.flip(v, a) for v, a in zip(values, axes, strict=True)])
+        for name, values in arrays.items()
+        if values is not None
+    }
+    return replace(volumes, **turned)

@@ -1,7 +1,7 @@
 """What happens to a calorimeter sample between the file and a model: cuts, energy matching, features, targets.
 
 The counterpart of `benchmark.data.preprocess` for cells. What comes in is what `datasets/_calo_samples.py` gives.
-Networks see `feats` and `event_feats`; the file's own quantities pass beside them as `point_info` and `event_info`.
+Networks see `feats` and `whole.feats`; the file's own quantities pass beside them as `point_info` and `event_info`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.contracts import Event, EventSource, Frame, PointBatch, Task
+from benchmark.contracts import Event, EventSource, Frame, Links, PointBatch, Task, WholeEvents
 from benchmark.contracts.cells import ABSENT_GEV, CELL, FOCUS_HIT, N_LEADING, OTHER_HIT
 from benchmark.data.preprocess import Eligible
 from benchmark.errors import DataError
@@ -123,7 +123,7 @@ class CellPreprocess:
         energy: np.ndarray = 10.0 ** (np.asarray(scaled, np.float64) * 0.8184 - 1.0122)
         return energy
 
-    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch:
+    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch[np.ndarray]:
         """One sample as a batch. Raises DataError for a label or a feature that it does not have."""
         energy = event.energy.astype(np.float32)
         try:
@@ -144,15 +144,16 @@ class CellPreprocess:
             columns=self.columns,
             frame=frame,
             target=target,
-            event_feats=np.array([of_event], dtype=np.float32),  # (1, G)
-            event_columns=self.event_columns,
-            links=event.links,
-            link_kind=event.link_kind,
-            baseline=_baseline(event, task),
-            auxiliary=auxiliary,
-            auxiliary_columns=task.auxiliary,
             point_info=dict(event.features),
             event_info={name: np.array([value], dtype=np.float32) for name, value in event.scalars.items()},
+            links=Links(event.links, event.link_kind),
+            whole=WholeEvents(
+                feats=np.array([of_event], dtype=np.float32),  # (1, G)
+                columns=self.event_columns,
+                baseline=_baseline(event, task),
+                auxiliary=auxiliary,
+                auxiliary_columns=task.auxiliary,
+            ),
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import numpy as np
+
 from benchmark.contracts import Event, EventSource, Frame, Inputs, PointBatch, Task
 from benchmark.data.cells import CellPreprocess
 from benchmark.data.preprocess import Eligible, Preprocess
@@ -24,7 +26,7 @@ class Preparation(Protocol):
     def eligible(self, source: EventSource, task: Task) -> Eligible:
         """Which events of a source are used, and how many are not for each reason."""
 
-    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch:
+    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch[np.ndarray]:
         """One event as a batch."""
 
     def energy_of(self, scaled: Any) -> Any:

@@ -59,7 +59,7 @@ class Preprocess:
         """Which events of a source are used."""
         return eligible(source, task, self)
 
-    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch:
+    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch[np.ndarray]:
         """One event as a batch."""
         return preprocess(event, task, self, frame)
 
@@ -101,7 +101,7 @@ def eligible(source: EventSource, task: Task, config: Preprocess) -> Eligible:
     return Eligible(kept, {reason: n for reason, n in excluded.items() if n})
 
 
-def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> PointBatch:
+def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> PointBatch[np.ndarray]:
     """One event as a batch: points cut, features made, the task's label as target (0..C-1).
 
     Coordinates stay in the frame's unit. Raises DataError where nothing is left or a label is missing or unknown.

@@ -49,12 +49,12 @@ class EventSet:
         order = generator("choice of events", *stream).permutation(len(self))[:n_events]
         return replace(self, indices=self.indices[np.sort(order)])
 
-    def batch(self, positions: Sequence[int] | np.ndarray) -> PointBatch:
+    def batch(self, positions: Sequence[int] | np.ndarray) -> PointBatch[np.ndarray]:
         """Preprocessed events at these positions of this set, as one batch."""
         events = (self.source[int(self.indices[p])] for p in positions)
         return concatenate([self.config.apply(e, self.task, self.frame) for e in events])
 
-    def in_order(self, batch_size: int) -> Iterator[PointBatch]:
+    def in_order(self, batch_size: int) -> Iterator[PointBatch[np.ndarray]]:
         """Every event once, in order of size, so that a model that pads pads little. No event is dropped."""
         order = np.argsort(np.asarray(self.source.n_points)[self.indices], kind="stable")
         for start in range(0, len(order), batch_size):
@@ -82,7 +82,7 @@ def event_set(dataset: Dataset, split: str, task: Task, config: Preparation) -> 
 def training_batch(
     events: EventSet, step: int, batch_size: int, seed: int, stage: str, *, rotation: str,
     share: tuple[int, int] = (0, 1),
-) -> PointBatch:  # fmt: skip
+) -> PointBatch[np.ndarray]:  # fmt: skip
     """The batch of one training step: a function of its arguments alone, so that a resumed run sees the same batches.
 
     Events come from consecutive random permutations of the set, so each is seen equally often. `rotation` is one of
@@ -93,7 +93,7 @@ def training_batch(
     positions = [_position(n_events, i, seed, stage) for i in range(first, first + batch_size)]
     own = slice(share[0], None, share[1])
     batch = events.batch(positions[own])
-    if batch.hidden is not None:  # other tokens in every step; scoring keeps each event's own
+    if batch.volumes.hidden is not None:  # other tokens in every step; scoring keeps each event's own
         draws = [generator("hidden tokens", stage, seed, step, place) for place in range(batch_size)]
         batch = events.config.hide(batch, draws[own])  # type: ignore[attr-defined]
     if rotation == "none":

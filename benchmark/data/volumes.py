@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmark.contracts import Event, EventSource, Frame, PointBatch, Task
+from benchmark.contracts import Event, EventSource, Frame, PointBatch, Task, Volumes
 from benchmark.data.preprocess import Eligible
 from benchmark.errors import DataError
 from benchmark.ops.masks import MASKS, hidden_tokens
@@ -74,7 +74,7 @@ class VolumePreprocess:
         significance: np.ndarray = np.sinh(np.asarray(scaled, np.float64))
         return significance
 
-    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch:
+    def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch[np.ndarray]:
         """One tile as a batch. Raises DataError for an event without a volume or without the task's label."""
         volume = event.volume
         if volume is None:
@@ -84,7 +84,8 @@ class VolumePreprocess:
             )
         if task.self_supervised:
             batch = _batch(event, volume, np.zeros(0, np.int64), np.zeros(0, np.float32), self, frame)
-            batch = replace(batch, volume_target=volume[None], hidden=np.zeros((1, *self._grid(volume.shape)), bool))
+            nothing_hidden = np.zeros((1, *self._grid(volume.shape)), bool)
+            batch = replace(batch, volumes=replace(batch.volumes, target=volume[None], hidden=nothing_hidden))
             return self.hide(batch, [generator("hidden tokens", event.event_id)])
         label, instance = (_label(event, name) for name in (task.label, "instance"))
         significance = _significance(volume)
@@ -94,18 +95,20 @@ class VolumePreprocess:
             batch,
             target=label.ravel()[voxel].astype(np.int64),
             instance=instance.ravel()[voxel].astype(np.int64),
-            volume_target=label[None].astype(np.int64),
-            volume_instance=instance[None].astype(np.int64),
+            volumes=replace(
+                batch.volumes, target=label[None].astype(np.int64), instance=instance[None].astype(np.int64)
+            ),
         )
 
-    def hide(self, batch: PointBatch, draws: Sequence[np.random.Generator]) -> PointBatch:
+    def hide(self, batch: PointBatch[np.ndarray], draws: Sequence[np.random.Generator]) -> PointBatch[np.ndarray]:
         """The batch with other tokens hidden than so far: each volume's own, drawn by its own generator."""
-        whole = np.asarray(batch.volume_target)
+        whole = np.asarray(batch.volumes.target)
         grid = self._grid(whole.shape[1:])
         noise = np.stack([draw.random(grid) for draw in draws])
         hidden = hidden_tokens(noise, self.mask_ratio, self.mask)
-        batch = replace(batch, hidden=hidden)
-        return replace(batch, volume=np.where(batch.hidden_voxels, np.float32(0), whole))
+        volumes = replace(batch.volumes, hidden=hidden)
+        values = np.where(volumes.hidden_voxels, np.float32(0), whole)
+        return replace(batch, volumes=replace(volumes, values=values))
 
     def _grid(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if any(n % t for n, t in zip(shape, self.token, strict=True)):
@@ -134,7 +137,7 @@ def _significance(volume: np.ndarray) -> np.ndarray:
 def _batch(
     event: Event, volume: np.ndarray, voxel: np.ndarray, significance: np.ndarray, config: VolumePreprocess,
     frame: Frame,
-) -> PointBatch:  # fmt: skip
+) -> PointBatch[np.ndarray]:  # fmt: skip
     z, y, x = np.unravel_index(voxel, volume.shape)
     value = volume.ravel()[voxel]
     feats = [_COLUMNS[name](value, significance) for name in config.columns]
@@ -146,8 +149,7 @@ def _batch(
         event_ids=(event.event_id,),
         columns=config.columns,
         frame=frame,
-        volume=volume[None].astype(np.float32),
-        voxel=voxel,
+        volumes=Volumes(volume[None].astype(np.float32), voxel=voxel),
     )
 
 

@@ -50,7 +50,7 @@ def expected_shapes(batch: PointBatch, task: Task) -> tuple[tuple[int, ...], ...
     """What a model may return for a batch: a row per point or event, or volumes."""
     of_points = (batch.n_points, task.n_outputs)
     if task.level == "volume":
-        volumes = (batch.n_events, task.n_outputs, *batch.volume.shape[1:])  # type: ignore[union-attr]
+        volumes = (batch.n_events, task.n_outputs, *np.asarray(batch.volumes.values).shape[1:])
         return (volumes,) if task.self_supervised else (volumes, of_points)
     return (of_points,) if task.level == "point" else ((batch.n_events, task.n_outputs),)
 

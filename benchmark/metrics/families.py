@@ -189,13 +189,13 @@ def _association(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarr
 
 
 def _reconstruction(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
-    return reconstruction.state(outputs[:, 0], np.asarray(batch.volume_target), np.asarray(batch.hidden))
+    return reconstruction.state(outputs[:, 0], np.asarray(batch.volumes.target), np.asarray(batch.volumes.hidden))
 
 
 def _tracks(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
-    instance = np.asarray(batch.volume_instance)
+    instance = np.asarray(batch.volumes.instance)
     if outputs.ndim == 2:
-        called = tracks.dense(outputs, np.asarray(batch.voxel), np.asarray(batch.offsets), instance.shape[1:])
+        called = tracks.dense(outputs, np.asarray(batch.volumes.voxel), np.asarray(batch.offsets), instance.shape[1:])
     else:
         called = outputs[:, 1] > outputs[:, 0]
     return tracks.state(called, instance)

@@ -108,7 +108,7 @@ def training_step(model: TorchModel, stage: str, device: str) -> Callable[[Point
 
     def step(batch: PointBatch) -> None:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            loss = model.pretrain_loss(batch)[0] if stage == "pretrain" else model.loss(batch, model(batch))
+            loss = (model.pretrain_loss if stage == "pretrain" else model.finetune_loss)(batch)[0]
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
         optimiser.step()

@@ -74,8 +74,8 @@ def shown(batch: PointBatch, task: Task) -> Shown:
 def point_truth(batch: PointBatch, task: Task) -> np.ndarray:
     """(N,) true class of every point; of voxels, whether a track is there."""
     if task.level == "volume":
-        instance = np.asarray(batch.volume_instance).reshape(batch.n_events, -1)[0]
-        inside: np.ndarray = (instance[np.asarray(batch.voxel)] > 0).astype(np.int64)
+        instance = np.asarray(batch.volumes.instance).reshape(batch.n_events, -1)[0]
+        inside: np.ndarray = (instance[np.asarray(batch.volumes.voxel)] > 0).astype(np.int64)
         return inside
     target = np.asarray(batch.target)
     found: np.ndarray = target.argmax(1) if task.soft else target.astype(np.int64)
@@ -86,7 +86,7 @@ def prediction(name: str, scores: np.ndarray, batch: PointBatch, task: Task, run
     """What a model's scores for the only event of a batch say."""
     labels: np.ndarray | None = None
     if task.level == "volume" and scores.ndim > 2:
-        scores = scores[0].reshape(scores.shape[1], -1)[:, np.asarray(batch.voxel)].T
+        scores = scores[0].reshape(scores.shape[1], -1)[:, np.asarray(batch.volumes.voxel)].T
     if task.level in ("point", "volume") and task.kind == "classification":
         labels = scores.argmax(1)
         truth = point_truth(batch, task)

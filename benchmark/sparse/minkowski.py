@@ -51,10 +51,9 @@ class Minkowski(SparseBackend):
         self, kind: str, side: int, stride: int, features: Tensor, weight: Tensor, start: Sites, end: Sites
     ) -> Tensor:
         finer = start if start.stride <= end.stride else end
-        manager = finer.kept.get("minkowski") or _manager()
-        start.kept["minkowski"] = end.kept["minkowski"] = (
-            manager  # one for all levels: sites are used from fine to coarse
-        )
+        manager = finer.shared.engine.get("minkowski") or _manager()
+        for sites in (start, end):  # one for all levels: sites are used from fine to coarse
+            sites.shared.engine["minkowski"] = manager
         given, _ = _tensor(features, start, manager)
         layer = _layer(kind, weight.shape[1], weight.shape[2], side, stride)
         wanted, end_row = _tensor(features.new_empty(len(end), 1), end, manager)

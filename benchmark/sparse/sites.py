@@ -7,8 +7,9 @@ share a key. What does not fit 64 bits is refused.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,21 @@ INT32 = 2**31  # coordinates lie in [-INT32, INT32)
 KEYS = 2**63  # number of keys that fit a signed 64-bit integer
 
 
+PairsKind = Literal["neighbour_pairs", "parent_pairs", "strided_pairs"]  # as `cuda/kernel_maps.py` makes them
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a backend has made of sites, for the other layers on them: a cache, which changes no result.
+
+    Layers know nothing of each other, and each would repeat the search for its pairs. It lies with the sites, because
+    it is of use for as long as they are, and because what prepares a batch on another stream must find its tensors.
+    """
+
+    pairs: dict[PairsKind, Pairs] = field(default_factory=dict)  # made by the kernels of `cuda/`
+    engine: dict[str, Any] = field(default_factory=dict)  # objects of a third-party engine, under keys of its backend
+
+
 class Sites:
     """(N, 4) int64 active voxels [event, x, y, z], in units of `stride`, unique and sorted by key."""
 
@@ -29,7 +45,7 @@ class Sites:
         self.extent = extent  # of the padded bounding box, in units of the stride
         self.n_events = n_events
         self.stride = stride
-        self.kept: dict[str, Any] = {}  # what a backend wants to share between the layers of these sites
+        self.shared = Shared()
 
     def __len__(self) -> int:
         return len(self.keys)

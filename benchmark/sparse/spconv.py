@@ -57,16 +57,16 @@ class Spconv(SparseBackend):
         )
         made = self._apply(layer, weight, side, self._tensor(sites).replace_feature(features))
         kept = f"{self.package} down {side}"
-        if kept not in sites.kept:
-            sites.kept[kept] = made.replace_feature(made.features.detach()[:, :0]), _order(sites, made)
-        result: Tensor = made.features[sites.kept[kept][1]]
+        if kept not in sites.shared.engine:
+            sites.shared.engine[kept] = made.replace_feature(made.features.detach()[:, :0]), _order(sites, made)
+        result: Tensor = made.features[sites.shared.engine[kept][1]]
         return result
 
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        if f"{self.package} down 2" not in sites.kept:  # its pairs are those of the strided convolution
+        if f"{self.package} down 2" not in sites.shared.engine:  # its pairs are those of the strided convolution
             self.strided(features.new_zeros(len(sites), 1), weight.new_zeros(8, 1, 1), sites)
-        made, order = sites.kept[f"{self.package} down 2"]
+        made, order = sites.shared.engine[f"{self.package} down 2"]
         theirs = torch.empty_like(order)
         theirs[order] = torch.arange(len(order), device=order.device)
         layer = _layer(self.engine(), "SparseInverseConv3d", weight.shape[1], weight.shape[2], 2)
@@ -75,14 +75,14 @@ class Spconv(SparseBackend):
 
     def _tensor(self, sites: Sites) -> Any:
         """Their tensor of these sites, without features; its pairs are made once and shared."""
-        if self.package not in sites.kept:
+        if self.package not in sites.shared.engine:
             corner = (sites.coords[:, 1:].amin(0) >> 1) << 1  # even, so that halving keeps the voxels' parents
             moved = torch.cat([sites.coords[:, :1], sites.coords[:, 1:] - corner], dim=1)
             shape = [int(s) + 2 & ~1 for s in moved[:, 1:].amax(0)]
             empty = torch.empty(len(sites), 0, device=moved.device)
             made = self.engine().SparseConvTensor(empty, moved.int(), shape, sites.n_events)
-            sites.kept[self.package] = made
-        return sites.kept[self.package]
+            sites.shared.engine[self.package] = made
+        return sites.shared.engine[self.package]
 
     def _apply(self, layer: Any, weight: Tensor, side: int, tensor: Any) -> Any:
         n_in, n_out = weight.shape[1:]

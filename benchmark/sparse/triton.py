@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmark.hardware.kernels import missing, triton_version
 from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.pairs import CENTRE, Pairs
-from benchmark.sparse.sites import Sites
+from benchmark.sparse.sites import PairsKind, Sites
 from benchmark.sparse.tiles import Tile, Use
 
 
@@ -43,7 +43,7 @@ class Triton(SparseBackend):
 
     def strided(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         """See SparseBackend."""
-        kind = "parent_pairs" if len(weight) == 8 else "strided_pairs"
+        kind: PairsKind = "parent_pairs" if len(weight) == 8 else "strided_pairs"
         return _convolve(features, weight, _pairs(kind, sites), None)
 
     def inverse(self, features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
@@ -94,11 +94,11 @@ def _convolve(features: Tensor, weight: Tensor, pairs: Pairs, centre: int | None
     return result
 
 
-def _pairs(kind: str, sites: Sites) -> Pairs:
+def _pairs(kind: PairsKind, sites: Sites) -> Pairs:
     """Made once for all layers on these sites."""
-    if kind not in sites.kept:
+    made = sites.shared.pairs
+    if kind not in made:
         from benchmark.cuda import kernel_maps
 
-        sites.kept[kind] = getattr(kernel_maps, kind)(sites)
-    pairs: Pairs = sites.kept[kind]
-    return pairs
+        made[kind] = getattr(kernel_maps, kind)(sites)
+    return made[kind]

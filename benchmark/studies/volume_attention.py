@@ -67,7 +67,7 @@ def _grid(bench: Bench[VolumeModel], batch: PointBatch) -> tuple[int, int, int]:
 
 
 def _brightest(batch: PointBatch, grid: tuple[int, ...]) -> int:
-    volume = np.asarray(batch.volume)[0]
+    volume = np.asarray(batch.volumes.values)[0]
     place = np.unravel_index(int(volume.argmax()), volume.shape)
     token = [p * g // n for p, g, n in zip(place, grid, volume.shape, strict=True)]
     return int(np.ravel_multi_index(token, grid))
@@ -136,7 +136,7 @@ def _draw(plt: Any, batch: PointBatch, query: int, maps: list[_Map], name: str) 
     figure, axes = plt.subplots(
         len(layers), n, figsize=(2.2 * n, 2.3 * len(layers)), layout="constrained", squeeze=False
     )
-    volume, target = np.asarray(batch.volume)[0], np.asarray(batch.volume_target)[0]
+    volume, target = np.asarray(batch.volumes.values)[0], np.asarray(batch.volumes.target)[0]
     relative = np.concatenate([m.weights.ravel() * m.weights.size for m in maps])
     end = next((r for r in RANGES if r >= np.percentile(relative, 99)), RANGES[-1])
     grid = maps[0].weights.shape

@@ -55,7 +55,7 @@ def features_of(model: VolumeModel, batch: PointBatch, device: str) -> np.ndarra
 
 def with_track(batch: PointBatch, grid: tuple[int, ...]) -> np.ndarray:
     """(Tz, Ty, Tx) int64 1 for tokens with a voxel of a track."""
-    target = np.asarray(batch.volume_target)[0]
+    target = np.asarray(batch.volumes.target)[0]
     sizes = [n // g for n, g in zip(target.shape, grid, strict=True)]
     blocks = target.reshape(grid[0], sizes[0], grid[1], sizes[1], grid[2], sizes[2])
     found: np.ndarray = (blocks.max(axis=(1, 3, 5)) > 0).astype(np.int64)
@@ -92,7 +92,7 @@ def _draw(plt: Any, tiles: Sequence[PointBatch], views: Sequence[_View], names: 
         len(tiles), n, figsize=(3.1 * n, 3.25 * len(tiles)), layout="constrained", squeeze=False
     )
     for i, (row, batch) in enumerate(zip(axes, tiles, strict=True)):
-        volume, target = np.asarray(batch.volume)[0], np.asarray(batch.volume_target)[0]
+        volume, target = np.asarray(batch.volumes.values)[0], np.asarray(batch.volumes.target)[0]
         draw_tile(row[0], volume, shades(volume), f"{names[i]}, true tracks outlined")
         outline(row[0], target)
         for axis, view in zip(row[1:], views, strict=True):

@@ -40,7 +40,7 @@ class _Filled:
     @property
     def true(self) -> np.ndarray:
         """(Z, Y, X)."""
-        volume: np.ndarray = np.asarray(self.batch.volume)[0]
+        volume: np.ndarray = np.asarray(self.batch.volumes.values)[0]
         return volume
 
 
@@ -65,7 +65,7 @@ def _fill(bench: Bench[VolumeModel], batch: PointBatch) -> _Filled:
     seed = seed_from("hidden tokens", bench.config.seed, *batch.event_ids)
     image, hidden = bench.trained.reconstruct(batch.without_target().to_torch(bench.device), seed)
     tokens = hidden[0].cpu().numpy()
-    true = np.asarray(batch.volume)[0]
+    true = np.asarray(batch.volumes.values)[0]
     voxels = harmonic.unblocks(tokens[..., None], true.shape)
     smooth = harmonic.inpaint(np.where(voxels, np.float32(0), true), voxels)
     return _Filled(batch, tokens, image[0].float().cpu().numpy(), smooth)
@@ -91,8 +91,8 @@ def _draw(plt: Any, filled: Sequence[_Filled], names: Sequence[str]) -> Any:
         true, ends = found.true, shades(found.true)
         for axis, image, title in zip(row, (true, true, found.model, found.smooth), titles, strict=False):
             draw_tile(axis, image, ends, title.format(name))
-        if found.batch.volume_target is not None:
-            outline(row[0], np.asarray(found.batch.volume_target)[0])
+        if found.batch.volumes.target is not None:
+            outline(row[0], np.asarray(found.batch.volumes.target)[0])
         cover(row[1], found.hidden, true.shape)
         rest = true - found.model
         strongest = np.take_along_axis(rest, np.abs(rest).argmax(axis=0)[None], axis=0)[0]

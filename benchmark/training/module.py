@@ -82,8 +82,8 @@ class Training(lightning.LightningModule):
         if self.stage == "pretrain":
             loss, parts = self.model.pretrain_loss(batch)
         else:
-            scores = self.model(batch)
-            loss, counts = self.model.loss(batch, scores), self._counts(batch, scores)
+            loss, scores = self.model.finetune_loss(batch)
+            counts = self._counts(batch, scores)
         if self.processes.n > 1:
             weight = self._weight(batch)
             loss, parts = loss * weight, {name: part * weight for name, part in parts.items()}
@@ -99,7 +99,7 @@ class Training(lightning.LightningModule):
 
         Products of zeros and ones: no step of it waits for a GPU.
         """
-        if self.model.task.kind != "classification" or (batch.target is None and batch.volume_target is None):
+        if self.model.task.kind != "classification" or (batch.target is None and batch.volumes.target is None):
             return None
         classes = torch.arange(scores.shape[1], device=scores.device)
         scores, target = labelled_rows(scores, batch)

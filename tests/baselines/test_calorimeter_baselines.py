@@ -112,7 +112,7 @@ def test_the_electromagnetic_scale_is_the_measured_energy(task, key):
     predicted = fitted("em_scale", TASKS[task]).predict(batch)[:, 0]
     np.testing.assert_allclose(10.0**predicted, batch.event_info[key], rtol=1e-6)
     adds_to = "cluster_e" if key == "cluster_e" else "track_p"  # what a network that adds 0 predicts
-    np.testing.assert_allclose(10.0**batch.baseline, batch.event_info[adds_to], rtol=1e-6)
+    np.testing.assert_allclose(10.0**batch.whole.baseline, batch.event_info[adds_to], rtol=1e-6)
 
 
 def test_local_weighting_is_like_for_like():

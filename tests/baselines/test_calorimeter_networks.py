@@ -57,7 +57,7 @@ def trained(name, task, preset="tiny", **changes):
     for _ in range(3):
         batch = a_batch(task.name).to_torch()
         optimiser.zero_grad()
-        model.loss(batch, model(batch)).backward()
+        model.finetune_loss(batch)[0].backward()
         optimiser.step()
     return model
 
@@ -92,7 +92,7 @@ def test_gradients_of_the_larger_presets_reach_every_parameter(name, task, prese
     model, batch = build(name, task, preset, **changes), a_batch(task.name, (30, 45)).to_torch()
     model.train()
     unused = {id(p) for m in model.pretraining_only() for p in m.parameters()}
-    loss = model.loss(batch, model(batch))
+    loss = model.finetune_loss(batch)[0]
     loss.backward()
     assert torch.isfinite(loss)
     assert not [n for n, p in model.named_parameters() if id(p) not in unused and p.grad is None]
@@ -102,10 +102,11 @@ def test_gradients_of_the_larger_presets_reach_every_parameter(name, task, prese
 def test_what_was_measured_of_the_event_reaches_every_score(name, task):
     """One model of each kind of head is told that the event's columns are others: all scores of that event move."""
     model, batch = trained(name, task), a_batch(task.name).without_target()
-    moved = batch.event_feats.copy()
+    moved = batch.whole.feats.copy()
     moved[1] += 1.0
+    other = dataclasses.replace(batch, whole=dataclasses.replace(batch.whole, feats=moved))
     before = parts(model.predict(batch), batch, task)
-    after = parts(model.predict(dataclasses.replace(batch, event_feats=moved)), batch, task)
+    after = parts(model.predict(other), batch, task)
     changed = [bool((a != b).any(axis=1).all()) for a, b in zip(before, after, strict=True)]
     assert changed[1]
     for i in (0, 2, 3, 4):
@@ -138,7 +139,7 @@ def test_a_linear_read_out_of_a_fixed_backbone_is_trained(name, task):
     model, batch = build(name, task, head="linear"), a_batch(task.name).to_torch()
     for module in model.backbone():
         module.requires_grad_(False)
-    model.loss(batch, model(batch)).backward()
+    model.finetune_loss(batch)[0].backward()
     assert all(p.grad is not None for p in model.head.parameters())
     assert all(p.grad is None for m in model.backbone() for p in m.parameters())
 
@@ -177,7 +178,7 @@ def test_the_smaller_published_networks_have_the_published_sizes():
 def test_a_particle_flow_network_sees_a_cluster_through_the_sum_of_its_cells():
     model, one = build("deep_sets", CLUSTERS, "paper").eval(), a_batch(CLUSTERS.name, (40,)).to_torch()
     rows = model.features(one)
-    expected = model.head.out(model.head.rho(torch.cat([rows.sum(0, keepdim=True), one.event_feats], dim=1)))
+    expected = model.head.out(model.head.rho(torch.cat([rows.sum(0, keepdim=True), one.whole.feats], dim=1)))
     torch.testing.assert_close(model(one), expected)
     alone = model.features(dataclasses.replace(
         one, coords=one.coords[:1], energy=one.energy[:1], feats=one.feats[:1], offsets=torch.tensor([0, 1])
@@ -206,19 +207,19 @@ def test_regressions_learn_the_difference_to_the_baseline():
     moved = batch.to_torch()
     scores = model.eval()(moved)
     torch.testing.assert_close(
-        task_loss(task, scores, moved, None), (scores[:, 0] + moved.baseline - moved.target).abs().mean()
+        task_loss(task, scores, moved, None), (scores[:, 0] + moved.whole.baseline - moved.target).abs().mean()
     )
-    np.testing.assert_allclose(model.predict(batch)[:, 0], (scores[:, 0] + moved.baseline).detach(), rtol=1e-6)
+    np.testing.assert_allclose(model.predict(batch)[:, 0], (scores[:, 0] + moved.whole.baseline).detach(), rtol=1e-6)
 
 
 def test_event_columns_and_coordinates_join_the_points_of_their_own_event():
     batch = a_batch(ASSOCIATION.name, (30, 50)).to_torch()
     wide = widened(batch, True, 4.0)
-    n, g = batch.feats.shape[1], batch.event_feats.shape[1]
+    n, g = batch.feats.shape[1], batch.whole.feats.shape[1]
     assert len(wide.columns) == wide.feats.shape[1] == n + g + 3
     assert len(set(wide.columns)) == len(wide.columns)
     for row in (0, batch.n_points - 1):
-        torch.testing.assert_close(wide.feats[row, n : n + g], batch.event_feats[batch.event_index[row]])
+        torch.testing.assert_close(wide.feats[row, n : n + g], batch.whole.feats[batch.event_index[row]])
     centre = torch.tensor(batch.frame.centre)
     torch.testing.assert_close(wide.feats[:, n + g :] * 4.0 + centre, batch.coords, atol=1e-4, rtol=1e-5)
     assert widened(batch, False) is batch
@@ -241,7 +242,8 @@ def test_a_model_without_event_columns_works_on_a_calorimeter_too():
     for name in NAMES:
         torch.manual_seed(0)
         model = registry.model_spec(name).build(config_of(name), inputs, task)
-        batch = dataclasses.replace(a_batch(task.name), event_feats=None, event_columns=())
+        batch = a_batch(task.name)
+        batch = dataclasses.replace(batch, whole=dataclasses.replace(batch.whole, feats=None, columns=()))
         assert np.isfinite(model.predict(batch.without_target())).all()
 
 

@@ -9,7 +9,7 @@ import torch
 
 from benchmark import registry
 from benchmark.baselines.cnn import IMAGE_OF_SAMPLING, IMAGES, SHAPES, SIDE, UNIT, CnnConfig, build, images
-from benchmark.contracts import concatenate
+from benchmark.contracts import Links, concatenate
 from benchmark.datasets._mltree import SAMPLINGS
 from benchmark.errors import CheckpointError
 from benchmark.tasks import TASKS
@@ -31,7 +31,7 @@ def trained(task):
     for step in range(4):
         batch = make_batch(task, stream=f"warm{step}").to_torch()
         optimiser.zero_grad()
-        model.loss(batch, model(batch)).backward()
+        model.finetune_loss(batch)[0].backward()
         optimiser.step()
     return model
 
@@ -41,7 +41,7 @@ def one_cell(sampling, eta, phi, energy=2.0):
     batch = sample(CLUSTER, 1)
     return dataclasses.replace(
         batch, coords=np.array([[eta / UNIT[0], phi / UNIT[1], 0.0]], np.float32),
-        energy=np.array([energy], np.float32), links=None, link_kind=None,
+        energy=np.array([energy], np.float32), links=Links(),
         point_info={"sampling": np.array([sampling]), "category": np.array([1])},
     ).to_torch()  # fmt: skip
 
@@ -129,13 +129,13 @@ def test_batch_mates_and_order_never_change_a_score(task):
 @pytest.mark.parametrize("task", EVENT_TASKS)
 def test_it_learns_and_every_parameter_has_a_gradient(task):
     model, batch = tiny(task), make_batch(task, (80,) * 12).to_torch()
-    model.loss(batch, model(batch)).backward()
+    model.finetune_loss(batch)[0].backward()
     assert all(p.grad is not None for p in model.parameters())
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(40):
         optimiser.zero_grad()
-        loss = model.loss(batch, model(batch))
+        loss = model.finetune_loss(batch)[0]
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
@@ -160,7 +160,7 @@ def test_a_regression_that_gives_nothing_is_the_electromagnetic_scale():
     model, batch = tiny(CLUSTER), make_batch(CLUSTER)
     torch.nn.init.zeros_(model.head[-1].weight)
     torch.nn.init.zeros_(model.head[-1].bias)
-    np.testing.assert_allclose(model.predict(batch)[:, 0], batch.baseline)
+    np.testing.assert_allclose(model.predict(batch)[:, 0], batch.whole.baseline)
 
 
 def test_the_paper_preset_has_the_published_recipe():

@@ -46,7 +46,7 @@ def test_thick_volumes_are_slabs_that_do_not_see_each_other():
     model = build(channels=(4, 8)).eval()
     batch = sample(SEGMENTATION, shape=(10, 20, 20), token=(5, 10, 10)).to_torch()
     scores = model(batch)
-    batch.volume[:, 5:] += 1
+    batch.volumes.values[:, 5:] += 1
     changed = model(batch)
     torch.testing.assert_close(changed[:, :, :5], scores[:, :, :5])
     assert (changed[:, :, 5:] - scores[:, :, 5:]).abs().max() > 0
@@ -59,11 +59,11 @@ def test_hidden_values_do_not_leak_and_visible_ones_stay():
     torch.nn.init.normal_(model.last.weight)
     batch = make_batch(RECONSTRUCTION).to_torch()
     found = model(batch)
-    visible = ~batch.hidden_voxels
-    torch.testing.assert_close(found[:, 0][visible], batch.volume[visible])
-    batch.volume[batch.hidden_voxels] = 1e3
+    visible = ~batch.volumes.hidden_voxels
+    torch.testing.assert_close(found[:, 0][visible], batch.volumes.values[visible])
+    batch.volumes.values[batch.volumes.hidden_voxels] = 1e3
     torch.testing.assert_close(model(batch), found)
-    assert (found[:, 0] - batch.volume_target)[visible].abs().max() == 0
+    assert (found[:, 0] - batch.volumes.target)[visible].abs().max() == 0
 
 
 def test_sizes_that_make_no_network_are_refused():

@@ -30,10 +30,11 @@ def test_it_sees_events_and_no_cells(task):
     assert scores.shape == (3, task.n_outputs)
     blind = dataclasses.replace(batch, coords=np.zeros_like(batch.coords), feats=np.zeros_like(batch.feats))
     np.testing.assert_array_equal(model.predict(blind), scores)
-    for column in range(batch.event_feats.shape[1]):
-        other = batch.event_feats.copy()
+    for column in range(batch.whole.feats.shape[1]):
+        other = batch.whole.feats.copy()
         other[:, column] += 1
-        assert (model.predict(dataclasses.replace(batch, event_feats=other)) != scores).any()
+        changed = dataclasses.replace(batch, whole=dataclasses.replace(batch.whole, feats=other))
+        assert (model.predict(changed) != scores).any()
 
 
 @pytest.mark.parametrize("task", EVENT_TASKS)
@@ -56,7 +57,7 @@ def test_the_published_network_has_three_layers_of_fifty():
 def test_its_output_is_added_to_the_electromagnetic_scale():
     model, batch = made(TRACK), make_batch(TRACK)
     added = model(batch.to_torch())[:, 0].detach().numpy()
-    np.testing.assert_allclose(model.predict(batch)[:, 0], batch.baseline + added, rtol=1e-6)
+    np.testing.assert_allclose(model.predict(batch)[:, 0], batch.whole.baseline + added, rtol=1e-6)
 
 
 @pytest.mark.parametrize("task", EVENT_TASKS)
@@ -66,7 +67,7 @@ def test_it_learns_and_every_parameter_has_a_gradient(task):
     losses = []
     for _ in range(60):
         optimiser.zero_grad()
-        loss = model.loss(batch, model(batch))
+        loss = model.finetune_loss(batch)[0]
         loss.backward()
         assert all(p.grad is not None for p in model.parameters())
         optimiser.step()

@@ -138,7 +138,7 @@ def test_levels_keep_events_apart_and_edges_sorted():
 @pytest.mark.parametrize("task", [POINTS, EVENTS], ids=["points", "events"])
 def test_every_network_and_graph_is_trained_and_ignores_batch_mates_and_order(task, changes):
     model, batch = a_model(task, **changes), make_batch(task)
-    model.loss(batch.to_torch(), model(batch.to_torch())).backward()
+    model.finetune_loss(batch.to_torch())[0].backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None]
     alone = make_batch(task, sizes=(90,))
     n = alone.n_points if task.level == "point" else 1
@@ -157,7 +157,7 @@ def test_a_batch_of_one_point_can_be_trained_on():
         batch, coords=batch.coords[:1], energy=batch.energy[:1], feats=batch.feats[:1], offsets=np.array([0, 1])
     ).to_torch()
     model.train()
-    loss = model.loss(one, model(one))
+    loss = model.finetune_loss(one)[0]
     loss.backward()
     assert torch.isfinite(loss)
 

@@ -14,7 +14,7 @@ from benchmark.baselines._graph import canonical
 from benchmark.baselines._graph_cells import NEAREST, level_of_kinds, linked
 from benchmark.baselines._graph_pions import PionNetwork, cells_only, global_inputs, node_inputs, published_loss
 from benchmark.baselines.gnn import SPEC, GNNConfig
-from benchmark.contracts import PointBatch
+from benchmark.contracts import Links, PointBatch
 from benchmark.seeding import generator
 from benchmark.settings import override
 from benchmark.tasks import TASKS
@@ -46,7 +46,7 @@ def three_cells(**event_info):
         coords=np.array([[0, 0, 5], [0, 1, 5], [0.4, 1.2, 10]], np.float32),
         energy=np.array([1.0, 0.1, 10.0], np.float32), feats=np.zeros((3, 1), np.float32), offsets=np.array([0, 3]),
         event_ids=("three",), columns=("nothing",), frame=FRAME,
-        links=np.array([[0, 1], [1, 0], [1, 2], [2, 1]]), link_kind=np.array([1, 0, 5, 4]), point_info=arrays,
+        links=Links(ends=np.array([[0, 1], [1, 0], [1, 2], [2, 1]]), kind=np.array([1, 0, 5, 4])), point_info=arrays,
         event_info={k: np.array([v], np.float32) for k, v in event_info.items()},
     ).to_torch()  # fmt: skip
 
@@ -103,12 +103,12 @@ def test_points_without_links_are_joined_with_their_nearest_both_ways():
     batch = sample(ASSOCIATION, 60).to_torch()
     order = canonical(batch)
     edges, kind = linked(batch, order, 4)
-    assert (kind < NEAREST).sum() == len(batch.links)
+    assert (kind < NEAREST).sum() == len(batch.links.ends)
     joined = edges[:, kind == NEAREST]
     assert set(map(tuple, joined.T.tolist())) == {(b, a) for a, b in joined.T.tolist()}
     assert torch.equal(edges[1].unique(), torch.arange(batch.n_points))  # everyone hears somebody
     assert (edges[1].diff() >= 0).all()
-    without = dataclasses.replace(batch, links=None, link_kind=None)
+    without = dataclasses.replace(batch, links=Links())
     assert (linked(without, order, 4)[1] == NEAREST).all()
 
 
@@ -155,7 +155,7 @@ def test_both_tasks_are_answered_from_the_same_two_outputs():
 @pytest.mark.parametrize("task", PAIRS, ids=lambda t: t.name)
 def test_the_loss_is_three_quarters_of_the_energy_and_one_quarter_of_the_type(task):
     model, batch = a_model(task), make_batch(task).to_torch()
-    loss = model.loss(batch, model(batch))
+    loss = model.finetune_loss(batch)[0]
     energy, logit = model.network(batch)
     is_regression = task.kind == "regression"
     true = batch.target if is_regression else batch.label("log_true_energy")
@@ -173,8 +173,8 @@ def test_hits_of_tracks_are_no_nodes_and_links_follow_the_cells():
     kept = cells_only(batch)
     assert kept.n_points == 50 < batch.n_points
     assert kept.offsets.tolist() == [0, 50]
-    assert len(kept.links) == len(batch.links)
-    torch.testing.assert_close(kept.coords[kept.links[:, 0]], batch.coords[batch.links[:, 0]])
+    assert len(kept.links.ends) == len(batch.links.ends)
+    torch.testing.assert_close(kept.coords[kept.links.ends[:, 0]], batch.coords[batch.links.ends[:, 0]])
     assert cells_only(sample(REGRESSION, 20).to_torch()).n_points == 20
 
 
@@ -194,7 +194,7 @@ def test_the_published_network_ignores_batch_mates_and_the_order_of_cells(task):
 def test_either_network_works_on_the_graph_of_cells(task, network):
     model, batch = a_model(task, "tiny", network=network, graph="cells"), make_batch(task, (30, 1, 90))
     model.train()
-    model.loss(batch.to_torch(), model(batch.to_torch())).backward()
+    model.finetune_loss(batch.to_torch())[0].backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None]
     alone = sample(task, 30).without_target()
     order = generator("pions", "order").permutation(alone.n_points)

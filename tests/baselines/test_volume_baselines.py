@@ -22,13 +22,13 @@ def build(name, task, preset="default", **settings):
 def test_fillings_are_those_of_each_tile_and_keep_what_is_visible(preset):
     batch = make_batch(RECONSTRUCTION).without_target()
     found = build("inpainting", RECONSTRUCTION, preset).predict(batch)[:, 0]
-    visible = ~batch.hidden_voxels
-    np.testing.assert_array_equal(found[visible], batch.volume[visible])
+    visible = ~batch.volumes.hidden_voxels
+    np.testing.assert_array_equal(found[visible], batch.volumes.values[visible])
     one = {
         "default": lambda v, h: harmonic.inpaint(v, np.kron(h, np.ones((5, 10, 10))).astype(bool)),
         "neighbour_mean": harmonic.neighbour_mean, "global_mean": harmonic.global_mean,
     }[preset]  # fmt: skip
-    np.testing.assert_array_equal(found[1], one(batch.volume[1], batch.hidden[1]))
+    np.testing.assert_array_equal(found[1], one(batch.volumes.values[1], batch.volumes.hidden[1]))
 
 
 def test_an_unknown_way_of_filling_in_is_refused():
@@ -46,7 +46,7 @@ def test_the_threshold_has_the_highest_f1_of_its_grid_on_the_labelled_tiles():
     def f1(rule):
         model.rule = rule
         called = model.predict(batch)[:, 1] > 0.5
-        truth = batch.volume_target == 1
+        truth = batch.volumes.target == 1
         return 2 * (called & truth).sum() / max(called.sum() + truth.sum(), 1)
 
     chosen = model.rule
@@ -58,7 +58,7 @@ def test_the_threshold_has_the_highest_f1_of_its_grid_on_the_labelled_tiles():
 
 def test_a_tile_without_tracks_gives_the_fallback_and_a_tile_alone_the_same_answer():
     empty = make_batch(SEGMENTATION, 1)
-    empty.volume_target[:] = 0
+    empty.volumes.target[:] = 0
     model = build("intensity_threshold", SEGMENTATION)
     model.fit(iter([empty]), SEGMENTATION)
     assert model.rule == (5.0, 20)

@@ -90,6 +90,6 @@ def warmed_up(name, task):
         for step in range(4):
             batch = make_batch(task, stream=f"warm{step}").to_torch()
             optimiser.zero_grad()
-            model.loss(batch, model(batch)).backward()
+            model.finetune_loss(batch)[0].backward()
             optimiser.step()
     return model

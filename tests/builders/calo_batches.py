@@ -57,8 +57,8 @@ def permuted(batch: PointBatch, order: np.ndarray) -> PointBatch:
         arrays["target"] = batch.target[order]
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    if batch.links is not None:
-        arrays["links"] = place[batch.links]
+    if batch.links.ends is not None:
+        arrays["links"] = dataclasses.replace(batch.links, ends=place[batch.links.ends])
     info = {name: values[order] for name, values in batch.point_info.items()}
     return dataclasses.replace(batch, **arrays, point_info=info)
 

@@ -61,6 +61,7 @@ def make_batch(task: Task, n: int = 3, stream: str = "a", **settings) -> PointBa
 
 def permuted(batch: PointBatch, order: np.ndarray) -> PointBatch:
     """The same points in another order, which must keep the points of a tile together; volumes stay."""
-    names = ("coords", "energy", "feats", "target", "instance", "voxel")
+    names = ("coords", "energy", "feats", "target", "instance")
     arrays = {n: getattr(batch, n)[order] for n in names if getattr(batch, n) is not None}
-    return dataclasses.replace(batch, **arrays)
+    volumes = dataclasses.replace(batch.volumes, voxel=batch.volumes.voxel[order])
+    return dataclasses.replace(batch, **arrays, volumes=volumes)

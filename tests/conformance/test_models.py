@@ -121,7 +121,7 @@ def test_the_loss_is_finite_and_its_gradient_reaches_every_parameter(name, task)
     model, batch = make_model(name, task), make_batch(task).to_torch()
     model.train()
     unused = {id(p) for m in model.pretraining_only() for p in m.parameters()}
-    loss = model.loss(batch, model(batch))
+    loss = model.finetune_loss(batch)[0]
     loss.backward()
     assert torch.isfinite(loss)
     missing = [n for n, p in model.named_parameters() if id(p) not in unused and p.grad is None]
@@ -144,7 +144,7 @@ def test_training_lowers_the_loss_on_the_same_events(name, task):
     model.train()
     for _ in range(25):
         optimiser.zero_grad()
-        loss = model.loss(batch, model(batch))
+        loss = model.finetune_loss(batch)[0]
         loss.backward()
         optimiser.step()
         losses.append(loss.item())

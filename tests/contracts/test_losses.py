@@ -84,7 +84,7 @@ def test_dice_is_zero_for_certain_truth_and_one_for_its_opposite():
 @pytest.mark.parametrize("kind", ["mae", "huber"])
 def test_a_regression_is_compared_with_output_plus_baseline(kind):
     task, batch, scores = case(ENERGY, kind=kind)
-    away = (scores.squeeze(1) + batch.baseline - batch.target).abs().numpy()
+    away = (scores.squeeze(1) + batch.whole.baseline - batch.target).abs().numpy()
     expected = away.mean() if kind == "mae" else np.where(away < 1, away**2 / 2, away - 0.5).mean()
     assert task_loss(task, scores, batch, None).item() == pytest.approx(expected, rel=1e-6)
 

@@ -82,7 +82,7 @@ def test_a_models_loss_and_gradients_are_the_cpus(name, stage, monkeypatch):
                 module.p = 0.0
         torch.manual_seed(3)
         given = batch.to_torch(device)
-        loss = model.pretrain_loss(given)[0] if stage == "pretrain" else model.loss(given, model(given))
+        loss = model.pretrain_loss(given)[0] if stage == "pretrain" else model.finetune_loss(given)[0]
         loss.backward()
         gradients = [p.grad.cpu().flatten() for p in model.parameters() if p.grad is not None]
         results.append((float(loss), torch.cat(gradients)))
@@ -211,7 +211,7 @@ def test_no_step_on_a_prepared_batch_waits_for_the_gpu(kernels, name, stage, mon
     prepared = SideStream(DEVICE).prepared(model, batch, stage, 1)
 
     def step():
-        loss = model.pretrain_loss(prepared)[0] if stage == "pretrain" else model.loss(prepared, model(prepared))
+        loss = model.pretrain_loss(prepared)[0] if stage == "pretrain" else model.finetune_loss(prepared)[0]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 3.0)
         optimiser.step()

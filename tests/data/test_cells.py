@@ -31,17 +31,17 @@ def source(**table):
 def test_every_column_of_every_task_is_finite_and_of_order_one(task):
     batch = make_batch(task, sizes=(40, 90, 150))
     assert batch.feats.shape == (batch.n_points, len(batch.columns))
-    assert batch.event_feats.shape == (3, len(batch.event_columns))
+    assert batch.whole.feats.shape == (3, len(batch.whole.columns))
     assert np.isfinite(batch.feats).all()
-    assert np.isfinite(batch.event_feats).all()
+    assert np.isfinite(batch.whole.feats).all()
     assert np.abs(batch.feats).max() < 12
-    assert np.abs(batch.event_feats).max() < 12
+    assert np.abs(batch.whole.feats).max() < 12
 
 
 def test_absent_clusters_are_below_every_real_one_and_never_the_mean():
     task = TASKS["pion-track-regression"]
     batch = make_batch(task, sizes=(60,))
-    first, last = (batch.event_feats[0, batch.event_columns.index(f"log_cluster_e_{i}")] for i in (0, 9))
+    first, last = (batch.whole.feats[0, batch.whole.columns.index(f"log_cluster_e_{i}")] for i in (0, 9))
     assert batch.event_info["cluster_e_9"] == 0
     assert last < first
     assert last < -1.5
@@ -77,9 +77,10 @@ def test_what_is_left_out_is_counted_by_reason():
 def test_links_and_named_quantities_follow_their_event_when_batches_are_joined():
     parts = [make_batch(PIONS, sizes=(n,), stream=f"join{n}") for n in (30, 50, 20)]
     joined = concatenate(parts)
-    sender, receiver = joined.links.T
+    sender, receiver = joined.links.ends.T
     assert (joined.event_index[sender] == joined.event_index[receiver]).all()
-    np.testing.assert_array_equal(joined.links[len(parts[0].links) :][: len(parts[1].links)], parts[1].links + 30)
+    first, second = (part.links.ends for part in parts[:2])
+    np.testing.assert_array_equal(joined.links.ends[len(first) :][: len(second)], second + 30)
     np.testing.assert_array_equal(joined.point_info["eta"], np.concatenate([p.point_info["eta"] for p in parts]))
     assert joined.event_info["cluster_e"].shape == (3,)
 
@@ -87,7 +88,7 @@ def test_links_and_named_quantities_follow_their_event_when_batches_are_joined()
 def test_a_batch_that_is_scored_has_no_label_at_all():
     batch = make_batch(PIONS).without_target()
     assert batch.target is None
-    assert batch.auxiliary is None
+    assert batch.whole.auxiliary is None
     names = {*batch.point_info, *batch.event_info}
     assert not {n for n in names if "true" in n or "truth" in n or n in ("pion", "fractions", "focus")}
 

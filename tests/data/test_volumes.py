@@ -48,7 +48,7 @@ def test_points_are_the_bright_voxels_with_their_labels_and_places():
     median = np.median(event.volume)
     sigma = 1.4826 * np.median(np.abs(event.volume - median))
     expected = np.flatnonzero(event.volume.ravel() > median + 3 * sigma)
-    np.testing.assert_array_equal(batch.voxel, expected)
+    np.testing.assert_array_equal(batch.volumes.voxel, expected)
     x, y, z = batch.coords.astype(int).T
     np.testing.assert_array_equal(np.ravel_multi_index((z, y, x), event.volume.shape), expected)
     np.testing.assert_array_equal(batch.target, event.labels["track"][z, y, x])
@@ -59,18 +59,18 @@ def test_points_are_the_bright_voxels_with_their_labels_and_places():
 def test_a_tile_has_points_whatever_its_threshold_and_never_more_than_asked():
     flat = replace(make_event("a"), volume=np.zeros(lif_batches.SHAPE, np.float32))
     few = VolumePreprocess(min_points=7).apply(flat, SEGMENTATION, frame_of())
-    np.testing.assert_array_equal(few.voxel, np.arange(7))  # among equal voxels the first
+    np.testing.assert_array_equal(few.volumes.voxel, np.arange(7))  # among equal voxels the first
     many = VolumePreprocess(sigma_min=-5.0, max_points=100).apply(make_event("a"), SEGMENTATION, frame_of())
     assert many.n_points == 100
     brightest = np.sort(np.argsort(-make_event("a").volume.ravel(), kind="stable")[:100])
-    np.testing.assert_array_equal(many.voxel, brightest)
+    np.testing.assert_array_equal(many.volumes.voxel, brightest)
 
 
 def test_other_tiles_do_not_change_a_tiles_points():
     together, alone = make_batch(SEGMENTATION, 3), sample(SEGMENTATION, 1)
     begin, end = together.offsets[1:3]
     np.testing.assert_array_equal(together.feats[begin:end], alone.feats)
-    np.testing.assert_array_equal(together.voxel[begin:end], alone.voxel)
+    np.testing.assert_array_equal(together.volumes.voxel[begin:end], alone.volumes.voxel)
 
 
 @pytest.mark.parametrize("ratio", [0.2, 0.4, 0.6])
@@ -94,29 +94,29 @@ def test_hidden_tokens_are_zero_and_the_same_whenever_an_event_is_scored():
     event = make_event("a")
     batch = VolumePreprocess().apply(event, RECONSTRUCTION, frame_of())
     again = VolumePreprocess().apply(event, RECONSTRUCTION, frame_of())
-    np.testing.assert_array_equal(batch.hidden, again.hidden)
-    assert batch.hidden.shape == (1, 1, 4, 4)
-    assert batch.hidden.sum() == round(16 * 0.4)
-    assert (batch.volume[batch.hidden_voxels] == 0).all()
-    np.testing.assert_array_equal(batch.volume_target[0], event.volume)
-    visible = ~batch.hidden_voxels
-    np.testing.assert_array_equal(batch.volume[visible], batch.volume_target[visible])
-    assert batch.without_target().volume_target is None
+    np.testing.assert_array_equal(batch.volumes.hidden, again.volumes.hidden)
+    assert batch.volumes.hidden.shape == (1, 1, 4, 4)
+    assert batch.volumes.hidden.sum() == round(16 * 0.4)
+    assert (batch.volumes.values[batch.volumes.hidden_voxels] == 0).all()
+    np.testing.assert_array_equal(batch.volumes.target[0], event.volume)
+    visible = ~batch.volumes.hidden_voxels
+    np.testing.assert_array_equal(batch.volumes.values[visible], batch.volumes.target[visible])
+    assert batch.without_target().volumes.target is None
     tensors = batch.to_torch()
-    np.testing.assert_array_equal(tensors.hidden_voxels.numpy(), batch.hidden_voxels)
+    np.testing.assert_array_equal(tensors.volumes.hidden_voxels.numpy(), batch.volumes.hidden_voxels)
 
 
 def test_every_step_of_training_hides_other_tokens_and_shares_are_those_of_the_whole_batch():
     events = event_set(RECONSTRUCTION)
     first, second = (training_batch(events, s, 4, 0, "finetune", rotation="none") for s in (0, 1))
-    assert (first.hidden != second.hidden).any()
-    assert (first.volume[first.hidden_voxels] == 0).all()
+    assert (first.volumes.hidden != second.volumes.hidden).any()
+    assert (first.volumes.values[first.volumes.hidden_voxels] == 0).all()
     parts = [training_batch(events, 0, 4, 0, "finetune", rotation="mirror", share=(r, 2)) for r in (0, 1)]
     whole = training_batch(events, 0, 4, 0, "finetune", rotation="mirror")
     for r, part in enumerate(parts):
         assert part.event_ids == whole.event_ids[r::2]
-        np.testing.assert_array_equal(part.volume, whole.volume[r::2])
-        np.testing.assert_array_equal(part.hidden, whole.hidden[r::2])
+        np.testing.assert_array_equal(part.volumes.values, whole.volumes.values[r::2])
+        np.testing.assert_array_equal(part.volumes.hidden, whole.volumes.hidden[r::2])
 
 
 def test_a_mirror_turns_points_and_volumes_alike():
@@ -126,9 +126,10 @@ def test_a_mirror_turns_points_and_volumes_alike():
     event = turned.event_index
     x, y, z = np.rint(turned.coords).astype(int).T
     np.testing.assert_allclose(turned.coords, np.stack([x, y, z], 1), atol=1e-4)
-    np.testing.assert_array_equal(turned.volume_target[event, z, y, x], turned.target)
+    np.testing.assert_array_equal(turned.volumes.target[event, z, y, x], turned.target)
     np.testing.assert_array_equal(
-        turned.volume[event, z, y, x], batch.volume.reshape(8, -1)[batch.event_index, batch.voxel]
+        turned.volumes.values[event, z, y, x],
+        batch.volumes.values.reshape(8, -1)[batch.event_index, batch.volumes.voxel],
     )
     assert len({tuple(np.diag(m)) for m in matrices}) > 1
 
@@ -160,9 +161,9 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_the_loss_of_a_reconstruction_is_the_error_of_hidden_voxels_alone():
     batch = make_batch(RECONSTRUCTION).to_torch()
     scores = torch.zeros(3, 1, *lif_batches.SHAPE)
-    hidden = batch.hidden_voxels
+    hidden = batch.volumes.hidden_voxels
     loss = task_loss(RECONSTRUCTION, scores, batch, None)
-    torch.testing.assert_close(loss, batch.volume_target[hidden].square().mean())
+    torch.testing.assert_close(loss, batch.volumes.target[hidden].square().mean())
     scores[:, 0][~hidden] = 1e6
     torch.testing.assert_close(task_loss(RECONSTRUCTION, scores, batch, None), loss)
 
@@ -173,7 +174,7 @@ def test_the_loss_of_a_segmentation_counts_every_voxel_and_equals_its_parts():
     rows, target = labelled_rows(scores, batch)
     assert rows.shape == (3 * 8000, 2)
     torch.testing.assert_close(rows[8000 + 41], scores[1, :, 0, 1, 1])
-    assert target[8000 + 41] == batch.volume_target[1, 0, 1, 1]
+    assert target[8000 + 41] == batch.volumes.target[1, 0, 1, 1]
     ce = functional.cross_entropy(rows, target)
     dice = dice_loss(rows, functional.one_hot(target, 2).float(), torch.full((len(rows),), 1 / len(rows)))
     torch.testing.assert_close(task_loss(SEGMENTATION, scores, batch, None), ce + dice)
@@ -184,5 +185,5 @@ def test_the_loss_of_a_segmentation_counts_every_voxel_and_equals_its_parts():
 def test_tiles_join_into_one_batch():
     parts = [sample(SEGMENTATION, i) for i in range(2)]
     batch = concatenate(parts)
-    assert batch.volume.shape == (2, *lif_batches.SHAPE)
-    np.testing.assert_array_equal(batch.volume_instance[1], parts[1].volume_instance[0])
+    assert batch.volumes.values.shape == (2, *lif_batches.SHAPE)
+    np.testing.assert_array_equal(batch.volumes.instance[1], parts[1].volumes.instance[0])

@@ -418,8 +418,8 @@ def test_samples_become_batches_of_every_task(tmp_path, rng, geo, name):
     eligible = preparation.eligible(samples, task)
     assert len(eligible.indices)
     batch = preparation.apply(samples[int(eligible.indices[0])], task, FRAME)
-    assert np.isfinite(batch.feats).all() and np.isfinite(batch.event_feats).all()
-    assert batch.links is not None and len(batch.target)
+    assert np.isfinite(batch.feats).all() and np.isfinite(batch.whole.feats).all()
+    assert batch.links.ends is not None and len(batch.target)
 
 
 def test_a_simulated_folder_opens_by_its_manifest(tmp_path, rng, geo):

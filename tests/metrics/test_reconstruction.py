@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from benchmark.contracts import concatenate
 from benchmark.data.volumes import VolumePreprocess
 from benchmark.metrics import reconstruction
 from benchmark.metrics.families import family, report
@@ -18,9 +19,8 @@ TASK = TASKS["lif-reconstruction"]
 
 
 def batch_of(n=3):
-    parts = [sample(TASK, i) for i in range(n)]
-    names = ("volume", "volume_target", "hidden")
-    return tuple(np.concatenate([getattr(p, name) for p in parts]) for name in names)
+    volumes = concatenate([sample(TASK, i) for i in range(n)]).volumes
+    return volumes.values, volumes.target, volumes.hidden
 
 
 def overall(states):
@@ -112,8 +112,6 @@ def test_signal_to_noise_in_decibel():
 
 
 def test_a_batch_is_counted_tile_by_tile():
-    from benchmark.contracts import concatenate
-
     parts = [VolumePreprocess().apply(make_event(f"e{i}"), TASK, frame_of()) for i in range(2)]
     count = family("reconstruction").count
     outputs = [generator("outputs", i).normal(size=(1, 1, 5, 40, 40)).astype(np.float32) for i in range(2)]

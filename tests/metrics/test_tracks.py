@@ -114,9 +114,9 @@ def test_points_and_volumes_that_say_the_same_count_the_same():
     batch = make_batch(TASK, 3)
     rng = generator("points")
     points = rng.normal(size=(batch.n_points, 2)).astype(np.float32)
-    dense = np.zeros((3, 2, *batch.volume.shape[1:]), np.float32)
+    dense = np.zeros((3, 2, *batch.volumes.values.shape[1:]), np.float32)
     dense[:, 0] = 1.0
-    z, y, x = np.unravel_index(batch.voxel, batch.volume.shape[1:])
+    z, y, x = np.unravel_index(batch.volumes.voxel, batch.volumes.values.shape[1:])
     dense[batch.event_index, :, z, y, x] = points
     count = family("tracks").count
     np.testing.assert_array_equal(count(points, batch, TASK), count(dense, batch, TASK))

@@ -140,6 +140,7 @@ def test_reference_context_grows_once_and_then_cuts():
     assert free[0] <= 30 < free[1] < free[2]
     lengths = [net.tokens(b).lengths[0] for b in (small, large, larger, large)]
     assert lengths == [free[0], free[1], free[1], free[1]]
+    assert net.context_length == free[1]
     kept = net.tokens(larger)
     first = build(max_tokens=512, behaviour="reference").tokens(larger).centres[: free[1]]
     assert torch.equal(kept.centres, first)
@@ -271,7 +272,7 @@ def test_an_event_is_read_from_the_mean_and_the_maximum_of_its_tokens(name, chan
 def test_every_preset_scores_events_and_learns_from_them(name, preset, head):
     net = build(name, preset=preset, task=EVENTS, head=head)
     batch = dataclasses.replace(concatenate([event(0, 40), event(1, 4)]), target=np.array([0, 2])).to_torch()
-    loss = net.train().loss(batch, net(batch))
+    loss = net.train().finetune_loss(batch)[0]
     loss.backward()
     assert torch.isfinite(loss)
     unused = {id(p) for m in net.pretraining_only() for p in m.parameters()}

@@ -93,7 +93,7 @@ def train(net, batch, steps=40):
     for step in range(steps):
         torch.manual_seed(step)
         optimiser.zero_grad()
-        net.loss(batch, net(batch)).backward()
+        net.finetune_loss(batch)[0].backward()
         optimiser.step()
 
 

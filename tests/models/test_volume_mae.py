@@ -61,7 +61,7 @@ def test_what_the_decoder_predicts_depends_on_the_encoder():
     before = model(batch)
     with torch.no_grad():
         model.encoder[0].narrow.weight.add_(torch.randn_like(model.encoder[0].narrow.weight))
-    assert (model(batch) - before)[:, 0][batch.hidden_voxels].abs().max() > 1e-3
+    assert (model(batch) - before)[:, 0][batch.volumes.hidden_voxels].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("changes", [{}, {"residual": "none", "refine": 0}, {"refine": 0}])
@@ -70,15 +70,16 @@ def test_values_of_hidden_voxels_cannot_leak_into_the_prediction(changes):
     batch = make_batch(RECONSTRUCTION).to_torch()
     for layer in (model.decoder.leave, *([model.decoder.refine.layers[-1]] if model.decoder.refine else [])):
         torch.nn.init.normal_(layer.weight, std=0.1)
-    wild = dataclasses.replace(batch, volume=torch.where(batch.hidden_voxels, 1e3, batch.volume))
+    values = torch.where(batch.volumes.hidden_voxels, 1e3, batch.volumes.values)
+    wild = dataclasses.replace(batch, volumes=dataclasses.replace(batch.volumes, values=values))
     torch.testing.assert_close(model(wild), model(batch))
-    visible = ~batch.hidden_voxels
-    torch.testing.assert_close(model(batch)[:, 0][visible], batch.volume[visible])
+    visible = ~batch.volumes.hidden_voxels
+    torch.testing.assert_close(model(batch)[:, 0][visible], batch.volumes.values[visible])
 
 
 def test_samples_of_a_batch_have_masks_of_their_own_with_the_asked_share():
     model = build(mask_ratio=0.5)
-    hidden = model.draw_hidden(make_batch(SEGMENTATION, 4).to_torch().volume)
+    hidden = model.draw_hidden(make_batch(SEGMENTATION, 4).to_torch().volumes.values)
     assert (hidden.flatten(1).sum(1) == 8).all()
     assert len({tuple(h.flatten().tolist()) for h in hidden}) > 1
     one, two = (model.reconstruct(sample(SEGMENTATION).to_torch(), seed) for seed in (3, 3))
@@ -89,14 +90,14 @@ def test_samples_of_a_batch_have_masks_of_their_own_with_the_asked_share():
 def test_other_numbers_of_hidden_tokens_in_a_batch_change_nothing():
     model = build(RECONSTRUCTION, residual="none", refine=0)
     batch = make_batch(RECONSTRUCTION, 3).to_torch()
-    hidden = batch.hidden.clone()
+    hidden = batch.volumes.hidden.clone()
     hidden[0] = False
     hidden[0, 0, 0, :] = True  # four
     hidden[1] = True  # all of them
-    together = model.predicted(batch.volume_target, hidden)
+    together = model.predicted(batch.volumes.target, hidden)
     for i in range(3):
         torch.testing.assert_close(
-            model.predicted(batch.volume_target[i : i + 1], hidden[i : i + 1])[0], together[i], atol=1e-5, rtol=1e-4
+            model.predicted(batch.volumes.target[i : i + 1], hidden[i : i + 1])[0], together[i], atol=1e-5, rtol=1e-4
         )
     assert torch.isfinite(together).all()
 
@@ -141,9 +142,9 @@ def test_the_linear_head_reads_each_token_alone():
     model = build(head="linear")
     batch = sample(SEGMENTATION).to_torch()
     features = model.token_features(batch).clone()
-    scores = model.head(features, batch.volume)
+    scores = model.head(features, batch.volumes.values)
     features[0, 0, 1, 2] += 1
-    changed = (model.head(features, batch.volume) - scores).abs().amax(dim=(0, 1, 2)) > 0
+    changed = (model.head(features, batch.volumes.values) - scores).abs().amax(dim=(0, 1, 2)) > 0
     assert changed[10:20, 20:30].any()
     changed[10:20, 20:30] = False
     assert not changed.any()
@@ -166,7 +167,8 @@ def test_pretraining_lowers_its_loss_and_its_weights_serve_both_tasks(tmp_path):
     other = build(RECONSTRUCTION, seed=5)
     other.load_backbone(tmp_path / "w.safetensors")
     batch = make_batch(RECONSTRUCTION).to_torch()
-    torch.testing.assert_close(other.predicted(batch.volume, batch.hidden), model.predicted(batch.volume, batch.hidden))
+    seen = batch.volumes.values, batch.volumes.hidden
+    torch.testing.assert_close(other.predicted(*seen), model.predicted(*seen))
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -174,11 +176,11 @@ def test_the_smooth_filling_is_close_to_the_exact_one_and_to_a_tile_alone(seed):
     from benchmark.ops.harmonic import inpaint
 
     batch = make_batch(RECONSTRUCTION, 3, f"s{seed}").to_torch()
-    filled = fill(batch.volume, batch.hidden_voxels)
-    alone = fill(batch.volume[1:2], batch.hidden_voxels[1:2])
+    filled = fill(batch.volumes.values, batch.volumes.hidden_voxels)
+    alone = fill(batch.volumes.values[1:2], batch.volumes.hidden_voxels[1:2])
     torch.testing.assert_close(filled[1:2], alone)
-    exact = inpaint(batch.volume[1].numpy(), batch.hidden_voxels[1].numpy())
-    hidden = batch.hidden_voxels[1].numpy()
+    exact = inpaint(batch.volumes.values[1].numpy(), batch.volumes.hidden_voxels[1].numpy())
+    hidden = batch.volumes.hidden_voxels[1].numpy()
     assert np.abs(filled[1].numpy() - exact)[hidden].mean() < 0.15 * np.abs(exact[hidden]).mean() + 0.05
     ramp = torch.arange(40.0).expand(1, 5, 40, 40)
     hole = torch.zeros(1, 5, 40, 40, dtype=torch.bool)

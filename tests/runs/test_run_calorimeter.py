@@ -50,10 +50,10 @@ class Spy(Model):
     def fit(self, batches, task):
         for batch in batches:
             assert batch.target is not None
-            assert (batch.auxiliary is not None) == bool(task.auxiliary)
+            assert (batch.whole.auxiliary is not None) == bool(task.auxiliary)
 
     def predict(self, batch):
-        assert batch.target is None and batch.auxiliary is None and batch.instance is None
+        assert batch.target is None and batch.whole.auxiliary is None and batch.instance is None
         rows = batch.n_points if self.task.level == "point" else batch.n_events
         return np.zeros((rows, self.task.n_outputs), np.float32)
 

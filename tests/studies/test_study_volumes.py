@@ -121,11 +121,11 @@ def test_tokens_with_tracks_and_views_from_above(folder, weights):
     )
     bench = open_volume_encoders(asked)
     batch = next(iter(bench.choose([0])))
-    truth = np.asarray(batch.volume_target)[0]
+    truth = np.asarray(batch.volumes.target)[0]
     expected = truth.reshape(5, 2, 10, 2, 10).max(axis=(0, 2, 4))[None]
     np.testing.assert_array_equal(with_track(batch, (1, 2, 2)), expected)
     assert features_of(bench.trained, batch, "cpu").shape == (1, 2, 2, 24)
-    volume = np.asarray(batch.volume)[0]
+    volume = np.asarray(batch.volumes.values)[0]
     np.testing.assert_array_equal(from_above(volume), volume.max(axis=0))
     low, high = shades(volume)
     assert low < np.median(volume.max(axis=0)) < high
