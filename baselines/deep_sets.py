@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.contracts.heads import PointModel, widened, with_event_feats
+from benchmark.contracts.heads import PointModel, append_event_columns, with_event_feats
 from benchmark.ops.segments import segment_max, segment_mean
 
 from ._sets import check_waves, cubes, inverse, waves, whole_events
@@ -157,7 +157,7 @@ class DeepSets(PointModel):
         super().__init__(task)
         c = config
         self.config = c
-        inputs = self.given(inputs)
+        inputs = self.expand_inputs(inputs)
         self.in_blocks = task.level == "point" and c.block > 0
         n_places = 6 if self.in_blocks else 3  # in the set, and of the point in the event
         widths = (n_places + 6 * c.waves + inputs.n_features, *c.layers)
@@ -175,7 +175,7 @@ class DeepSets(PointModel):
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
         if self.task.level == "point" and isinstance(self.head, SummedHead):
-            features = self.features(widened(batch, self.n_event_features > 0))
+            features = self.features(append_event_columns(batch, self.n_event_features > 0))
             scores: Tensor = self.head(features, batch.lengths, batch.whole.feats)
             return scores
         return super().forward(batch)

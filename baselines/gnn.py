@@ -123,7 +123,7 @@ class GNN(PointModel):
             self.network = PionNetwork(stack, stack.state_width, task.sample)
             return
         n_state = 1 + inputs.n_event_features
-        inputs = self.given(inputs, c.unit if c.network == "pyramid" else 0.0)
+        inputs = self.expand_inputs(inputs, c.unit if c.network == "pyramid" else 0.0)
         if c.network == "pyramid":
             self.network = Pyramid(c, inputs.n_features)
             self.add_head(self.network.width)

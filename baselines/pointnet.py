@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.contracts.heads import widened, with_event_feats
+from benchmark.contracts.heads import append_event_columns, with_event_feats
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.ops.segments import segment_max
 
@@ -156,7 +156,7 @@ class PointNet(TorchModel):
     def penalised(self, batch: PointBatch) -> tuple[Tensor, Tensor | None]:
         """Scores as `forward` gives them, and the scalar of equation 2, or None without a feature transform."""
         c = self.config
-        batch = widened(batch, self.task.level == "point" and self.n_event_features > 0)
+        batch = append_event_columns(batch, self.task.level == "point" and self.n_event_features > 0)
         if self.task.level == "event" or not c.block:
             return self._scores(whole_events(batch, c.unit or "farthest"), batch.whole.feats)
         sets = cubes(batch, c.block)

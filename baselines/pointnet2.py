@@ -127,7 +127,7 @@ class PointNet2(PointModel):
         super().__init__(task)
         self.config = config
         c = config
-        inputs = self.given(inputs, c.unit)
+        inputs = self.expand_inputs(inputs, c.unit)
         widths = (inputs.n_features, *(w[-1] for w in c.down))  # of each level, the points themselves first
         above = (*(w[-1] for w in c.up[1:]), widths[-1])  # what comes from the coarser level
         self.down = nn.ModuleList(SetAbstraction(n, w) for n, w in zip(widths[:-1], c.down, strict=True))

@@ -131,7 +131,7 @@ class PTv3(PointModel):
         self.config = config
         if config.backend != "auto":
             choose(config.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
-        inputs = self.given(inputs, config.unit)
+        inputs = self.expand_inputs(inputs, config.unit)
         self.network = Backbone(inputs.n_features + config.occupancy + 3 * config.coordinates, config)
         self.add_head(self.network.width)
 

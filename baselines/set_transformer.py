@@ -204,7 +204,7 @@ class SetTransformer(PointModel):
         super().__init__(task)
         c = config
         self.config = c
-        inputs = self.given(inputs)
+        inputs = self.expand_inputs(inputs)
         self.enter = nn.Linear(3 + 6 * c.waves + inputs.n_features, c.width)
         self.blocks = nn.ModuleList((ISAB if c.inducing else SAB)(c) for _ in range(c.blocks))
         self.norm = nn.LayerNorm(c.width) if c.norm == "before" else nn.Identity()

@@ -76,7 +76,7 @@ class SparseUResNet(PointModel):
         self.config = c
         if c.backend != "auto":
             choose(c.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
-        inputs = self.given(inputs, c.unit)
+        inputs = self.expand_inputs(inputs, c.unit)
         n_in = 1 if c.inputs == "energy" else inputs.n_features
         n_in += c.constant
         self.network = UResNet(n_in, c.filters, c.depth, c.repetitions, Norms(c.norm_eps, c.norm_momentum, c.slope))

@@ -37,7 +37,7 @@ OVERLAP: dict[Behaviour, float] = {"clean": 0.73, "reference": 0.72}  # the pape
 ROTARY_WAVE: dict[Behaviour, float] = {"clean": 40.0, "reference": 0.0}
 
 
-class Usual(float):
+class BehaviourDefault(float):
     """A number that nobody has chosen, and that another setting may still replace."""
 
 
@@ -48,8 +48,10 @@ class MaskedAutoencoderConfig(TokenTransformerConfig):
     # "clean": an event's score depends on its points alone; "reference": every quirk of the published code
     behaviour: Behaviour = "clean"
     # Not given: as the behaviour has it
-    overlap: float = Usual(OVERLAP["clean"])  # f of C-NMS; 0.73, or 0.72 under "reference"
-    rotary_wave: float = Usual(ROTARY_WAVE["clean"])  # shortest rotary wavelength; 40, or none under "reference"
+    overlap: float = BehaviourDefault(OVERLAP["clean"])  # f of C-NMS; 0.73, or 0.72 under "reference"
+    rotary_wave: float = BehaviourDefault(
+        ROTARY_WAVE["clean"]
+    )  # shortest rotary wavelength; 40, or none under "reference"
     # Pre-training
     mask_ratio: float = 0.6  # share of an event's tokens that is hidden
     decoder_depth: int = 2  # decoder blocks
@@ -57,8 +59,8 @@ class MaskedAutoencoderConfig(TokenTransformerConfig):
 
     def __post_init__(self) -> None:
         for name, usual in (("overlap", OVERLAP), ("rotary_wave", ROTARY_WAVE)):
-            if isinstance(getattr(self, name), Usual):
-                object.__setattr__(self, name, Usual(usual[self.behaviour]))
+            if isinstance(getattr(self, name), BehaviourDefault):
+                object.__setattr__(self, name, BehaviourDefault(usual[self.behaviour]))
         super().__post_init__()
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"mask_ratio={self.mask_ratio} is not possible. A number between 0 and 1 was expected.")

@@ -49,9 +49,9 @@ def add_commands() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. A user's error is one line on standard error and exit code 2."""
-    from benchmark.hardware.environment import calm_torch
+    from benchmark.hardware.environment import limit_thread_spinning
 
-    calm_torch()
+    limit_thread_spinning()
     add_commands()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments

@@ -20,12 +20,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Explain the difference of two runs: settings, data, code, machine, and scores on the same events."""
-    from benchmark.records.store import record_called, records_dir
+    from benchmark.records.store import records_dir, resolve_record
     from benchmark.reports.compare import compare as compare_records
     from benchmark.reports.tables import describe
 
     root = records or records_dir()
-    one, other = (record_called(name, root) for name in (first, second))
+    one, other = (resolve_record(name, root) for name in (first, second))
     found = compare_records(one, other)
     if as_json:
         print(json.dumps({**dataclasses.asdict(found), "verdict": found.verdict}, indent=1))

@@ -103,7 +103,7 @@ def _show_labels(board: Leaderboard, kept: Sequence[Curve], target: float, small
 
 def _show_ratio(every: Sequence[Curve], ratio: str, target: float | None, smaller: bool) -> None:
     from benchmark.errors import ConfigError
-    from benchmark.reports.efficiency import curve_called, label_ratio
+    from benchmark.reports.efficiency import label_ratio, resolve_curve
 
     names = [name.strip() for name in ratio.split(",")]
     if len(names) != 2 or target is None:
@@ -111,6 +111,6 @@ def _show_ratio(every: Sequence[Curve], ratio: str, target: float | None, smalle
         raise ConfigError(
             f"--ratio {ratio} needs {missing}. Type for example --ratio polarmae,transformer --score 0.7."
         )
-    one, other = (curve_called(every, name) for name in names)
+    one, other = (resolve_curve(every, name) for name in names)
     text = label_ratio(one, other, target, smaller).text
     console().print(f"{other.name} needs {text} times the labels of {one.name} for {target:g}", highlight=False)

@@ -3,7 +3,7 @@
 A backbone derives from `PointModel`, implements `features`, and ends its constructor with `self.add_head(width)`. Where
 a detector measures something of an event as a whole (`PointBatch.whole`), tasks of points give it to every point,
 beside the point's own columns, and tasks of events to the head, beside the pooled features. A backbone asks
-`self.given(inputs)` once what columns it will get; the rest happens here.
+`self.expand_inputs(inputs)` once what columns it will get; the rest happens here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmark.contracts import Inputs, PointBatch, Task, TorchModel
 from benchmark.ops.host_tables import like
 from benchmark.ops.segments import segment_max, segment_mean
 
-PLACES = ("place_x", "place_y", "place_z")  # columns of `widened`
+PLACES = ("place_x", "place_y", "place_z")  # columns of `append_event_columns`
 
 
 class PooledHead(nn.Module):
@@ -62,7 +62,7 @@ class PointModel(TorchModel):
     def features(self, batch: PointBatch[Tensor]) -> Tensor:
         """(N, width) features of points. The batch has the columns that `given` promises."""
 
-    def given(self, inputs: Inputs, unit: float = 0.0) -> Inputs:
+    def expand_inputs(self, inputs: Inputs, unit: float = 0.0) -> Inputs:
         """The inputs as `features` will get them. Called once, at the start of a constructor.
 
         `unit` above 0 adds the coordinates about the frame's centre, over this length, to each point's columns: what
@@ -83,7 +83,9 @@ class PointModel(TorchModel):
 
     def forward(self, batch: PointBatch[Tensor]) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
-        features = self.features(widened(batch, self.task.level == "point" and self.n_event_features > 0, self.unit))
+        features = self.features(
+            append_event_columns(batch, self.task.level == "point" and self.n_event_features > 0, self.unit)
+        )
         if self.task.level == "point":
             scores: Tensor = self.head(features)
             return scores
@@ -98,7 +100,7 @@ def head(task: Task, width: int, n_event_features: int = 0) -> nn.Linear | Poole
     return PooledHead(width, task.n_outputs, n_event_features=n_event_features)
 
 
-def widened(batch: PointBatch[Tensor], with_events: bool, unit: float = 0.0) -> PointBatch[Tensor]:
+def append_event_columns(batch: PointBatch[Tensor], with_events: bool, unit: float = 0.0) -> PointBatch[Tensor]:
     """The batch with its events' columns on each of their points, and coordinates over `unit` where that is above 0."""
     feats, columns = [batch.feats], batch.columns
     if with_events and batch.whole.feats is not None:

@@ -65,7 +65,7 @@ def join(device: str) -> Processes:
     if device == "cuda":
         torch.cuda.set_device(own.local_rank)
     if not torch.distributed.is_initialized():
-        _say_as_torchrun_does(own)
+        export_torchrun_env(own)
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, rank=own.rank, world_size=own.n, timeout=PATIENCE)
         atexit.register(_leave)
@@ -112,7 +112,7 @@ def after_first() -> Iterator[None]:
             distributed.barrier()
 
 
-def _say_as_torchrun_does(own: Processes) -> None:
+def export_torchrun_env(own: Processes) -> None:
     """Lightning and torch read these variables; srun gives the same facts under other names."""
     if "MASTER_ADDR" not in os.environ:
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment

@@ -16,7 +16,7 @@ from benchmark.paths import checkout
 PACKAGES = ("particlebench", "torch", "lightning", "numpy", "scipy", "numba", "h5py", "safetensors")
 
 
-def calm_torch() -> None:
+def limit_thread_spinning() -> None:
     """Let waiting OpenMP threads sleep, and oneDNN keep few compiled kernels.
 
     On a shared CPU spinning threads can slow small steps down tenfold and more. Ragged batches have new shapes in each

@@ -30,7 +30,7 @@ class Task(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Ended:
+class TaskResult:
     """A task that has ended: its error is what a user is told, None where all went well."""
 
     name: str
@@ -54,7 +54,7 @@ class _Process(Generic[T]):
         self.task = task
         self.pipe.send((task.what, task.log))
 
-    def ended(self) -> Ended:
+    def ended(self) -> TaskResult:
         """Waits for what the process says of its task."""
         name = self.task.name if self.task else ""
         try:
@@ -66,7 +66,7 @@ class _Process(Generic[T]):
                 f"help; the same command continues it"
             )
         self.task = None
-        return Ended(name, error)
+        return TaskResult(name, error)
 
     def stop(self) -> None:
         self.pipe.close()
@@ -76,7 +76,7 @@ class _Process(Generic[T]):
 
 def run_tasks(
     tasks: Sequence[Task[T]], work: Callable[[T], None], workers: int, environments: Sequence[Mapping[str, str]] = ({},)
-) -> Iterator[Ended]:
+) -> Iterator[TaskResult]:
     """Carry out tasks in the given order, at most `workers` at a time; yields each as it ends.
 
     work: a function at the top level of a module; its exceptions become errors. environments: variables set in the
@@ -91,7 +91,7 @@ def run_tasks(
             for task in [t for t in waiting if t.after in failed]:
                 waiting.remove(task)
                 failed.add(task.name)
-                yield Ended(task.name, f"{task.after} failed, which it needs")
+                yield TaskResult(task.name, f"{task.after} failed, which it needs")
             for task in [t for t in waiting if t.after is None or t.after not in names or t.after in done]:
                 idle = next((p for p in pool if p.task is None), None)
                 if idle is None and len(pool) < workers:

@@ -189,7 +189,7 @@ def check_folder(root: Path) -> None:
         )
 
 
-def record_called(name: str, root: Path) -> RunRecord:
+def resolve_record(name: str, root: Path) -> RunRecord:
     """The record in a file, or the one under `root` whose fingerprint starts so. Raises RecordError."""
     if name.endswith(".json"):
         return read_record(Path(name))

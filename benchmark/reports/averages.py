@@ -74,17 +74,17 @@ def _grouped(ordered: Sequence[RunRecord]) -> dict[str, dict[tuple[int, ...], Ru
     claims: dict[str, set[str]] = {}
     for record in ordered:
         if record.fingerprint in twice:
-            claims.setdefault(record.fingerprint, set()).add(claim(record))
+            claims.setdefault(record.fingerprint, set()).add(score_digest(record))
     groups: dict[str, dict[tuple[int, ...], RunRecord]] = {}
     for record in ordered:
         alone = record.status != "finished" or len(claims.get(record.fingerprint, ())) > 1
-        mark = f"{record.fingerprint} {claim(record)}" if alone else ""
+        mark = f"{record.fingerprint} {score_digest(record)}" if alone else ""
         repetition = tuple(int(record.config[name]) for name in REPETITION)
         groups.setdefault(_key(record, mark), {})[repetition] = record
     return groups
 
 
-def claim(record: RunRecord) -> str:
+def score_digest(record: RunRecord) -> str:
     """What a record says its run has scored, to tell whether two of them agree."""
     return json.dumps([record.status, record.metrics.get(OVERALL), record.per_event.get("data")], sort_keys=True)
 

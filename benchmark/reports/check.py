@@ -18,7 +18,7 @@ from benchmark.metrics.families import OVERALL
 from benchmark.records.counts import unpack_counts
 from benchmark.records.record import RunRecord
 from benchmark.records.store import read_each_file, read_record, record_path
-from benchmark.reports.averages import claim
+from benchmark.reports.averages import score_digest
 from benchmark.reports.resampling import family_of
 
 TOLERANCE = 1e-5  # relative; states of some families are kept in single precision
@@ -42,7 +42,7 @@ def check_records(root: Path) -> tuple[list[tuple[Path, RunRecord]], list[Findin
         findings += [Finding(path, text) for text in _errors(root, path, record)]
         findings += [Finding(path, text, error=False) for text in _notes(record)]
     findings += [Finding(path, text) for path, text in conflicts(files)]
-    findings += list(_strangers(files))
+    findings += list(_event_set_outliers(files))
     return files, sorted(findings, key=lambda f: (str(f.path), f.text))
 
 
@@ -60,7 +60,7 @@ def conflicts(files: Sequence[tuple[Path, RunRecord]]) -> list[tuple[Path, str]]
     for path, record in files:
         key = (record.fingerprint, record.status)
         other_path, other = first.setdefault(key, (path, record))
-        if record is not other and claim(record) != claim(other):
+        if record is not other and score_digest(record) != score_digest(other):
             found.append(
                 (
                     path,
@@ -123,7 +123,7 @@ def _notes(record: RunRecord) -> Iterable[str]:
         yield "does not say which commit made it"
 
 
-def _strangers(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Finding]:
+def _event_set_outliers(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Finding]:
     """Records scored or trained on other events than all the others of their task and revision, where most agree."""
     for what, of in (("scored", _scored), ("trained", _labelled)):
         groups: dict[str, dict[str, list[Path]]] = {}

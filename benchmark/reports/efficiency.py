@@ -91,7 +91,7 @@ def smaller_is_better(board: Leaderboard) -> bool:
     return bool(board.averages[0].record.task.get("smaller_is_better"))
 
 
-def curve_called(found: Sequence[Curve], name: str) -> Curve:
+def resolve_curve(found: Sequence[Curve], name: str) -> Curve:
     """The curve of this name, or the only one of a model. Raises UnknownNameError or ConfigError."""
     exact = [curve for curve in found if curve.name == name]
     of_model = [curve for curve in found if curve.model == name]

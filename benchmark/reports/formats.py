@@ -135,7 +135,7 @@ def _columns(board: Leaderboard, full: bool) -> list[int]:
     if full:
         return list(range(len(board.heads)))
     empty = [all(row[i].text == "-" for row in board.rows) for i in range(len(board.heads))]
-    return [i for i, h in enumerate(board.heads) if h.brief and not (empty[i] and h.key == "behind_best")]
+    return [i for i, h in enumerate(board.heads) if h.brief and not (empty[i] and h.key == "difference_to_best")]
 
 
 def _bold(cell: Cell) -> str:

@@ -13,7 +13,7 @@ from benchmark.metrics.families import Column
 from benchmark.records.record import RunRecord
 from benchmark.records.scores import row_order, score_in_column
 from benchmark.reports.averages import Average, averages
-from benchmark.reports.paired_differences import Difference, behind, leads
+from benchmark.reports.paired_differences import Difference, differences_to_best, is_separated_best
 from benchmark.reports.score_text import places_of
 from benchmark.reports.tables import cell, dirty_note, shown
 
@@ -83,8 +83,8 @@ def _leaderboard(key: tuple[str, str, str, str, str], records: list[RunRecord], 
     ordered = sorted(averages(records, each_run), key=lambda row: row_order(row.record))
     rows: list[tuple[Cell, ...]] = []
     for group in _budgets(ordered):
-        leading = leads(group)
-        for i, (row, difference) in enumerate(zip(group, behind(group), strict=True)):
+        leading = is_separated_best(group)
+        for i, (row, difference) in enumerate(zip(group, differences_to_best(group), strict=True)):
             rows.append(_row(row, columns, each_run, difference, bold=leading and i == 0))
     older = len(records) - sum(row.n_runs for row in ordered)
     notes = [
@@ -109,7 +109,7 @@ def _heads(record: RunRecord, columns: Sequence[Column], each_run: bool) -> tupl
     return (
         *(Head(name, name, number=False) for name in ("model", "preset", "mode", "labels", *repetition)),
         Head(f"{columns[0].title} [95%]", columns[0].name),
-        Head("behind the best [95%]", "behind_best"),
+        Head("difference to best [95%]", "difference_to_best"),
         *(Head(c.title, _key(c)) for c in columns[1:]),
         Head(steps, steps.replace(" ", "_")),
         Head("unlabelled events", "unlabelled_events", brief=False),
@@ -145,7 +145,7 @@ def _row(
     return (
         Cell(name, record.model), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
         Cell(record.labels, labels), *repetition,
-        Cell(first.text, first.value, first.low, first.high, bold), _behind(difference, columns[0]), *others,
+        Cell(first.text, first.value, first.low, first.high, bold), _difference_cell(difference, columns[0]), *others,
         *_cost(row),
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def _score(record: RunRecord, column: Column) -> Cell:
     return Cell(cell(record, column), entry.get("value"), entry.get("low"), entry.get("high"))
 
 
-def _behind(difference: Difference | None, column: Column) -> Cell:
+def _difference_cell(difference: Difference | None, column: Column) -> Cell:
     if difference is None:
         return Cell(NONE)
     places, d = places_of(column), difference

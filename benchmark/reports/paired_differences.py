@@ -51,15 +51,15 @@ def difference(one: Average, other: Average) -> Difference | None:
     return Difference(value, float(low), float(high))
 
 
-def behind(rows: Sequence[Average]) -> list[Difference | None]:
+def differences_to_best(rows: Sequence[Average]) -> list[Difference | None]:
     """Of rows ordered best first: each one's difference to the first; None for the first itself."""
     return [None, *(difference(row, rows[0]) for row in rows[1:])]
 
 
-def leads(rows: Sequence[Average]) -> bool:
+def is_separated_best(rows: Sequence[Average]) -> bool:
     """Whether the first of rows ordered best first is separated from every other; not so where one is not comparable.
 
     A single row leads nothing.
     """
-    found = behind(rows)[1:]
+    found = differences_to_best(rows)[1:]
     return bool(found) and all(d is not None and d.separated for d in found)

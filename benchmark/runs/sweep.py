@@ -22,7 +22,7 @@ from benchmark.errors import ConfigError
 from benchmark.hardware.cluster import executor as cluster_executor
 from benchmark.hardware.environment import usable_cores
 from benchmark.hardware.machine import check_compiled
-from benchmark.hardware.workers import Ended, Task, run_tasks
+from benchmark.hardware.workers import Task, TaskResult, run_tasks
 from benchmark.io import safe_name
 from benchmark.paths import checkout
 from benchmark.records.record import RunRecord
@@ -143,7 +143,7 @@ def n_workers(jobs: Sequence[Job], asked: int | None, threads: int) -> int:
     return max(1, min(usable_cores() // max(threads, 1), by_memory, max(len(jobs), 1)))
 
 
-def carry_out(jobs: Sequence[Job], execution: Execution, workers: int, logs: Path) -> Iterator[Ended]:
+def carry_out(jobs: Sequence[Job], execution: Execution, workers: int, logs: Path) -> Iterator[TaskResult]:
     """Run the jobs in local processes; yields each as it ends, with its error if it failed."""
     leaders: dict[str, str] = {}
     tasks = []
@@ -161,7 +161,7 @@ def carry_out(jobs: Sequence[Job], execution: Execution, workers: int, logs: Pat
 
 def submit(
     jobs: Sequence[Job], execution: Execution, parameters: Mapping[str, Any], logs: Path
-) -> Iterator[Ended]:  # fmt: skip
+) -> Iterator[TaskResult]:  # fmt: skip
     """Run the jobs on a cluster through submitit, those that pre-train for others first; yields each as it ends.
 
     parameters: see `benchmark.hardware.cluster`. The folders of records, runs and data must be seen by every node.
@@ -175,7 +175,7 @@ def submit(
         ready = []
         for job in wave:
             if job.pretraining in failed:
-                yield Ended(job.name, f"{leaders[job.pretraining].name} failed, which it needs")
+                yield TaskResult(job.name, f"{leaders[job.pretraining].name} failed, which it needs")
             else:
                 ready.append(job)
         running = executor.map_array(_run_one, [(job.request, execution) for job in ready]) if ready else []
@@ -183,14 +183,14 @@ def submit(
             error = handle.exception()  # waits
             if error is not None and job.pretraining:
                 failed.add(job.pretraining)
-            yield Ended(job.name, None if error is None else " ".join(str(error).split()[-60:]))
+            yield TaskResult(job.name, None if error is None else " ".join(str(error).split()[-60:]))
 
 
 def _run_one(what: tuple[Request, Execution]) -> None:
     """In a worker."""
-    from benchmark.hardware.environment import calm_torch
+    from benchmark.hardware.environment import limit_thread_spinning
 
-    calm_torch()
+    limit_thread_spinning()
     request, execution = what
     run(request, dataclasses.replace(execution, command=command_of(request)))
 

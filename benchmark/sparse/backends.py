@@ -65,6 +65,6 @@ def unusable(name: str, kind: str) -> str | None:
     candidate = backend(name)
     if name == "native":
         return None
-    from benchmark.sparse.conformance import departs
+    from benchmark.sparse.conformance import mismatch_reason
 
-    return candidate.available() or departs(candidate, torch.device(kind))
+    return candidate.available() or mismatch_reason(candidate, torch.device(kind))

@@ -19,7 +19,7 @@ SIDES = {"submanifold": 3, "strided": 2, "strided3": 3, "inverse": 2}  # of the 
 OPERATIONS = tuple(SIDES)
 
 
-def departs(backend: SparseBackend, device: torch.device) -> str | None:
+def mismatch_reason(backend: SparseBackend, device: torch.device) -> str | None:
     """One clause on the first departure from dense convolution on this device, or None.
 
     In single precision and with gradients, whatever the code that asks runs in: autocast, or prediction.

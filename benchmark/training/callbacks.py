@@ -181,7 +181,7 @@ class Probing(Callback):
 
     def _ask(self, trainer: Any, module: Any) -> None:
         def ask() -> dict[str, float]:
-            with undisturbed(module.model):
+            with preserve_rng_and_mode(module.model):
                 return {name: float(value) for name, value in self.probe(module.model).items()}
 
         scores = from_first(ask)
@@ -192,7 +192,7 @@ class Probing(Callback):
 
 
 @contextmanager
-def undisturbed(model: torch.nn.Module) -> Iterator[None]:
+def preserve_rng_and_mode(model: torch.nn.Module) -> Iterator[None]:
     """Whatever the block does to the model's modes and to the generators of torch and numpy is undone after it."""
     modes = [(module, module.training) for module in model.modules()]
     numpy_state = np.random.get_state()

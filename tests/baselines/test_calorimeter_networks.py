@@ -16,7 +16,7 @@ import torch
 from benchmark import registry
 from benchmark.baselines.pointnet import PointNet
 from benchmark.contracts import Inputs, concatenate
-from benchmark.contracts.heads import PooledHead, widened
+from benchmark.contracts.heads import PooledHead, append_event_columns
 from benchmark.contracts.losses import task_loss
 from benchmark.seeding import generator
 from benchmark.settings import override
@@ -214,7 +214,7 @@ def test_regressions_learn_the_difference_to_the_baseline():
 
 def test_event_columns_and_coordinates_join_the_points_of_their_own_event():
     batch = a_batch(ASSOCIATION.name, (30, 50)).to_torch()
-    wide = widened(batch, True, 4.0)
+    wide = append_event_columns(batch, True, 4.0)
     n, g = batch.feats.shape[1], batch.whole.feats.shape[1]
     assert len(wide.columns) == wide.feats.shape[1] == n + g + 3
     assert len(set(wide.columns)) == len(wide.columns)
@@ -222,7 +222,7 @@ def test_event_columns_and_coordinates_join_the_points_of_their_own_event():
         torch.testing.assert_close(wide.feats[row, n : n + g], batch.whole.feats[batch.event_index[row]])
     centre = torch.tensor(batch.frame.centre)
     torch.testing.assert_close(wide.feats[:, n + g :] * 4.0 + centre, batch.coords, atol=1e-4, rtol=1e-5)
-    assert widened(batch, False) is batch
+    assert append_event_columns(batch, False) is batch
 
 
 def test_heads_of_detectors_without_event_features_are_what_they_were():

@@ -6,6 +6,7 @@ interpreter runs them, then compiled by `compile_kernels.py` with the same types
 
 import inspect
 import json
+import math
 import os
 import subprocess
 import sys
@@ -144,8 +145,20 @@ def test_every_kernel_is_among_the_launches(launches):
     assert kernels() == {(launch["module"], launch["kernel"]) for launch in launches}
 
 
+def largest(launches):
+    """Of each kernel and its types, the launch with the largest constants: what needs most memory."""
+    chosen = {}
+    for launch in launches:
+        key = json.dumps([launch["module"], launch["kernel"], sorted(launch["types"].items())])
+        size = math.prod(v for v in launch["constants"].values() if type(v) is int and v > 0)
+        chosen[key] = max(chosen.get(key, (-1, None)), (size, launch), key=lambda pair: pair[0])
+    return [launch for _, launch in chosen.values()]
+
+
 @pytest.mark.parametrize("capability", CARDS)
 def test_kernels_compile_and_fit_into_shared_memory_and_registers(launches, capability):
+    if capability != max(CARDS):  # the code is the same, the memory smaller
+        launches = largest(launches)
     script = Path(__file__).parent / "compile_kernels.py"
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(

@@ -12,7 +12,7 @@ from benchmark.cuda import convolution, kernel_maps
 from benchmark.cuda.convolution import convolve
 from benchmark.errors import BenchmarkError
 from benchmark.sparse import backend
-from benchmark.sparse.conformance import OPERATIONS, dense, departs, example, far_apart, sparse
+from benchmark.sparse.conformance import OPERATIONS, dense, example, far_apart, mismatch_reason, sparse
 from benchmark.sparse.native import convolve as reference
 from benchmark.sparse.pairs import CENTRE, Bags, Pairs
 
@@ -57,7 +57,7 @@ def test_values_and_gradients_are_those_of_dense_convolution(sites, operation):
 
 @pytest.mark.skipif(not ON_GPU, reason="the interpreter takes too long; runs on a GPU")
 def test_the_backend_passes_the_suites_own_check():
-    assert departs(backend("triton"), DEVICE) is None
+    assert mismatch_reason(backend("triton"), DEVICE) is None
 
 
 def test_events_far_apart_do_not_mix():

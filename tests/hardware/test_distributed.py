@@ -86,7 +86,7 @@ def test_names_of_slurm_are_told_to_torch(monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_NODELIST", "node7")
     monkeypatch.setenv("SLURM_JOB_ID", "123456")
-    module._say_as_torchrun_does(processes())
+    module.export_torchrun_env(processes())
     assert os.environ["MASTER_ADDR"] == "node7"
     assert int(os.environ["MASTER_PORT"]) > 1024
     assert [os.environ[n] for n in VARIABLES] == ["3", "4", "1", "2"]

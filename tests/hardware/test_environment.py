@@ -18,12 +18,12 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
-    environment.calm_torch()
+    environment.limit_thread_spinning()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024
     for name, value in (("OMP_WAIT_POLICY", "ACTIVE"), ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")):
         monkeypatch.setenv(name, value)
-        environment.calm_torch()
+        environment.limit_thread_spinning()
         assert os.environ[name] == value
 
 

@@ -7,7 +7,7 @@ from benchmark.cli import main
 from benchmark.errors import ConfigError, UnknownNameError
 from benchmark.plots.efficiency_curves import draw_curve
 from benchmark.records.published import comparable
-from benchmark.reports.efficiency import curve_called, curves, label_ratio, labels_to_reach, reachable
+from benchmark.reports.efficiency import curves, label_ratio, labels_to_reach, reachable, resolve_curve
 from benchmark.reports.frames import points, runs
 from benchmark.reports.leaderboard import leaderboards
 from builders.many_records import counts, made_up
@@ -55,7 +55,7 @@ def test_a_model_that_learns_the_same_from_a_tenth_of_the_labels_has_a_ratio_of_
     lines = [("quick", {10: 0.7, 100: 0.8, 1000: 0.9}), ("slow", {100: 0.7, 1000: 0.8, 10_000: 0.9})]
     records = [made_up(m, n, 0, 0, rng, states=states[q]) for m, of in lines for n, q in of.items()]
     (found,) = leaderboards(records)
-    quick, slow = (curve_called(curves(found), name) for name in ("quick", "slow"))
+    quick, slow = (resolve_curve(curves(found), name) for name in ("quick", "slow"))
     target = quick.points[1].value
     ratio = label_ratio(quick, slow, target - 0.01)
     assert ratio.value == pytest.approx(10, rel=1e-6)
@@ -65,7 +65,7 @@ def test_a_model_that_learns_the_same_from_a_tenth_of_the_labels_has_a_ratio_of_
 
 def test_a_ratio_beyond_the_measured_budgets_is_a_lower_limit():
     found = curves(board({"quick": {10: 0.8, 1000: 0.9}, "slow": {10: 0.6, 1000: 0.7}}))
-    quick, slow = (curve_called(found, name) for name in ("quick", "slow"))
+    quick, slow = (resolve_curve(found, name) for name in ("quick", "slow"))
     target = quick.points[0].value + 0.02
     assert label_ratio(quick, slow, target).text.startswith("more than ")
     assert label_ratio(slow, quick, target).value is None
@@ -84,9 +84,9 @@ def test_curves_are_told_apart_by_mode_and_settings_and_found_by_name():
     names = [c.name for c in curves(found)]
     assert names == ["m (300 steps)", "m (900 steps)", "other"]
     with pytest.raises(ConfigError, match="several curves"):
-        curve_called(curves(found), "m")
+        resolve_curve(curves(found), "m")
     with pytest.raises(UnknownNameError, match="Did you mean 'other'"):
-        curve_called(curves(found), "othr")
+        resolve_curve(curves(found), "othr")
 
 
 def test_classes_have_curves_of_their_own_with_intervals():

@@ -17,7 +17,7 @@ from benchmark.reports.averages import averages
 from benchmark.reports.check import check_records, conflicts
 from benchmark.reports.formats import csv_text, html_page, latex, markdown, rich
 from benchmark.reports.leaderboard import leaderboards
-from benchmark.reports.paired_differences import difference, leads
+from benchmark.reports.paired_differences import difference, is_separated_best
 from builders.many_records import CLASSES, counts, made_up, write
 
 N = 60
@@ -46,7 +46,7 @@ def test_the_difference_of_a_model_to_itself_is_zero_and_separates_nothing(rng):
     found = difference(*rows)
     assert (found.value, found.low, found.high) == (0, 0, 0)
     assert not found.separated
-    assert not leads(rows)
+    assert not is_separated_best(rows)
 
 
 def test_paired_intervals_are_narrower_than_the_scores_own(rng):
@@ -76,8 +76,8 @@ def test_bold_stands_only_where_the_interval_separates_from_every_other_row(rng)
     (board,) = leaderboards([good, close, bad])
     assert not any(c.bold for c in board.column("macro_f1"))
     assert [c.text for c in board.column("model")][2] == "bad"
-    assert board.column("behind_best")[0].text == "-"
-    assert board.column("behind_best")[2].high < 0
+    assert board.column("difference_to_best")[0].text == "-"
+    assert board.column("difference_to_best")[2].high < 0
     assert any("bold" in note for note in both.notes)
     assert not any("bold" in note for note in board.notes)
 

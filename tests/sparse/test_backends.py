@@ -8,7 +8,7 @@ import torch
 from benchmark.errors import BenchmarkError, DataError, UnknownNameError
 from benchmark.sparse import BACKENDS, Sites, SparseTensor, backend, choose, layers, voxelise
 from benchmark.sparse.backends import unusable
-from benchmark.sparse.conformance import FAR, OPERATIONS, TOLERANCE, arguments, dense, departs, example, sparse
+from benchmark.sparse.conformance import FAR, OPERATIONS, TOLERANCE, arguments, dense, example, mismatch_reason, sparse
 from benchmark.sparse.native import Native
 from benchmark.sparse.public_benchmark import SIZES, VOXELS, PublicNetwork, one_pass, workload
 
@@ -58,13 +58,13 @@ def test_every_backend_present_conforms(name, device):
         with pytest.raises(BenchmarkError, match=f"{name} cannot be used on this cpu device"):
             choose(name, device)
         return
-    assert departs(backend(name), torch.device(device)) is None
+    assert mismatch_reason(backend(name), torch.device(device)) is None
 
 
 @pytest.mark.parametrize("inside", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
 def test_a_backend_is_judged_alike_whatever_the_code_that_asks_runs_in(inside):
     with inside():
-        assert departs(Native(), torch.device("cpu")) is None
+        assert mismatch_reason(Native(), torch.device("cpu")) is None
 
 
 class Racing(Native):

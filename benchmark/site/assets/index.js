@@ -16,7 +16,7 @@
   function columns() {
     const b = board();
     return b.heads.map((head, i) => i).filter((i) => (state.full || b.heads[i].brief) &&
-      !(b.heads[i].key === "behind_best" && b.rows.every((row) => row.cells[i][0] === "-")));
+      !(b.heads[i].key === "difference_to_best" && b.rows.every((row) => row.cells[i][0] === "-")));
   }
 
   function value(cell) { return cell.length > 1 && cell[1] !== null ? cell[1] : cell[0]; }
