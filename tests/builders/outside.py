@@ -1,0 +1,32 @@
+"""A dataset outside the suite, which brings a task along."""
+
+DATASET = '''
+"""A dataset outside the suite."""
+
+from dataclasses import dataclass
+
+from benchmark.contracts import DatasetInfo, DatasetSpec, Frame, Task
+from benchmark.data.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings."""
+
+
+def own(name):
+    return Task(
+        name=name, version=1, summary="Mine", data="points", level="point", kind="classification", label="kind",
+        classes=("a", "b"), detector="mine", dataset="my-events",
+    )
+
+
+INFO = DatasetInfo(
+    name="my-events", summary="", licence="", citation="", frame=Frame((0, 0, 0), 1.0, (1, 1, 1), "mm"),
+    energy_unit="MeV", tasks=("my-task",), labels={"kind": "0 a, 1 b"},
+)
+SPEC = DatasetSpec(
+    INFO, Config, open=lambda c, root: None, prepare=lambda c, root: None,
+    own_tasks=(own("my-task"), own("lartpc-segmentation")), preparation=lambda task: Preprocess(min_points=3),
+)
+'''
