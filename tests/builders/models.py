@@ -20,10 +20,10 @@ def models(wanted: Callable[[ModelSpec], bool] = lambda spec: True, names: Itera
             if wanted(registry.model_spec(name)):
                 found.append(pytest.param(name, id=name))
         except MissingPackageError as error:
-            found.append(skipped(name, error))
+            found.append(skipped(error, name))
     return found
 
 
-def skipped(name: str, error: MissingPackageError) -> Any:
+def skipped(error: MissingPackageError, name: str, *more: Any) -> Any:
     """The parameter of a model that cannot be imported here."""
-    return pytest.param(name, id=name, marks=pytest.mark.skip(reason=str(error)))
+    return pytest.param(name, *more, id=name, marks=pytest.mark.skip(reason=str(error)))
