@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,16 @@ import typer
 
 from benchmark import registry, tasks
 from benchmark.cli import add_commands, app, main
+from benchmark.contracts import DatasetInfo, Frame
+from benchmark.data.preparation import preparation
 from benchmark.runs.config import Request
 from benchmark.runs.resolve import resolve
-from builders import calo_files
+from builders import calo_files, npz_files
 from builders.lif_files import CHAIN, write_folder
 from builders.paths import ROOT
 from builders.synthetic import make_data
 
+PLAIN = DatasetInfo("plain", "", "", "", Frame((0, 0, 0), 1.0, (1, 1, 1), "mm"), "MeV", ())  # no label but the tasks'
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 START = "python -m benchmark"
 
@@ -68,7 +73,7 @@ def test_a_command_that_does_not_exist_would_be_noticed():
 
 
 @pytest.mark.parametrize(("path", "typed"), COMMANDS)
-def test_every_command_of_the_documents_means_something(path, typed):
+def test_every_command_of_the_documents_means_something(path, typed, workplace):
     name, values = parse(typed)
     if name == "run" and values["model"] not in registry.model_names():
         assert f'name="{Path(values["model"]).stem}"' in path.read_text()  # a model that the document itself defines
@@ -81,17 +86,19 @@ def test_every_command_of_the_documents_means_something(path, typed):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder where the documents' commands run one after another, with the model of CONTRIBUTING in it."""
+    """A folder where the documents' commands run one after another, with CONTRIBUTING's model and dataset in it."""
     root = tmp_path_factory.mktemp("docs")
     data = make_data(root)
     rng = np.random.default_rng(3)
     calo_files.write_folder(root / "calo", rng, calo_files.make_geometry(rng), {"train": 12, "val": 4, "test": 6})
     write_folder(root / "lif", scans=("a", "b", "c"))
+    npz_files.write_folder(root / "npz", {"train": 12, "val": 2, "test": 3})
     for path in DOCUMENTS:
         for text in blocks(path, "python"):
-            name = re.search(r'^SPEC = ModelSpec\(\s*name="(\w+)"', text, re.MULTILINE)
+            name = re.search(r'^(?:SPEC = ModelSpec|INFO = DatasetInfo)\(\s*name="([\w-]+)"', text, re.MULTILINE)
             if name:
-                (root / f"{name[1]}.py").write_text(text)
+                (root / f"{registry.canonical(name[1])}.py").write_text(text)
+    registry.dataset_spec(str(root / "my_npz.py"))  # from here on a dataset like those of the suite
     return root, data
 
 
@@ -116,6 +123,8 @@ def shortened(typed, root, data):
         return ["data", "info", "atlas-pions", "--data", str(root / "calo")]
     if typed[:2] == ["data", "info"] and typed[2] == "lif-sim":
         return ["data", "info", "lif-scans", "--data", str(root / "lif"), *TILES]
+    if typed[:3] == ["data", "info", "my-npz"]:
+        return ["data", "info", str(root / "my_npz.py"), "--data", str(root / "npz")]
     if typed[:2] == ["data", "simulate"]:
         typed[typed.index("--events") + 1] = "14"
         return [*typed, "--workers", "1"]
@@ -127,14 +136,17 @@ def shortened(typed, root, data):
     calo = task.detector == "calorimeter"
     lif = task.detector == "lif"
     where = ("atlas-pions", root / "calo") if calo else ("lif-scans", root / "lif") if lif else ("pilarnet-m", data)
+    if "my-npz" in typed:
+        where = (str(root / "my_npz.py"), root / "npz")
     for option, value in (*labels, ("--dataset", where[0]), ("--data", str(where[1]))):
         if option in typed:
             typed[typed.index(option) + 1] = value
         else:
             typed += [option, value]
     where = typed.index("--model") + 1
-    if (root / f"{typed[where]}.py").exists():
-        typed[where] += ".py"
+    own = root / f"{Path(typed[where]).stem}.py"
+    if own.exists():
+        typed[where] = str(own)
     few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2"]
     few += TILES if lif else ["--set", "min_cells=1" if calo else "min_points=0"]
     if typed[0] == "pretrain" or (typed[where] in ("polarmae", "pointmae", "volume_mae") and "scratch" not in typed):
@@ -162,12 +174,50 @@ def test_the_commands_of_the_documents_run_one_after_another(workplace, monkeypa
 
 def test_contributing_shows_a_whole_model(workplace):
     root, _ = workplace
-    files = sorted(root.glob("*.py"))
-    assert files
-    for path in files:
-        spec = registry.model_spec(str(path))
-        assert spec.name == path.stem
-        assert {"default", "tiny"} <= set(spec.presets)
+    spec = registry.model_spec(str(root / "my_deep_sets.py"))
+    assert {"default", "tiny"} <= set(spec.presets)
+    assert len((root / "my_npz.py").read_text().splitlines()) < 120
+
+
+def test_contributing_names_the_pinned_torch():
+    pinned = re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert f"pip install {pinned[0]}\n" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_contributing_lists_the_labels_of_every_task():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = dict(re.findall(r"^\| ([a-z0-9-]+) \| ([a-z_, ]+) \|$", text, re.MULTILINE))
+    del rows["task"]
+    needed = {t.name: preparation(t).suited(PLAIN).labels(t) for t in tasks.TASKS.values()}
+    assert rows == {name: ", ".join(labels) or "none" for name, labels in needed.items()}
+
+
+PYTEST = "python -m pytest "
+
+
+def test_contributing_tests_its_model_and_its_dataset(workplace):
+    root, _ = workplace
+    paths = {
+        "path/to/my_deep_sets.py": root / "my_deep_sets.py",
+        "my-npz": root / "my_npz.py",
+        "my_events": root / "npz",
+    }
+    lines = [x for b in blocks(ROOT / "CONTRIBUTING.md", "console") for x in b.splitlines() if x.startswith(PYTEST)]
+    typed = [x.removeprefix(PYTEST).split() for x in lines if "-k" not in x]  # -k: of a file put into the suite
+    assert len(typed) == 2
+    for words in typed:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *(str(paths.get(w, w)) for w in words),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
