@@ -114,14 +114,17 @@ def _counted(dataset: Dataset, split: str) -> dict[str, Any]:
             found |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
             continue
         found[f"{kind}s"] = len(source)
-        found[f"points per {kind}"] = round(float(source.n_points.mean()), 1)
+        found[f"points per {kind}"] = round(float(source.n_points.mean()), 1) if len(source) else 0.0
         prepared = preparation(task).suited(dataset.info)
         try:
             check_declared(dataset.info, task, prepared)
-            usable = prepared.eligible(source, task).indices
-            if len(usable):
-                check_labels(dataset.info, task, prepared, source[int(usable[0])])
-            found[f"usable for {task.name}"] = len(usable)
+            usable = prepared.eligible(source, task)
+            if len(source):
+                check_labels(dataset.info, task, prepared, source[int(usable.indices[0]) if len(usable.indices) else 0])
+            found[f"usable for {task.name}"] = len(usable.indices)
+            if not len(usable.indices):
+                cuts = ", ".join(f"{n} {reason}" for reason, n in usable.excluded.items())
+                found[f"why not for {task.name}"] = f"no event passes the cuts: {cuts or 'there is none'}"
         except DataError as error:
             found |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
     if len(unreadable) == len(dataset.info.tasks):

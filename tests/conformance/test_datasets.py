@@ -1,7 +1,7 @@
 """Every registered dataset keeps the contract, on a tiny folder of it.
 
-A dataset of one's own: `python -m pytest tests/conformance/test_datasets.py --dataset my_events.py --data FOLDER`, with a
-small folder, of which the first events of each split are read.
+A dataset of one's own: `python -m pytest tests/conformance/test_datasets.py --dataset my_events.py --data FOLDER`, with
+a small folder, of which the first events of each split are read.
 """
 
 from __future__ import annotations

@@ -207,16 +207,8 @@ def test_contributing_tests_its_model_and_its_dataset(workplace):
     typed = [x.removeprefix(PYTEST).split() for x in lines if "-k" not in x]  # -k: of a file put into the suite
     assert len(typed) == 2
     for words in typed:
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            *(str(paths.get(w, w)) for w in words),
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        command = [*PYTEST.split()[1:], "-p", "no:cacheprovider", *(str(paths.get(w, w)) for w in words)]
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout
 
 
