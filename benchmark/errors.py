@@ -17,6 +17,10 @@ class UnknownNameError(BenchmarkError):
     """A name that nothing is registered under."""
 
 
+class MissingPackageError(BenchmarkError):
+    """An optional package that is not installed."""
+
+
 class ConfigError(BenchmarkError):
     """A setting outside its range, of the wrong type, or that nothing reads."""
 

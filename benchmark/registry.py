@@ -1,4 +1,8 @@
-"""Finds models, baselines and datasets by name, which is that of their file. Nothing is imported before asked for."""
+"""Finds models, baselines and datasets by name, which is that of their file. Nothing is imported before asked for.
+
+What stands outside the suite is given by the path of a file, or offered by an installed package through entry points.
+Both keep to one rule: SPEC has the file's (the entry point's) name, and not one of the suite's own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import ast
 import importlib
 import importlib.util
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,12 +18,28 @@ from types import ModuleType
 from typing import TypeVar
 
 from benchmark.contracts import DatasetSpec, ModelSpec
-from benchmark.errors import BenchmarkError, ConfigError, unknown_name
+from benchmark.errors import BenchmarkError, ConfigError, MissingPackageError, unknown_name
 from benchmark.io import sha256_file
 
 Spec = TypeVar("Spec", ModelSpec, DatasetSpec)
 MODEL_FOLDERS = ("models", "baselines")
 PLUGINS = "particlebench.models"  # entry points by which an installed package offers models: name = module
+DATASET_PLUGINS = "particlebench.datasets"  # and datasets
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What models and datasets differ in when they are looked up."""
+
+    word: str
+    folders: tuple[str, ...]  # of the suite's own
+    group: str  # of entry points
+    listed: str  # argument of `list`
+
+
+_MODEL = _Kind("model", MODEL_FOLDERS, PLUGINS, "models")
+_DATASET = _Kind("dataset", ("datasets",), DATASET_PLUGINS, "datasets")
+_given: dict[str, Path] = {}  # datasets that this process was given by path: later on their name alone is known
 
 
 def _folder(name: str) -> Path:
@@ -31,25 +52,45 @@ def _files(folder: str) -> dict[str, Path]:
     return {p.stem: p for p in sorted(_folder(folder).glob("*.py")) if not p.name.startswith("_")}
 
 
+def _own(kind: _Kind) -> dict[str, Path]:
+    """Name -> file of the suite's own."""
+    return {name: path for folder in kind.folders for name, path in _files(folder).items()}
+
+
 @cache
-def _plugins() -> dict[str, str]:
-    """Name -> module of the models that installed packages offer; the suite's own names come first."""
-    taken = {n for folder in MODEL_FOLDERS for n in _files(folder)}
-    found = {canonical(e.name): e.module for e in metadata.entry_points(group=PLUGINS)}
-    return {name: found[name] for name in sorted(found) if name not in taken}
+def _plugins(kind: _Kind = _MODEL) -> dict[str, str]:
+    """Name -> module of what installed packages offer; the suite's own names come first."""
+    return {name: module for name, module in _offered(kind) if name not in _own(kind)}
 
 
-def _plugin_file(name: str) -> Path:
+def _offered(kind: _Kind) -> list[tuple[str, str]]:
+    return sorted((canonical(e.name), e.module) for e in metadata.entry_points(group=kind.group))
+
+
+def refused_plugins(group: str) -> dict[str, str]:
+    """Name -> why of what installed packages offer, in PLUGINS or DATASET_PLUGINS, under a name of the suite."""
+    kind = _MODEL if group == PLUGINS else _DATASET
+    return {
+        name: f"The installed module {module} is offered as {name!r}, which is a {kind.word} of the suite. A name of "
+        f"its own was expected. Rename the entry point and the name in its SPEC."
+        for name, module in _offered(kind)
+        if name in _own(kind)
+    }
+
+
+def _plugin_file(name: str, kind: _Kind) -> Path:
     """Where a plug-in's module lies. Raises BenchmarkError where its package is broken."""
-    module = _plugins()[name]
+    module = _plugins(kind)[name]
     try:
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module)  # imports the packages around it
     except ModuleNotFoundError as error:
         raise _missing_package(name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(f"The installed {kind.word} {name} ({module})", error) from error
     if spec is None or spec.origin is None:
         raise BenchmarkError(
-            f"The installed model {name} points at the module {module}, which is not there. A module that binds SPEC "
-            f"was expected. Install its package anew."
+            f"The installed {kind.word} {name} points at the module {module}, which is not there. A module that binds "
+            f"SPEC was expected. Install its package anew."
         )
     return Path(spec.origin)
 
@@ -62,27 +103,40 @@ def canonical(name: str) -> str:
 def model_names(folder: str | None = None) -> list[str]:
     """Sorted names of all models, or of those in one of MODEL_FOLDERS, or of installed PLUGINS."""
     own = [n for f in MODEL_FOLDERS if folder in (None, f) for n in _files(f)]
-    return sorted([*own, *(_plugins() if folder in (None, PLUGINS) else ())])
+    return sorted([*own, *(_plugins(_MODEL) if folder in (None, PLUGINS) else ())])
 
 
-def dataset_names() -> list[str]:
-    """Sorted names of all datasets, as the user types them."""
-    return sorted(n.replace("_", "-") for n in _files("datasets"))
+def dataset_names(folder: str | None = None) -> list[str]:
+    """Sorted names of all datasets, as the user types them, or of installed DATASET_PLUGINS."""
+    own = () if folder == DATASET_PLUGINS else _files("datasets")
+    return sorted(n.replace("_", "-") for n in (*own, *_plugins(_DATASET)))
 
 
 def model_file(name: str) -> Path:
     """The file that defines a model; `name` may itself be a path to a Python file outside the suite."""
+    return _file(name, _MODEL)
+
+
+def dataset_file(name: str) -> Path:
+    """The file that defines a dataset; `name` may itself be a path to a Python file outside the suite."""
+    return _file(name, _DATASET)
+
+
+def _file(name: str, kind: _Kind) -> Path:
     if name.endswith(".py"):
         path = Path(name)
         if not path.is_file():
-            raise ConfigError(f"There is no file {name}. A Python file that binds SPEC was expected. Check --model.")
+            raise ConfigError(f"There is no file {name}. A Python file that binds SPEC was expected. Correct its path.")
         return path
-    for folder in MODEL_FOLDERS:
-        if canonical(name) in _files(folder):
-            return _files(folder)[canonical(name)]
-    if canonical(name) in _plugins():
-        return _plugin_file(canonical(name))
-    raise unknown_name("model", name, model_names(), "Type `python -m benchmark list models`.")
+    name_, own = canonical(name), _own(kind)
+    if name_ in own:
+        return own[name_]
+    if name_ in _plugins(kind):
+        return _plugin_file(name_, kind)
+    if kind is _DATASET and name_ in _given:
+        return _given[name_]
+    valid = dataset_names() if kind is _DATASET else model_names()
+    raise unknown_name(kind.word, name, valid, f"Type `python -m benchmark list {kind.listed}`.")
 
 
 def model_files(name: str) -> tuple[Path, ...]:
@@ -91,10 +145,9 @@ def model_files(name: str) -> tuple[Path, ...]:
     A file outside the suite stands alone; of an installed package every file beside it counts.
     """
     path = model_file(name)
-    if name.endswith(".py"):
-        return (path,)
-    if canonical(name) in _plugins():
-        return (path, *(p for p in sorted(path.parent.glob("*.py")) if p != path))
+    if path.resolve() not in _paths(_MODEL):
+        beside = () if name.endswith(".py") else (p for p in sorted(path.parent.glob("*.py")) if p != path)
+        return (path, *beside)
     pieces: set[Path] = set()
     queue = [path]
     while queue:
@@ -102,6 +155,11 @@ def model_files(name: str) -> tuple[Path, ...]:
         pieces |= new
         queue += new
     return (path, *sorted(pieces))
+
+
+def _paths(kind: _Kind) -> dict[Path, str]:
+    """File of the suite's own -> its module."""
+    return {p.resolve(): f"benchmark.{f}.{p.stem}" for f in kind.folders for p in _files(f).values()}
 
 
 def _private_pieces(path: Path) -> set[Path]:
@@ -116,22 +174,57 @@ def _private_pieces(path: Path) -> set[Path]:
 
 def model_spec(name: str) -> ModelSpec:
     """The `SPEC` of a model. Raises UnknownNameError, or BenchmarkError where a package it needs is missing."""
-    path = model_file(name)
-    if name.endswith(".py"):
-        return _spec_in(_import_path(path), ModelSpec, path)
-    if canonical(name) in _plugins():
-        return _spec_in(_import(_plugins()[canonical(name)]), ModelSpec, path)
-    folder = next(f for f in MODEL_FOLDERS if canonical(name) in _files(f))
-    return _spec_in(_import(f"benchmark.{folder}.{path.stem}"), ModelSpec, path)
+    return _spec(name, ModelSpec, _MODEL)
 
 
 def dataset_spec(name: str) -> DatasetSpec:
-    """The `SPEC` of a dataset. Raises UnknownNameError, or BenchmarkError where a package it needs is missing."""
-    files = _files("datasets")
-    if canonical(name) not in files:
-        raise unknown_name("dataset", name, dataset_names(), "Type `python -m benchmark list datasets`.")
-    path = files[canonical(name)]
-    return _spec_in(_import(f"benchmark.datasets.{path.stem}"), DatasetSpec, path)
+    """The `SPEC` of a dataset. Raises UnknownNameError, or BenchmarkError where a package it needs is missing.
+
+    `name` may be a path to a Python file outside the suite; this process then knows the dataset by its name too.
+    """
+    spec = _spec(name, DatasetSpec, _DATASET)
+    if name.endswith(".py"):
+        _given[canonical(spec.info.name)] = Path(name).resolve()
+    return spec
+
+
+def outside_datasets() -> list[DatasetSpec]:
+    """Datasets that do not belong to the suite: given by path so far, and installed. A broken one is left out here."""
+    found = []
+    for name in (*_given, *(n for n in _plugins(_DATASET) if n not in _given)):
+        try:
+            found.append(dataset_spec(name))
+        except BenchmarkError:
+            continue  # `list datasets` names it with its reason
+    return found
+
+
+def _spec(name: str, type_: type[Spec], kind: _Kind) -> Spec:
+    path = dataset_file(name) if kind is _DATASET else model_file(name)
+    module = _paths(kind).get(path.resolve())
+    if module is not None:
+        return _spec_in(_import(module), type_, path)
+    if not name.endswith(".py") and canonical(name) in _plugins(kind):
+        where = f"The installed {kind.word} {canonical(name)} ({_plugins(kind)[canonical(name)]})"
+        spec = _spec_in(_import_plugin(canonical(name), kind, where), type_, path)
+        return _named(spec, name, where, kind)
+    return _named(_spec_in(_import_path(path), type_, path), path.stem, str(path), kind)
+
+
+def _named(spec: Spec, expected: str, where: str, kind: _Kind) -> Spec:
+    """The SPEC of something outside the suite, if it bears its own name. Raises ConfigError."""
+    name = spec.name if isinstance(spec, ModelSpec) else spec.info.name
+    if canonical(name) in _own(kind):
+        raise ConfigError(
+            f"{where} binds SPEC with the name {name!r}, which is a {kind.word} of the suite. A name of its own was "
+            f"expected, so that records tell the two apart. Rename it in SPEC and outside alike."
+        )
+    if canonical(name) != canonical(expected):
+        raise ConfigError(
+            f"{where} binds SPEC with the name {name!r}. The name {expected!r} was expected, by which it is called and "
+            f"recorded. Correct the name in SPEC, or call the {'file' if where.endswith('.py') else 'entry point'} so."
+        )
+    return spec
 
 
 def summary(path: Path) -> str:
@@ -149,8 +242,26 @@ def _import(module: str) -> ModuleType:
         raise _missing_package(module.rpartition(".")[2], error) from error
 
 
-def _missing_package(what: str, error: ModuleNotFoundError) -> BenchmarkError:
+def _import_plugin(name: str, kind: _Kind, where: str) -> ModuleType:
+    """A plug-in's module; whatever happens in it is told as its own fault. Raises BenchmarkError."""
+    try:
+        return _import(_plugins(kind)[name])
+    except BenchmarkError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _broken(where, error) from error
+
+
+def _broken(where: str, error: BaseException) -> BenchmarkError:
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return BenchmarkError(
+        f"{where} fails when it is imported ({what}). A module that binds SPEC was expected. Correct it; "
+        f"`--debug` shows where it fails."
+    )
+
+
+def _missing_package(what: str, error: ModuleNotFoundError) -> BenchmarkError:
+    return MissingPackageError(
         f"{what} needs the package {error.name!r}, which is not installed. Its extras were expected. Type "
         f"`pip install {error.name}`, or `python -m benchmark doctor` for all that is missing."
     )
@@ -163,7 +274,7 @@ def _import_path(path: Path) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is not a Python file. A file that binds SPEC was expected. Check --model.")
+        raise ConfigError(f"{path} is not a Python file. A file that binds SPEC was expected. Correct its path.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -176,6 +287,9 @@ def _import_path(path: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         del sys.modules[name]
         raise _missing_package(path.name, error) from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _broken(str(path), error) from error
     except BaseException:
         del sys.modules[name]
         raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.contracts import Loss, Task
+from benchmark import registry
+from benchmark.contracts import DatasetSpec, Loss, Task
 from benchmark.errors import unknown_name
 
 # Voxels per class over the 1,210,080 events of PILArNet-M v1 (data set configuration of PoLAr-MAE).
@@ -172,6 +173,29 @@ TASKS: dict[str, Task] = {
 def task(name: str) -> Task:
     """The task of this name. Raises UnknownNameError."""
     key = name.replace("_", "-")
-    if key not in TASKS:
-        raise unknown_name("task", name, TASKS, "Type `python -m benchmark list tasks`.")
-    return TASKS[key]
+    if key in TASKS:
+        return TASKS[key]
+    known = every()
+    if key not in known:
+        raise unknown_name("task", name, known, "Type `python -m benchmark list tasks`.")
+    return known[key]
+
+
+def every() -> dict[str, Task]:
+    """The suite's tasks, and those that datasets outside it bring along (given by path so far, or installed)."""
+    return {**TASKS, **{name: t for name, (t, _) in _brought().items()}}
+
+
+def bringer(task: Task) -> DatasetSpec | None:
+    """The dataset that brings a task along; None for the suite's own tasks."""
+    return None if task.name in TASKS or task.name not in (brought := _brought()) else brought[task.name][1]
+
+
+def _brought() -> dict[str, tuple[Task, DatasetSpec]]:
+    """Name -> task and its dataset. The suite's own names come first, then those of the first dataset."""
+    found: dict[str, tuple[Task, DatasetSpec]] = {}
+    for spec in registry.outside_datasets():
+        for own in spec.own_tasks:
+            if own.name not in TASKS:
+                found.setdefault(own.name, (own, spec))
+    return found

@@ -9,6 +9,8 @@ import pytest
 from benchmark import registry
 from benchmark.contracts import DatasetSpec, ModelSpec
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+from builders.models import models
+from builders.outside import DATASET
 from builders.paths import ROOT
 
 PLUGIN = '''
@@ -50,7 +52,7 @@ def test_no_name_stands_for_two_models():
     assert len(set(registry.model_names())) == len(registry.model_names())
 
 
-@pytest.mark.parametrize("name", registry.model_names())
+@pytest.mark.parametrize("name", models())
 def test_every_model_names_itself_like_its_file(name):
     spec = registry.model_spec(name)
     assert isinstance(spec, ModelSpec)
@@ -136,6 +138,66 @@ def test_a_file_that_is_no_model_is_told_in_one_sentence(tmp_path, text, message
         registry.model_spec(str(path))
     assert message in str(error.value)
     assert "expected" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("stem", "name", "message"),
+    [
+        ("mine", "gnn", "'gnn', which is a model of the suite"),
+        ("gnn", "gnn", "'gnn', which is a model of the suite"),
+        ("mine", "yours", "The name 'mine' was expected"),
+    ],
+)
+def test_a_file_under_another_name_is_refused(tmp_path, stem, name, message):
+    path = tmp_path / f"{stem}.py"
+    path.write_text(PLUGIN.replace('name="mine"', f'name="{name}"'))
+    with pytest.raises(ConfigError, match=message) as error:
+        registry.model_spec(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_fails_is_told_with_its_reason(tmp_path):
+    for text in ("1 / 0\n", "import sys\nsys.exit('gone')\n", "from benchmark.contracts import Nonsense\n"):
+        (tmp_path / "mine.py").write_text(text)
+        with pytest.raises(BenchmarkError, match=r"fails when it is imported \(\w+: .*Correct it"):
+            registry.model_spec(str(tmp_path / "mine.py"))
+
+
+def test_the_path_of_a_file_of_the_suite_is_its_name():
+    path = str(ROOT / "baselines" / "majority.py")
+    assert registry.model_spec(path) is registry.model_spec("majority")
+    assert [p.name for p in registry.model_files(path)] == ["majority.py", "_classical.py"]
+    spec = registry.dataset_spec(str(ROOT / "datasets" / "pilarnet_m.py"))
+    assert spec is registry.dataset_spec("pilarnet-m")
+
+
+def test_a_dataset_by_path_is_known_by_name_afterwards(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_given", {})
+    path = tmp_path / "my_events.py"
+    path.write_text(DATASET)
+    with pytest.raises(UnknownNameError):
+        registry.dataset_spec("my-events")
+    spec = registry.dataset_spec(str(path))
+    assert spec.info.name == "my-events"
+    assert registry.dataset_spec("my-events") is spec
+    assert registry.outside_datasets() == [spec]
+    for name, message in (("pilarnet-m", "a dataset of the suite"), ("other", "The name 'my_events' was expected")):
+        path.write_text(DATASET.replace('name="my-events"', f'name="{name}"'))
+        with pytest.raises(ConfigError, match=message):
+            registry.dataset_spec(str(path))
+
+
+def test_a_dataset_brings_its_own_task_and_its_cuts(tmp_path, monkeypatch):
+    from benchmark import tasks
+    from benchmark.data.preparation import preparation
+
+    monkeypatch.setattr(registry, "_given", {})
+    (tmp_path / "my_events.py").write_text(DATASET)
+    assert "my-task" not in tasks.every()
+    registry.dataset_spec(str(tmp_path / "my_events.py"))
+    assert preparation(tasks.task("my-task")).min_points == 3
+    assert tasks.task("lartpc-segmentation") is tasks.LARTPC_SEGMENTATION
+    assert preparation(tasks.LARTPC_SEGMENTATION).min_points == 1024
 
 
 def test_a_public_file_without_spec_says_how_files_are_made(tmp_path, monkeypatch):

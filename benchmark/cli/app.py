@@ -55,6 +55,15 @@ def _options(
     """Options of every command. `--debug` is read by `main`."""
 
 
+def known_dataset(value: str | None) -> str | None:
+    """The value of --dataset; a file's own tasks are known from here on."""
+    if value is not None and value.endswith(".py"):
+        from benchmark import registry
+
+        registry.dataset_spec(value)
+    return value
+
+
 def console() -> Console:
     """Where tables go. Output that is no terminal has no width of its own: wide enough then to cut nothing."""
     from rich.console import Console

@@ -14,7 +14,7 @@ from benchmark.cli.app import console, data_app
 if TYPE_CHECKING:
     from benchmark.contracts import Dataset, DatasetSpec
 
-Name = Annotated[str, typer.Argument(help="Name of a dataset (see `list datasets`).")]
+Name = Annotated[str, typer.Argument(help="Name of a dataset (see `list`), or path to a file that binds SPEC.")]
 Folder = Annotated[Path | None, typer.Option("--data", help="Folder of the dataset; without it, the cache.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting of the dataset. Repeatable.", metavar="KEY=VALUE")
@@ -46,22 +46,17 @@ def info(
     set_: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a dataset holds: revision, checksums, events, voxels, and how many events each task can use."""
-    from benchmark import registry, tasks
-    from benchmark.data.preparation import preparation
-    from benchmark.data.stream import source_of
+    """Show what a dataset holds: revision, checksums, events, voxels, labels, and how many events each task can use.
+
+    A task that can use none has a line that says what it lacks.
+    """
+    from benchmark import registry
 
     spec = registry.dataset_spec(name)
     dataset = spec.open(settings_of(spec, set_, {}), folder)
     counts: dict[str, Any] = {}
     for split in getattr(dataset, "splits", spec.info.splits):
-        counts[split] = {}
-        for task in map(tasks.task, spec.info.tasks):
-            source = source_of(dataset, split, task)
-            kind = "event" if task.sample == "event" else f"{task.sample} sample"
-            counts[split][f"{kind}s"] = len(source)
-            counts[split][f"points per {kind}"] = round(float(source.n_points.mean()), 1)
-            counts[split][f"usable for {task.name}"] = len(preparation(task).eligible(source, task).indices)
+        counts[split] = _counted(dataset, split)
     description = _describe(dataset, counts)
     if as_json:
         print(json.dumps(description, indent=1))
@@ -101,6 +96,42 @@ def simulate(
     print(f"Use it with: python -m benchmark run --model polarmae --labels 100 --dataset pilarnet-m --data {out}")
 
 
+def _counted(dataset: Dataset, split: str) -> dict[str, Any]:
+    """What the tasks find in a split. Raises DataError where no task can read it: its files are damaged."""
+    from benchmark import tasks
+    from benchmark.data.preparation import preparation
+    from benchmark.data.stream import check_declared, check_labels, source_of
+    from benchmark.errors import DataError
+
+    found: dict[str, Any] = {}
+    unreadable: list[DataError] = []
+    for task in map(tasks.task, dataset.info.tasks):
+        kind = "event" if task.sample == "event" else f"{task.sample} sample"
+        try:
+            source = source_of(dataset, split, task)
+        except DataError as error:  # of one sample among several
+            unreadable.append(error)
+            found |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
+            continue
+        found[f"{kind}s"] = len(source)
+        found[f"points per {kind}"] = round(float(source.n_points.mean()), 1) if len(source) else 0.0
+        prepared = preparation(task).suited(dataset.info)
+        try:
+            check_declared(dataset.info, task, prepared)
+            usable = prepared.eligible(source, task)
+            if len(source):
+                check_labels(dataset.info, task, prepared, source[int(usable.indices[0]) if len(usable.indices) else 0])
+            found[f"usable for {task.name}"] = len(usable.indices)
+            if not len(usable.indices):
+                cuts = ", ".join(f"{n} {reason}" for reason, n in usable.excluded.items())
+                found[f"why not for {task.name}"] = f"no event passes the cuts: {cuts or 'there is none'}"
+        except DataError as error:
+            found |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
+    if len(unreadable) == len(dataset.info.tasks):
+        raise unreadable[0]
+    return found
+
+
 def settings_of(spec: DatasetSpec, assignments: list[str] | None, given: dict[str, Any]) -> Any:
     """The dataset's own settings with those that the user typed."""
     from benchmark.settings import override, parse_assignments
@@ -112,7 +143,13 @@ def settings_of(spec: DatasetSpec, assignments: list[str] | None, given: dict[st
 def _describe(dataset: Dataset, counts: dict[str, Any]) -> dict[str, Any]:
     wanted = ("name", "summary", "licence", "citation", "energy_unit")
     about = {k: v for k, v in dataclasses.asdict(dataset.info).items() if k in wanted}
+    about |= {"frame": _frame(dataset), "labels": dict(dataset.info.labels)}
     return {**about, "revision": dataset.revision, "files": dict(sorted(dataset.files.items())), **counts}
+
+
+def _frame(dataset: Dataset) -> str:
+    frame = dataset.info.frame
+    return f"{' x '.join(f'{size:g}' for size in frame.extent)}, unit: {frame.unit}"
 
 
 def _show(description: dict[str, Any]) -> None:

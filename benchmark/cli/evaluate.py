@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, known_dataset
 
 CheckpointFile = Annotated[
     str,
@@ -27,7 +27,7 @@ ModelName = Annotated[
 def evaluate(
     checkpoint: CheckpointFile,
     model: ModelName = None,
-    dataset: Annotated[str, typer.Option(help="Where the events come from.")] = "pilarnet-m",
+    dataset: Annotated[str, typer.Option(help="Where the events come from.", callback=known_dataset)] = "pilarnet-m",
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     split: Annotated[str, typer.Option(help="Split to score: train, val or test.")] = "test",
     batch_size: Annotated[

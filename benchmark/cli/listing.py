@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ import typer
 from benchmark.cli.app import app, console
 
 KINDS = ("models", "baselines", "datasets", "tasks", "backends")
+_MODEL_COLUMNS = ("name", "presets", "tasks", "pre-trains", "summary", "here")
+_DATASET_COLUMNS = ("name", "tasks", "licence", "summary", "here")
 
 
 @app.command("list")
@@ -32,7 +35,7 @@ def list_(
     screen = console()
     for name, entries in rows.items():
         table = Table(title=name, title_justify="left", expand=False)
-        for column in entries[0]:
+        for column in entries[0] if entries else ():
             table.add_column(column, overflow="fold")
         for entry in entries:
             table.add_row(*(str(v) for v in entry.values()))
@@ -41,7 +44,7 @@ def list_(
 
 def _rows(kind: str) -> list[dict[str, Any]]:
     if kind == "tasks":
-        from benchmark.tasks import TASKS
+        from benchmark.tasks import every
 
         return [
             {
@@ -51,38 +54,54 @@ def _rows(kind: str) -> list[dict[str, Any]]:
                 "classes": ", ".join(t.classes),
                 "summary": t.summary,
             }
-            for t in TASKS.values()
+            for t in every().values()
         ]
     if kind == "backends":
         from benchmark.hardware.available import backends
 
         return [{"name": b.name, "for": b.purpose, "here": b.available() or "ready"} for b in backends()]
-    if kind == "datasets":
-        return [_dataset(name) for name in _names(kind)]
-    return [_model(name) for name in _names(kind)]
-
-
-def _names(kind: str) -> list[str]:
     from benchmark import registry
 
-    if kind == "datasets":
-        return registry.dataset_names()
-    plugins = registry.model_names(registry.PLUGINS) if kind == "models" else []
-    return [*registry.model_names(kind), *plugins]
+    if kind == "baselines":
+        return [_model(name) for name in registry.model_names(kind)]
+    row, own, group = (
+        (_model, registry.model_names(kind), registry.PLUGINS)
+        if kind == "models"
+        else (_dataset, registry.dataset_names(), registry.DATASET_PLUGINS)
+    )
+    installed = (registry.model_names if kind == "models" else registry.dataset_names)(group)
+    return [
+        *(row(name) for name in own if name not in installed),
+        *(_of_plugin(row, name) for name in installed),
+        *(_not_listed(row, name, why) for name, why in registry.refused_plugins(group).items()),
+    ]
+
+
+def _of_plugin(row: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    """A row of an installed package's model or dataset; one that fails is named, and keeps nothing else from view."""
+    try:
+        return row(name)
+    except Exception as error:
+        what = " ".join(str(error).split())[:200]
+        return _not_listed(row, name, f"fails when it is asked what it does ({type(error).__name__}: {what})")
+
+
+def _not_listed(row: Callable[[str], dict[str, Any]], name: str, why: str) -> dict[str, Any]:
+    columns = _MODEL_COLUMNS if row is _model else _DATASET_COLUMNS
+    return {**dict.fromkeys(columns, ""), "name": name, "here": why}
 
 
 def _model(name: str) -> dict[str, Any]:
     from benchmark import registry
     from benchmark.errors import BenchmarkError
     from benchmark.runs.resolve import can_do
-    from benchmark.tasks import TASKS
+    from benchmark.tasks import every
 
     try:
         spec = registry.model_spec(name)
     except BenchmarkError as error:
-        summary = registry.summary(registry.model_file(name))
-        return {"name": name, "presets": "", "tasks": "", "pre-trains": "", "summary": summary, "here": str(error)}
-    fitting = [t for t in TASKS.values() if can_do(spec, t)]
+        return {**_not_listed(_model, name, str(error)), "summary": _summary(name)}
+    fitting = [t for t in every().values() if can_do(spec, t)]
     reasons = [r for r in (_missing(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
     return {
         "name": name,
@@ -92,6 +111,17 @@ def _model(name: str) -> dict[str, Any]:
         "summary": spec.summary,
         "here": reasons[0] if reasons else "ready",
     }
+
+
+def _summary(name: str) -> str:
+    """What the file of a model that cannot be imported says of itself; nothing where it cannot be read."""
+    from benchmark import registry
+    from benchmark.errors import BenchmarkError
+
+    try:
+        return registry.summary(registry.model_file(name))
+    except (BenchmarkError, OSError, ValueError, SyntaxError):
+        return ""
 
 
 def _called(preset: str) -> str:
@@ -108,7 +138,7 @@ def _dataset(name: str) -> dict[str, Any]:
     try:
         spec = registry.dataset_spec(name)
     except BenchmarkError as error:
-        return {"name": name, "tasks": "", "licence": "", "summary": "", "here": str(error)}
+        return _not_listed(_dataset, name, str(error))
     return {
         "name": name,
         "tasks": ", ".join(spec.info.tasks),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.app import app
+from benchmark.cli.app import app, known_dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,9 @@ def response(
 @plot_app.command()
 def cells(
     task: Annotated[str, typer.Option(help="What a sample is.")] = "pion-classification",
-    dataset: Annotated[str | None, typer.Option(help="Where samples come from; default: the task's own.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where samples come from; default: the task's own.", callback=known_dataset)
+    ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the dataset; without it, the cache.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     event: Annotated[int, typer.Option(help="Number among the samples that the task uses.")] = 0,

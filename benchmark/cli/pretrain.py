@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, known_dataset
 
 
 @app.command()
@@ -18,7 +18,9 @@ def pretrain(
     task: Annotated[
         str, typer.Option(help="Task of the later runs: it decides which points are dropped.")
     ] = "lartpc-segmentation",
-    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the events come from; default: the task's own.", callback=known_dataset)
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[
         str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")

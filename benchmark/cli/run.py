@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, known_dataset
 
 if TYPE_CHECKING:
     from benchmark.records.record import RunRecord
@@ -26,7 +26,13 @@ def run(
     ],
     labels: Annotated[str, typer.Option(help="Labelled events: a whole number, or `all`.", metavar="N|all")] = "100",
     task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
-    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a dataset (see `list`), or path to a file that binds SPEC; default: the task's own.",
+            callback=known_dataset,
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[
         str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")

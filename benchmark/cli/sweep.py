@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, known_dataset
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,9 @@ def sweep(
     draws: Annotated[str | None, typer.Option(help="How many draws (3), or which (0,1,2).")] = None,
     seeds: Annotated[str | None, typer.Option(help="How many seeds (2), or which (0,1).")] = None,
     task: Annotated[str | None, typer.Option(help="What is predicted.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the events come from; default: the task's own.", callback=known_dataset)
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[str | None, typer.Option(help="default, tiny, paper.")] = None,
     set_: Annotated[

@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, known_dataset
 
 
 @app.command()
 def transfer(
     record: Annotated[Path, typer.Argument(help="Record of a run (`run` prints its path).")],
-    dataset: Annotated[str, typer.Option(help="Where the other events come from.")] = "pilarnet-m",
+    dataset: Annotated[
+        str, typer.Option(help="Where the other events come from.", callback=known_dataset)
+    ] = "pilarnet-m",
     data: Annotated[Path | None, typer.Option(help="Folder of that dataset; without it, the cache.")] = None,
     split: Annotated[str, typer.Option(help="Split to score: train, val or test.")] = "test",
     weights: Annotated[Path | None, typer.Option(help="Weights of the run; default where it left them.")] = None,

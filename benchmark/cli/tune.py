@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, known_dataset
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +27,9 @@ def tune(
     ] = "3e-4,1e-3,3e-3,1e-2",
     steps: Annotated[int | None, typer.Option(help="Steps of each trial; without it, those of a run.")] = None,
     task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
-    dataset: Annotated[str | None, typer.Option(help="Where the events come from; default: the task's own.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the events come from; default: the task's own.", callback=known_dataset)
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[
         str, typer.Option(help="default or small (for CPUs), tiny (to try things), paper (as published).")

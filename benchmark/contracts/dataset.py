@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from benchmark.contracts.data import Event, Frame
+from benchmark.contracts.task import Task
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class DatasetInfo:
     energy_unit: str
     tasks: tuple[str, ...]
     splits: tuple[str, ...] = ("train", "val", "test")
-    labels: Mapping[str, str] = field(default_factory=dict)  # label name -> meaning
+    labels: Mapping[str, str] = field(default_factory=dict)  # every name in `Event.labels` -> its meaning
 
 
 @runtime_checkable
@@ -67,3 +68,6 @@ class DatasetSpec:
     open: Callable[[Any, Path | None], Dataset]
     prepare: Callable[[Any, Path | None], Dataset]
     extras: tuple[str, ...] = ()  # optional packages needed, as import names
+    own_tasks: tuple[Task, ...] = ()  # those of `info.tasks` that the suite does not have
+    # cuts and maps of `own_tasks` (see `benchmark.data.preparation.Preparation`); None: as for the suite's own
+    preparation: Callable[[Task], Any] | None = None

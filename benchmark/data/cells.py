@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.contracts import Event, EventSource, Frame, Links, PointBatch, Task, WholeEvents
+from benchmark.contracts import DatasetInfo, Event, EventSource, Frame, Links, PointBatch, Task, WholeEvents
 from benchmark.contracts.cells import ABSENT_GEV, CELL, FOCUS_HIT, N_LEADING, OTHER_HIT
 from benchmark.data.preprocess import Eligible
 from benchmark.errors import DataError
@@ -101,6 +101,19 @@ class CellPreprocess:
         if task.kind == "classification":  # as the published images: E_true > 0.2 GeV, classes matched in it
             return CellPreprocess(true_energy_min_gev=0.2, match_energy=True)
         return CellPreprocess()
+
+    @property
+    def looser(self) -> str:
+        """Samples of any size."""
+        return "min_cells=1"
+
+    def labels(self, task: Task) -> tuple[str, ...]:
+        """The task's own and its auxiliary ones."""
+        return (task.label, *task.auxiliary)
+
+    def suited(self, info: DatasetInfo) -> CellPreprocess:
+        """The same for every dataset."""
+        return self
 
     def eligible(self, source: EventSource, task: Task) -> Eligible:
         """Samples that pass the cuts, then those that the energy matching keeps."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmark.contracts import Event, EventSource, Frame, PointBatch, Task
+from benchmark.contracts import DatasetInfo, Event, EventSource, Frame, PointBatch, Task
 from benchmark.errors import DataError
 
 COLUMNS = ("log_energy", "energy")
@@ -31,9 +31,9 @@ class Preprocess:
     log_max_mev: float = 20.0  # energy that maps to +1; larger ones are not clipped
     columns: tuple[str, ...] = ("log_energy",)  # feature columns, of log_energy and energy (the raw one)
     coords: str = "detector"  # detector: as in the file; centred: each event's bounding box moved to the frame's centre
-    instance: str = (
-        "group"  # label that becomes `PointBatch.instance`: group, fragment, interaction, cluster; "" for none
-    )
+    # label that becomes `PointBatch.instance`: group, fragment, interaction ...; "" for none. No task needs group, the
+    # default, which is left out where a dataset does not declare it
+    instance: str = "group"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.energy_min_mev) and self.energy_min_mev >= 0):
@@ -54,6 +54,20 @@ class Preprocess:
     def event_columns(self) -> tuple[str, ...]:
         """Liquid-argon events have no features of the whole."""
         return ()
+
+    @property
+    def looser(self) -> str:
+        """Events of any size."""
+        return "min_points=0"
+
+    def labels(self, task: Task) -> tuple[str, ...]:
+        """The task's own, and the instance that was asked for."""
+        return (task.label, *task.auxiliary, *((self.instance,) if self.instance else ()))
+
+    def suited(self, info: DatasetInfo) -> Preprocess:
+        """Without instances where the dataset has none of the default name."""
+        without = self.instance == "group" and self.instance not in info.labels
+        return replace(self, instance="") if without else self
 
     def eligible(self, source: EventSource, task: Task) -> Eligible:
         """Which events of a source are used."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from benchmark.contracts import Dataset, EventSource, Frame, PointBatch, Task, concatenate
+from benchmark.contracts import Dataset, DatasetInfo, Event, EventSource, Frame, PointBatch, Task, concatenate
 from benchmark.data.augment import rotate, rotations
 from benchmark.data.budget import Subset
 from benchmark.data.preparation import Preparation
 from benchmark.errors import DataError
 from benchmark.seeding import generator
-
-_LOOSER = {"lartpc": "min_points=0", "calorimeter": "min_cells=1", "lif": "min_points=1"}
 
 
 @dataclass(frozen=True)
@@ -66,15 +64,38 @@ def source_of(dataset: Dataset, split: str, task: Task) -> EventSource:
     return dataset.events(split) if task.sample == "event" else dataset.events(split, task.sample)
 
 
+def check_declared(info: DatasetInfo, task: Task, config: Preparation) -> None:
+    """Raises DataError where the dataset does not say that its events have the labels of a task."""
+    _check(config.labels(task), info.labels, task, f"The dataset {info.name}", "Add it to DatasetInfo.labels")
+
+
+def check_labels(info: DatasetInfo, task: Task, config: Preparation, event: Event) -> None:
+    """Raises DataError where an event lacks a label of a task, declared or not."""
+    where = f"Event {event.event_id} of {info.name}"
+    _check(config.suited(info).labels(task), event.labels, task, where, "Add it to Event.labels")
+
+
+def _check(needed: Sequence[str], there: Mapping[str, object], task: Task, where: str, remedy: str) -> None:
+    missing = [name for name in needed if name not in there]
+    if missing:
+        raise DataError(
+            f"{where} has no label {missing[0]!r}, which {task.name} needs; it has {', '.join(there) or 'none'}. "
+            f"{', '.join(needed)} was expected. {remedy}, or choose another --task."
+        )
+
+
 def event_set(dataset: Dataset, split: str, task: Task, config: Preparation) -> EventSet:
-    """The usable events of a split. Raises DataError when none is left."""
+    """The usable events of a split. Raises DataError when none is left, or a label is missing."""
+    config = config.suited(dataset.info)
+    check_declared(dataset.info, task, config)
     source = source_of(dataset, split, task)
     usable = config.eligible(source, task)
     if len(usable.indices) == 0:
         raise DataError(
             f"No event of the {split} split of {dataset.info.name} passes the preprocessing ({usable.excluded}). At "
-            f"least one was expected. Loosen it, for example with --set preprocess.{_LOOSER[task.detector]}."
+            f"least one was expected. Loosen it, for example with --set preprocess.{config.looser}."
         )
+    check_labels(dataset.info, task, config, source[int(usable.indices[0])])
     dropped: dict[str, int] = dict(getattr(source, "dropped", {}))  # before they became samples
     return EventSet(source, task, config, dataset.info.frame, usable.indices, {**dropped, **usable.excluded})
 

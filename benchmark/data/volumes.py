@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmark.contracts import Event, EventSource, Frame, PointBatch, Task, Volumes
+from benchmark.contracts import DatasetInfo, Event, EventSource, Frame, PointBatch, Task, Volumes
 from benchmark.data.preprocess import Eligible
 from benchmark.errors import DataError
 from benchmark.ops.masks import MASKS, hidden_tokens
@@ -59,6 +59,19 @@ class VolumePreprocess:
     def event_columns(self) -> tuple[str, ...]:
         """Tiles have no features of the whole."""
         return ()
+
+    @property
+    def looser(self) -> str:
+        """Tiles with any number of bright voxels."""
+        return "min_points=1"
+
+    def labels(self, task: Task) -> tuple[str, ...]:
+        """The task's own and the number of each track; none where the volume itself is predicted."""
+        return () if task.self_supervised else (task.label, "instance")
+
+    def suited(self, info: DatasetInfo) -> VolumePreprocess:
+        """The same for every dataset."""
+        return self
 
     def eligible(self, source: EventSource, task: Task) -> Eligible:
         """Every tile. Raises DataError where the task's labels are missing."""

@@ -112,6 +112,7 @@ def _wrong_kinds(values: Mapping[str, Any]) -> list[str]:
 
     right = {
         "config.model": isinstance(c["model"], str), "config.preset": isinstance(c["preset"], str),
+        "config.dataset": not str(c.get("dataset", "")).endswith(".py"),  # a record never says what code to run
         "config.mode": isinstance(c["mode"], str), "config.labels": c["labels"] is None or whole(c["labels"]),
         "config.draw": whole(c["draw"]), "config.seed": whole(c["seed"]),
         "config.train": isinstance(c["train"], dict), "task.name": isinstance(task["name"], str),

@@ -42,6 +42,8 @@ class _Chosen:
 
 
 def _choose(request: Request) -> _Chosen:
+    if request.dataset is not None:
+        registry.dataset_spec(request.dataset)  # which may bring the task
     task = tasks.task(request.task)
     spec = registry.model_spec(request.model)
     preset_name = canonical_preset(request.preset)

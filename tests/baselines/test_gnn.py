@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("torch_geometric", reason="the package torch_geometric, which gnn needs, is not installed")
+
 from benchmark.baselines._graph import Level, canonical, edge_features, levels, merge
 from benchmark.baselines._graph_messages import mean_and_maximum
 from benchmark.baselines._graph_networks import PyramidBlock, Stack, StackBlock

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+pytest.importorskip("torch_geometric", reason="the package torch_geometric, which gnn needs, is not installed")
+
 from benchmark.baselines._graph import canonical
 from benchmark.baselines._graph_cells import NEAREST, level_of_kinds, linked
 from benchmark.baselines._graph_pions import PionNetwork, cells_only, global_inputs, node_inputs, published_loss

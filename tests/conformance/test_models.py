@@ -1,18 +1,22 @@
-"""Every registered model x every task of its kind keeps the contract; new files are tested without a line here."""
+"""Every registered model x every task of its kind keeps the contract; new files are tested without a line here.
+
+A file outside the suite: `python -m pytest tests/conformance/test_models.py --model path/to/my_model.py`.
+"""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from benchmark import registry
-from benchmark.contracts import PointBatch
+from benchmark.contracts import PointBatch, Task
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.datasets._pilarnet import FRAME
-from benchmark.errors import CheckpointError
+from benchmark.errors import CheckpointError, MissingPackageError
 from benchmark.evaluation.evaluate import expected_shapes
 from benchmark.runs.config import Request
 from benchmark.runs.resolve import can_do, resolve
@@ -30,26 +34,44 @@ from builders.batches import (
     make_model,
     warmed_up,
 )
+from builders.models import models, skipped
 
 TOLERANCE = 2e-4  # float32 sums in another order
 
-CASES = [
-    pytest.param(name, registry.model_spec(name).effective_task(task), id=f"{name}-{task.name}")
-    for name in registry.model_names()
-    for task in (*TASKS.values(), EVENTS)
-    if can_do(registry.model_spec(name), task) and task.level != "token"  # a probe asks for no scores
-]
+
+def pytest_generate_tests(metafunc):
+    """Every test runs over all models, or over the one of --model; those of losses and gradients over torch's alone."""
+    wanted = metafunc.config.getoption("--model", None)
+    names = tuple(registry.model_names()) if wanted is None else (wanted,)
+    if "task" in metafunc.fixturenames:
+        needs_torch = metafunc.definition.get_closest_marker("needs_torch") is not None
+        metafunc.parametrize(("name", "task"), [c for name in names for c in cases(name, needs_torch)])
+    elif "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", models(names=names))
+
+
+def tasks_of(name) -> list[Task]:
+    """What a model is asked, on every kind of data it can do; a probe of tokens asks for no scores."""
+    spec = registry.model_spec(name)
+    return [spec.effective_task(t) for t in (*TASKS.values(), EVENTS) if can_do(spec, t) and t.level != "token"]
 
 
 @functools.cache
+def cases(name, needs_torch):
+    """A parameter per task of the model; one that is skipped where a package that it needs is missing."""
+    try:
+        found = tasks_of(name)
+    except MissingPackageError as error:
+        return [skipped(error, name, None)]
+    if needs_torch and not is_torch(name):
+        return []
+    return [pytest.param(name, task, id=f"{Path(name).stem}-{task.name}") for task in found]
+
+
 def is_torch(name):
     """Whether a model is trained by the shared loop; a classical one has no loss and no gradients."""
-    spec = registry.model_spec(name)
-    task = spec.effective_task(next(t for t in (*TASKS.values(), EVENTS) if can_do(spec, t) and t.level != "token"))
+    spec, task = registry.model_spec(name), tasks_of(name)[0]
     return isinstance(spec.build(config_of(name, task.name), inputs_of(task), task), TorchModel)
-
-
-TORCH_CASES = [c for c in CASES if is_torch(c.values[0])]
 
 
 def alone(task, size, number, rng):
@@ -66,7 +88,6 @@ def split(scores, batch, task):
     return np.split(scores, cuts)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
 def test_scores_have_a_row_per_point_or_event_and_are_finite(name, task):
     batch = make_batch(task)
     scores = make_model(name, task).predict(batch.without_target())
@@ -74,7 +95,6 @@ def test_scores_have_a_row_per_point_or_event_and_are_finite(name, task):
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
 def test_batch_mates_and_padding_never_change_an_events_scores(name, task):
     model, batch = warmed_up(name, task), make_batch(task)
     together = split(model.predict(batch), batch, task)
@@ -84,7 +104,6 @@ def test_batch_mates_and_padding_never_change_an_events_scores(name, task):
         np.testing.assert_allclose(model.predict(one), scores, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
 def test_permuting_points_permutes_their_scores(name, task):
     model, batch = warmed_up(name, task), make_batch(task, sizes=(150,))
     order = generator("conformance", "order").permutation(batch.n_points)
@@ -95,7 +114,6 @@ def test_permuting_points_permutes_their_scores(name, task):
     np.testing.assert_allclose(model.predict(shuffled), expected, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
 def test_a_single_point_and_a_tiny_event_are_scored(name, task):
     model = warmed_up(name, task)
     for n_points in (1, 3):
@@ -116,7 +134,7 @@ def test_a_single_point_and_a_tiny_event_are_scored(name, task):
         assert np.isfinite(model.predict(small)).all()
 
 
-@pytest.mark.parametrize(("name", "task"), TORCH_CASES)
+@pytest.mark.needs_torch
 def test_the_loss_is_finite_and_its_gradient_reaches_every_parameter(name, task):
     model, batch = make_model(name, task), make_batch(task).to_torch()
     model.train()
@@ -136,7 +154,7 @@ def test_the_loss_is_finite_and_its_gradient_reaches_every_parameter(name, task)
         assert all(p.grad is not None for p in trained)
 
 
-@pytest.mark.parametrize(("name", "task"), TORCH_CASES)
+@pytest.mark.needs_torch
 def test_training_lowers_the_loss_on_the_same_events(name, task):
     model, batch = make_model(name, task), make_batch(task).to_torch()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -151,14 +169,12 @@ def test_training_lowers_the_loss_on_the_same_events(name, task):
     assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
 def test_the_same_seed_gives_the_same_numbers(name, task):
     batch = make_batch(task)
     first, again = (warmed_up(name, task).predict(batch) for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
 def test_a_checkpoint_round_trip_keeps_every_score(name, task, tmp_path):
     model, batch = warmed_up(name, task), make_batch(task)
     model.save(tmp_path / "weights", {"fingerprint": "abc"})
@@ -167,14 +183,12 @@ def test_a_checkpoint_round_trip_keeps_every_score(name, task, tmp_path):
     np.testing.assert_array_equal(other.predict(batch), model.predict(batch))
 
 
-@pytest.mark.parametrize(("name", "task"), CASES)
 def test_a_checkpoint_of_another_model_is_refused(name, task, tmp_path):
     (tmp_path / "weights").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="expected"):
         make_model(name, task).load(tmp_path / "weights")
 
 
-@pytest.mark.parametrize("name", registry.model_names())
 def test_every_preset_and_mode_resolves(name):
     spec = registry.model_spec(name)
     assert {"default", "tiny"} <= set(spec.presets)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import registry
 from benchmark.contracts import PointBatch, TorchModel
 from benchmark.data.preparation import model_inputs
 from benchmark.data.stream import event_set
@@ -19,6 +18,7 @@ from benchmark.sparse.backends import choose
 from benchmark.sparse.sites import Sites
 from benchmark.tasks import task
 from builders import calo_batches
+from builders.models import models
 from builders.synthetic import execute, request
 
 TASK = task("lartpc-segmentation")
@@ -131,9 +131,7 @@ def test_an_engine_that_hides_its_products_gives_no_count(data):
     assert flops_per_event(Hidden(nn.Linear(1, 4)), opened(data, request())[2]) is None
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in registry.model_names() if n not in ("majority",) and can_do(model_spec(n), TASK)]
-)
+@pytest.mark.parametrize("name", models(lambda spec: spec.name != "majority" and can_do(spec, TASK)))
 def test_every_torch_model_has_a_count(data, name):
     config, dataset, events = opened(data, request(name, assignments=("preprocess.min_points=0",)))
     model = model_spec(name).build(

@@ -1,13 +1,11 @@
 """The documents' commands run, their links lead somewhere, and what an error tells the user to type exists."""
 
-import importlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +14,18 @@ import typer
 
 from benchmark import registry, tasks
 from benchmark.cli import add_commands, app, main
-from benchmark.contracts import Dataset, EventSource
+from benchmark.contracts import DatasetInfo, Frame
 from benchmark.data.preparation import preparation
-from benchmark.data.stream import event_set
-from benchmark.errors import DataError
 from benchmark.records.store import read_record
 from benchmark.reports.tables import markdown_table, run_table
 from benchmark.runs.config import Request
 from benchmark.runs.resolve import resolve
-from builders import calo_files
+from builders import calo_files, npz_files
 from builders.lif_files import CHAIN, write_folder
 from builders.paths import ROOT
 from builders.synthetic import make_data
 
+PLAIN = DatasetInfo("plain", "", "", "", Frame((0, 0, 0), 1.0, (1, 1, 1), "mm"), "MeV", ())  # no label but the tasks'
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 START = "python -m benchmark"
 README_BYTES = 9_000  # what one reads before a first run; all else has a page
@@ -85,7 +82,7 @@ def test_a_command_that_does_not_exist_would_be_noticed():
 
 
 @pytest.mark.parametrize(("path", "typed"), COMMANDS)
-def test_every_command_of_the_documents_means_something(path, typed):
+def test_every_command_of_the_documents_means_something(path, typed, workplace):
     name, values = parse(typed)
     if name == "run" and values["model"] not in registry.model_names():
         assert f'name="{Path(values["model"]).stem}"' in path.read_text()  # a model that the document itself defines
@@ -98,17 +95,19 @@ def test_every_command_of_the_documents_means_something(path, typed):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder where the documents' commands run one after another, with the model of CONTRIBUTING in it."""
+    """A folder where the documents' commands run one after another, with CONTRIBUTING's model and dataset in it."""
     root = tmp_path_factory.mktemp("docs")
     data = make_data(root)
     rng = np.random.default_rng(3)
     calo_files.write_folder(root / "calo", rng, calo_files.make_geometry(rng), {"train": 12, "val": 4, "test": 6})
     write_folder(root / "lif", scans=("a", "b", "c"))
+    npz_files.write_folder(root / "npz", {"train": 12, "val": 2, "test": 3})
     for path in DOCUMENTS:
         for text in blocks(path, "python"):
-            name = re.search(r'^SPEC = ModelSpec\(\s*name="(\w+)"', text, re.MULTILINE)
+            name = re.search(r'^(?:SPEC = ModelSpec|INFO = DatasetInfo)\(\s*name="([\w-]+)"', text, re.MULTILINE)
             if name:
-                (root / f"{name[1]}.py").write_text(text)
+                (root / f"{registry.canonical(name[1])}.py").write_text(text)
+    registry.dataset_spec(str(root / "my_npz.py"))  # from here on a dataset like those of the suite
     (root / "leaderboards").symlink_to(ROOT / "leaderboards")
     for path, text in scripts():
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -146,6 +145,8 @@ def shortened(typed, root, data):
         return ["data", "info", "atlas-pions", "--data", str(root / "calo")]
     if typed[:2] == ["data", "info"] and typed[2] == "lif-sim":
         return ["data", "info", "lif-scans", "--data", str(root / "lif"), *TILES]
+    if typed[:3] == ["data", "info", "my-npz"]:
+        return ["data", "info", str(root / "my_npz.py"), "--data", str(root / "npz")]
     if typed[:2] == ["data", "simulate"]:
         typed[typed.index("--events") + 1] = "14"
         return [*typed, "--workers", "1"]
@@ -157,14 +158,17 @@ def shortened(typed, root, data):
     calo = task.detector == "calorimeter"
     lif = task.detector == "lif"
     where = ("atlas-pions", root / "calo") if calo else ("lif-scans", root / "lif") if lif else ("pilarnet-m", data)
+    if "my-npz" in typed:
+        where = (str(root / "my_npz.py"), root / "npz")
     for option, value in (*labels, ("--dataset", where[0]), ("--data", str(where[1]))):
         if option in typed:
             typed[typed.index(option) + 1] = value
         else:
             typed += [option, value]
     where = typed.index("--model") + 1
-    if (root / f"{typed[where]}.py").exists():
-        typed[where] += ".py"
+    own = root / f"{Path(typed[where]).stem}.py"
+    if own.exists():
+        typed[where] = str(own)
     few = ["--preset", "tiny", "--threads", "1", "--device", "cpu", "--set", "train.steps=2"]
     few += TILES if lif else ["--set", "min_cells=1" if calo else "min_points=0"]
     if typed[0] == "pretrain" or (typed[where] in ("polarmae", "pointmae", "volume_mae") and "scratch" not in typed):
@@ -192,12 +196,42 @@ def test_the_commands_of_the_documents_run_one_after_another(workplace, monkeypa
 
 def test_contributing_shows_a_whole_model(workplace):
     root, _ = workplace
-    files = sorted(root.glob("*.py"))
-    assert files
-    for path in files:
-        spec = registry.model_spec(str(path))
-        assert spec.name == path.stem
-        assert {"default", "tiny"} <= set(spec.presets)
+    spec = registry.model_spec(str(root / "my_deep_sets.py"))
+    assert {"default", "tiny"} <= set(spec.presets)
+    assert len((root / "my_npz.py").read_text().splitlines()) < 120
+
+
+def test_contributing_names_the_pinned_torch():
+    pinned = re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert f"pip install {pinned[0]}\n" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_contributing_lists_the_labels_of_every_task():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = dict(re.findall(r"^\| ([a-z0-9-]+) \| ([a-z_, ]+) \|$", text, re.MULTILINE))
+    del rows["task"]
+    needed = {t.name: preparation(t).suited(PLAIN).labels(t) for t in tasks.TASKS.values()}
+    assert rows == {name: ", ".join(labels) or "none" for name, labels in needed.items()}
+
+
+PYTEST = "python -m pytest "
+
+
+def test_contributing_tests_its_model_and_its_dataset(workplace):
+    root, _ = workplace
+    paths = {
+        "path/to/my_deep_sets.py": root / "my_deep_sets.py",
+        "my-npz": root / "my_npz.py",
+        "my_events": root / "npz",
+    }
+    lines = [x for b in blocks(ROOT / "CONTRIBUTING.md", "console") for x in b.splitlines() if x.startswith(PYTEST)]
+    typed = [x.removeprefix(PYTEST).split() for x in lines if "-k" not in x]  # -k: of a file put into the suite
+    assert len(typed) == 2
+    for words in typed:
+        command = [*PYTEST.split()[1:], "-p", "no:cacheprovider", *(str(paths.get(w, w)) for w in words)]
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and " passed" in done.stdout and "skipped" not in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=place)
@@ -247,30 +281,6 @@ def test_the_folders_of_the_layout_exist():
     folders = re.findall(r"^    (\w+)/ ", layout, re.MULTILINE)
     assert {"benchmark", "models", "baselines", "datasets", "cuda", "docs", "tests"} <= set(folders)
     assert all((ROOT / folder).is_dir() for folder in folders)
-
-
-def test_the_dataset_of_the_page_gives_what_the_contract_promises(tmp_path, monkeypatch):
-    (text,) = (b for b in blocks(ROOT / "docs/add_dataset.md", "python") if "SPEC = " in b)
-    (tmp_path / "events_of_the_page.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    spec = importlib.import_module("events_of_the_page").SPEC
-    rng = np.random.default_rng(0)
-    for split in ("train", "val", "test"):
-        (tmp_path / split).mkdir()
-        for i in range(3):
-            columns = {"coords": rng.integers(0, 768, (20, 3)), "energy": rng.uniform(0.2, 2, 20)}
-            labels = {"semantic": rng.integers(0, 5, 20), "group": rng.integers(0, 3, 20)}
-            np.savez(tmp_path / split / f"{i}.npz", **columns, **labels)
-    dataset = spec.open(spec.config(), tmp_path)
-    assert isinstance(dataset, Dataset)
-    assert isinstance(dataset.events("train"), EventSource)
-    task = tasks.task("lartpc-segmentation")
-    events = event_set(dataset, "train", task, replace(preparation(task), min_points=0))
-    batch = events.batch([0, 1])
-    assert events.event_ids == ("0", "1", "2")
-    assert batch.n_points == len(batch.target) > 0
-    with pytest.raises(DataError):
-        spec.open(spec.config(), None)
 
 
 def test_every_make_target_of_the_documents_exists():

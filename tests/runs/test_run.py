@@ -314,7 +314,7 @@ def test_events_in_two_splits_are_refused(data, tmp_path, monkeypatch):
 
 
 def test_a_model_that_cannot_run_here_says_why(spy, data, tmp_path):
-    path = tmp_path / "picky.py"
+    path = tmp_path / "spy.py"
     path.write_text(SPY.replace("presets=PRESETS)", 'presets=PRESETS, skip=lambda task, device: "it needs a GPU")'))
     with pytest.raises(BenchmarkError, match=r"spy cannot run here: it needs a GPU"):
         execute(data, tmp_path, request(str(path)))

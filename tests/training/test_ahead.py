@@ -7,14 +7,9 @@ import pytest
 import torch
 
 from benchmark import tasks
-from benchmark.baselines.gnn import Graphs
-from benchmark.baselines.pointnet2 import Hierarchy
-from benchmark.baselines.ptv3 import Serialised
-from benchmark.baselines.sparse_uresnet import Voxels
 from benchmark.contracts import OptimConfig
 from benchmark.errors import DataError
 from benchmark.models._masking import Masked
-from benchmark.models._tokens import Tokens
 from benchmark.perf.steps import build_model
 from benchmark.registry import model_spec
 from benchmark.runs.resolve import resolve
@@ -52,18 +47,20 @@ def test_a_prepared_batch_gives_the_same_loss_and_its_draws_depend_on_the_seed_a
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("polarmae", Tokens),
-        ("transformer", Tokens),
-        ("sparse_uresnet", Voxels),
-        ("gnn", Graphs),
-        ("pointnet2", Hierarchy),
-        ("ptv3", Serialised),
+        ("polarmae", "Tokens"),
+        ("transformer", "Tokens"),
+        ("sparse_uresnet", "Voxels"),
+        ("gnn", "Graphs"),
+        ("pointnet2", "Hierarchy"),
+        ("ptv3", "Serialised"),
     ],
 )
 def test_what_is_prepared_is_what_the_step_would_make(batch, name, kind):
+    if name == "gnn":
+        pytest.importorskip("torch_geometric")
     model = build_model(name, "tiny", batch).eval()
     prepared = SideStream("cpu").prepared(model, batch, "finetune", 1)
-    assert isinstance(prepared.prepared, kind)
+    assert type(prepared.prepared).__name__ == kind
     with torch.no_grad():
         assert torch.equal(model(prepared), model(batch.to_torch()))
 
