@@ -1,6 +1,7 @@
 # make run   environment, install, and the main job: PoLAr-MAE fine-tuned on 100 labelled events, beside a trivial baseline
 # make leaderboard  environment, install, and a complete small leaderboard: six models, three label budgets, two draws
 # make test  environment, install, and the tests
+# make quick  the tests that take a minute, for the inner loop
 # make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
 # make lint  style and types
 # make docs  the documentation as a site, in build/site
@@ -13,8 +14,11 @@ ARGS ?= --model polarmae --labels 100
 TORCH_FROM ?=
 
 GPU_PYTHON ?= $(BIN)/python
+QUICK := $(addprefix tests/,contracts data metrics ops/test_neighbours.py ops/test_segments.py packaging/test_rooms.py plots records/test_store.py \
+  records/test_published.py reports/test_averages.py reports/test_compare.py reports/test_leaderboard.py runs/test_resolve.py runs/test_fingerprint.py \
+  sparse test_registry.py test_settings.py)
 
-.PHONY: run leaderboard test test-gpu lint docs clean
+.PHONY: run leaderboard test quick test-gpu lint docs clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m benchmark run $(ARGS)
@@ -23,7 +27,11 @@ leaderboard: $(VENV)/installed-graphs
 	$(BIN)/python -m benchmark sweep leaderboards/sweeps/small.toml
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+# the inner loop: what needs no training, no simulation and no GPU's interpreter
+quick: $(VENV)/installed-test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(QUICK)
 
 test-gpu:
 	$(GPU_PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('make test-gpu: torch sees no CUDA device. A GPU and a CUDA build of torch were expected. Give its Python: make test-gpu GPU_PYTHON=python3')"

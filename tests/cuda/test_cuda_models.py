@@ -36,6 +36,9 @@ def on_host(batch):
     return group_points(batch, batch.columns, CONFIG)
 
 
+REPEATS = pytest.mark.skipif(not ON_GPU, reason="in the interpreter, what other cases run already; runs on a GPU")
+
+
 def test_tokens_are_the_same(monkeypatch):
     batch = make_batch(tasks.task("lartpc-segmentation"), SIZES).to_torch()
     expected = on_host(batch)
@@ -116,7 +119,7 @@ def test_compiled_blocks_are_one_graph_for_every_depth_and_batch_and_give_the_sa
             torch.testing.assert_close(run(net, lengths), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("stage", ["pretrain", pytest.param("finetune", marks=REPEATS)])
 def test_training_with_compiled_blocks_gives_the_same_and_leaves_the_model_as_it_was(
     kernels, stage, tmp_path, monkeypatch
 ):
@@ -193,9 +196,12 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("name", "stage"),
-    [(n, s) for n in ("polarmae", "pointmae") for s in ("pretrain", "finetune")]
-    + [("sparse_uresnet", "finetune"), ("ptv3", "finetune")],
-)
+    [
+        ("polarmae", "pretrain"), ("polarmae", "finetune"),
+        *(pytest.param("pointmae", stage, marks=REPEATS) for stage in ("pretrain", "finetune")),
+        ("sparse_uresnet", "finetune"), ("ptv3", "finetune"),
+    ],
+)  # fmt: skip
 def test_no_step_on_a_prepared_batch_waits_for_the_gpu(kernels, name, stage, monkeypatch):
     from benchmark.perf.steps import build_model
     from benchmark.training.ahead import SideStream
