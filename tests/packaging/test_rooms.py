@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +214,30 @@ def test_nothing_is_asserted_of_the_users_input():
         if path.parts[0] == "benchmark" and any(isinstance(node, ast.Assert) for node in ast.walk(tree))
     }
     assert found <= allowed
+
+
+def functions(folder):
+    """(path, definition) of every function below a folder of `benchmark/`."""
+    for path, _, tree in sources():
+        if path.is_relative_to(Path("benchmark") / folder):
+            yield from ((path, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def n_parameters(function):
+    arguments = function.args
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def n_lines(function):
+    """Lines of the body, without the docstring: a declaration of many options is no long function."""
+    first = function.body[1 if ast.get_docstring(function) and len(function.body) > 1 else 0]
+    return function.end_lineno - first.lineno + 1
+
+
+def test_functions_of_runs_take_few_parameters():
+    assert not [(str(path), f.name) for path, f in functions("runs") if n_parameters(f) > 6]
+
+
+def test_functions_are_short():
+    assert not [(str(path), f.name) for path, f in functions(".") if n_lines(f) > 45]
