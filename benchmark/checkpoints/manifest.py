@@ -84,6 +84,8 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
     try:
         values = {f.name: _value(f.type, metadata[f.name]) for f in fields(Manifest)}
         manifest = Manifest(**values)
+        if manifest.model.endswith(".py"):
+            raise ValueError(f"the model is the file {manifest.model[:60]!r}, and a checkpoint may only name one")
         if manifest.stage not in STAGES:
             raise ValueError(f"{manifest.stage[:40]!r} is no stage")
         if _largest(manifest.model_config) > _MAX_SIZE:

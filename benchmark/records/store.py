@@ -111,8 +111,9 @@ def _wrong_kinds(values: Mapping[str, Any]) -> list[str]:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
     right = {
-        "config.model": isinstance(c["model"], str), "config.preset": isinstance(c["preset"], str),
-        "config.dataset": not str(c.get("dataset", "")).endswith(".py"),  # a record never says what code to run
+        # names alone: a record never says which file of code to run
+        "config.model": isinstance(c["model"], str) and not c["model"].endswith(".py"),
+        "config.dataset": not str(c.get("dataset", "")).endswith(".py"), "config.preset": isinstance(c["preset"], str),
         "config.mode": isinstance(c["mode"], str), "config.labels": c["labels"] is None or whole(c["labels"]),
         "config.draw": whole(c["draw"]), "config.seed": whole(c["seed"]),
         "config.train": isinstance(c["train"], dict), "task.name": isinstance(task["name"], str),

@@ -311,6 +311,7 @@ METADATA = {
     "no description": (None, None, "does not say which model"),
     "a newer format": ("format_version", "2", "format '2'"),
     "a stage that is none": ("stage", "sideways", "damaged description"),
+    "a file of code as the model": ("model", "evil.py", "the file 'evil.py', and a checkpoint may only name"),
     "settings that are no JSON": ("model_config", "{", "damaged description"),
     "an unknown setting": ("model_config", '{"widht": 3}', "widht"),
     "a huge size": ("model_config", '{"wide": [99999, 99999, 99999]}', "does not fit the file"),

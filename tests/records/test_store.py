@@ -122,6 +122,15 @@ def test_a_damaged_record_is_reported_and_neither_deleted_nor_in_the_way_of_othe
     assert bad.exists()
 
 
+@pytest.mark.parametrize("name", ["model", "dataset"])
+def test_a_record_that_names_a_file_of_code_is_refused(tmp_path, name):
+    record = make_record()
+    path = write_record(tmp_path, record)
+    path.write_text(json.dumps({**dataclasses.asdict(record), "config": {**record.config, name: "evil.py"}}))
+    with pytest.raises(RecordError, match=rf"wrong config\.{name}\."):
+        read_record(path)
+
+
 def test_a_record_in_another_encoding_is_reported(tmp_path):
     path = write_record(tmp_path, make_record())
     path.write_bytes(b"\xff\xfe" + path.read_bytes())
