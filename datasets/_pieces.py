@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.hardware import cluster
+from benchmark.hardware.signals import end_with_parent
 
 Executor = Literal["local", "submitit"]
 _POLL_S = 0.5
@@ -88,6 +89,7 @@ def _one_thread() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    end_with_parent()
     os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
 
 

@@ -50,8 +50,10 @@ def add_commands() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. A user's error is one line on standard error and exit code 2."""
     from benchmark.hardware.environment import limit_thread_spinning
+    from benchmark.hardware.signals import EXIT_CODE, TerminatedError, raise_on_sigterm
 
     limit_thread_spinning()
+    raise_on_sigterm()
     add_commands()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -59,6 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = app([a for a in arguments if a != "--debug"], prog_name="python -m benchmark", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except TerminatedError:
+        print("stopped by SIGTERM; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(EXIT_CODE)
     except Exception as error:
         message = _message(error)
         if message is None:

@@ -16,6 +16,8 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from benchmark.hardware.signals import end_with_parent
+
 T = TypeVar("T")
 
 
@@ -130,6 +132,7 @@ def _set(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _serve(pipe: Any, work: Callable[[Any], None]) -> None:
+    end_with_parent()
     while True:
         try:
             what, log = pipe.recv()

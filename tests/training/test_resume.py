@@ -92,7 +92,14 @@ def test_a_run_killed_in_mid_training_ends_like_one_that_was_not(data, tmp_path,
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-def test_ctrl_c_ends_the_command_line_with_one_line_and_loses_nothing(data, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "last"),
+    [
+        (signal.SIGINT, 130, "interrupted; the same command continues where it stopped"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM; the same command continues where it stopped"),
+    ],
+)
+def test_a_signal_ends_the_command_line_with_one_line_and_loses_nothing(data, tmp_path, number, code, last):
     script = SCRIPT.split("execute(Path")[0].format(
         root=str(TESTS.parent), tests=str(TESTS), stop=5, stage="finetune"
     )  # fmt: skip
@@ -105,12 +112,13 @@ def test_ctrl_c_ends_the_command_line_with_one_line_and_loses_nothing(data, tmp_
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # in the background it is ignored
     )  # fmt: skip
     assert process.stdout.readline() == "waiting\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == "interrupted; the same command continues where it stopped"
+    assert process.returncode == code
+    assert errors.splitlines()[-1] == last
     assert "Traceback" not in errors
     assert list(tmp_path.glob("runs/*/step=00000004.ckpt"))
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_stopped_run_continues_where_it_stopped(data, tmp_path, own_cache):
