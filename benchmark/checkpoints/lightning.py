@@ -80,10 +80,13 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
+            broken = None if packed else archive.testzip()  # torch itself compares no checksum
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise _error(path, f"is truncated or no checkpoint ({path.stat().st_size} bytes)") from error
     if packed:
         raise _error(path, "is a compressed archive")
+    if broken is not None:
+        raise _error(path, f"is damaged: {broken} does not have its checksum")
 
 
 def _check_plain(path: Path, value: Any, where: str, depth: int) -> None:

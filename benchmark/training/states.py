@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 
 from benchmark.errors import CheckpointError
@@ -14,10 +15,9 @@ def last_state(folder: Path) -> Path | None:
 
     for path in reversed(states_in(folder)):
         try:
+            _check_sums(path)
             torch.load(path, map_location="cpu", weights_only=True)
-        except (
-            Exception
-        ) as error:  # torch names damage in many ways: EOFError, RuntimeError, UnpicklingError, KeyError ...
+        except Exception as error:  # of many kinds: EOFError, RuntimeError, UnpicklingError, KeyError ...
             print(
                 f"{path} is damaged ({type(error).__name__}): training goes on from an earlier state", file=sys.stderr
             )
@@ -25,6 +25,14 @@ def last_state(folder: Path) -> Path | None:
         else:
             return path
     return None
+
+
+def _check_sums(path: Path) -> None:
+    """Raises ValueError where a part of the archive does not have its checksum, which torch does not compare."""
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise ValueError(f"{broken} does not have its checksum")
 
 
 def delete_checkpoints(folder: Path) -> None:

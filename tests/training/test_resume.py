@@ -22,6 +22,7 @@ from benchmark.runs.weights import run_folder
 from benchmark.training.config import TrainConfig
 from benchmark.training.fit import Hardware, fit
 from benchmark.training.states import delete_checkpoints, last_state
+from builders.archives import flipped_tensor
 from builders.paths import TESTS
 from builders.synthetic import execute, request
 
@@ -191,12 +192,15 @@ def test_the_two_latest_states_are_kept(trainable, tmp_path):
     assert states(tmp_path) == ["step=00000006.ckpt", "step=00000007.ckpt"]
 
 
-@pytest.mark.parametrize("n_bytes", [0, 100, 5000])
-def test_a_damaged_state_is_passed_over_for_an_earlier_one(trainable, tmp_path, capsys, n_bytes):
+DAMAGE = {"empty": lambda c: b"", "short": lambda c: c[:100], "cut": lambda c: c[:5000], "flipped": flipped_tensor}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_state_is_passed_over_for_an_earlier_one(trainable, tmp_path, capsys, damage):
     weights, report = trainable(tmp_path / "whole", 6)
     trainable(tmp_path / "damaged", 6)
     last = tmp_path / "damaged" / "step=00000006.ckpt"
-    last.write_bytes(last.read_bytes()[:n_bytes])
+    last.write_bytes(DAMAGE[damage](last.read_bytes()))
     capsys.readouterr()
     again, resumed = trainable(tmp_path / "damaged", 6)
     assert resumed.resumed_at == 4
