@@ -245,15 +245,15 @@ def test_tables_are_equal_whether_resamples_were_kept_or_not(rng, tmp_path, monk
     from benchmark.reports import resampling
 
     monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(resampling, "KEPT_FROM", 2)
+    monkeypatch.setattr(resampling, "CACHE_FROM", 2)
     records = [made_up(m, 100, d, 0, rng, n_events=N) for m in ("a", "b") for d in range(3)]
     first = csv_text(leaderboards(records))
     assert list((tmp_path / "cache").rglob("*.npz"))
     assert csv_text(leaderboards(records)) == first
-    monkeypatch.setattr(resampling, "KEPT_FROM", 10**9)
+    monkeypatch.setattr(resampling, "CACHE_FROM", 10**9)
     assert csv_text(leaderboards(records)) == first
     better = made_up("a", 100, 0, 0, rng, quality=0.95, n_events=N)  # a changed record is not taken from the cache
-    monkeypatch.setattr(resampling, "KEPT_FROM", 2)
+    monkeypatch.setattr(resampling, "CACHE_FROM", 2)
     assert csv_text(leaderboards([better, *records[1:]])) != first
 
 
