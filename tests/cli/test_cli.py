@@ -87,7 +87,7 @@ BAD = {
     "too many arguments": (["list", "models", "more"], ["more"]),
     "nothing of this kind to list": (["list", "model"], ["Did you mean 'models'?"]),
     "no folder of records": (["leaderboard", "--records", "gone"], ["There is no folder of records at gone"]),
-    "no course of a training": (["training-curves", "--records", "."], ["None of 0 records holds the course"]),
+    "no course of a training": (["training-curves", "--records", "."], ["None of 0 records holds a training history"]),
     "no such task to rank": (["leaderboard", "--task", "lartpc"], ["Expected one of"]),
     "a missing record": (["transfer", "gone.json"], ["There is no record gone.json"]),
     "pre-training of a model without": (["pretrain", "--model", "pointnet"], ["pointnet has no pre-training"]),
