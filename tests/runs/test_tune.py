@@ -305,7 +305,7 @@ def test_text_that_is_no_json_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "1e-3", "1e-3,1e-3", "1e-3,x", "0,1e-3", "-1e-3,1e-3", "nan,1e-3", "inf,1e-3"])
 def test_a_grid_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match="is no grid"):
+    with pytest.raises(ConfigError, match="is not a grid"):
         parse_rates(text)
 
 
@@ -314,7 +314,7 @@ def test_rates_are_sorted():
 
 
 REFUSED = {
-    "a learning rate": (request("pointnet", "optim.lr=1e-3"), {}, "fixes what the search is for"),
+    "a learning rate": (request("pointnet", "optim.lr=1e-3"), {}, "fixes the learning rate"),
     "no steps": (request(), {"steps": 0}, "--steps 0"),
     "a model without": (request("majority"), {}, "majority has no learning rate"),
     "a task without": (request("polarmae", task="lartpc-token-probe", assignments=()), {}, "trains no weights"),
