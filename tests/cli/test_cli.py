@@ -266,7 +266,7 @@ def test_pretrain_makes_what_run_finds_and_says_where(cli, data, tmp_path, monke
     code, out, err = cli(*typed, "--json")
     assert code == 0
     assert json.loads(out)["steps"] == 3
-    assert "This pre-training is already made" in cli(*typed)[1]
+    assert "This pre-training is already done" in cli(*typed)[1]
     code, _, err = cli("run", "--model", "polarmae", "--beside", "none", *on(data), *settings[2:])
     assert code == 0
     assert "pre-trained weights found" in err

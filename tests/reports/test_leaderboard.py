@@ -238,7 +238,7 @@ def test_written_tables_are_checked_against_the_records(rng, tmp_path, capsys):
     (out / "leaderboard.md").write_text((out / "leaderboard.md").read_text().replace("0.", "1.", 1))
     with pytest.raises(SystemExit):
         main(["leaderboard", "--records", str(records), "--out", str(out), "--check"])
-    assert "leaderboard.md: is not what the records give" in capsys.readouterr().out
+    assert "leaderboard.md: does not follow from the records" in capsys.readouterr().out
 
 
 def test_tables_are_equal_whether_resamples_were_kept_or_not(rng, tmp_path, monkeypatch):

@@ -238,7 +238,7 @@ def test_a_runs_page_in_a_browser(trained):
         driver.get(index.with_name("run.html").as_uri() + "#" + name)
         wait_for(driver, "return document.querySelectorAll('.js-plotly-plot').length === 2")  # calibration, training
         text = driver.find_element("tag name", "body").text
-        for part in ("Confusion", "Calibration: expected error", "Training", "Events with most errors", "Cost and environment"):
+        for part in ("Confusion", "Calibration: expected error", "Training", "Events with most errors", "Resources"):
             assert part in text
         driver.get(index.with_name("run.html").as_uri() + "#../../x")
         wait_for(driver, "return document.body.innerText.includes('Nothing to show')")

@@ -74,7 +74,7 @@
     const settings = el("table", { style: "width:auto" }, el("tbody", {}, ...run.settings.map(([name, text]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { style: "white-space:normal;overflow-wrap:anywhere" }, text)))));
     fill(main, run.error ? el("p", {}, `failed: ${run.error}`) : "",
       el("div", { class: "cards" }, ...scores(run), ...confusion(run), ...calibration(run), ...history(run), ...worst(run)),
-      section("Cost and environment", facts), section("Command", el("p", {}, el("code", {}, run.command)), el("p", {}, "fingerprint ", el("code", {}, run.fingerprint))),
+      section("Resources", facts), section("Command", el("p", {}, el("code", {}, run.command)), el("p", {}, "fingerprint ", el("code", {}, run.fingerprint))),
       el("details", {}, el("summary", {}, "Every setting"), settings));
   }
 
