@@ -48,7 +48,7 @@ def info(
 ) -> None:
     """Show what a dataset holds: revision, checksums, events, voxels, labels, and how many events each task can use.
 
-    A task that can use none has a line that says what it lacks.
+    A task without usable events has a line with the reason.
     """
     from benchmark import registry
 

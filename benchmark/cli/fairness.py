@@ -18,7 +18,7 @@ def fairness(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
 ) -> None:
-    """Show cost and choices behind each result: parameters, FLOPs, steps, events, optimiser, choice of the rate.
+    """Show cost and settings of each result: parameters, FLOPs, steps, events, optimiser, choice of the rate.
 
     One table per task, dataset revision and label budget; a row averages draws and seeds. Reads records only.
     """

@@ -69,7 +69,7 @@ def runtime(
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
-    """Events grouped per second against the batch size, for every strategy and every engine at hand."""
+    """Events grouped per second against the batch size, for every strategy and available engine."""
     from benchmark.studies.base import load_events
     from benchmark.studies.runtime import runtime_study
 

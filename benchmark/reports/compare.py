@@ -52,7 +52,7 @@ class Comparison:
         if self.primary is None:
             return "A score is undefined: the runs are not compared."
         if not self.primary.separated:
-            return "The paired interval holds zero: these events do not tell the two apart."
+            return "The paired interval contains zero: these events do not distinguish the two."
         return f"The second is {'higher' if self.primary.value > 0 else 'lower'} by more than these events explain."
 
 

@@ -149,7 +149,7 @@ def test_an_event_of_a_file_is_that_of_its_dataset(trained):
 def test_wrong_requests_are_one_sentence(trained, tmp_path):
     root, data = trained
     found, _ = read_records(root / "records")
-    with pytest.raises(ConfigError, match="--event 99 is not there"):
+    with pytest.raises(ConfigError, match="--event 99 does not exist"):
         event_of_dataset("pilarnet-m", "test", "99", data)
     with pytest.raises(CheckpointError, match="not at"):
         event_of_runs(found[:1], "test", "0", tmp_path, data)
