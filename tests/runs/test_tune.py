@@ -272,7 +272,7 @@ def test_the_file_is_named_by_the_budget_and_reads_back(searched, tmp_path):
 
 DAMAGE = {
     "a newer schema": (lambda v: v | {"schema": 2}, "has schema 2"),
-    "no schema": (lambda v: {k: x for k, x in v.items() if k != "schema"}, "is no record of a search"),
+    "no schema": (lambda v: {k: x for k, x in v.items() if k != "schema"}, "is not a record of a search"),
     "a missing field": (lambda v: {k: x for k, x in v.items() if k != "trials"}, "lacks or adds fields (trials)"),
     "an unknown field": (lambda v: v | {"extra": 1}, "lacks or adds fields (extra)"),
     "an incomplete configuration": (lambda v: v | {"config": {"model": "pointnet"}}, "wrong config"),
@@ -281,7 +281,7 @@ DAMAGE = {
     "a trial without score": (lambda v: v | {"trials": [v["trials"][0] | {"score": None}, *v["trials"][1:]]}, "trials"),
     "another best rate": (lambda v: v | {"best_rate": HUGE}, "wrong best rate"),
     "an edge that is none": (lambda v: v | {"at_edge": not v["at_edge"]}, "wrong best rate"),
-    "no object": (lambda v: [], "is no record of a search"),
+    "no object": (lambda v: [], "is not a record of a search"),
 }
 
 
