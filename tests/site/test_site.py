@@ -75,7 +75,7 @@ def test_a_site_is_replaced_whole_and_takes_no_folder_of_anybody_else(tmp_path, 
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("important")
-    with pytest.raises(ConfigError, match="no site of particlebench"):
+    with pytest.raises(ConfigError, match="not a site of particlebench"):
         write_site(records, mine)
     assert (mine / "thesis.tex").read_text() == "important"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []  # nothing half-written is left
