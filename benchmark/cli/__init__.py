@@ -14,12 +14,12 @@ from benchmark.errors import BenchmarkError
 
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-# click's class of usage errors, wherever this version of typer keeps it
+# click's class of usage errors, in any version of typer
 _USAGE_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def add_commands() -> None:
-    """Each file of this folder adds its command to `app` when it is imported."""
+    """Import every command; each file adds its own to `app`."""
     from benchmark.cli import (  # noqa: F401
         checkpoint,
         compare,
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         print("stopped by SIGTERM; the same command continues where it stopped", file=sys.stderr)
         sys.exit(EXIT_CODE)
     except Exception as error:
-        message = _message(error)
+        message = _user_message(error)
         if message is None:
             raise
         if debug:
@@ -78,15 +78,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _message(error: Exception) -> str | None:
-    """What a user is told of an error that is not the program's own; None for one that is."""
+def _user_message(error: Exception) -> str | None:
+    """Message of an error that the user can fix; None for a bug."""
     if isinstance(error, BenchmarkError):
         return str(error)
     if isinstance(error, _USAGE_ERROR):
         usage: Any = error
         context = getattr(usage, "ctx", None)
         command = context.command_path if context is not None else "python -m benchmark"
-        if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command: show what there is
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without its command: show its help
             usage.show()
             sys.exit(usage.exit_code)
         return f"{usage.format_message().rstrip('.')}. Type `{command} --help` for what is expected."

@@ -1,4 +1,4 @@
-"""The application that every command adds itself to, and the console that tables go to."""
+"""The application of all commands, and the console for tables."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from benchmark import __version__
 
         print(f"particlebench {__version__}")
@@ -48,7 +48,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -56,7 +56,7 @@ def _options(
 
 
 def known_dataset(value: str | None) -> str | None:
-    """The value of --dataset; a file's own tasks are known from here on."""
+    """The value of --dataset; loads a file, so that its tasks are known."""
     if value is not None and value.endswith(".py"):
         from benchmark import registry
 
@@ -65,8 +65,8 @@ def known_dataset(value: str | None) -> str | None:
 
 
 def console() -> Console:
-    """Where tables go. Output that is no terminal has no width of its own: wide enough then to cut nothing."""
+    """Console for tables; 200 columns wide where the output is not a terminal."""
     from rich.console import Console
 
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(markup=False) if narrow else Console(markup=False, width=200)
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(markup=False) if has_width else Console(markup=False, width=200)

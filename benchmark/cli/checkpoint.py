@@ -1,4 +1,4 @@
-"""`checkpoint import|info|upload|download`: released weights into ours, what a file holds, and the Hugging Face hub."""
+"""`checkpoint import|info|upload|download`: convert and show weights, and share them on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def import_(
 
     _check_suffix(out)
     checkpoint = open_released(released, model)
-    checkpoint.build()  # what is written can be loaded
+    checkpoint.build()  # fails for weights that cannot be loaded
     checkpoint.save(out)
     _show(_description(checkpoint, out))
 
@@ -64,7 +64,7 @@ def upload(
 
     name = hub.parse_name(repository)
     _check_suffix(file)
-    open_checkpoint(file).build()  # nothing damaged or undescribed is shared
+    open_checkpoint(file).build()  # fails for a damaged file
     target = name.file or file.name
     print(hub.upload(file, name.repo, target))
     print(f"Use it with: --checkpoint hub:{name.repo}:{target}")
@@ -88,7 +88,7 @@ def download(
     _check_suffix(out, fetched.suffix)
     description = None
     if fetched.suffix == RELEASED_SUFFIX:
-        read_lightning(fetched)  # it does not say its model, but it is one
+        read_lightning(fetched)  # fails for a damaged file; the format does not name its model
     else:
         description = _description(open_checkpoint(fetched), out)
     with atomic_path(out) as partial:

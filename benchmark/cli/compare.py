@@ -1,4 +1,4 @@
-"""`compare`: what two records differ in, and whether their scores do."""
+"""`compare`: differences of two records in settings and scores."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def compare(
 
     root = records or records_dir()
     one, other = (resolve_record(name, root) for name in (first, second))
-    found = compare_records(one, other)
+    comparison = compare_records(one, other)
     if as_json:
-        print(json.dumps({**dataclasses.asdict(found), "verdict": found.verdict}, indent=1))
+        print(json.dumps({**dataclasses.asdict(comparison), "verdict": comparison.verdict}, indent=1))
         return
     from rich.table import Table
 
@@ -38,31 +38,36 @@ def compare(
     table = Table(title="what differs", title_justify="left")
     for name in ("", "first", "second"):
         table.add_column(name, overflow="fold")
-    for change in found.changes:
+    for change in comparison.changes:
         table.add_row(*change)
     screen.print(table)
-    if found.same_events:
+    if comparison.same_events:
         scores = Table(title="scores on the same events; second minus first with its paired 95%", title_justify="left")
         for name in ("", "first", "second", "difference"):
             scores.add_column(name, justify="right" if name else "left")
-        for s in found.scores:
-            scores.add_row(s.name, _number(s.first), _number(s.second), _difference(s.first, s.second, s.low, s.high))
+        for s in comparison.scores:
+            scores.add_row(
+                s.name,
+                _number_text(s.first),
+                _number_text(s.second),
+                _difference_text(s.first, s.second, s.low, s.high),
+            )
         screen.print(scores)
-    if found.events:
+    if comparison.events:
         events = Table(title="events in which they differ most: share of wrong points", title_justify="left")
         for name in ("event", "first", "second"):
             events.add_column(name, justify="left" if name == "event" else "right")
-        for event_id, a, b in found.events:
+        for event_id, a, b in comparison.events:
             events.add_row(event_id, f"{a:.1%}", f"{b:.1%}")
         screen.print(events)
-    screen.print(found.verdict, highlight=False)
+    screen.print(comparison.verdict, highlight=False)
 
 
-def _number(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _difference(one: float | None, other: float | None, low: float | None, high: float | None) -> str:
+def _difference_text(one: float | None, other: float | None, low: float | None, high: float | None) -> str:
     if one is None or other is None:
         return "-"
     interval = "" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"

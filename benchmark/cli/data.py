@@ -34,8 +34,8 @@ def prepare(
     from benchmark import registry
 
     spec = registry.dataset_spec(name)
-    given = {"revision": revision, "split": split, "files": files}
-    dataset = spec.prepare(settings_of(spec, set_, {k: v for k, v in given.items() if v is not None}), folder)
+    options = {"revision": revision, "split": split, "files": files}
+    dataset = spec.prepare(settings_of(spec, set_, {k: v for k, v in options.items() if v is not None}), folder)
     _show(_describe(dataset, {}))
 
 
@@ -48,7 +48,7 @@ def info(
 ) -> None:
     """Show what a dataset holds: revision, checksums, events, voxels, labels, and how many events each task can use.
 
-    A task that can use none has a line that says what it lacks.
+    A task without usable events has a line with the reason.
     """
     from benchmark import registry
 
@@ -56,7 +56,7 @@ def info(
     dataset = spec.open(settings_of(spec, set_, {}), folder)
     counts: dict[str, Any] = {}
     for split in getattr(dataset, "splits", spec.info.splits):
-        counts[split] = _counted(dataset, split)
+        counts[split] = _count_split(dataset, split)
     description = _describe(dataset, counts)
     if as_json:
         print(json.dumps(description, indent=1))
@@ -79,9 +79,9 @@ def simulate(
     from benchmark.datasets.larsim.production import simulate_dataset
     from benchmark.errors import unknown_name
 
-    for what, value, valid in (("schema", schema, ("v1", "v2")), ("executor", executor, ("local", "submitit"))):
+    for option, value, valid in (("schema", schema, ("v1", "v2")), ("executor", executor, ("local", "submitit"))):
         if value not in valid:
-            raise unknown_name(what, value, valid, f"Correct --{what}.")
+            raise unknown_name(option, value, valid, f"Correct --{option}.")
     manifest = simulate_dataset(
         out,
         events=events,
@@ -96,58 +96,58 @@ def simulate(
     print(f"Use it with: python -m benchmark run --model polarmae --labels 100 --dataset pilarnet-m --data {out}")
 
 
-def _counted(dataset: Dataset, split: str) -> dict[str, Any]:
-    """What the tasks find in a split. Raises DataError where no task can read it: its files are damaged."""
+def _count_split(dataset: Dataset, split: str) -> dict[str, Any]:
+    """Counts of a split for every task. Raises DataError where no task can read it: its files are damaged."""
     from benchmark import tasks
     from benchmark.data.preparation import preparation
     from benchmark.data.stream import check_declared, check_labels, source_of
     from benchmark.errors import DataError
 
-    found: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     unreadable: list[DataError] = []
     for task in map(tasks.task, dataset.info.tasks):
-        kind = "event" if task.sample == "event" else f"{task.sample} sample"
+        sample = "event" if task.sample == "event" else f"{task.sample} sample"
         try:
             source = source_of(dataset, split, task)
-        except DataError as error:  # of one sample among several
+        except DataError as error:  # of one of several kinds of samples
             unreadable.append(error)
-            found |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
+            counts |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
             continue
-        found[f"{kind}s"] = len(source)
-        found[f"points per {kind}"] = round(float(source.n_points.mean()), 1) if len(source) else 0.0
+        counts[f"{sample}s"] = len(source)
+        counts[f"points per {sample}"] = round(float(source.n_points.mean()), 1) if len(source) else 0.0
         prepared = preparation(task).suited(dataset.info)
         try:
             check_declared(dataset.info, task, prepared)
             usable = prepared.eligible(source, task)
             if len(source):
                 check_labels(dataset.info, task, prepared, source[int(usable.indices[0]) if len(usable.indices) else 0])
-            found[f"usable for {task.name}"] = len(usable.indices)
+            counts[f"usable for {task.name}"] = len(usable.indices)
             if not len(usable.indices):
                 cuts = ", ".join(f"{n} {reason}" for reason, n in usable.excluded.items())
-                found[f"why not for {task.name}"] = f"no event passes the cuts: {cuts or 'there is none'}"
+                counts[f"why not for {task.name}"] = f"no event passes the cuts: {cuts or 'there is none'}"
         except DataError as error:
-            found |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
+            counts |= {f"usable for {task.name}": 0, f"why not for {task.name}": str(error)}
     if len(unreadable) == len(dataset.info.tasks):
         raise unreadable[0]
-    return found
+    return counts
 
 
-def settings_of(spec: DatasetSpec, assignments: list[str] | None, given: dict[str, Any]) -> Any:
-    """The dataset's own settings with those that the user typed."""
+def settings_of(spec: DatasetSpec, assignments: list[str] | None, options: dict[str, Any]) -> Any:
+    """The dataset's settings with the user's changes."""
     from benchmark.settings import override, parse_assignments
 
     changes = {k.removeprefix("data."): v for k, v in parse_assignments(assignments or []).items()}
-    return override(spec.config(), {**changes, **given}, spec.info.name)
+    return override(spec.config(), {**changes, **options}, spec.info.name)
 
 
 def _describe(dataset: Dataset, counts: dict[str, Any]) -> dict[str, Any]:
-    wanted = ("name", "summary", "licence", "citation", "energy_unit")
-    about = {k: v for k, v in dataclasses.asdict(dataset.info).items() if k in wanted}
-    about |= {"frame": _frame(dataset), "labels": dict(dataset.info.labels)}
-    return {**about, "revision": dataset.revision, "files": dict(sorted(dataset.files.items())), **counts}
+    names = ("name", "summary", "licence", "citation", "energy_unit")
+    description = {k: v for k, v in dataclasses.asdict(dataset.info).items() if k in names}
+    description |= {"frame": _frame_text(dataset), "labels": dict(dataset.info.labels)}
+    return {**description, "revision": dataset.revision, "files": dict(sorted(dataset.files.items())), **counts}
 
 
-def _frame(dataset: Dataset) -> str:
+def _frame_text(dataset: Dataset) -> str:
     frame = dataset.info.frame
     return f"{' x '.join(f'{size:g}' for size in frame.extent)}, unit: {frame.unit}"
 

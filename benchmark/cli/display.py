@@ -12,12 +12,12 @@ from benchmark.cli.app import app, console
 
 @app.command()
 def display(
-    out: Annotated[Path, typer.Option(help="What to write: .html (to turn around) or .png.")] = Path("runs/event.html"),
+    out: Annotated[Path, typer.Option(help="What to write: .html (interactive) or .png.")] = Path("runs/event.html"),
     event: Annotated[str, typer.Option(help="Number of the event in the sorted split, or its id.")] = "0",
     dataset: Annotated[str | None, typer.Option(help="An event of this dataset; with --file: its format.")] = None,
     file: Annotated[Path | None, typer.Option(help="An event of one file, in the dataset's format.")] = None,
     run: Annotated[
-        list[Path] | None, typer.Option(help="Record of a run: with what it predicts. Repeatable, to compare.")
+        list[Path] | None, typer.Option(help="Record of a run, for its prediction. Repeatable, to compare.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Whose labels are shown; default: the dataset's first task.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,

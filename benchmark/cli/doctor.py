@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has, what is missing, and the exact remedy."""
+"""`doctor`: software, hardware, folders and data of this machine, and what to type for missing parts."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def _report() -> dict[str, dict[str, Any]]:
         },
         "backends": {b.name: b.available() or f"ready ({b.purpose})" for b in backends()},
         "folders": {
-            "cache": f"{cache} ({_state(cache)}; change with PARTICLEBENCH_CACHE)",
-            "records": f"{records_dir().resolve()} ({_state(records_dir())}; change with PARTICLEBENCH_RECORDS)",
-            "runs": f"{Path('runs').resolve()} ({_state(Path('runs'))})",
+            "cache": f"{cache} ({_folder_state(cache)}; change with PARTICLEBENCH_CACHE)",
+            "records": f"{records_dir().resolve()} ({_folder_state(records_dir())}; change with PARTICLEBENCH_RECORDS)",
+            "runs": f"{Path('runs').resolve()} ({_folder_state(Path('runs'))})",
         },
-        "data found": _data(),
+        "data found": _dataset_folders(),
     }
 
 
-def _state(folder: Path) -> str:
+def _folder_state(folder: Path) -> str:
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not os.access(parent, os.W_OK):
         return f"not writable: choose another folder, or `chmod u+w {parent}`"
@@ -70,13 +70,13 @@ def _state(folder: Path) -> str:
     return f"{size:.0f} MB used, {free:.0f} GB free"
 
 
-def _data() -> dict[str, str]:
-    """Datasets that are on this machine already; nothing is made or downloaded."""
+def _dataset_folders() -> dict[str, str]:
+    """Datasets on this machine; simulates and downloads nothing."""
     from benchmark import registry
     from benchmark.paths import cache_dir
 
-    found = {}
+    paths = {}
     for name in registry.dataset_names():
         folders = sorted(p for p in (cache_dir() / "datasets" / name).glob("*") if p.is_dir())
-        found[name] = ", ".join(str(f) for f in folders) or f"not here yet: python -m benchmark data prepare {name}"
-    return found
+        paths[name] = ", ".join(str(f) for f in folders) or f"not here yet: python -m benchmark data prepare {name}"
+    return paths

@@ -47,7 +47,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
-    """Score a checkpoint, ours or a released one, on a split; its own description says how to build and feed it."""
+    """Score a checkpoint, ours or a released one, on a split; its metadata names model and preprocessing."""
     from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
     from benchmark.records.store import record_path, records_dir
     from benchmark.reports.tables import run_table

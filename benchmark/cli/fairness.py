@@ -1,4 +1,4 @@
-"""`fairness`: what each result cost and how its settings were chosen, from records alone."""
+"""`fairness`: cost and choice of settings of each result, from records alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fairness(
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
 ) -> None:
-    """Show cost and choices behind each result: parameters, FLOPs, steps, events, optimiser, how the rate was found.
+    """Show cost and settings of each result: parameters, FLOPs, steps, events, optimiser, choice of the rate.
 
     One table per task, dataset revision and label budget; a row averages draws and seeds. Reads records only.
     """
@@ -28,21 +28,21 @@ def fairness(
     from benchmark.records.tuning import read_tunings
     from benchmark.reports.fairness import fair_tables
 
-    wanted = tasks.task(task).name if task is not None else None
+    task_name = tasks.task(task).name if task is not None else None
     if tuning is not None and not tuning.is_dir():
         raise DataError(
             f"There is no folder of searches at {tuning}. Results of `tune` were expected. Type for example "
             f"`python -m benchmark tune --model pointnet --labels 100`, or leave --tuning out."
         )
-    found, _ = found_records(records or records_dir())
+    runs, _ = found_records(records or records_dir())
     tunings, problems = read_tunings(tuning or Path("runs/tuning"))
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
-    tables = fair_tables([r for r in found if wanted in (None, r.task["name"])], tunings)
+    tables = fair_tables([r for r in runs if task_name in (None, r.task["name"])], tunings)
     if markdown:
         print("\n".join(table.markdown() for table in tables), end="")
         return
     screen = console()
     for table in tables:
         screen.print(table.rich())
-    screen.print(f"{len(found)} records, {len(tunings)} searches for a learning rate", highlight=False)
+    screen.print(f"{len(runs)} records, {len(tunings)} searches for a learning rate", highlight=False)

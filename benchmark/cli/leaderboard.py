@@ -1,4 +1,4 @@
-"""`leaderboard`: tables from the records alone, written in any form, and checked."""
+"""`leaderboard`: tables from records alone, in any format, and their check."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def leaderboard(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Check every record, and the tables in --out against what the records give; change nothing."
+            "--check", help="Check every record, and the tables in --out against the records; change nothing."
         ),
     ] = False,
 ) -> None:
-    """Show what has been run: one table per task and dataset revision, by budget, best first. Reads records only.
+    """Show recorded runs: one table per task and dataset revision, by budget, best first. Reads records only.
 
     A row is the mean over draws and seeds, with their standard deviation and a bootstrap interval over events and runs.
-    Behind the best: the difference to the first row of the budget, on the same events, with its paired interval.
+    Another column gives the difference to the best row of the budget on the same events, with its paired interval.
     """
     from benchmark import tasks
     from benchmark.errors import unknown_name
@@ -50,21 +50,21 @@ def leaderboard(
 
     if form not in (*FORMATS, "terminal", "json"):
         raise unknown_name("format", form, (*FORMATS, "terminal", "json"), "Correct --format.")
-    wanted = tasks.task(task).name if task is not None else None
-    own = [t.name for t in tasks.TASKS.values() if t.detector == detector]
-    if detector is not None and not own:
+    task_name = tasks.task(task).name if task is not None else None
+    detector_tasks = [t.name for t in tasks.TASKS.values() if t.detector == detector]
+    if detector is not None and not detector_tasks:
         raise unknown_name("detector", detector, {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
     root = records or records_dir()
 
-    def chosen(found: Sequence[RunRecord]) -> list[RunRecord]:
-        shown = [r for r in found if r.status != "failed" and wanted in (None, r.task["name"])]
-        return shown if detector is None else [r for r in shown if r.task["name"] in own]
+    def select(candidates: Sequence[RunRecord]) -> list[RunRecord]:
+        shown = [r for r in candidates if r.status != "failed" and task_name in (None, r.task["name"])]
+        return shown if detector is None else [r for r in shown if r.task["name"] in detector_tasks]
 
     if check:
-        _check(root, out, chosen, runs)
+        _check_folder(root, out, select, runs)
         return
-    found, problems = found_records(root)
-    shown = chosen(found)
+    all_runs, problems = found_records(root)
+    shown = select(all_runs)
     if form == "json":
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return
@@ -82,31 +82,31 @@ def leaderboard(
     screen = console()
     for board in boards:
         screen.print(rich(board, full))
-    failed = sum(r.status == "failed" for r in found)
+    failed = sum(r.status == "failed" for r in all_runs)
     screen.print(f"{len(shown)} runs, {failed} failed runs left out, {len(problems)} unreadable records; from {root}")
 
 
 def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
-    """Every form of the tables, each written whole."""
+    """Write the tables in every format, atomically; returns the paths."""
     from benchmark.io import atomic_write_text
 
     written = []
-    for path, text in _texts(boards, folder).items():
+    for path, text in _format_tables(boards, folder).items():
         atomic_write_text(path, text)
         written.append(path)
     return written
 
 
-def _texts(boards: Sequence[Leaderboard], folder: Path) -> dict[Path, str]:
+def _format_tables(boards: Sequence[Leaderboard], folder: Path) -> dict[Path, str]:
     from benchmark.reports.formats import FORMATS
 
     return {folder / f"{STEM}.{ending}": write(boards) for ending, write in FORMATS.values()}
 
 
-def _check(
-    root: Path, out: Path | None, chosen: Callable[[Sequence[RunRecord]], list[RunRecord]], runs: bool
+def _check_folder(
+    root: Path, out: Path | None, select: Callable[[Sequence[RunRecord]], list[RunRecord]], runs: bool
 ) -> None:  # fmt: skip
-    """Print everything found; ends the program with code 1 where something is wrong."""
+    """Print all findings; exits with code 1 if one is an error."""
     from benchmark.errors import DataError
     from benchmark.reports.check import check_records
     from benchmark.reports.leaderboard import leaderboards
@@ -117,10 +117,10 @@ def _check(
     errors = [f"{f.path}: {f.text}" for f in findings if f.error]
     notes = [f"{f.path}: {f.text}" for f in findings if not f.error]
     if out is not None:
-        kept = chosen([record for _, record in files])
-        for path, text in _texts(leaderboards(kept, each_run=runs), out).items():
+        shown = select([record for _, record in files])
+        for path, text in _format_tables(leaderboards(shown, each_run=runs), out).items():
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                errors.append(f"{path}: is not what the records give; write it anew: leaderboard --out {out}")
+                errors.append(f"{path}: does not follow from the records; write it again: leaderboard --out {out}")
     for line in (*(f"ERROR {text}" for text in errors), *(f"note  {text}" for text in notes)):
         print(line)
     print(f"{len(files)} records read in {root}: {len(errors)} errors, {len(notes)} notes")

@@ -1,4 +1,4 @@
-"""`list`: models, baselines, datasets, tasks and backends, with what each needs and why one cannot run here."""
+"""`list`: models, baselines, datasets, tasks and backends, their requirements, and whether they run here."""
 
 from __future__ import annotations
 
@@ -63,35 +63,35 @@ def _rows(kind: str) -> list[dict[str, Any]]:
     from benchmark import registry
 
     if kind == "baselines":
-        return [_model(name) for name in registry.model_names(kind)]
-    row, own, group = (
-        (_model, registry.model_names(kind), registry.PLUGINS)
+        return [_model_row(name) for name in registry.model_names(kind)]
+    describe, names, group = (
+        (_model_row, registry.model_names(kind), registry.PLUGINS)
         if kind == "models"
-        else (_dataset, registry.dataset_names(), registry.DATASET_PLUGINS)
+        else (_dataset_row, registry.dataset_names(), registry.DATASET_PLUGINS)
     )
     installed = (registry.model_names if kind == "models" else registry.dataset_names)(group)
     return [
-        *(row(name) for name in own if name not in installed),
-        *(_of_plugin(row, name) for name in installed),
-        *(_not_listed(row, name, why) for name, why in registry.refused_plugins(group).items()),
+        *(describe(name) for name in names if name not in installed),
+        *(_plugin_row(describe, name) for name in installed),
+        *(_failed_row(describe, name, reason) for name, reason in registry.refused_plugins(group).items()),
     ]
 
 
-def _of_plugin(row: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
-    """A row of an installed package's model or dataset; one that fails is named, and keeps nothing else from view."""
+def _plugin_row(describe: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    """Row of an installed package's model or dataset; an error becomes its text."""
     try:
-        return row(name)
+        return describe(name)
     except Exception as error:
-        what = " ".join(str(error).split())[:200]
-        return _not_listed(row, name, f"fails when it is asked what it does ({type(error).__name__}: {what})")
+        message = " ".join(str(error).split())[:200]
+        return _failed_row(describe, name, f"its description fails ({type(error).__name__}: {message})")
 
 
-def _not_listed(row: Callable[[str], dict[str, Any]], name: str, why: str) -> dict[str, Any]:
-    columns = _MODEL_COLUMNS if row is _model else _DATASET_COLUMNS
-    return {**dict.fromkeys(columns, ""), "name": name, "here": why}
+def _failed_row(describe: Callable[[str], dict[str, Any]], name: str, reason: str) -> dict[str, Any]:
+    columns = _MODEL_COLUMNS if describe is _model_row else _DATASET_COLUMNS
+    return {**dict.fromkeys(columns, ""), "name": name, "here": reason}
 
 
-def _model(name: str) -> dict[str, Any]:
+def _model_row(name: str) -> dict[str, Any]:
     from benchmark import registry
     from benchmark.errors import BenchmarkError
     from benchmark.runs.resolve import can_do
@@ -100,12 +100,12 @@ def _model(name: str) -> dict[str, Any]:
     try:
         spec = registry.model_spec(name)
     except BenchmarkError as error:
-        return {**_not_listed(_model, name, str(error)), "summary": _summary(name)}
+        return {**_failed_row(_model_row, name, str(error)), "summary": _summary(name)}
     fitting = [t for t in every().values() if can_do(spec, t)]
-    reasons = [r for r in (_missing(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
+    reasons = [r for r in (_missing_packages(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
     return {
         "name": name,
-        "presets": ", ".join(_called(name) for name in spec.presets),
+        "presets": ", ".join(_preset_names(name) for name in spec.presets),
         "tasks": ", ".join(t.name for t in fitting),
         "pre-trains": "yes" if spec.pretrains else "no",
         "summary": spec.summary,
@@ -114,7 +114,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _summary(name: str) -> str:
-    """What the file of a model that cannot be imported says of itself; nothing where it cannot be read."""
+    """Summary in the file of a model that cannot be imported; empty where it cannot be read."""
     from benchmark import registry
     from benchmark.errors import BenchmarkError
 
@@ -124,30 +124,30 @@ def _summary(name: str) -> str:
         return ""
 
 
-def _called(preset: str) -> str:
+def _preset_names(preset: str) -> str:
     from benchmark.runs.resolve import PRESET_ALIASES
 
-    others = [alias for alias, name in PRESET_ALIASES.items() if name == preset]
-    return f"{preset} (or {', '.join(others)})" if others else preset
+    aliases = [alias for alias, name in PRESET_ALIASES.items() if name == preset]
+    return f"{preset} (or {', '.join(aliases)})" if aliases else preset
 
 
-def _dataset(name: str) -> dict[str, Any]:
+def _dataset_row(name: str) -> dict[str, Any]:
     from benchmark import registry
     from benchmark.errors import BenchmarkError
 
     try:
         spec = registry.dataset_spec(name)
     except BenchmarkError as error:
-        return _not_listed(_dataset, name, str(error))
+        return _failed_row(_dataset_row, name, str(error))
     return {
         "name": name,
         "tasks": ", ".join(spec.info.tasks),
         "licence": spec.info.licence,
         "summary": spec.info.summary,
-        "here": _missing(spec.extras) or "ready",
+        "here": _missing_packages(spec.extras) or "ready",
     }
 
 
-def _missing(extras: tuple[str, ...]) -> str | None:
+def _missing_packages(extras: tuple[str, ...]) -> str | None:
     absent = [name for name in extras if find_spec(name) is None]
     return f"needs {', '.join(absent)}: pip install {' '.join(absent)}" if absent else None

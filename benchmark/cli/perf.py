@@ -1,4 +1,4 @@
-"""`perf`: how fast the parts of the suite are on this machine, one table each, with hardware and versions."""
+"""`perf`: speed of the parts of the suite on this machine, one table each, with hardware and versions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def perf(
         bool,
         typer.Option(
             "--tune",
-            help="First try out tiles of sparse convolution on this card, for these sizes and models, and keep the "
+            help="First time tiles of sparse convolution on this GPU, for these sizes and models, and keep the "
             "fastest for later runs. GPUs only.",
         ),
     ] = False,
@@ -66,41 +66,44 @@ def perf(
             raise unknown_name("sparse backend", name, BACKENDS, "Correct --backends.")
     if batch is not None and batch < 1:
         raise ConfigError(f"--batch is {batch}. At least 1 event was expected. Type --batch 8.")
-    where = choose_device(device)
-    for option, given in (("--compile", compiled), ("--tune", tune)):
-        if given and where != "cuda":
+    device_type = choose_device(device)
+    for option, is_set in (("--compile", compiled), ("--tune", tune)):
+        if is_set and device_type != "cuda":
             raise ConfigError(f"{option} was given on a CPU. A GPU was expected. Leave it out, or add --device cuda.")
-    asked = _Asked(where, models.split(","), preset, batch, sizes.split(","), names, quick, compiled)
+    timer = _PartTimer(device_type, models.split(","), preset, batch, sizes.split(","), names, quick, compiled)
     events = load_events("lartpc-sim", data) if tune or set(chosen) - {"simulation"} else None
     if tune and events is not None:
-        console().print(f"tiles kept: {asked.tune(events)}", soft_wrap=True, highlight=False)
-    tables = {name: asked.rows(name, events) for name in chosen}
-    machine = {**describe_machine(where, "bf16" if where == "cuda" else "32", usable_cores()), **recorded_tiles(where)}
-    about = {
+        console().print(f"tiles kept: {timer.tune(events)}", soft_wrap=True, highlight=False)
+    tables = {name: timer.rows(name, events) for name in chosen}
+    machine = {
+        **describe_machine(device_type, "bf16" if device_type == "cuda" else "32", usable_cores()),
+        **recorded_tiles(device_type),
+    }
+    report = {
         "command": ["benchmark", *sys.argv[1:]],
         "environment": machine,
         "events": None if events is None else events.describe(),
         "tables": tables,
     }
-    atomic_write_json(out / "perf.json", about)
+    atomic_write_json(out / "perf.json", report)
     for name, rows in tables.items():
         _show(name, rows, machine)
     console().print(f"written: {out / 'perf.json'}", soft_wrap=True, highlight=False)
 
 
-class _Asked:
-    """What is timed, and how."""
+class _PartTimer:
+    """Times the parts of the suite with these settings."""
 
     def __init__(
         self, device: str, models: Sequence[str], preset: str | None, batch: int | None, sizes: Sequence[str],
         backends: Sequence[str], quick: bool, compiled: bool,
     ) -> None:  # fmt: skip
-        gpu = device == "cuda"
+        on_gpu = device == "cuda"
         self.device, self.models, self.sizes, self.backends, self.quick = device, models, sizes, backends, quick
         self.compiled = compiled
-        self.preset = preset or ("paper" if gpu else "default")
-        self.batch = batch or (128 if gpu else 8)
-        self.rounds = (3, 10) if quick or not gpu else (20, 30)  # warm-up and timed
+        self.preset = preset or ("paper" if on_gpu else "default")
+        self.batch = batch or (128 if on_gpu else 8)
+        self.rounds = (3, 10) if quick or not on_gpu else (20, 30)  # warm-up and timed
 
     def rows(self, part: str, events: Events | None) -> list[dict[str, Any]]:
         """The table of one part."""
@@ -109,32 +112,32 @@ class _Asked:
             from benchmark.perf.events import simulation_rows
 
             return simulation_rows(
-                lambda folder, n: simulate_dataset(folder, events=n, val=0, test=1, workers=1), say=_say
+                lambda folder, n: simulate_dataset(folder, events=n, val=0, test=1, workers=1), say=_print_progress
             )
         if events is None:
             raise ConfigError(f"{part} needs events. A dataset was expected. Give --data.")
         if part == "loading":
             from benchmark.perf.events import loading_rows
 
-            return loading_rows(events.chosen, say=_say)
+            return loading_rows(events.chosen, say=_print_progress)
         if part == "tokens":
             from benchmark.perf.tokens import BATCHES, token_rows
 
             sizes = (BATCHES[0], BATCHES[-1]) if self.quick else BATCHES
-            return token_rows(events.coords(), self.device, sizes, *self.rounds, say=_say)
+            return token_rows(events.coords(), self.device, sizes, *self.rounds, say=_print_progress)
         if part == "sparse":
             return self._sparse(events)
         return self._steps(events)
 
     def tune(self, events: Events) -> Path:
-        """Choose tiles for this card by trial; the file that keeps them."""
+        """Find the fastest tiles for this GPU; returns the file with them."""
         import torch
 
         from benchmark.perf.tiles import tune_tiles
         from benchmark.sparse import tiles
 
         device, (batch,) = torch.device("cuda", torch.cuda.current_device()), self._batches(events, 1)
-        chosen = tune_tiles(_voxels(events), self.sizes, batch, self.models, self.preset, device, say=_say)
+        chosen = tune_tiles(_voxels(events), self.sizes, batch, self.models, self.preset, device, say=_print_progress)
         return tiles.write(tiles.file_of(device), chosen)
 
     def _sparse(self, events: Events) -> list[dict[str, Any]]:
@@ -142,16 +145,20 @@ class _Asked:
         from benchmark.sparse.public_benchmark import VOXELS
 
         batches = (min(VOXELS), max(VOXELS)) if self.quick else tuple(VOXELS)
-        return sparse_rows(_voxels(events), self.device, self.sizes, batches, self.backends, *self.rounds, say=_say)
+        return sparse_rows(
+            _voxels(events), self.device, self.sizes, batches, self.backends, *self.rounds, say=_print_progress
+        )
 
     def _steps(self, events: Events) -> list[dict[str, Any]]:
         from benchmark.perf.steps import N_INPUTS, step_rows
 
         drawn = self._batches(events, N_INPUTS)
-        return step_rows(drawn, self.models, self.preset, self.device, *self.rounds, say=_say, compiled=self.compiled)
+        return step_rows(
+            drawn, self.models, self.preset, self.device, *self.rounds, say=_print_progress, compiled=self.compiled
+        )
 
     def _batches(self, events: Events, n: int) -> list[PointBatch]:
-        """As training draws them."""
+        """Batches as in training."""
         from benchmark.data.stream import training_batch
 
         size = min(self.batch, len(events))
@@ -165,7 +172,7 @@ def _voxels(events: Events) -> list[tuple[Tensor, Tensor]]:
     return [(torch.as_tensor(b.coords), torch.as_tensor(b.column("log_energy"))) for b in events]
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""`plot roc|response|cells`: results of pions from records, and the cells of one sample by layer."""
+"""`plot roc|response|cells`: figures of pion results from records, and of the cells of one sample."""
 
 from __future__ import annotations
 
@@ -79,21 +79,21 @@ def cells(
 def _states(
     records: Path | None, task: str, metrics: str, labels: str, draw: int, models: str | None
 ) -> dict[str, np.ndarray]:
-    """Model -> what each test event gave, of the newest finished run of each model in its usual mode."""
+    """Model -> counts of its test events, of the newest finished run of each model in its default mode."""
     from benchmark import tasks
     from benchmark.errors import ConfigError
     from benchmark.records.counts import unpack_counts
     from benchmark.records.store import found_records, records_dir
 
-    asked = tasks.task(task)
-    if asked.metrics != metrics:
+    task_spec = tasks.task(task)
+    if task_spec.metrics != metrics:
         fitting = ", ".join(t.name for t in tasks.TASKS.values() if t.metrics == metrics)
         raise ConfigError(f"--task {task} has other scores. One of {fitting} was expected. Correct --task.")
-    found, _ = found_records(records or records_dir())
+    all_runs, _ = found_records(records or records_dir())
     runs = [
-        r for r in sorted(found, key=lambda r: (r.config["mode"] == "fft", r.created, r.fingerprint))
-        if r.status == "finished" and r.task["name"] == asked.name and r.labels == labels and r.config["draw"] == draw
-        and r.config["mode"] in ("scratch", "fft")
+        r for r in sorted(all_runs, key=lambda r: (r.config["mode"] == "fft", r.created, r.fingerprint))
+        if r.status == "finished" and r.task["name"] == task_spec.name and r.labels == labels
+        and r.config["draw"] == draw and r.config["mode"] in ("scratch", "fft")
     ]  # fmt: skip
     newest = {r.model: r for r in runs}
     names = sorted(newest) if models is None else models.split(",")

@@ -1,4 +1,4 @@
-"""`pretrain`: self-supervised training alone; a later `run` with the same settings finds the weights."""
+"""`pretrain`: self-supervised training alone; a later `run` with the same settings uses the weights."""
 
 from __future__ import annotations
 
@@ -64,23 +64,23 @@ def pretrain(
         compiled=compiled,
         command=("benchmark", *sys.argv[1:]),
     )  # fmt: skip
-    done = carry_out(request, execution, out, probe_every)
+    result = carry_out(request, execution, out, probe_every)
     if not processes().first:
         return
     if as_json:
-        print(json.dumps(done.record, indent=1, sort_keys=True))
+        print(json.dumps(result.record, indent=1, sort_keys=True))
         return
-    for line in _lines(done):
+    for line in _result_lines(result):
         console().print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _lines(done: Any) -> list[str]:
+def _result_lines(result: Any) -> list[str]:
     from benchmark.runs.pretrain import CURVES, RECORD, WEIGHTS
 
-    r = done.record
-    if done.stopped:
+    r = result.record
+    if result.stopped:
         return [f"Stopped at step {r['steps']} of {r['n_steps']}: the same command continues from there."]
-    lines = [] if done.fresh else ["This pre-training is already made; --force makes it again."]
+    lines = [] if result.fresh else ["This pre-training is already done; --force repeats it."]
     lines.append(
         f"{r['steps']:,} steps on {r['events']:,} events in {r['wall_s'] / 60:.1f} min: loss {r['first_loss']:.4f} at "
         f"first, {r['last_loss']:.4f} over the last tenth"
@@ -90,6 +90,8 @@ def _lines(done: Any) -> list[str]:
             f"{name} {value:.3f}" for name, value in score.items() if name != "step" and value is not None
         )
         lines.append(f"probe at step {score['step']:,}: {scores}")
-    lines += [f"weights: {done.folder / WEIGHTS}", f"record: {done.folder / RECORD}"]
-    lines += [f"curves: {done.folder / CURVES}"] if (done.folder / CURVES).is_file() else []
-    return lines + ([f"copied to: {done.out} and {done.out.with_suffix('.json')}"] if done.out is not None else [])
+    lines += [f"weights: {result.folder / WEIGHTS}", f"record: {result.folder / RECORD}"]
+    lines += [f"curves: {result.folder / CURVES}"] if (result.folder / CURVES).is_file() else []
+    return lines + (
+        [f"copied to: {result.out} and {result.out.with_suffix('.json')}"] if result.out is not None else []
+    )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchmark.records.record import RunRecord
     from benchmark.runs.execution import Outcome
 
-FLOOR = "the task's floor"  # as `benchmark.runs.beside` names it
+FLOOR = "the task's floor"  # as in `benchmark.runs.beside`
 
 
 @app.command()
@@ -99,12 +99,12 @@ def run(
         compiled=compiled,
         command=("benchmark", *sys.argv[1:]),
     )
-    outcome, other = run_beside(request, execution, beside)
+    outcome, baseline = run_beside(request, execution, beside)
     if processes().first:
-        _show(outcome, other, execution.records_folder, as_json)
+        _show(outcome, baseline, execution.records_folder, as_json)
 
 
-def _show(outcome: Outcome, other: RunRecord | None, root: Path, as_json: bool) -> None:
+def _show(outcome: Outcome, baseline: RunRecord | None, root: Path, as_json: bool) -> None:
     record = outcome.record
     if as_json:
         print(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True))
@@ -114,9 +114,11 @@ def _show(outcome: Outcome, other: RunRecord | None, root: Path, as_json: bool) 
 
     screen = console()
     if not outcome.fresh:
-        screen.print("This run is already recorded; --force runs it again.")
-    screen.print(run_table(record, other))
+        screen.print("This run is already recorded; --force repeats it.")
+    screen.print(run_table(record, baseline))
     if record.status == "stopped":
-        steps = record.training
-        screen.print(f"Stopped at step {steps['steps']} of {steps['n_steps']}: the same command continues from there.")
+        training = record.training
+        screen.print(
+            f"Stopped at step {training['steps']} of {training['n_steps']}: the same command continues from there."
+        )
     screen.print(f"record: {record_path(root, record)}", soft_wrap=True)

@@ -13,7 +13,7 @@ from benchmark.cli.app import app, console
 @app.command()
 def site(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the site; one of ours is replaced.")] = Path("runs/site"),
+    out: Annotated[Path, typer.Option(help="Folder of the site; an earlier site is replaced.")] = Path("runs/site"),
     runs: Annotated[Path, typer.Option(help="Where runs left their weights, to display events.")] = Path("runs"),
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     events: Annotated[int, typer.Option(help="Events to display per leaderboard; 0 for none.")] = 3,
@@ -25,8 +25,8 @@ def site(
 
     root = records or records_dir()
     check_folder(root)
-    found, told = readable(root)
-    page = write_site(found, out, told, runs, data, events)
-    for text in told:
+    all_runs, problems = readable(root)
+    page = write_site(all_runs, out, problems, runs, data, events)
+    for text in problems:
         console().print(f"warning: {text}", soft_wrap=True, highlight=False)
     console().print(f"page: {page.resolve().as_uri()}", soft_wrap=True, highlight=False)

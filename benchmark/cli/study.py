@@ -1,16 +1,16 @@
-"""`study grouping`, `sizes`, `runtime`: how events are cut into tokens, answered with a table and a figure.
+"""`study grouping`, `sizes`, `runtime`: how events are split into tokens, as a table and a figure.
 
-How a study is added: one file in benchmark/studies/ with a function that returns a `Study` (a table, and how its
+To add a study: one file in benchmark/studies/ with a function that returns a `Study` (a table, and how its
 figure is drawn), and one short command here that loads the events, calls it, and hands the result to `finish`:
 
     @study_app.command()
     def mine(dataset: DatasetName = "lartpc-sim", data: Folder = None, ..., out: Out = None) -> None:
-        \"\"\"What it answers, in one line.\"\"\"
+        \"\"\"Its question, in one line.\"\"\"
         from benchmark.studies.base import load_events
         from benchmark.studies.mine import mine_study
 
-        chosen = load_events(dataset, data, split, events, seed)
-        finish(mine_study(chosen), out, chosen)
+        selected = load_events(dataset, data, split, events, seed)
+        finish(mine_study(selected), out, selected)
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def grouping(
     from benchmark.studies.base import load_events
     from benchmark.studies.grouping import grouping_study
 
-    chosen = load_events(dataset, data, split, events, seed)
-    finish(grouping_study(chosen, seed), out, chosen)
+    selected = load_events(dataset, data, split, events, seed)
+    finish(grouping_study(selected, seed), out, selected)
 
 
 @study_app.command()
@@ -56,8 +56,8 @@ def sizes(
     from benchmark.studies.base import load_events
     from benchmark.studies.sizes import sizes_study
 
-    chosen = load_events(dataset, data, split, events, seed)
-    finish(sizes_study(chosen, GroupingConfig(radius=radius, overlap=overlap)), out, chosen)
+    selected = load_events(dataset, data, split, events, seed)
+    finish(sizes_study(selected, GroupingConfig(radius=radius, overlap=overlap)), out, selected)
 
 
 @study_app.command()
@@ -69,9 +69,9 @@ def runtime(
     seed: Seed = 0,
     out: Out = None,
 ) -> None:
-    """Events grouped per second against the batch size, for every strategy and every engine at hand."""
+    """Events grouped per second against the batch size, for every strategy and available engine."""
     from benchmark.studies.base import load_events
     from benchmark.studies.runtime import runtime_study
 
-    chosen = load_events(dataset, data, split, events, seed)
-    finish(runtime_study(chosen, say=lambda text: print(text, file=sys.stderr, flush=True)), out, chosen)
+    selected = load_events(dataset, data, split, events, seed)
+    finish(runtime_study(selected, say=lambda text: print(text, file=sys.stderr, flush=True)), out, selected)

@@ -1,4 +1,4 @@
-"""What all commands `study NAME` share: the application, its options, and how a study's files and numbers are shown."""
+"""Shared by all commands `study NAME`: application, options, and output of files and numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _studies() -> None:
 
 
 def finish(study: Study, out: Path | None, events: Events | None, device: str = "cpu") -> None:
-    """Keep the study's files, show its main numbers and where the files are."""
+    """Write the study's files, print its main numbers and the paths."""
     from rich.table import Table
 
     from benchmark.studies.base import save

@@ -1,4 +1,4 @@
-"""`study features`, `attention`, `reconstruction`, `ablation`: what self-supervised models have learnt, in pictures."""
+"""`study features`, `attention`, `reconstruction`, `ablation`, ...: studies of models, with figures."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def features(
     from benchmark.studies.features import features_study
     from benchmark.studies.volume_features import volume_features_study
 
-    shown = positions(event)
-    asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
-    if asked.of_volumes:
-        tiles = open_volume_encoders(asked, fit_events)
-        finish(volume_features_study(tiles, shown, debias), out, tiles.choose(shown), tiles.device)
+    shown_positions = positions(event)
+    request = _encoder_request(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
+    if request.of_volumes:
+        tiles = open_volume_encoders(request, fit_events)
+        finish(volume_features_study(tiles, shown_positions, debias), out, tiles.choose(shown_positions), tiles.device)
         return
-    bench = open_encoders(asked, fit_events)
-    finish(features_study(bench, shown, debias), out, bench.choose(shown), bench.device)
+    encoders = open_encoders(request, fit_events)
+    finish(features_study(encoders, shown_positions, debias), out, encoders.choose(shown_positions), encoders.device)
 
 
 @study_app.command()
@@ -69,20 +69,20 @@ def attention(
     from benchmark.studies.encoders import one_position, open_encoders, open_volume_encoders, place
     from benchmark.studies.volume_attention import volume_attention_study
 
-    position, where = one_position(event), None if point is None else place(point)
-    asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
-    if asked.of_volumes:
+    position, point_coords = one_position(event), None if point is None else place(point)
+    request = _encoder_request(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
+    if request.of_volumes:
         if point is not None:
             raise ConfigError(
                 f"--point {point} is for clouds of points. The number of a token was expected. Type --token 312."
             )
-        tiles = open_volume_encoders(asked)
+        tiles = open_volume_encoders(request)
         study = volume_attention_study(tiles, position, token, layer, head)
         finish(study, out, tiles.choose([position]), tiles.device)
         return
-    bench = open_encoders(asked)
-    study = attention_study(bench, position, token, where, layer, head)
-    finish(study, out, bench.choose([position]), bench.device)
+    encoders = open_encoders(request)
+    study = attention_study(encoders, position, token, point_coords, layer, head)
+    finish(study, out, encoders.choose([position]), encoders.device)
 
 
 @study_app.command()
@@ -97,15 +97,15 @@ def reconstruction(
     from benchmark.studies.reconstruction import reconstruction_study
     from benchmark.studies.volume_reconstruction import volume_reconstruction_study
 
-    shown = positions(event)
+    shown_positions = positions(event)
     changes = [*(set_ or ()), *([] if mask_ratio is None else [f"model.mask_ratio={mask_ratio}"])]
-    asked = _asked(model, checkpoint, preset, dataset, data, split, seed, device, threads, changes)
-    if asked.of_volumes:
-        tiles = open_volume_encoders(asked, whole=True)
-        finish(volume_reconstruction_study(tiles, shown), out, tiles.choose(shown), tiles.device)
+    request = _encoder_request(model, checkpoint, preset, dataset, data, split, seed, device, threads, changes)
+    if request.of_volumes:
+        tiles = open_volume_encoders(request, whole=True)
+        finish(volume_reconstruction_study(tiles, shown_positions), out, tiles.choose(shown_positions), tiles.device)
         return
-    bench = open_encoders(asked, fit_events, whole=True)
-    finish(reconstruction_study(bench, shown), out, bench.choose(shown), bench.device)
+    encoders = open_encoders(request, fit_events, whole=True)
+    finish(reconstruction_study(encoders, shown_positions), out, encoders.choose(shown_positions), encoders.device)
 
 
 @study_app.command()
@@ -174,7 +174,7 @@ def recipes(
     finish(recipes_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
 
-def _asked(
+def _encoder_request(
     model: str, checkpoint: Path | None, preset: str, dataset: str | None, data: Path | None, split: str, seed: int,
     device: str, threads: int | None, set_: list[str] | None,
 ) -> EncoderRequest:  # fmt: skip

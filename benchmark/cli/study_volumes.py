@@ -1,4 +1,4 @@
-"""`study preprocessing`, `regions`: from scans of volumes to the tiles that models get."""
+"""`study preprocessing`, `regions`: from scans of volumes to the input tiles of models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def preprocessing(
     """A scan after every step of its preprocessing, and the tiles that are cut from it."""
     from benchmark.studies.preprocessing import preprocessing_study
 
-    finish(preprocessing_study(_opened(dataset, data, set_), scan), out, None)
+    finish(preprocessing_study(_open_dataset(dataset, data, set_), scan), out, None)
 
 
 @study_app.command()
@@ -31,10 +31,10 @@ def regions(dataset: DatasetName = "lif-sim", data: Folder = None, set_: Set = N
     """Candidate regions of tiles, found in 2-D and in 3-D, judged by the truth."""
     from benchmark.studies.regions import regions_study
 
-    finish(regions_study(_opened(dataset, data, set_)), out, None)
+    finish(regions_study(_open_dataset(dataset, data, set_)), out, None)
 
 
-def _opened(dataset: str, data: Any, set_: list[str] | None) -> Any:
+def _open_dataset(dataset: str, data: Any, set_: list[str] | None) -> Any:
     from benchmark import registry
     from benchmark.cli.data import settings_of
 

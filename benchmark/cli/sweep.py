@@ -1,4 +1,4 @@
-"""`sweep`: many runs in one command, in parallel, ending with the table, the curve and the page."""
+"""`sweep`: many runs in one command, in parallel, then the table, the curve and the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOP = 20  # rows of the plan that are shown
 @app.command()
 def sweep(
     file: Annotated[
-        Path | None, typer.Argument(help="TOML file with a sweep; options replace what it says.", show_default=False)
+        Path | None, typer.Argument(help="TOML file with a sweep; options override it.", show_default=False)
     ] = None,
     models: Annotated[
         str | None, typer.Option(help="Comma-separated names, name:mode, or paths: polarmae,polarmae:scratch,gnn.")
@@ -54,13 +54,13 @@ def sweep(
         list[str] | None,
         typer.Option("--cluster", help="Of submitit, e.g. slurm_partition=gpu. Repeatable.", metavar="KEY=VALUE"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and what it costs; run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; run nothing.")] = False,
     records: Annotated[Path | None, typer.Option(help="Where records go; default runs/records.")] = None,
     site: Annotated[Path | None, typer.Option(help="Folder of the page; default runs/site.")] = None,
 ) -> None:
     """Run every combination of models, label budgets, draws and seeds that is not recorded yet.
 
-    Each run has its own record at once, so that an interrupted sweep, repeated, does what is left.
+    Each run is recorded as it ends; an interrupted sweep, repeated, does the remaining runs.
     """
     from benchmark.errors import unknown_name
     from benchmark.runs.execution import Execution
@@ -68,52 +68,52 @@ def sweep(
 
     if executor not in ("local", "submitit"):
         raise unknown_name("executor", executor, ("local", "submitit"), "Correct --executor.")
-    asked = _asked(file, models, labels, draws, seeds, task, dataset, preset, set_)
+    request = _sweep_of_options(file, models, labels, draws, seeds, task, dataset, preset, set_)
     command = ("benchmark", *sys.argv[1:])
     execution = Execution(device, threads, data, records, compiled=compiled, command=command)
-    jobs = plan(asked, execution)
-    left = to_run(jobs)
-    n_at_once = n_workers(left, workers, threads)
+    jobs = plan(request, execution)
+    remaining = to_run(jobs)
+    n_at_once = n_workers(remaining, workers, threads)
     _show_plan(jobs, n_at_once if executor == "local" else 0)
     if dry_run:
         return
-    errors = _run(left, execution, n_at_once, executor, _parameters(cluster)) if left else {}
-    _finish(jobs, execution, site, errors)
+    errors = _run_jobs(remaining, execution, n_at_once, executor, _cluster_parameters(cluster)) if remaining else {}
+    _show_results(jobs, execution, site, errors)
     if errors:
         raise typer.Exit(1)
 
 
-def _asked(
+def _sweep_of_options(
     file: Path | None, models: str | None, labels: str | None, draws: str | None, seeds: str | None, task: str | None,
     dataset: str | None, preset: str | None, set_: list[str] | None,
 ) -> Any:  # fmt: skip
     from benchmark.runs.sweep_file import as_sweep, read_sweep, repetitions
 
-    given = read_sweep(file) if file is not None else {}
-    typed: dict[str, Any] = {"task": task, "dataset": dataset, "preset": preset}
+    fields = read_sweep(file) if file is not None else {}
+    options: dict[str, Any] = {"task": task, "dataset": dataset, "preset": preset}
     for name, text in (("models", models), ("labels", labels)):
-        typed[name] = None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+        options[name] = None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
     for name, text in (("draws", draws), ("seeds", seeds)):
-        typed[name] = None if text is None else repetitions(name, text)
-    given |= {name: value for name, value in typed.items() if value is not None}
+        options[name] = None if text is None else repetitions(name, text)
+    fields |= {name: value for name, value in options.items() if value is not None}
     if set_:
-        given["settings"] = (*given.get("settings", ()), *set_)
+        fields["settings"] = (*fields.get("settings", ()), *set_)
     if models is not None:
-        own = given.get("settings_of", {})
-        given["settings_of"] = {m: v for m, v in own.items() if m in given["models"]}
-    return as_sweep(given)
+        model_settings = fields.get("settings_of", {})
+        fields["settings_of"] = {m: v for m, v in model_settings.items() if m in fields["models"]}
+    return as_sweep(fields)
 
 
-def _parameters(cluster: list[str] | None) -> dict[str, Any]:
+def _cluster_parameters(cluster: list[str] | None) -> dict[str, Any]:
     from benchmark.settings import parse_assignments
 
-    def plain(text: str) -> Any:
+    def parse_value(text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError:
             return text
 
-    return {name: plain(value) for name, value in parse_assignments(cluster or []).items()}
+    return {name: parse_value(value) for name, value in parse_assignments(cluster or []).items()}
 
 
 def _show_plan(jobs: Sequence[Job], workers: int) -> None:
@@ -122,81 +122,87 @@ def _show_plan(jobs: Sequence[Job], workers: int) -> None:
     from benchmark.runs.cost_estimate import duration
     from benchmark.runs.sweep import to_run
 
-    left = to_run(jobs)
-    table = Table(title=f"{len(jobs)} runs: {len(jobs) - len(left)} recorded, {len(left)} to do", title_justify="left")
+    remaining = to_run(jobs)
+    table = Table(
+        title=f"{len(jobs)} runs: {len(jobs) - len(remaining)} recorded, {len(remaining)} to do", title_justify="left"
+    )
     for name in ("model", "mode", "labels", "runs", "to do", "each", "told by"):
         table.add_column(name, justify="right" if name in ("labels", "runs", "to do", "each") else "left")
     rows: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
         c = job.identity.config
         rows.setdefault((c.model, c.mode, "all" if c.labels is None else str(c.labels)), []).append(job)
-    for (model, mode, labels), of_row in list(rows.items())[:TOP]:
-        n_left = len(to_run(of_row))
-        cost = of_row[0].cost
+    for (model, mode, labels), row_jobs in list(rows.items())[:TOP]:
+        n_remaining = len(to_run(row_jobs))
+        cost = row_jobs[0].cost
         each = "-" if cost is None else duration(cost.wall_s)
-        table.add_row(model, mode, labels, str(len(of_row)), str(n_left), each, "" if cost is None else cost.source)
+        table.add_row(
+            model, mode, labels, str(len(row_jobs)), str(n_remaining), each, "" if cost is None else cost.source
+        )
     screen = console()
     screen.print(table)
     if len(rows) > TOP:
         screen.print(f"... and {len(rows) - TOP} more rows")
-    known = sum(job.cost.wall_s for job in left if job.cost)
-    unknown = sum(job.cost is None for job in left)
-    made_here = len({job.pretraining for job in left if job.pretraining})
-    parts = [f"about {duration(known)} of one worker's time" if known else ""]
-    if workers and known:
-        parts.append(f"{duration(known / workers)} on {workers} worker{'s' if workers > 1 else ''}")
-    parts.append(f"{unknown} runs of unknown cost" if unknown else "")
-    parts.append(f"{made_here} pre-trainings to make once" if made_here else "")
-    if left:
+    known_s = sum(job.cost.wall_s for job in remaining if job.cost)
+    n_unknown = sum(job.cost is None for job in remaining)
+    n_pretrainings = len({job.pretraining for job in remaining if job.pretraining})
+    parts = [f"about {duration(known_s)} of one worker's time" if known_s else ""]
+    if workers and known_s:
+        parts.append(f"{duration(known_s / workers)} on {workers} worker{'s' if workers > 1 else ''}")
+    parts.append(f"{n_unknown} runs of unknown cost" if n_unknown else "")
+    parts.append(f"{n_pretrainings} pre-trainings to do once" if n_pretrainings else "")
+    if remaining:
         screen.print("; ".join(filter(None, parts)))
 
 
-def _run(
-    left: Sequence[Job], execution: Execution, workers: int, executor: str, parameters: dict[str, Any]
+def _run_jobs(
+    remaining: Sequence[Job], execution: Execution, workers: int, executor: str, parameters: dict[str, Any]
 ) -> dict[str, str]:
-    """Carry out what is left; the errors by the run's name."""
+    """Carry out the remaining jobs; returns run name -> error."""
     from benchmark.progress import progress
     from benchmark.runs.sweep import carry_out, submit
 
     logs = execution.runs / "sweep"
     screen = console()
-    screen.print(f"what each run says: {logs}/<run>.log; Ctrl-C stops, the same command continues", soft_wrap=True)
+    screen.print(f"logs of the runs: {logs}/<run>.log; Ctrl-C stops, the same command continues", soft_wrap=True)
     errors: dict[str, str] = {}
-    ends = (
-        carry_out(left, execution, workers, logs) if executor == "local" else submit(left, execution, parameters, logs)
+    results = (
+        carry_out(remaining, execution, workers, logs)
+        if executor == "local"
+        else submit(remaining, execution, parameters, logs)
     )
-    with progress("runs", len(left)) as bar:
+    with progress("runs", len(remaining)) as bar:
         bar.update(0)
-        for n_done, ended in enumerate(ends, 1):
-            if ended.error is not None:
-                errors[ended.name] = ended.error
-            bar.update(n_done, f"{ended.name}{' FAILED' if ended.error else ''}")
+        for n_done, result in enumerate(results, 1):
+            if result.error is not None:
+                errors[result.name] = result.error
+            bar.update(n_done, f"{result.name}{' FAILED' if result.error else ''}")
     return errors
 
 
-def _finish(jobs: Sequence[Job], execution: Execution, site: Path | None, errors: dict[str, str]) -> None:
-    """The table of the sweep's runs, and where its curve and page lie."""
+def _show_results(jobs: Sequence[Job], execution: Execution, site: Path | None, errors: dict[str, str]) -> None:
+    """Print the table of the sweep's runs; write its curve and page."""
     from benchmark.reports.check import readable
     from benchmark.reports.formats import rich
     from benchmark.reports.leaderboard import leaderboards
     from benchmark.site.pages import write_site
 
-    every, told = readable(execution.records_folder)
-    finished = {record.fingerprint: record for record in every if record.status == "finished"}
-    found = [finished[job.fingerprint] for job in jobs if job.fingerprint in finished]
+    all_runs, problems = readable(execution.records_folder)
+    finished = {record.fingerprint: record for record in all_runs if record.status == "finished"}
+    sweep_runs = [finished[job.fingerprint] for job in jobs if job.fingerprint in finished]
     screen = console()
-    boards = leaderboards(found)
+    boards = leaderboards(sweep_runs)
     for board in boards:
         screen.print(rich(board))
-    _draw(boards, execution, screen)
-    # of every record in the folder: this sweep's and those of earlier runs
-    page = write_site(every, site or execution.runs / "site", told, execution.runs, execution.data)
+    _draw_curves(boards, execution, screen)
+    # of all records in the folder, also of earlier runs
+    page = write_site(all_runs, site or execution.runs / "site", problems, execution.runs, execution.data)
     screen.print(f"page: {page.resolve().as_uri()}", soft_wrap=True, highlight=False)
     for name, error in errors.items():
         screen.print(f"FAILED {name}: {error}", soft_wrap=True, highlight=False)
 
 
-def _draw(boards: Sequence[Leaderboard], execution: Execution, screen: Console) -> None:
+def _draw_curves(boards: Sequence[Leaderboard], execution: Execution, screen: Console) -> None:
     """A figure for each leaderboard with several budgets."""
     from benchmark.io import safe_name
     from benchmark.plots.efficiency_curves import draw_curve

@@ -1,4 +1,4 @@
-"""`training-curves`: how the runs of some records were trained, as a picture."""
+"""`training-curves`: a figure of the training curves of recorded runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def training_curves(
     from benchmark.plots.training_curves import draw_trainings
     from benchmark.records.store import found_records, records_dir
 
-    wanted = tasks.task(task).name
-    found, _ = found_records(records or records_dir())
-    runs = [r for r in found if r.status == "finished" and r.task["name"] == wanted and r.labels == labels]
+    task_name = tasks.task(task).name
+    all_runs, _ = found_records(records or records_dir())
+    runs = [r for r in all_runs if r.status == "finished" and r.task["name"] == task_name and r.labels == labels]
     runs = [r for r in runs if r.config["draw"] == draw and steps in (None, r.config["train"]["steps"])]
-    named = None if models is None else models.split(",")
-    draw_trainings([r for r in runs if named is None or r.model in named], out)
+    model_names = None if models is None else models.split(",")
+    draw_trainings([r for r in runs if model_names is None or r.model in model_names], out)
     print(out)

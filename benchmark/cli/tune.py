@@ -60,17 +60,17 @@ def tune(
         device, threads, data, resume=resume, force=force, command=("benchmark", *sys.argv[1:])
     )  # fmt: skip
     search = Search(parse_rates(rates), steps, tuning)
-    found = carry_out(request, execution, search)
+    outcome = carry_out(request, execution, search)
     if as_json:
-        print(json.dumps(dataclasses.asdict(found.tuning), indent=1, sort_keys=True))
+        print(json.dumps(dataclasses.asdict(outcome.tuning), indent=1, sort_keys=True))
         return
     screen = console()
-    if not found.fresh:
-        screen.print("This search is already recorded; --force makes it again.")
-    screen.print(table(found.tuning))
-    command = run_command(found.tuning, request, data)
-    lines = [advice(found.tuning), None if command is None else f"run it: {command}"]
-    lines.append(f"result: {tuning_path(tuning or execution.runs / 'tuning', found.tuning)}")
+    if not outcome.fresh:
+        screen.print("This search is already recorded; --force repeats it.")
+    screen.print(table(outcome.tuning))
+    command = run_command(outcome.tuning, request, data)
+    lines = [advice(outcome.tuning), None if command is None else f"run it: {command}"]
+    lines.append(f"result: {tuning_path(tuning or execution.runs / 'tuning', outcome.tuning)}")
     for line in lines:
         if line is not None:
             screen.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -89,14 +89,14 @@ def table(tuning: Tuning) -> Table:
         f"{c['seed']}, {tuning.steps} steps\n{tuning.task['name']}: {tuning.events['selection']} validation events of "
         f"{tuning.dataset['name']}"
     )
-    shown = Table(title=title, title_justify="left", caption="95% intervals: bootstrap over validation events")
+    result = Table(title=title, title_justify="left", caption="95% intervals: bootstrap over validation events")
     columns = ("learning rate", f"{metric} [95%]", *(f"F1 {name}" for name in classes))
     for name in (*columns, "first loss", "last loss", "gradient norm", "wall s"):
-        shown.add_column(name, justify="right")
+        result.add_column(name, justify="right")
     for t in tuning.trials:
         mark = " (best)" if t["rate"] == tuning.best_rate else ""
         score = with_interval(t["score"]) if t["status"] == "finished" else "failed"
         numbers = (*(t["f1"].get(name) for name in classes), t["first_loss"], t["last_loss"], t["grad_norm"])
         cells = ["-" if n is None else f"{n:.3f}" for n in numbers]
-        shown.add_row(f"{t['rate']:g}{mark}", score, *cells, "-" if t["wall_s"] is None else f"{t['wall_s']:.0f}")
-    return shown
+        result.add_row(f"{t['rate']:g}{mark}", score, *cells, "-" if t["wall_s"] is None else f"{t['wall_s']:.0f}")
+    return result

@@ -1,4 +1,4 @@
-"""`verify`: compare with published or stored answers. Exit code 1 where a check fails."""
+"""`verify`: compare with published or stored results. Exit code 1 where a check fails."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def verify(
 
     Needs neither data nor weights then. Exit code 1 where a check fails.
     """
-    given = (data, None if device == "auto" else device, threads, tolerance or None, limit)
-    if records is None and any(value is not None for value in given):
+    options = (data, None if device == "auto" else device, threads, tolerance or None, limit)
+    if records is None and any(value is not None for value in options):
         raise ConfigError(
             "--data, --device, --threads, --tolerance and --limit before a command belong to --records. A folder of "
             "records was expected. Type verify --records FOLDER, or the options after the command."
@@ -54,7 +54,7 @@ def verify(
     from benchmark.verification.report import Report
 
     if records is not None:
-        checks = _again(records, data, device, threads, tolerance, limit)
+        checks = _rerun_records(records, data, device, threads, tolerance, limit)
         show(Report(f"records of {records}, run again", tuple(checks), {}), as_json)
         return
     from benchmark.records.published import published as all_published
@@ -68,7 +68,7 @@ def verify(
     show(Report(f"{len(rows)} published numbers, and what follows from them", tuple(checks), {}), as_json)
 
 
-def _again(
+def _rerun_records(
     path: Path, data: Path | None, device: str, threads: int | None, tolerance: float, limit: int | None
 ) -> list[Check]:
     from benchmark.progress import progress
@@ -81,14 +81,14 @@ def _again(
         raise ConfigError(f"--limit {limit} is not possible. A number from 1 on was expected. Leave --limit out.")
     if not 0 <= tolerance < float("inf"):
         raise ConfigError(f"--tolerance {tolerance} is not possible. A number from 0 on was expected. Leave it out.")
-    found, problems = ([read_record(path)], []) if path.is_file() else found_records(path)
-    if not found and not problems:
+    runs, problems = ([read_record(path)], []) if path.is_file() else found_records(path)
+    if not runs and not problems:
         raise DataError(f"There is no record in {path}. Records of runs were expected. Give another folder.")
-    chosen = found[:limit]
+    selected = runs[:limit]
     execution = Execution(device, threads, data)
     checks = [Check("unreadable record", False, text, "a record of a run") for text in problems]
-    with progress("records run again", len(chosen)) as bar:
-        for n_done, record in enumerate(chosen, 1):
+    with progress("records run again", len(selected)) as bar:
+        for n_done, record in enumerate(selected, 1):
             checks.append(rerun(record, execution, tolerance))
             bar.update(n_done)
     return checks
@@ -156,15 +156,15 @@ def show(report: Report, as_json: bool) -> None:
     """Print a report; ends the program with code 1 where a check failed."""
     if as_json:
         checks = [{**dataclasses.asdict(check), "status": check.status} for check in report.checks]
-        told = {**dataclasses.asdict(report), "checks": checks, "passed": report.passed}
-        print(json.dumps(told, indent=1, sort_keys=True))
+        values = {**dataclasses.asdict(report), "checks": checks, "passed": report.passed}
+        print(json.dumps(values, indent=1, sort_keys=True))
     else:
-        _print(report)
+        _print_report(report)
     if not report.passed:
         raise typer.Exit(1)
 
 
-def _print(report: Report) -> None:
+def _print_report(report: Report) -> None:
     from rich.table import Table
 
     screen = console()

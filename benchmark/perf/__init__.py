@@ -1,1 +1,1 @@
-"""How fast the suite's parts are on the machine at hand: `python -m benchmark perf`."""
+"""Speed of the suite's parts on this machine: `python -m benchmark perf`."""

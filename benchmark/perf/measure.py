@@ -1,7 +1,7 @@
-"""One way to time everything: warm-up, rounds over several inputs, the median, and the peak memory.
+"""Timing of a job: warm-up, rounds over several inputs, the median, and the peak memory.
 
-On a GPU events on the stream bracket each round, so that the host's clock and the queue do not enter; on a CPU the time
-that passes counts. Rounds take the inputs in turn, so that no cache holds the answer.
+On a GPU each round lies between two CUDA events, so that host and queue do not count; on a CPU wall time counts.
+Rounds take the inputs in turn, so that no cache holds the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Input = TypeVar("Input")
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one job on one machine."""
+    """Timing of one job on one machine."""
 
     median_ms: float
     p10_ms: float
@@ -40,41 +40,41 @@ class Timing:
 
 def measure(
     job: Callable[[Input], Any], inputs: Sequence[Input], device: str, warm_up: int = WARM_UP, rounds: int = ROUNDS,
-    held: int = 0, in_a_row: bool = False,
+    held: int = 0, queued: bool = False,
 ) -> Timing:  # fmt: skip
-    """Time `job` on the inputs in turn. `held`: bytes that the GPU held before anything of the job, not counted.
+    """Time `job` on the inputs in turn. `held`: bytes allocated on the GPU before the job, not counted.
 
-    With `in_a_row`, the host does not wait for the GPU between rounds, as in a loop of training: a round lasts from the
-    end of the one before to its own.
+    With `queued`, the host does not wait for the GPU between rounds, as in training: a round lasts from the end of the
+    previous one to its own.
     """
     for i in range(warm_up):
         job(inputs[i % len(inputs)])
-    times = _gpu(job, inputs, rounds, in_a_row) if device == "cuda" else _cpu(job, inputs, rounds)
+    times = _gpu_times_ms(job, inputs, rounds, queued) if device == "cuda" else _cpu_times_ms(job, inputs, rounds)
     low, middle, high = np.percentile(times, [10, 50, 90])
     peak = (torch.cuda.max_memory_allocated() - held) / 1e6 if device == "cuda" else None
     return Timing(float(middle), float(low), float(high), peak)
 
 
-def _gpu(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int, in_a_row: bool) -> list[float]:
+def _gpu_times_ms(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int, queued: bool) -> list[float]:
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    marks = []
+    events = []
     for i in range(rounds):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
         job(inputs[i % len(inputs)])
         end.record()
-        if not in_a_row:
+        if not queued:
             end.synchronize()
-        marks.append((begin, end))
+        events.append((begin, end))
     torch.cuda.synchronize()
-    if in_a_row:
-        ends = [marks[0][0], *(end for _, end in marks)]
+    if queued:
+        ends = [events[0][0], *(end for _, end in events)]
         return [float(before.elapsed_time(after)) for before, after in pairwise(ends)]
-    return [float(begin.elapsed_time(end)) for begin, end in marks]
+    return [float(begin.elapsed_time(end)) for begin, end in events]
 
 
-def _cpu(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int) -> list[float]:
+def _cpu_times_ms(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int) -> list[float]:
     times = []
     for i in range(rounds):
         started = time.perf_counter()
@@ -83,8 +83,8 @@ def _cpu(job: Callable[[Input], Any], inputs: Sequence[Input], rounds: int) -> l
     return times
 
 
-def fresh(device: str) -> int:
-    """Free what an earlier job has left; bytes that the GPU still holds."""
+def free_memory(device: str) -> int:
+    """Free the memory of an earlier job; returns the bytes that stay allocated on the GPU."""
     gc.collect()
     if device != "cuda":
         return 0
@@ -94,7 +94,7 @@ def fresh(device: str) -> int:
 
 
 def graph_of(job: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """What `job` launches, as one graph to replay; it may wait for nothing."""
+    """The launches of `job` as one CUDA graph; the job must not synchronise."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -1,4 +1,4 @@
-"""Sparse convolution: the public benchmark's networks and workloads, every backend that can be used here.
+"""Sparse convolution: networks and workloads of the public benchmark, with every backend that runs here.
 
 bf16 on GPUs (autocast, float32 parameters), float32 on CPUs. `steady` finds the neighbours once, before the rounds, as
 the published times do; `whole` finds them in every round; `graph` replays the steady pass as one CUDA graph.
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.perf.measure import ROUNDS, WARM_UP, fresh, graph_of, measure
+from benchmark.perf.measure import ROUNDS, WARM_UP, free_memory, graph_of, measure
 from benchmark.sparse import BACKENDS, Sites, SparseBackend, SparseTensor, backend
 from benchmark.sparse.backends import unusable
 from benchmark.sparse.public_benchmark import SIZES, VOXELS, PublicNetwork, one_pass, workload
 
-N_INPUTS = 3  # batches that take turns
+N_INPUTS = 3  # batches used in turn
 PASSES = ("forward", "forward+backward")
 
 
@@ -30,7 +30,7 @@ def sparse_rows(
     usable = [n for n in names if unusable(n, device) is None]
     rows = []
     for n_events in batches:
-        inputs = [_tensors(workload(part, n_events), device) for part in _shares(events, n_events)]
+        inputs = [_move_batch(workload(part, n_events), device) for part in _rotations(events, n_events)]
         for size in sizes:
             for name in usable:
                 say(f"sparse convolution: {size}, {n_events} events, {name}")
@@ -44,24 +44,24 @@ def sparse_rows(
     return rows
 
 
-def _shares(events: Sequence[tuple[Tensor, Tensor]], n_events: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Lists of events that begin at different ones, for inputs that differ."""
+def _rotations(events: Sequence[tuple[Tensor, Tensor]], n_events: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """The events in N_INPUTS rotations, for different inputs."""
     step = max(1, len(events) // N_INPUTS)
     for i in range(N_INPUTS):
         yield [*events[i * step :], *events[: i * step]]
 
 
-def _tensors(batch: tuple[Tensor, Tensor], device: str) -> tuple[Tensor, Tensor]:
+def _move_batch(batch: tuple[Tensor, Tensor], device: str) -> tuple[Tensor, Tensor]:
     return batch[0].to(device), batch[1].to(device)
 
 
 def _timings(
     size: str, inputs: Sequence[tuple[Tensor, Tensor]], engine: SparseBackend, device: str, warm_up: int, rounds: int
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    held = fresh(device)
+    held = free_memory(device)
     torch.manual_seed(0)
     net = PublicNetwork(size).to(device)
-    kept = [_on_sites(*batch) for batch in inputs]
+    with_sites = [_on_sites(*batch) for batch in inputs]
     for passes in PASSES:
         backward = passes == PASSES[1]
 
@@ -77,10 +77,10 @@ def _timings(
             with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
                 one_pass(net, engine, *batch, backward)
 
-        yield "steady", passes, measure(steady, kept, device, warm_up, rounds, held).row()
+        yield "steady", passes, measure(steady, with_sites, device, warm_up, rounds, held).row()
         yield "whole", passes, measure(whole, inputs, device, warm_up, rounds, held).row()
         if device == "cuda" and engine.name in ("native", "triton"):
-            graphs = [graph_of(lambda x=x: steady(x)) for x in kept]  # type: ignore[misc]
+            graphs = [graph_of(lambda x=x: steady(x)) for x in with_sites]  # type: ignore[misc]
             yield "graph", passes, measure(lambda graph: graph.replay(), graphs, device, warm_up, rounds, held).row()
             del graphs
 

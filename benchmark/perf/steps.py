@@ -1,7 +1,7 @@
-"""Training steps (forward, loss, backward, optimiser) and predictions, on batches that lie on the device.
+"""Training steps (forward, loss, backward, optimiser) and predictions, on batches in device memory.
 
-What loading, turning and moving a batch takes is not counted; `loading` times that. On GPUs bf16 autocast, and what
-needs no weights (tokens) is made for the next batch on a stream of its own, as in training; on CPUs float32.
+Loading, rotating and moving a batch is not counted; `loading` times that. On GPUs bf16 autocast, and tokens of the next
+batch are computed on a separate stream, as in training; on CPUs float32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmark import registry, tasks
 from benchmark.contracts import Inputs, OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.errors import BenchmarkError
-from benchmark.perf.measure import fresh, measure
+from benchmark.perf.measure import free_memory, measure
 from benchmark.settings import override
 from benchmark.training.ahead import SideStream
 from benchmark.training.module import make_optimiser
@@ -31,7 +31,7 @@ def step_rows(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row per model and stage; `batches` are numpy batches of a point task with labels.
 
-    With `compiled`, the blocks of models that name some are compiled; the warm-up takes the time for that.
+    With `compiled`, the blocks of transformers are compiled, during the warm-up.
     """
     rows = []
     inputs = [batch.to_torch(device) for batch in batches[:N_INPUTS]]
@@ -39,17 +39,17 @@ def step_rows(
         spec = registry.model_spec(name)
         for stage in ("pretrain", "finetune", "predict") if spec.pretrains else ("finetune", "predict"):
             say(f"steps: {name}, {stage}")
-            held = fresh(device)
+            held = free_memory(device)
             model = build_model(name, preset, batches[0])
             model.to(device).train()
             parts = list(model.parts_to_compile()) if compiled else []
             for part in parts:
                 part.compile(dynamic=True, fullgraph=True)
             trains = stage != "predict"
-            step = training_step(model, stage, device) if trains else prediction(model, device)
+            step = training_step(model, stage, device) if trains else prediction_step(model, device)
             if trains and device == "cuda":
-                step = ahead(step, model, inputs, stage)
-            timing = measure(step, inputs, device, warm_up, rounds, held, in_a_row=trains)
+                step = with_prefetch(step, model, inputs, stage)
+            timing = measure(step, inputs, device, warm_up, rounds, held, queued=trains)
             n_events = batches[0].n_events
             rows.append(
                 {
@@ -69,12 +69,12 @@ def build_model(name: str, preset: str, like: PointBatch) -> TorchModel:
     torch.manual_seed(0)
     model = spec.build_model(config, Inputs(like.columns, like.frame), task)
     if not isinstance(model, TorchModel):
-        raise BenchmarkError(f"{name} takes no training steps. A torch model was expected. Correct --models.")
+        raise BenchmarkError(f"{name} has no training steps. A torch model was expected. Correct --models.")
     return model
 
 
-def prediction(model: TorchModel, device: str) -> Callable[[PointBatch], None]:
-    """Scores of a batch, as evaluation takes them."""
+def prediction_step(model: TorchModel, device: str) -> Callable[[PointBatch], None]:
+    """Scores of a batch, as in evaluation."""
     model.eval()
 
     def step(batch: PointBatch) -> None:
@@ -84,19 +84,19 @@ def prediction(model: TorchModel, device: str) -> Callable[[PointBatch], None]:
     return step
 
 
-def ahead(
+def with_prefetch(
     step: Callable[[PointBatch], None], model: TorchModel, batches: Sequence[PointBatch], stage: str
 ) -> Callable[[PointBatch], None]:
-    """A round in which the next batch is prepared on a stream of its own, then the step is made: as training does it.
+    """A round that prepares the next batch on a separate stream, then runs the step, as in training.
 
-    The batches take turns, whichever is given.
+    It takes the batches in turn and ignores its argument.
     """
-    side, turn = SideStream("cuda"), cycle(batches)
-    waiting = [side.prepared(model, next(turn), stage, 0)]
+    side_stream, cycled = SideStream("cuda"), cycle(batches)
+    prepared = [side_stream.prepared(model, next(cycled), stage, 0)]
 
     def round_(_: PointBatch) -> None:
-        waiting.append(side.prepared(model, next(turn), stage, 0))
-        step(waiting.pop(0))
+        prepared.append(side_stream.prepared(model, next(cycled), stage, 0))
+        step(prepared.pop(0))
 
     return round_
 

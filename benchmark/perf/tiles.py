@@ -1,4 +1,4 @@
-"""Sizes of the sparse convolution's tiles, tried out on this card with the networks that are timed."""
+"""Tuning of the sparse convolution's tile sizes on this GPU, with the timed networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.sparse import backend, tiles
 from benchmark.sparse.public_benchmark import VOXELS, PublicNetwork, one_pass, workload
 from benchmark.sparse.triton import hearing, tune
 
-REPEATS = 10  # of a job in one graph, so that launches from Python do not count
+REPEATS = 10  # of a job in one graph, to exclude launches from Python
 
 
 def tune_tiles(
@@ -28,15 +28,15 @@ def tune_tiles(
     `events` as in `sparse_rows`, `batch` a numpy batch of a point task with labels; `time` gives a job's milliseconds,
     by default on a GPU.
     """
-    kind, engine = device.type, backend("triton")
+    device_type, engine = device.type, backend("triton")
     with hearing() as work:
         for size in sizes:
             coords, energies = (array.to(device) for array in workload(events, max(VOXELS)))
-            with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+            with torch.autocast(device_type, torch.bfloat16, enabled=device_type == "cuda"):
                 one_pass(PublicNetwork(size).to(device), engine, coords, energies, False)
         for name in models:
             model = build_model(name, preset, batch).to(device).train()
-            training_step(model, "finetune", kind)(batch.to_torch(device))
+            training_step(model, "finetune", device_type)(batch.to_torch(device))
     if not work:
         raise ConfigError(
             f"None of the models {', '.join(models)} has a sparse convolution. One that has was expected. Add "

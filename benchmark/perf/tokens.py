@@ -1,7 +1,6 @@
 """Tokenisation: images per second against the batch size, as in PoLAr-MAE's Figure 13 (arXiv 2502.02558, B.1.3).
 
-On a GPU the points lie on the device, and so do the groups at the end; on a CPU the compiled engine groups one event
-after the other.
+On a GPU points and groups are in device memory; on a CPU the compiled engine groups one event after the other.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import torch
 
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Strategy, group_events
 from benchmark.ops.native import NATIVE
-from benchmark.perf.measure import fresh, measure
+from benchmark.perf.measure import free_memory, measure
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 N_INPUTS = 3
 SEEDS: dict[Strategy, int | None] = {"cnms_ball": None, "fps_cnms_ball": 2048, "fps_ball": 256, "fps_knn": 256}
-BALL = 256  # members listed of a ball, before it is thinned
+BALL = 256  # members of a ball before thinning
 
 
 def token_rows(
@@ -35,7 +34,7 @@ def token_rows(
         jobs = _gpu_jobs() if device == "cuda" else _cpu_jobs()
         for name, job in jobs.items():
             say(f"tokens: {name}, {size} events")
-            timing = measure(job, inputs, device, warm_up, rounds, fresh(device))
+            timing = measure(job, inputs, device, warm_up, rounds, free_memory(device))
             rows.append(
                 {
                     "job": name, "engine": "triton" if device == "cuda" else "native", "events": size,
@@ -54,8 +53,8 @@ def _cpu_jobs() -> dict[str, Callable[[Any], Any]]:
     c = GroupingConfig()
 
     def suppress_and_list(events: Any) -> None:
-        kept = NATIVE.suppressed(events, c.radius, c.overlap, None)
-        NATIVE.balls([p[k] for p, k in zip(events, kept, strict=True)], events, c.radius, BALL)
+        centres = NATIVE.suppressed(events, c.radius, c.overlap, None)
+        NATIVE.balls([p[k] for p, k in zip(events, centres, strict=True)], events, c.radius, BALL)
 
     tokens = {f"tokens {s}": (lambda events, s=s: group_events(events, _config(s))) for s in STRATEGIES}
     return {

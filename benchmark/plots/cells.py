@@ -1,4 +1,4 @@
-"""One calorimeter sample as a picture: its cells by layer, what they belong to, and where the tracks pass."""
+"""A figure of one calorimeter sample: cells by layer, their particles, and the tracks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics.association import CLASSES as OWNERS
 from benchmark.plots.style import COLOURS, pyplot, save_figure
 
-SAMPLINGS = (  # layers in ATLAS's own order, from the inside out within each part
+SAMPLINGS = (  # layers in ATLAS's order, from the inside out in each subdetector
     "PreSamplerB", "EMB1", "EMB2", "EMB3", "PreSamplerE", "EME1", "EME2", "EME3", "HEC0", "HEC1", "HEC2", "HEC3",
     "TileBar0", "TileBar1", "TileBar2", "TileGap1", "TileGap2", "TileGap3", "TileExt0", "TileExt1", "TileExt2",
 )  # fmt: skip
@@ -25,17 +25,17 @@ SAMPLINGS = (  # layers in ATLAS's own order, from the inside out within each pa
 
 def draw_sample(task: str, dataset: str | None, data: Path | None, split: str, number: int, path: Path) -> None:
     """A PNG of one sample of a split. Raises ConfigError where there is no such sample."""
-    asked = tasks.task(task)
-    if asked.detector != "calorimeter":
+    task_spec = tasks.task(task)
+    if task_spec.detector != "calorimeter":
         raise ConfigError(
-            f"--task {asked.name} has no cells. A task of the calorimeter was expected. Type "
+            f"--task {task_spec.name} has no cells. A task of the calorimeter was expected. Type "
             f"`python -m benchmark list tasks`."
         )
-    spec = registry.dataset_spec(dataset or asked.dataset)
-    events = event_set(spec.open(spec.config(), data), split, asked, preparation(asked))
+    spec = registry.dataset_spec(dataset or task_spec.dataset)
+    events = event_set(spec.open(spec.config(), data), split, task_spec, preparation(task_spec))
     if not 0 <= number < len(events):
         raise ConfigError(
-            f"--event {number} is not there. A number from 0 to {len(events) - 1} was expected. Correct --event."
+            f"--event {number} does not exist. A number from 0 to {len(events) - 1} was expected. Correct --event."
         )
     batch = events.batch([number])
     info = batch.point_info
@@ -44,8 +44,8 @@ def draw_sample(task: str, dataset: str | None, data: Path | None, split: str, n
     eta, phi, deta, dphi = (np.asarray(info[name])[cell] for name in ("eta", "phi", "deta", "dphi"))
     draw_cells(
         eta, phi, deta, dphi, np.asarray(batch.energy)[cell], layer[cell].tolist(), path,
-        fractions=_fractions(batch, asked, cell), tracks=_paths(batch, layer, FOCUS_HIT),
-        other_tracks=_paths(batch, layer, OTHER_HIT), title=_title(batch, asked),
+        fractions=_fractions(batch, task_spec, cell), tracks=_track_points(batch, layer, FOCUS_HIT),
+        other_tracks=_track_points(batch, layer, OTHER_HIT), title=_title(batch, task_spec),
     )  # fmt: skip
 
 
@@ -60,17 +60,17 @@ def _fractions(batch: PointBatch, task: Task, cell: np.ndarray) -> np.ndarray | 
     return np.stack([focus, np.zeros_like(focus), 1 - focus], axis=1)
 
 
-def _paths(batch: PointBatch, layer: np.ndarray, category: int) -> dict[str, np.ndarray] | None:
+def _track_points(batch: PointBatch, layer: np.ndarray, category: int) -> dict[str, np.ndarray] | None:
     """Layer -> (n, 2) eta and phi of the tracks' points there."""
-    here = np.asarray(batch.point_info["category"]) == category
-    if not here.any():
+    selected = np.asarray(batch.point_info["category"]) == category
+    if not selected.any():
         return None
-    places = np.stack([batch.point_info["eta"], batch.point_info["phi"]], axis=1)
-    return {name: places[here & (layer == name)] for name in sorted(set(layer[here]))}
+    eta_phi = np.stack([batch.point_info["eta"], batch.point_info["phi"]], axis=1)
+    return {name: eta_phi[selected & (layer == name)] for name in sorted(set(layer[selected]))}
 
 
 def _title(batch: PointBatch, task: Task) -> str:
-    of_event = batch.event_info
+    event_info = batch.event_info
     parts = [batch.event_ids[0]]
     if task.metrics == "pions":
         parts.append(task.classes[int(np.asarray(batch.target)[0])])
@@ -78,8 +78,8 @@ def _title(batch: PointBatch, task: Task) -> str:
         parts.append(f"true energy {10 ** batch.label('log_true_energy')[0]:.3g} GeV")
     elif task.kind == "regression":
         parts.append(f"true energy {10 ** np.asarray(batch.target)[0]:.3g} GeV")
-    if "track_p" in of_event:
-        parts.append(f"track p {of_event['track_p'][0]:.3g} GeV")
+    if "track_p" in event_info:
+        parts.append(f"track p {event_info['track_p'][0]:.3g} GeV")
     return ", ".join(parts)
 
 
@@ -111,11 +111,11 @@ def draw_cells(
     _check_cells(arrays, names, fractions)
     eta, phi, deta, dphi, energy_gev = arrays
     middle = np.angle(np.exp(1j * phi).mean())
-    phi = _unwrapped(phi, middle)
+    phi = _unwrap_phi(phi, middle)
     layers = sorted(set(names.tolist()), key=lambda n: (SAMPLINGS.index(n) if n in SAMPLINGS else len(SAMPLINGS), n))
     columns = min(4, len(layers))
     n_rows = -(-len(layers) // columns)
-    window = [_window(eta, deta), _window(phi, dphi)]
+    window = [_axis_limits(eta, deta), _axis_limits(phi, dphi)]
     shape = float(np.clip(np.ptp(window[1]) / np.ptp(window[0]), 0.5, 1.6))  # height over width of a panel
     figure, axes = plt.subplots(
         n_rows, columns, figsize=(3.1 * columns + 1.2, (3.1 * shape + 0.5) * n_rows + 0.7), layout="constrained",
@@ -125,17 +125,21 @@ def draw_cells(
     colours = scale.to_rgba(energy_gev) if fractions is None else _class_colours(plt, scale, energy_gev, fractions)
     colours[energy_gev <= 0] = 0  # transparent
     for axis, layer in zip(axes.flat, layers, strict=False):
-        own = names == layer
-        axis.bar(eta[own], dphi[own], deta[own], phi[own] - dphi[own] / 2, color=colours[own], edgecolor="#77777799",
-                 linewidth=0.35)  # fmt: skip
+        in_layer = names == layer
+        axis.bar(
+            eta[in_layer], dphi[in_layer], deta[in_layer], phi[in_layer] - dphi[in_layer] / 2,
+            color=colours[in_layer], edgecolor="#77777799", linewidth=0.35,
+        )  # fmt: skip
         for points, colour, size in ((other_tracks, "#777777", 45), (tracks, "black", 80)):
             if points is not None and layer in points:
-                where = np.asarray(points[layer], dtype=np.float64).reshape(-1, 2)
+                crossings = np.asarray(points[layer], dtype=np.float64).reshape(-1, 2)
                 for halo, width in (("white", 4.2), (colour, 2.0)):
-                    axis.scatter(where[:, 0], _unwrapped(where[:, 1], middle), s=size, marker="x", color=halo,
+                    axis.scatter(crossings[:, 0], _unwrap_phi(crossings[:, 1], middle), s=size, marker="x", color=halo,
                                  linewidths=width, zorder=5)  # fmt: skip
-        total = energy_gev[own].sum()
-        axis.set_title(f"{layer}   {total:.3g} GeV, {own.sum()} cell{'s' if own.sum() > 1 else ''}", fontsize=9)
+        total = energy_gev[in_layer].sum()
+        axis.set_title(
+            f"{layer}   {total:.3g} GeV, {in_layer.sum()} cell{'s' if in_layer.sum() > 1 else ''}", fontsize=9
+        )
         axis.set(xlim=window[0], ylim=window[1])
     for axis in axes.flat[len(layers) :]:
         axis.set_axis_off()
@@ -156,15 +160,15 @@ def _check_cells(arrays: list[np.ndarray], names: np.ndarray, fractions: np.ndar
     shapes = {a.shape for a in (*arrays, names)}
     n_cells = len(names)
     fits = shapes == {(n_cells,)} and (fractions is None or (np.ndim(fractions) == 2 and len(fractions) == n_cells))
-    given = "none" if fractions is None else np.shape(fractions)
+    fractions_shape = "none" if fractions is None else np.shape(fractions)
     if not fits or not n_cells:
         raise BenchmarkError(
-            f"The cells' arrays have shapes {sorted(shapes)} and the fractions {given}. One value per "
+            f"The cells' arrays have shapes {sorted(shapes)} and the fractions {fractions_shape}. One value per "
             f"cell was expected of each, of at least one cell, and (cells, classes) fractions. Choose another event."
         )
 
 
-def _unwrapped(phi: np.ndarray, middle: float) -> np.ndarray:
+def _unwrap_phi(phi: np.ndarray, middle: float) -> np.ndarray:
     """The azimuth within pi of `middle`."""
     return np.asarray(middle + (phi - middle + np.pi) % (2 * np.pi) - np.pi)
 
@@ -188,20 +192,20 @@ def _class_colours(plt: Any, scale: Any, energy_gev: np.ndarray, fractions: np.n
     return np.asarray(rgba)
 
 
-def _window(centre: np.ndarray, width: np.ndarray) -> tuple[float, float]:
+def _axis_limits(centre: np.ndarray, width: np.ndarray) -> tuple[float, float]:
     """Limits of one axis that hold every cell, with a margin."""
     low, high = (centre - width / 2).min(), (centre + width / 2).max()
     margin = 0.04 * (high - low) or 0.1
     return float(low - margin), float(high + margin)
 
 
-def _cells_legend(plt: Any, figure: Any, n_classes: int, has_tracks: bool, has_others: bool) -> None:
-    """Names of classes and crosses, below the panels."""
+def _cells_legend(plt: Any, figure: Any, n_classes: int, has_tracks: bool, has_other_tracks: bool) -> None:
+    """Legend of classes and tracks, below the panels."""
     names = OWNERS if n_classes == len(OWNERS) else tuple(f"class {i}" for i in range(n_classes))
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[i % len(COLOURS)], label=f"largest share: {name}")
                for i, name in enumerate(names)]  # fmt: skip
-    for shown, colour, name in ((has_tracks, "black", "focus track"), (has_others, "#777777", "other tracks")):
-        if shown:
+    for is_shown, colour, name in ((has_tracks, "black", "focus track"), (has_other_tracks, "#777777", "other tracks")):
+        if is_shown:
             handles += plt.plot([], [], marker="x", linestyle="", color=colour, markeredgewidth=1.8, label=name)
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9,

@@ -1,4 +1,4 @@
-"""One event as it is displayed: its points, their energy, their true class, and what models say of each.
+"""One event for display: points, energies, true classes, and predictions of models.
 
 The same values serve the pages (`benchmark.site`), single HTML files and PNG panels (`benchmark.site.single_event`).
 """
@@ -13,16 +13,16 @@ import numpy as np
 
 from benchmark.contracts import PointBatch, Task
 
-MAX_POINTS = 60_000  # of a displayed event: a page stays fluent; the brightest are kept
+MAX_POINTS = 60_000  # of a displayed event: a page stays responsive; the brightest are kept
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one model says of an event."""
+    """One model's prediction for an event."""
 
     name: str
     labels: np.ndarray | None  # (N,) class of each point; None where the whole event is predicted
-    text: str  # in words: share of wrong points, or the prediction itself
+    text: str  # share of wrong points, or the prediction
     run: str = ""  # id of the run's page
 
 
@@ -37,19 +37,21 @@ class Shown:
     coords: np.ndarray  # (N, 3)
     energy: np.ndarray  # (N,)
     truth: np.ndarray | None  # (N,) class, negative where there is none
-    text: str = ""  # what is true of the event as a whole
+    text: str = ""  # true value of the whole event
     predictions: tuple[Prediction, ...] = ()
     n_left_out: int = 0  # points beyond MAX_POINTS
 
     def thinned(self, most: int = MAX_POINTS) -> Shown:
-        """At most so many points, the brightest."""
+        """The event with at most `most` points, the brightest."""
         if len(self.energy) <= most:
             return self
-        kept = np.sort(np.argsort(-self.energy, kind="stable")[:most])
-        said = tuple(replace(p, labels=None if p.labels is None else p.labels[kept]) for p in self.predictions)
-        truth = None if self.truth is None else self.truth[kept]
+        brightest = np.sort(np.argsort(-self.energy, kind="stable")[:most])
+        predictions = tuple(
+            replace(p, labels=None if p.labels is None else p.labels[brightest]) for p in self.predictions
+        )
+        truth = None if self.truth is None else self.truth[brightest]
         return replace(
-            self, coords=self.coords[kept], energy=self.energy[kept], truth=truth, predictions=said,
+            self, coords=self.coords[brightest], energy=self.energy[brightest], truth=truth, predictions=predictions,
             n_left_out=len(self.energy) - most,
         )  # fmt: skip
 
@@ -72,31 +74,31 @@ def shown(batch: PointBatch, task: Task) -> Shown:
 
 
 def point_truth(batch: PointBatch, task: Task) -> np.ndarray:
-    """(N,) true class of every point; of voxels, whether a track is there."""
+    """(N,) true class of every point; of voxels, whether they are on a track."""
     if task.level == "volume":
         instance = np.asarray(batch.volumes.instance).reshape(batch.n_events, -1)[0]
         inside: np.ndarray = (instance[np.asarray(batch.volumes.voxel)] > 0).astype(np.int64)
         return inside
     target = np.asarray(batch.target)
-    found: np.ndarray = target.argmax(1) if task.soft else target.astype(np.int64)
-    return found
+    labels: np.ndarray = target.argmax(1) if task.soft else target.astype(np.int64)
+    return labels
 
 
 def prediction(name: str, scores: np.ndarray, batch: PointBatch, task: Task, run: str = "") -> Prediction:
-    """What a model's scores for the only event of a batch say."""
+    """The prediction in a model's scores for the only event of a batch."""
     labels: np.ndarray | None = None
     if task.level == "volume" and scores.ndim > 2:
         scores = scores[0].reshape(scores.shape[1], -1)[:, np.asarray(batch.volumes.voxel)].T
     if task.level in ("point", "volume") and task.kind == "classification":
         labels = scores.argmax(1)
         truth = point_truth(batch, task)
-        counted = truth >= 0
-        wrong = float((labels != truth)[counted].mean()) if counted.any() else 0.0
+        has_truth = truth >= 0
+        wrong = float((labels != truth)[has_truth].mean()) if has_truth.any() else 0.0
         return Prediction(name, labels, f"{wrong:.1%} of points wrong", run)
     if task.kind == "classification":
-        powers = np.exp(scores[0] - scores[0].max())
+        exponentials = np.exp(scores[0] - scores[0].max())
         best = int(scores[0].argmax())
-        return Prediction(name, None, f"{task.classes[best]} ({powers[best] / powers.sum():.1%})", run)
+        return Prediction(name, None, f"{task.classes[best]} ({exponentials[best] / exponentials.sum():.1%})", run)
     return Prediction(name, None, f"{10 ** float(scores[0, 0]):.4g} GeV", run)
 
 
@@ -124,12 +126,12 @@ def displayable(task: Task) -> bool:
 def compared(batches: Sequence[tuple[str, str, PointBatch, np.ndarray]], task: Task) -> Shown:
     """One event with several models' predictions: (name, run id, batch, scores), points in the first one's order.
 
-    A model that sees other points of the event (another cut) is left out.
+    A model with other points of the event (another cut) is left out.
     """
     event = shown(batches[0][2], task)
-    said = [
+    predictions = [
         prediction(name, scores, batch, task, run)
         for name, run, batch, scores in batches
         if batch.n_points == len(event.energy) and np.array_equal(np.asarray(batch.coords), event.coords)
     ]
-    return replace(event, predictions=tuple(said))
+    return replace(event, predictions=tuple(predictions))

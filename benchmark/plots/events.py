@@ -19,12 +19,12 @@ MAX_EVENTS = 4
 def draw_predictions(batch: PointBatch, scores: np.ndarray, task: Task, path: Path) -> None:
     """Up to MAX_EVENTS events of a numpy batch as a PNG: a row each, with truth, prediction and errors in x and z.
 
-    scores (N, C) as the model gave them. Raises BenchmarkError without matplotlib.
+    scores: (N, C) of the model. Raises BenchmarkError without matplotlib.
     """
     if task.level != "point" or task.soft:
         raise BenchmarkError(
             f"{task.name} has no class per point to draw. A task with one was expected. Leave --figure out; "
-            f"`python -m benchmark plot --help` shows what there is for calorimeters."
+            f"`python -m benchmark plot --help` shows figures for calorimeters."
         )
     plt = pyplot()
     n_events = min(batch.n_events, MAX_EVENTS)
@@ -33,8 +33,8 @@ def draw_predictions(batch: PointBatch, scores: np.ndarray, task: Task, path: Pa
         points = slice(batch.offsets[event], batch.offsets[event + 1])
         x, z = batch.coords[points, 0], batch.coords[points, 2]
         truth, predicted = np.asarray(batch.target)[points], scores[points].argmax(1)
-        _classes(row[0], x, z, truth, task.classes)
-        _classes(row[1], x, z, predicted, task.classes)
+        _draw_classes(row[0], x, z, truth, task.classes)
+        _draw_classes(row[1], x, z, predicted, task.classes)
         wrong = truth != predicted
         row[2].scatter(z, x, s=2, color="#dddddd", linewidths=0)
         row[2].scatter(z[wrong], x[wrong], s=5, color="black", linewidths=0)
@@ -48,7 +48,7 @@ def draw_predictions(batch: PointBatch, scores: np.ndarray, task: Task, path: Pa
     plt.close(figure)
 
 
-def _classes(axis: Any, x: np.ndarray, z: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+def _draw_classes(axis: Any, x: np.ndarray, z: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
     for number, name in enumerate(classes):
         chosen = labels == number
         axis.scatter(z[chosen], x[chosen], s=3, color=COLOURS[number % len(COLOURS)], linewidths=0, label=name)

@@ -17,7 +17,7 @@ from benchmark.seeding import generator
 LEVEL = 0.683  # of all bands
 N_RESAMPLES = 400
 MIN_ROWS = 20  # events of a bin that is drawn
-MEDIANS = (0.5, 1.6)  # responses beyond this are told in figures
+MEDIANS = (0.5, 1.6)  # range of the axis; values outside are written as numbers
 _PERCENT = (16, 50, 84)
 _WIDTHS = (0.1, 0.2, 0.25, 0.5, 1.0)  # decades that a bin may span
 NAMES = {"pi0": "neutral pions (π⁰)", "pipm": "charged pions (π±)"}
@@ -27,8 +27,8 @@ def draw_response(states: Mapping[str, np.ndarray], path: Path, by_class: bool =
     """A PNG of the median response and its width against true energy, a line per method with 68% bootstrap bands.
 
     states: method -> (B, 4) state of `response`. by_class: a column each for neutral and charged pions; else one of all
-    events. Bins are as fine as leaves most events in bins of at least 20; smaller bins are not drawn. Raises
-    BenchmarkError without matplotlib, without methods, or where nothing is left to draw.
+    events. Bins are the finest with most events in bins of at least 20; smaller bins are not drawn. Raises
+    BenchmarkError without matplotlib, without methods, or without a bin to draw.
     """
     plt = pyplot()
     require_methods(states, "states")
@@ -38,13 +38,13 @@ def draw_response(states: Mapping[str, np.ndarray], path: Path, by_class: bool =
         sharey="row",
     )  # fmt: skip
     n_drawn = 0
-    for (upper, lower), (kind, label) in zip(axes.T, columns, strict=True):
+    for (upper, lower), (class_name, label) in zip(axes.T, columns, strict=True):
         upper.axhline(1, color="#888888", linewidth=1.2, zorder=1)
         for number, (name, state) in enumerate(states.items()):
-            chosen = np.asarray(state) if label is None else np.asarray(state)[np.asarray(state)[:, 2] == label]
-            edges = response_edges(chosen[:, 1])
-            n_drawn += _response_lines(upper, lower, name, chosen, edges, number)
-        upper.set_title(NAMES.get(kind, "all pions"))
+            selected = np.asarray(state) if label is None else np.asarray(state)[np.asarray(state)[:, 2] == label]
+            edges = response_edges(selected[:, 1])
+            n_drawn += _draw_response_lines(upper, lower, name, selected, edges, number)
+        upper.set_title(NAMES.get(class_name, "all pions"))
         lower.set(xlabel="true energy (GeV)", xscale="log", yscale="log")
     if not n_drawn:
         raise BenchmarkError(
@@ -69,16 +69,16 @@ def response_edges(true_gev: np.ndarray) -> np.ndarray:
     return np.asarray(edges)
 
 
-def _response_lines(upper: Any, lower: Any, name: str, state: np.ndarray, edges: np.ndarray, number: int) -> int:
-    """One method's two lines in a column; how many bins they have."""
-    inside = pions.in_bins(np.asarray(state[:, 1], dtype=np.float64), edges)
-    drawn = [row for row in inside if row.sum() >= MIN_ROWS]
-    if not drawn:
+def _draw_response_lines(upper: Any, lower: Any, name: str, state: np.ndarray, edges: np.ndarray, number: int) -> int:
+    """Draw one method's two lines in a column; returns their number of bins."""
+    in_bins = pions.in_bins(np.asarray(state[:, 1], dtype=np.float64), edges)
+    drawn_bins = [row for row in in_bins if row.sum() >= MIN_ROWS]
+    if not drawn_bins:
         return 0
-    centre = np.sqrt(edges[:-1] * edges[1:])[inside.sum(axis=1) >= MIN_ROWS]
+    centre = np.sqrt(edges[:-1] * edges[1:])[in_bins.sum(axis=1) >= MIN_ROWS]
     rng = generator("bands of a response plot", name)
     values, bands = [], []
-    for row in drawn:
+    for row in drawn_bins:
         ratios = np.sort(state[row, 0].astype(np.float64) / state[row, 1])
         values.append(_median_and_width(np.percentile(ratios, _PERCENT)))
         bands.append(percentiles(_median_and_width(resampled_percentiles(ratios, _PERCENT, rng)), LEVEL))
@@ -87,7 +87,7 @@ def _response_lines(upper: Any, lower: Any, name: str, state: np.ndarray, edges:
                                          strict=True):  # fmt: skip
         axis.fill_between(centre, low, high, color=style["color"], alpha=0.18, linewidth=0)
         axis.plot(centre, middle, label=name, **style)
-    return len(drawn)
+    return len(drawn_bins)
 
 
 def _median_and_width(quantiles: np.ndarray) -> np.ndarray:
@@ -108,30 +108,30 @@ def resampled_percentiles(
     n = len(rising)
     rank = (n - 1) * np.asarray(percent, dtype=np.float64) / 100
     lower = np.floor(rank).astype(np.int64)
-    needed, place = np.unique([lower, np.minimum(lower + 1, n - 1)], return_inverse=True)
-    spacings = rng.standard_gamma(np.diff([0, *(needed + 1), n + 1]), size=(n_resamples, len(needed) + 1))
+    ranks, index = np.unique([lower, np.minimum(lower + 1, n - 1)], return_inverse=True)
+    spacings = rng.standard_gamma(np.diff([0, *(ranks + 1), n + 1]), size=(n_resamples, len(ranks) + 1))
     uniform = np.cumsum(spacings, axis=1)
     drawn = rising[np.minimum((n * uniform[:, :-1] / uniform[:, -1:]).astype(np.int64), n - 1)]  # (R, ranks)
-    low, high = drawn[:, place.reshape(2, -1)[0]], drawn[:, place.reshape(2, -1)[1]]
+    low, high = drawn[:, index.reshape(2, -1)[0]], drawn[:, index.reshape(2, -1)[1]]
     return np.asarray(low + (rank - lower) * (high - low))
 
 
 def _clip_medians(axes: Sequence[Any]) -> None:
-    """The row's window holds every median within MEDIANS; a marker at its edge stands for one beyond.
+    """Limit the row's axis to MEDIANS; a marker at its edge shows a median outside.
 
-    The value of a line's last such median stands beside it, those of further lines one below the other.
+    The value of a line's last such median is written beside it, those of further lines below.
     """
     lines = [(axis, line) for axis in axes for line in axis.lines[1:]]  # without the reference lines
-    every = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for _, line in lines])
-    low, high = (float(np.clip(end, *MEDIANS)) for end in (min(every.min(), 0.95), max(every.max(), 1.05)))
+    medians = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for _, line in lines])
+    low, high = (float(np.clip(end, *MEDIANS)) for end in (min(medians.min(), 0.95), max(medians.max(), 1.05)))
     margin = 0.06 * (high - low)
     axes[0].set_ylim(low - margin, high + margin)
     for number, (axis, line) in enumerate(lines):
-        beyond = [(x, y) for x, y in zip(*line.get_data(), strict=True) if not low <= y <= high]
-        for x, y in beyond:
+        outside = [(x, y) for x, y in zip(*line.get_data(), strict=True) if not low <= y <= high]
+        for x, y in outside:
             edge, marker = (high, "^") if y > high else (low, "v")
             axis.plot(x, edge, marker=marker, color=line.get_color(), markersize=8, linestyle="")
-        if beyond:
-            below = -11 * (number % (len(lines) // len(axes)))
-            axis.annotate(f"{y:.2g}", (x, edge), (10, below), textcoords="offset points", fontsize=9,
+        if outside:
+            offset = -11 * (number % (len(lines) // len(axes)))
+            axis.annotate(f"{y:.2g}", (x, edge), (10, offset), textcoords="offset points", fontsize=9,
                           color=line.get_color(), va="center")  # fmt: skip

@@ -11,8 +11,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.metrics import pions
 from benchmark.plots.style import MARKERS, finish_figure, method_style, plain_ticks, pyplot, require_methods
 
-MARKED = 0.9  # efficiency whose rejection is written out
-MAX_VERTICES = 4001  # of a ROC as drawn
+MARKED = 0.9  # efficiency of the rejection in the legend
+MAX_VERTICES = 4001  # of a drawn ROC
 
 
 def draw_roc(curves: Mapping[str, np.ndarray], path: Path) -> None:
@@ -35,21 +35,23 @@ def draw_roc(curves: Mapping[str, np.ndarray], path: Path) -> None:
         efficiency, fpr = signal / signal[-1], background / background[-1]
         scores = pions.scores(state, np.ones((1, len(state))))["overall"]
         at = int(np.argmax(efficiency >= MARKED - 1e-12))  # the step rule
-        label = f"{name}: AUC {scores['roc_auc'][0]:.3f}, rejection {_rejection(fpr[at], background[-1])}"
-        marked = style | {"linewidth": 2.6, "marker": MARKERS[number % len(MARKERS)], "markersize": 8,
+        label = f"{name}: AUC {scores['roc_auc'][0]:.3f}, rejection {_rejection_text(fpr[at], background[-1])}"
+        marker_style = style | {"linewidth": 2.6, "marker": MARKERS[number % len(MARKERS)], "markersize": 8,
                           "markeredgecolor": "white", "zorder": 5}  # fmt: skip
-        roc.plot(efficiency[at], fpr[at], label=label, **marked)
+        roc.plot(efficiency[at], fpr[at], label=label, **marker_style)
         if fpr[at] > 0:
-            rejection.plot(efficiency[at], 1 / fpr[at], **marked)
+            rejection.plot(efficiency[at], 1 / fpr[at], **marker_style)
         if len(fpr) > MAX_VERTICES:  # those of the step rule at evenly spaced efficiencies
-            kept = np.unique([*np.searchsorted(efficiency, np.linspace(0, 1, MAX_VERTICES)), len(fpr) - 1])
-            efficiency, fpr = efficiency[kept], fpr[kept]
+            vertices = np.unique([*np.searchsorted(efficiency, np.linspace(0, 1, MAX_VERTICES)), len(fpr) - 1])
+            efficiency, fpr = efficiency[vertices], fpr[vertices]
         roc.plot(np.append(0, efficiency), np.append(0, fpr), **style)
-        seen = fpr > 0
-        low, high = (1 / edge[seen] for edge in _wilson(fpr, background[-1])[::-1])
-        rejection.fill_between(efficiency[seen], low, high, color=style["color"], alpha=0.18, linewidth=0, step="pre")
-        rejection.plot(efficiency[seen], 1 / fpr[seen], drawstyle="steps-pre", **style)
-        shown = seen & (efficiency >= 0.5)
+        has_background = fpr > 0
+        low, high = (1 / edge[has_background] for edge in _wilson_interval(fpr, background[-1])[::-1])
+        rejection.fill_between(
+            efficiency[has_background], low, high, color=style["color"], alpha=0.18, linewidth=0, step="pre"
+        )
+        rejection.plot(efficiency[has_background], 1 / fpr[has_background], drawstyle="steps-pre", **style)
+        shown = has_background & (efficiency >= 0.5)
         highest = max(highest, *(1 / fpr[shown]), 1)
     for axis in (roc, rejection):
         axis.axvline(MARKED, color="#888888", linewidth=1, linestyle=":", zorder=1)
@@ -76,15 +78,15 @@ def _vertices(name: str, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return signal[0], background[0]
 
 
-def _wilson(share: np.ndarray, n: float, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def _wilson_interval(share: np.ndarray, n: float, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper ends of the z-sigma score interval of a binomial share of n."""
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return centre - half, centre + half
 
 
-def _rejection(fpr: float, n: float) -> str:
+def _rejection_text(fpr: float, n: float) -> str:
     """1 / FPR at the marked efficiency with its 68% interval, or that interval's lower end without false positives."""
-    low, high = (float(edge) for edge in _wilson(np.asarray(fpr), n))
+    low, high = (float(edge) for edge in _wilson_interval(np.asarray(fpr), n))
     value = f"{1 / fpr:.3g} ({1 / high:.3g} to {1 / low:.3g})" if fpr > 0 else f"above {1 / high:.3g}"
     return f"{value} at {MARKED:.0%}"

@@ -1,7 +1,7 @@
-"""Points in space, drawn twice from the same colours: a static panel (matplotlib) and a page to turn around (plotly).
+"""Points in space with the same colours in a static panel (matplotlib) and in an interactive page (plotly).
 
 Static panels are orthographic projections on the plane in which the event is widest, so that one scale bar holds for
-the whole panel and no room is lost; near points are drawn last. Pages work without a network.
+the whole panel; near points are drawn last. Pages work without a network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.plots.style import COLOURS
 
 GREY = (0.80, 0.80, 0.80)
-MARK = (0.05, 0.05, 0.05)  # of a chosen place
+MARK = (0.05, 0.05, 0.05)  # of a marked point
 INK = "#333333"
 N_MAP_STEPS = 12  # colours of a plotly colour scale
 MARGIN = 1.08  # of a panel around its points
@@ -28,15 +28,15 @@ EYE_DISTANCE = {1: 1.8, 2: 2.2, 3: 3.2}  # of a page's camera in units of the sc
 
 @dataclass(frozen=True)
 class Panel:
-    """The points of one picture: where, in which colour, and what is told of each."""
+    """Points of one picture: coordinates, colours and hover texts."""
 
     title: str
     coords: np.ndarray  # (N, 3)
     colours: np.ndarray  # (N, 3) red, green, blue, 0 to 1
-    hover: Sequence[str] = ()  # (N,) what a page shows of a point
-    size: float | np.ndarray = 1.0  # over the usual size of a point, one for all or (N,)
-    mark: np.ndarray | None = None  # (3,) a place to point at
-    values: np.ndarray | None = None  # (N,) what the page's colour bar measures, where colours come from it
+    hover: Sequence[str] = ()  # (N,) texts on a page
+    size: float | np.ndarray = 1.0  # relative to the default size, scalar or (N,)
+    mark: np.ndarray | None = None  # (3,) a point to mark
+    values: np.ndarray | None = None  # (N,) on the page's colour bar, where the colours come from it
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Scale:
 
     def colours(self, plt: Any, values: np.ndarray) -> np.ndarray:
         """(N, 3) colours of values (N,); those outside the scale take the colour of its end."""
-        return np.asarray(plt.get_cmap(self.colour_map)(self.place(values)))[:, :3]
+        return np.asarray(plt.get_cmap(self.colour_map)(self.fraction(values)))[:, :3]
 
-    def place(self, values: np.ndarray) -> np.ndarray:
-        """(N,) where values lie from the low end (0) to the high one (1)."""
+    def fraction(self, values: np.ndarray) -> np.ndarray:
+        """(N,) position of values on the scale, 0 at the low end to 1 at the high one."""
         low, high, numbers = self.low, self.high, np.asarray(values, dtype=np.float64)
         if self.logarithmic:
             low, high, numbers = np.log(low), np.log(high), np.log(np.maximum(numbers, self.low))
-        placed: np.ndarray = np.clip((numbers - low) / (high - low), 0, 1)
-        return placed
+        fraction: np.ndarray = np.clip((numbers - low) / (high - low), 0, 1)
+        return fraction
 
     def round_values(self) -> list[float]:
         """1, 2 and 5 times powers of ten inside a logarithmic scale."""
@@ -68,7 +68,7 @@ class Scale:
         return [v for v in values if self.low <= v <= self.high]
 
     def mappable(self, plt: Any) -> Any:
-        """What matplotlib draws a colour bar of."""
+        """The ScalarMappable of a colour bar."""
         from matplotlib import colors
 
         norm = (colors.LogNorm if self.logarithmic else colors.Normalize)(self.low, self.high)
@@ -82,9 +82,9 @@ class View:
     axes: np.ndarray  # (3, 3) orthonormal, right-handed
 
     def project(self, coords: np.ndarray) -> np.ndarray:
-        """(N, 3) right, up and nearness of points."""
-        turned: np.ndarray = coords @ self.axes.T
-        return turned
+        """(N, 3) coordinates of points to the right, up and towards the eye."""
+        rotated: np.ndarray = coords @ self.axes.T
+        return rotated
 
 
 def widest_view(coords: np.ndarray) -> View:
@@ -122,22 +122,22 @@ def draw_panels(
     """
     n_columns = max(len(row) for row in rows)
     views = views or [widest_view(np.concatenate([panel.coords for panel in row])) for row in rows]
-    boxes = [_box(view, row) for view, row in zip(views, rows, strict=True)]
+    boxes = [_row_box(view, row) for view, row in zip(views, rows, strict=True)]
     heights = [box.high / box.wide for box in boxes]
-    head = 0.05 + 0.25 * bool(title) + 0.32 * bool(legend)
-    size = (width * n_columns + (0.75 if scale else 0.0), sum(heights) * width + 0.27 * len(rows) + head)
+    header = 0.05 + 0.25 * bool(title) + 0.32 * bool(legend)
+    size = (width * n_columns + (0.75 if scale else 0.0), sum(heights) * width + 0.27 * len(rows) + header)
     figure, axes = plt.subplots(
         len(rows), n_columns, figsize=size, squeeze=False, layout="constrained", height_ratios=heights
     )
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.0)
     for i, (row, view, box) in enumerate(zip(rows, views, boxes, strict=True)):
         for axis, panel in zip(axes[i], row, strict=False):
-            _draw(axis, panel, view, box, width)
+            _draw_panel(axis, panel, view, box, width)
         for axis in axes[i][len(row) :]:
             axis.axis("off")
         if i == 0 or view is not views[i - 1]:
             _scale_bar(axes[i][0], box, unit)
-            _triad(axes[i][0], view)
+            _draw_axes(axes[i][0], view)
         if row_labels:
             axes[i][0].set_ylabel(row_labels[i], fontsize=10, color=INK)
     if legend:
@@ -156,7 +156,7 @@ def draw_panels(
 
 
 class _Box(NamedTuple):
-    """The part of a view's plane that a row of panels shows."""
+    """Visible region of a view's plane, for a row of panels."""
 
     x: float  # of the middle
     y: float
@@ -164,7 +164,7 @@ class _Box(NamedTuple):
     high: float
 
 
-def _box(view: View, row: Sequence[Panel]) -> _Box:
+def _row_box(view: View, row: Sequence[Panel]) -> _Box:
     flat = view.project(np.concatenate([panel.coords for panel in row]))[:, :2]
     low, high = flat.min(0), flat.max(0)
     low[1] -= 0.1 * np.max(high - low)  # room for the scale bar
@@ -173,7 +173,7 @@ def _box(view: View, row: Sequence[Panel]) -> _Box:
     return _Box(float(x), float(y), float(max(wide, tall / TALLEST)), float(max(tall, FLATTEST * wide)))
 
 
-def _draw(axis: Any, panel: Panel, view: View, box: _Box, width: float) -> None:
+def _draw_panel(axis: Any, panel: Panel, view: View, box: _Box, width: float) -> None:
     flat = view.project(panel.coords)
     order = np.argsort(flat[:, 2], kind="stable")  # the nearest last
     usual = np.clip(12000.0 / max(len(flat), 1), 2.5, 14.0) * (width / 3.4) ** 1.5  # fewer points are drawn larger
@@ -182,7 +182,7 @@ def _draw(axis: Any, panel: Panel, view: View, box: _Box, width: float) -> None:
     if panel.mark is not None:
         x, y, _ = view.project(panel.mark[None])[0]
         axis.scatter([x], [y], s=110 * (width / 3.4), facecolors="none", edgecolors=[MARK], linewidths=1.4, zorder=5)
-    axis.set_xlim(box.x - box.wide / 2, box.x + box.wide / 2, auto=True)  # not final: the longer side grows
+    axis.set_xlim(box.x - box.wide / 2, box.x + box.wide / 2, auto=True)  # `datalim` extends the longer side
     axis.set_ylim(box.y - box.high / 2, box.y + box.high / 2, auto=True)
     axis.set_aspect("equal", adjustable="datalim")
     axis.set(xticks=[], yticks=[])
@@ -195,9 +195,9 @@ def _scale_bar(axis: Any, box: _Box, unit: str) -> None:
     """A bar of a round length in the lower left corner."""
     from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-    about = box.wide / 4
-    power = 10.0 ** np.floor(np.log10(about))
-    length = max(step * power for step in (1, 2, 5) if step * power <= about)
+    max_length = box.wide / 4
+    power = 10.0 ** np.floor(np.log10(max_length))
+    length = max(step * power for step in (1, 2, 5) if step * power <= max_length)
     name = f"{length:g} {unit}{'' if length == 1 else 's'}"
     bar = AnchoredSizeBar(
         axis.transData, length, name, "lower left", pad=0.4, sep=2, frameon=False, color=INK, label_top=True,
@@ -206,8 +206,8 @@ def _scale_bar(axis: Any, box: _Box, unit: str) -> None:
     axis.add_artist(bar)
 
 
-def _triad(axis: Any, view: View) -> None:
-    """The detector's axes as they lie in this view, in the upper left corner, without one that points at the eye."""
+def _draw_axes(axis: Any, view: View) -> None:
+    """The detector's axes in this view, in the upper left corner, except one along the line of sight."""
     from matplotlib.transforms import Affine2D, ScaledTranslation
 
     to_inches = Affine2D().scale(1 / 72) + axis.figure.dpi_scale_trans
@@ -219,13 +219,13 @@ def _triad(axis: Any, view: View) -> None:
             continue
         arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
         axis.annotate("", middle + step, middle, xycoords=corner, textcoords=corner, arrowprops=arrow)
-        place = middle + 1.45 * step
-        axis.text(*place, name, transform=corner, fontsize=7, color=INK, ha="center", va="center")
+        position = middle + 1.45 * step
+        axis.text(*position, name, transform=corner, fontsize=7, color=INK, ha="center", va="center")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One entry of a page's menu: the panels side by side, all turned together."""
+    """One entry of a page's menu: panels side by side, rotated together."""
 
     label: str
     panels: Sequence[Panel]
@@ -245,19 +245,19 @@ def page(
     figure = go.Figure()
     owners: list[int] = []
     for number, choice in enumerate(choices):
-        if number > 0 and _recolours(choice, choices[0]):
+        if number > 0 and _is_recolouring(choice, choices[0]):
             continue
         for column, panel in enumerate(choice.panels):
             for trace in _traces(go, panel, column, number == 0, scale):
                 figure.add_trace(trace)
                 owners.append(number)
     if scale is not None:
-        figure.add_trace(_bar(go, *scale, choices[0].panels[0].coords[0]))
+        figure.add_trace(_colour_bar_trace(go, *scale, choices[0].panels[0].coords[0]))
         owners.append(-1)
     figure.update_layout(
         height=680, margin={"l": 0, "r": 0, "t": 60, "b": 0}, showlegend=False, paper_bgcolor="white",
         annotations=[_heading(panel.title, i, n_scenes) for i, panel in enumerate(choices[0].panels)],
-        **{_scene(i): _space(i, n_scenes, unit, choices[0].panels[0].coords) for i in range(n_scenes)},
+        **{_scene_name(i): _scene_layout(i, n_scenes, unit, choices[0].panels[0].coords) for i in range(n_scenes)},
     )  # fmt: skip
     if len(choices) > 1:
         buttons = [
@@ -282,7 +282,7 @@ def colour_steps(plt: Any, scale: Scale) -> list[str]:
     return [_css(c) for c in np.asarray(plt.get_cmap(scale.colour_map)(np.linspace(0, 1, N_MAP_STEPS)))[:, :3]]
 
 
-# Turning one scene turns the others: a page compares the same event in several colourings.
+# All scenes share the camera.
 _LINK_CAMERAS = """
 var plot = document.getElementById('{plot_id}'), busy = false;
 plot.on('plotly_relayout', function (change) {
@@ -304,13 +304,18 @@ def _traces(go: Any, panel: Panel, column: int, visible: bool, scale: tuple[Scal
     x, y, z = ([round(float(v), 1) for v in part] for part in panel.coords.T)
     size = np.clip(5.0 * np.sqrt(np.broadcast_to(panel.size, len(x))), 1, 8).round(1)
     marker: dict[str, Any] = {"size": size.tolist(), "line": {"width": 0}}
-    common = {"mode": "markers", "scene": _scene(column), "visible": visible, "name": html.escape(panel.title)}
+    common = {"mode": "markers", "scene": _scene_name(column), "visible": visible, "name": html.escape(panel.title)}
     extra: dict[str, Any] = {"hoverinfo": "text" if panel.hover else "skip"}
     if panel.values is None or scale is None:
         marker["color"] = [_css(c) for c in panel.colours]
     else:
-        marker |= {"color": _on_scale(panel.values, scale[0]), "colorscale": _stops(scale[1]), "cmin": 0, "cmax": 1}
-        extra = {"customdata": _rounded(panel.values), "hovertemplate": _template(scale[0])}
+        marker |= {
+            "color": _scale_fractions(panel.values, scale[0]),
+            "colorscale": _colour_scale(scale[1]),
+            "cmin": 0,
+            "cmax": 1,
+        }
+        extra = {"customdata": _three_digits(panel.values), "hovertemplate": _hover_template(scale[0])}
     text = [html.escape(t).replace("\n", "<br>") for t in panel.hover]
     traces = [go.Scatter3d(x=x, y=y, z=z, marker=marker, text=text, **extra, **common)]
     if panel.mark is not None:
@@ -320,31 +325,31 @@ def _traces(go: Any, panel: Panel, column: int, visible: bool, scale: tuple[Scal
     return traces
 
 
-def _recolours(choice: Choice, first: Choice) -> bool:
+def _is_recolouring(choice: Choice, first: Choice) -> bool:
     """Whether a choice has the same points and marks as the first, in the same objects."""
     pairs = list(zip(choice.panels, first.panels, strict=False))
     same = all(a.coords is b.coords and a.mark is b.mark and (a is b or a.values is not None) for a, b in pairs)
     return same and len(choice.panels) == len(first.panels)
 
 
-def _on_scale(values: np.ndarray, scale: Scale) -> list[float]:
-    return [round(float(v), 3) for v in scale.place(values)]
+def _scale_fractions(values: np.ndarray, scale: Scale) -> list[float]:
+    return [round(float(v), 3) for v in scale.fraction(values)]
 
 
-def _rounded(values: np.ndarray) -> list[float]:
+def _three_digits(values: np.ndarray) -> list[float]:
     return [float(f"{v:.3g}") for v in values]
 
 
-def _template(scale: Scale) -> str:
+def _hover_template(scale: Scale) -> str:
     return f"%{{text}}<br>{html.escape(scale.label)}: %{{customdata:.3g}}<extra></extra>"
 
 
-def _stops(colours: Sequence[str]) -> list[list[Any]]:
+def _colour_scale(colours: Sequence[str]) -> list[list[Any]]:
     return [[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)]
 
 
-def _bar(go: Any, scale: Scale, colours: Sequence[str], place: np.ndarray) -> Any:
-    """A point that nobody sees, with a colour bar that everybody does."""
+def _colour_bar_trace(go: Any, scale: Scale, colours: Sequence[str], position: np.ndarray) -> Any:
+    """Invisible trace that carries the colour bar."""
     ends = np.log10([scale.low, scale.high]) if scale.logarithmic else np.array([scale.low, scale.high])
     title = {"text": html.escape(scale.label), "side": "right"}
     bar: dict[str, Any] = {"title": title, "thickness": 14, "len": 0.8, "outlinewidth": 0}
@@ -352,12 +357,19 @@ def _bar(go: Any, scale: Scale, colours: Sequence[str], place: np.ndarray) -> An
         ticks = scale.round_values()
         bar |= {"tickvals": np.log10(ticks).tolist(), "ticktext": [f"{t:g}" for t in ticks]}
     limits = {"color": [float(ends[0])], "cmin": float(ends[0]), "cmax": float(ends[1])}
-    marker = {**limits, "colorscale": _stops(colours), "size": 0.01, "opacity": 0, "showscale": True, "colorbar": bar}
-    x, y, z = ([float(v)] for v in place)
+    marker = {
+        **limits,
+        "colorscale": _colour_scale(colours),
+        "size": 0.01,
+        "opacity": 0,
+        "showscale": True,
+        "colorbar": bar,
+    }
+    x, y, z = ([float(v)] for v in position)
     return go.Scatter3d(x=x, y=y, z=z, mode="markers", hoverinfo="skip", scene="scene", marker=marker)
 
 
-def _space(number: int, n_scenes: int, unit: str, coords: np.ndarray) -> dict[str, Any]:
+def _scene_layout(number: int, n_scenes: int, unit: str, coords: np.ndarray) -> dict[str, Any]:
     view = widest_view(coords)
     eye, up = view.axes[2] * EYE_DISTANCE[min(n_scenes, 3)], view.axes[1]
     axis = {"showbackground": False, "gridcolor": "#eeeeee", "zeroline": False, "showspikes": False}
@@ -378,14 +390,14 @@ def _button(
 ) -> dict[str, Any]:  # fmt: skip
     layout = {"annotations": [_heading(panel.title, i, n_scenes) for i, panel in enumerate(choice.panels)]}
     arguments: list[Any] = [{"visible": [owner in (number, -1) for owner in owners]}, layout]
-    if scale is not None and _recolours(choice, first):
-        traces, place = [], 0
+    if scale is not None and _is_recolouring(choice, first):
+        traces, index = [], 0
         for panel in first.panels:
-            traces += [place] if panel.values is not None else []
-            place += 1 if panel.mark is None else 2
+            traces += [index] if panel.values is not None else []
+            index += 1 if panel.mark is None else 2
         values = [panel.values for panel in choice.panels if panel.values is not None]
-        colours, told = [_on_scale(v, scale[0]) for v in values], [_rounded(v) for v in values]
-        arguments = [{"marker.color": colours, "customdata": told}, layout, traces]
+        colours, numbers = [_scale_fractions(v, scale[0]) for v in values], [_three_digits(v) for v in values]
+        arguments = [{"marker.color": colours, "customdata": numbers}, layout, traces]
     return {"label": html.escape(choice.label), "method": "update", "args": arguments}
 
 
@@ -396,7 +408,7 @@ def _heading(text: str, number: int, n_scenes: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scene(number: int) -> str:
+def _scene_name(number: int) -> str:
     return "scene" if number == 0 else f"scene{number + 1}"
 
 

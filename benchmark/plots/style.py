@@ -1,4 +1,4 @@
-"""What all pictures share: colours, and matplotlib that draws into files."""
+"""Colours, line styles and figure files, shared by all figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.io import atomic_path
 DPI = 160
 DASHES = ("-", "--", ":")
 MARKERS = ("o", "s", "^", "D", "v")
-COLOURS = ("#d1495b", "#30638e", "#edae49", "#00798c", "#999999")  # told apart without red-green vision
+COLOURS = ("#d1495b", "#30638e", "#edae49", "#00798c", "#999999")  # distinct without red-green vision
 
 
 def pyplot() -> Any:
@@ -34,7 +34,7 @@ def pyplot() -> Any:
 def require_methods(methods: Mapping[str, np.ndarray], name: str) -> None:
     """Raises BenchmarkError where there is nothing to draw."""
     if not methods:
-        raise BenchmarkError(f"No {name} were given. At least one method was expected. Choose records to draw.")
+        raise BenchmarkError(f"There are no {name}. At least one method was expected. Choose records to draw.")
 
 
 def method_style(number: int) -> dict[str, Any]:
@@ -47,28 +47,28 @@ def method_style(number: int) -> dict[str, Any]:
 
 
 def plain_ticks(axis: Any) -> None:
-    """10 and 0.1 in place of powers of ten on a logarithmic axis."""
+    """10 and 0.1 instead of powers of ten on a logarithmic axis."""
     axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def finish_figure(figure: Any, named: Any, n_methods: int, path: Path, axes: Sequence[Any] = ()) -> None:
-    """The legend below the panels, frames without their right and upper sides, and the file."""
+def finish_figure(figure: Any, labelled: Any, n_methods: int, path: Path, axes: Sequence[Any] = ()) -> None:
+    """Add the legend below the panels, remove right and upper spines, and write the file."""
     for axis in figure.axes:
         axis.spines[["right", "top"]].set_visible(False)
         axis.grid(color="#eeeeee", linewidth=0.8)
         axis.set_axisbelow(True)
-    found: dict[str, Any] = {}
-    for axis in (named, *axes):
+    handles: dict[str, Any] = {}
+    for axis in (labelled, *axes):
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
+            handles.setdefault(label, handle)
     figure.align_ylabels()
-    columns = min(n_methods, 4 if max(map(len, found)) < 25 else 2)
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False)
+    columns = min(n_methods, 4 if max(map(len, handles)) < 25 else 2)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False)
     save_figure(figure, path)
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a PNG, whole or not at all, and close the figure."""
+    """Write a PNG atomically and close the figure."""
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
     pyplot().close(figure)

@@ -1,4 +1,4 @@
-"""The course of trainings as pictures: loss, its parts, learning rate, gradients and scores against the step."""
+"""Training curves: loss, its parts, learning rate, gradients and scores against the step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.plots.style import COLOURS, pyplot
 from benchmark.records.record import RunRecord
 
 DPI = 110
-SHOWN_SCORES = "f1"  # what the probe's panel shows: names with this in them
+SHOWN_SCORES = "f1"  # the probe's panel shows scores with this in their names
 
 
 def draw_curves(record: Mapping[str, Any], path: Path) -> None:
@@ -24,11 +24,11 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
     history, scores = record["history"], [s for s in record["probe"]["scores"] if len(s) > 1]
     panels = 3 if scores else 2
     figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, 3.6), layout="constrained")
-    _losses(axes[0], history)
+    _draw_losses(axes[0], history)
     axes[1].plot(history["step"], history["lr"], color=COLOURS[1])
     axes[1].set(title="learning rate", xlabel="step", ylim=(0, None))
     if scores:
-        _scores(axes[2], scores)
+        _draw_scores(axes[2], scores)
     config = record["config"]
     figure.suptitle(f"{config['model']} [{config['preset']}], pre-trained on {record['events']:,} events", fontsize=11)
     with atomic_path(path) as partial:
@@ -36,16 +36,16 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def _losses(axis: Any, history: Mapping[str, Any]) -> None:
+def _draw_losses(axis: Any, history: Mapping[str, Any]) -> None:
     names = [name for name in history if name not in ("step", "lr", "grad_norm")]
     for number, name in enumerate(sorted(names, key=lambda n: n != "loss")):
         axis.plot(history["step"], history[name], color=COLOURS[number % len(COLOURS)], label=name)
     positive = all(value > 0 for name in names for value in history[name])
-    axis.set(title="loss (means over stretches of steps)", xlabel="step", yscale="log" if positive else "linear")
+    axis.set(title="loss (means over intervals of steps)", xlabel="step", yscale="log" if positive else "linear")
     axis.legend(frameon=False, fontsize=8)
 
 
-def _scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
+def _draw_scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
     names = sorted({name for score in scores for name in score if SHOWN_SCORES in name})
     for number, name in enumerate(names):
         points = [(s["step"], s[name]) for s in scores if s.get(name) is not None]
@@ -53,20 +53,19 @@ def _scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
         colour = "black" if name.startswith("macro") else COLOURS[number % len(COLOURS)]
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=width, color=colour, label=name)
     axis.set(title="linear SVM on frozen tokens, validation split", xlabel="step", ylim=(0, 1))
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside: no corner stays free
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # outside: it would cover curves
 
 
 def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
-    """A PNG of how runs were trained: loss, gradient norm and F1 on the training events against the step, a line each.
+    """A PNG of training curves: loss, gradient norm and F1 on the training events against the step, a line per run.
 
-    Runs of a regression have no F1. It is that of the counts of each stretch of steps, of events as augmented and of
-    the model as it was then. Raises BenchmarkError without matplotlib, or where no record holds the course of its
-    training.
+    F1 comes from the counts of each interval of steps, on augmented events with the model of that time; runs of a
+    regression have none. Raises BenchmarkError without matplotlib, or where no record holds a training history.
     """
     shown = [r for r in records if r.training.get("history", {}).get("step")]
     if not shown:
         raise BenchmarkError(
-            f"None of {len(records)} records holds the course of a training. Records of trained models were expected. "
+            f"None of {len(records)} records holds a training history. Records of trained models were expected. "
             f"Type `python -m benchmark run --model pointnet --labels 100` first."
         )
     plt = pyplot()
@@ -83,7 +82,7 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
             values.append(f1["macro_f1"])
             per_class = list(f1["f1"].T)
         for axis, curve in (*zip(axes[0], values, strict=False), *zip(axes[-1], per_class, strict=False)):
-            axis.plot(history["step"], curve, **_style(record, number))
+            axis.plot(history["step"], curve, **_line_style(record, number))
     for axis, title in (*zip(axes[0], titles, strict=False), *zip(axes[-1], classes, strict=False)):
         name = title if title in titles else f"F1 of {title} on training events"
         axis.set(title=name, xlabel="step", **({"ylim": (0, 1)} if "F1" in name else {"yscale": "log"}))
@@ -95,8 +94,8 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
     plt.close(figure)
 
 
-def _style(record: RunRecord, number: int) -> dict[str, Any]:
-    """Colour, dashes and name of a run's lines."""
+def _line_style(record: RunRecord, number: int) -> dict[str, Any]:
+    """Colour, dashes and label of a run's lines."""
     c = record.config
     return {
         "color": COLOURS[number % len(COLOURS)],

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its schema, files, counts and scores; no torch."""
+"""Run records: their schema, files, counts and scores; no torch."""

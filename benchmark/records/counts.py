@@ -19,30 +19,30 @@ _ENCODINGS = {"base64 zlib int32 little-endian": "<i4", "base64 zlib float32 lit
 def with_scores(
     record: RunRecord, metrics: Mapping[str, Any], counts: np.ndarray, event_ids: Sequence[str]
 ) -> RunRecord:  # fmt: skip
-    """The record with scores and what each event gave to them: counts (n_events, ...), of the first events in order."""
+    """The record with scores and the counts (n_events, ...) they come from, of the first events in order."""
     return replace(record, metrics=dict(metrics), per_event=pack_counts(counts, tuple(event_ids[: len(counts)])))
 
 
 def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any]:
-    """What each event gave, compactly: zlib and base64 of little-endian int32 counts, or of float32 numbers."""
-    whole = np.issubdtype(counts.dtype, np.integer)
-    encoding, dtype = list(_ENCODINGS.items())[0 if whole else 1]
+    """Counts per event, packed: zlib and base64 of little-endian int32, or of float32 for other numbers."""
+    is_integer = np.issubdtype(counts.dtype, np.integer)
+    encoding, dtype = list(_ENCODINGS.items())[0 if is_integer else 1]
     raw = np.ascontiguousarray(counts, dtype=dtype).tobytes()
     return {
         "encoding": encoding,
         "shape": list(counts.shape),
-        "data": _packed(raw),
+        "data": _compress(raw),
         "event_ids_sha256": _ids_sha256(event_ids),
-        "event_ids": _packed("\n".join(event_ids).encode()),  # zlib and base64 as well, one per line
+        "event_ids": _compress("\n".join(event_ids).encode()),  # zlib and base64, one per line
     }
 
 
-def _packed(raw: bytes) -> str:
+def _compress(raw: bytes) -> str:
     return base64.b64encode(zlib.compress(raw, 9)).decode()
 
 
 def unpack_event_ids(packed: Mapping[str, Any]) -> list[str] | None:
-    """The ids of the events that were scored, in the order of their counts; None in records that do not keep them.
+    """The ids of the scored events, in the order of their counts; None in records without them.
 
     Raises RecordError where they are damaged.
     """
@@ -52,7 +52,7 @@ def unpack_event_ids(packed: Mapping[str, Any]) -> list[str] | None:
         ids = zlib.decompress(base64.b64decode(packed["event_ids"])).decode().split("\n")
     except (TypeError, ValueError, zlib.error) as error:
         raise RecordError(
-            f"A record's event ids are damaged ({type(error).__name__}: {error}). What `pack_counts` gives was "
+            f"A record's event ids are damaged ({type(error).__name__}: {error}). Output of `pack_counts` was "
             f"expected. Delete the record and run again."
         ) from error
     return ids
@@ -65,7 +65,7 @@ def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:
         counts: np.ndarray = np.frombuffer(raw, dtype=_ENCODINGS[packed["encoding"]]).reshape(packed["shape"])
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise RecordError(
-            f"A record's counts per event are damaged ({type(error).__name__}: {error}). What `pack_counts` gives was "
+            f"A record's counts per event are damaged ({type(error).__name__}: {error}). Output of `pack_counts` was "
             f"expected. Delete the record and run again."
         ) from error
     return counts

@@ -16,7 +16,7 @@ STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that is known of one run."""
+    """One run."""
 
     fingerprint: str  # sha256 of what decides the result
     status: str  # one of STATUSES
@@ -49,23 +49,23 @@ class RunRecord:
 
     @property
     def is_probe(self) -> bool:
-        """Whether it is of a probe of tokens."""
+        """Whether the run is a token probe."""
         return bool(self.config.get("probe"))
 
     @property
     def protocol(self) -> str:
-        """The name of a publication's protocol where the scores follow it; empty for the suite's own."""
-        own = (self.config.get("probe") or {}).get("protocol", "clean")
-        return "" if own == "clean" else str(own)
+        """Name of the publication's protocol that the scores follow; empty for the suite's own."""
+        protocol = (self.config.get("probe") or {}).get("protocol", "clean")
+        return "" if protocol == "clean" else str(protocol)
 
 
 def now() -> str:
-    """The time as records give it: UTC, ISO 8601."""
+    """The current time: UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def describe_task(task: Task) -> dict[str, Any]:
-    """What a record says of the task."""
+    """The task, as records hold it."""
     return {
         "name": task.name,
         "version": task.version,
@@ -77,7 +77,7 @@ def describe_task(task: Task) -> dict[str, Any]:
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """What a record says of the events that were used."""
+    """The dataset, as records hold it."""
     return {"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))}
 
 
@@ -90,7 +90,7 @@ def run_name(record: RunRecord) -> str:
 def begin_record(
     fingerprint: str, command: Sequence[str], config: Mapping[str, Any], task: Task, dataset: Dataset
 ) -> RunRecord:
-    """The record of a run before it has run: `failed` until it has."""
+    """The record of a run before it starts, with status `failed`."""
     return RunRecord(
         fingerprint=fingerprint,
         status="failed",

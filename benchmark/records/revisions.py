@@ -1,8 +1,8 @@
-"""What the simulated data sets of default settings are called, and were called. No torch, no numba.
+"""Revisions of the simulated datasets with default settings, current and earlier. No torch, no numba.
 
-A record names its data by a revision. Versions whose sources differed gave the same events other names; records with
-one of those belong into the table of today's name. The simulations state the same (`Plan.revision`, `Plan.aliases`);
-a test holds that both agree.
+A record names its data by a revision. Earlier versions named the same events differently; records with an earlier name
+belong in the table of the current one. The simulations state the same names (`Plan.revision`, `Plan.aliases`); a test
+checks that both agree.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# dataset -> names of what its default settings make: today's, then those of earlier versions
+# dataset -> revisions with default settings: the current one, then earlier names
 DEFAULT_REVISIONS: Mapping[str, tuple[str, ...]] = {
     "calo-sim": ("calo-40732cfdb85a", "calo-1f5e6b862737"),
     "lartpc-sim": (
@@ -21,19 +21,19 @@ DEFAULT_REVISIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def with_todays_revision(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's `dataset` (name, revision, ...), with today's name in the place of an earlier one."""
-    today, *earlier = DEFAULT_REVISIONS.get(dataset["name"], ("",))
-    name, rest = _parts(dataset["revision"])
-    return {**dataset, "revision": f"{today}{rest}" if name in earlier else dataset["revision"]}
+    """A record's `dataset` (name, revision, ...), an earlier revision replaced by the current one."""
+    current, *earlier = DEFAULT_REVISIONS.get(dataset["name"], ("",))
+    name, rest = _split_revision(dataset["revision"])
+    return {**dataset, "revision": f"{current}{rest}" if name in earlier else dataset["revision"]}
 
 
 def is_made_today(dataset: Mapping[str, Any]) -> bool:
-    """Whether default settings make the events that a record's `dataset` names; True for what is not simulated."""
+    """Whether default settings produce the events of a record's `dataset`; True for data that is not simulated."""
     names = DEFAULT_REVISIONS.get(dataset["name"])
-    return names is None or _parts(dataset["revision"])[0] in names
+    return names is None or _split_revision(dataset["revision"])[0] in names
 
 
-def _parts(revision: str) -> tuple[str, str]:
-    """`<prefix>-<hash>`, and what follows."""
+def _split_revision(revision: str) -> tuple[str, str]:
+    """`<prefix>-<hash>`, and the rest."""
     name = "-".join(revision.split("-")[:2])
     return name, revision[len(name) :]

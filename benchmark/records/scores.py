@@ -10,14 +10,14 @@ from benchmark.records.record import RunRecord
 
 
 def score_in_column(record: RunRecord, column: Column) -> Mapping[str, Any] | None:
-    """A score: {value, low, high}; of an infinite rejection, whose value is None, its 95% lower limit as `at_least`."""
+    """A score: {value, low, high}; for an infinite rejection (value None), its 95% lower limit as `at_least`."""
     section: Mapping[str, Any] = record.metrics.get(column.section, {})
     row: Mapping[str, Mapping[str, Any]] = section if column.row is None else section.get(column.row, {})
     entry = row.get(column.name)
     if column.section != OVERALL or (entry is not None and entry["value"] is not None):
         return entry
-    least = _rejection_limit(record, column.name)
-    return entry if least is None else {"value": None, "low": None, "high": None, "at_least": least}
+    limit = _rejection_limit(record, column.name)
+    return entry if limit is None else {"value": None, "low": None, "high": None, "at_least": limit}
 
 
 def row_order(record: RunRecord) -> tuple[float, float, str, str]:
@@ -43,15 +43,15 @@ def primary(record: RunRecord) -> Mapping[str, Any] | None:
 
 def _rejection_limit(record: RunRecord, name: str) -> float | None:
     """The 95% lower limit on an infinite rejection; None for all other scores."""
-    of_all: Mapping[str, Any] = record.metrics.get("details", {}).get("overall", {})
-    point = of_all.get(name.replace("rejection_", "at_").removesuffix("_interpolated"))
+    details: Mapping[str, Any] = record.metrics.get("details", {}).get("overall", {})
+    point = details.get(name.replace("rejection_", "at_").removesuffix("_interpolated"))
     return point["rejection_at_least"] if isinstance(point, Mapping) else None
 
 
 def rank_value(record: RunRecord) -> float:
     """The primary metric as a number that is smaller for a better record."""
-    entry, better = primary(record), 1 if record.task.get("smaller_is_better") else -1
+    entry, sign = primary(record), 1 if record.task.get("smaller_is_better") else -1
     if entry is None or entry["value"] is None:
-        least = _rejection_limit(record, record.task["primary_metric"])
-        return float("inf") if least is None else better * float("inf")
-    return float(entry["value"]) * better
+        limit = _rejection_limit(record, record.task["primary_metric"])
+        return float("inf") if limit is None else sign * float("inf")
+    return float(entry["value"]) * sign

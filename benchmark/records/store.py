@@ -1,6 +1,6 @@
-"""Run records: one JSON file per run, schema-versioned, written whole or not at all. No torch needed.
+"""Run records: one JSON file per run, schema-versioned, written atomically. No torch needed.
 
-Schema 1. Every field is commented where `RunRecord` declares it; a reader refuses newer schemas and damaged files.
+Schema 1. `RunRecord` documents every field; a reader refuses newer schemas and damaged files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIN_PREFIX = 6  # characters of a fingerprint by which a record can be named
 def records_dir() -> Path:
     """Where records go: $PARTICLEBENCH_RECORDS, else runs/records under the current folder.
 
-    The project's own, reviewed records lie in leaderboards/records and are read only where they are asked for.
+    The project's reviewed records lie in leaderboards/records and are read only on request.
     """
     return Path(os.environ.get("PARTICLEBENCH_RECORDS", "runs/records"))
 
@@ -35,7 +35,7 @@ def records_dir() -> Path:
 def record_path(root: Path, record: RunRecord) -> Path:
     """`<root>/<task>/<dataset>/<run_name>.json`, with `.stopped` or `.failed` before `.json` for such a run.
 
-    So neither a failure nor a stop ever replaces the record of a finished run.
+    So a failed or stopped run never replaces the record of a finished run.
     """
     status = "" if record.status == "finished" else f".{record.status}"
     folder = root / safe_name(record.task["name"]) / safe_name(record.dataset["name"])
@@ -45,7 +45,7 @@ def record_path(root: Path, record: RunRecord) -> Path:
 def write_record(root: Path, record: RunRecord) -> Path:
     """Write one record atomically; returns its path. Raises RecordError.
 
-    A finished record takes the place of those of earlier, stopped or failed attempts at the same run.
+    A finished record replaces those of earlier stopped or failed attempts at the same run.
     """
     path = record_path(root, record)
     atomic_write_json(path, dataclasses.asdict(record))
@@ -57,8 +57,10 @@ def write_record(root: Path, record: RunRecord) -> Path:
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read one record, its data by today's name. Raises RecordError for a damaged file, missing or unknown fields, or a
-    newer schema."""
+    """Read one record, with its data's current revision.
+
+    Raises RecordError for a damaged file, missing or unknown fields, or a newer schema.
+    """
     try:
         values = from_json(path.read_bytes(), allow_inf_nan=False)
     except FileNotFoundError as error:
@@ -86,14 +88,14 @@ def read_record(path: Path) -> RunRecord:
 
 
 def _check_values(path: Path, values: Mapping[str, Any]) -> None:
-    """What tables and searches rely on is there. Raises RecordError."""
+    """Check the fields that tables and searches use. Raises RecordError."""
     wrong = [name for name in _NEEDED if not isinstance(values[name], dict) or _NEEDED[name] - set(values[name])]
     wrong += [
         name
         for name in ("metrics", "per_event", "training", "resources", "environment")
         if not isinstance(values.get(name, {}), dict)
     ]
-    wrong += _wrong_kinds(values) if not wrong else []
+    wrong += _wrong_types(values) if not wrong else []
     wrong += ["status"] if values["status"] not in STATUSES else []
     wrong += ["fingerprint"] if not isinstance(values["fingerprint"], str) else []
     if wrong:
@@ -103,28 +105,28 @@ def _check_values(path: Path, values: Mapping[str, Any]) -> None:
         )
 
 
-def _wrong_kinds(values: Mapping[str, Any]) -> list[str]:
-    """Values that others count or sort by, of another kind: `section.field` of each."""
+def _wrong_types(values: Mapping[str, Any]) -> list[str]:
+    """`section.field` of each value with a wrong type."""
     c, task, events = values["config"], values["task"], values["events"]
 
-    def whole(value: Any) -> bool:
+    def is_count(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
-    right = {
-        # names alone: a record never says which file of code to run
+    checks = {
+        # names alone: a record never names a file of code to run
         "config.model": isinstance(c["model"], str) and not c["model"].endswith(".py"),
         "config.dataset": not str(c.get("dataset", "")).endswith(".py"), "config.preset": isinstance(c["preset"], str),
-        "config.mode": isinstance(c["mode"], str), "config.labels": c["labels"] is None or whole(c["labels"]),
-        "config.draw": whole(c["draw"]), "config.seed": whole(c["seed"]),
+        "config.mode": isinstance(c["mode"], str), "config.labels": c["labels"] is None or is_count(c["labels"]),
+        "config.draw": is_count(c["draw"]), "config.seed": is_count(c["seed"]),
         "config.train": isinstance(c["train"], dict), "task.name": isinstance(task["name"], str),
         "task.classes": isinstance(task["classes"], list) and all(isinstance(x, str) for x in task["classes"]),
         "task.primary_metric": isinstance(task["primary_metric"], str),
         "dataset.name": isinstance(values["dataset"]["name"], str),
-        "dataset.revision": isinstance(values["dataset"]["revision"], str), "events.test": whole(events["test"]),
+        "dataset.revision": isinstance(values["dataset"]["revision"], str), "events.test": is_count(events["test"]),
         "created": isinstance(values["created"], str), "command": isinstance(values["command"], list),
         "metrics.overall": isinstance(values.get("metrics", {}).get("overall", {}), dict),
     }  # fmt: skip
-    return [name for name, holds in right.items() if not holds]
+    return [name for name, is_right in checks.items() if not is_right]
 
 
 _KNOWN = {f.name for f in dataclasses.fields(RunRecord)}
@@ -149,32 +151,32 @@ def read_records(root: Path) -> tuple[list[RunRecord], list[str]]:
 
 
 def read_each(root: Path, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
-    """What `read` makes of every JSON file under `root`, in sorted order, and the message of each RecordError."""
-    found, problems = read_each_file(root, read)
-    return [value for _, value in found], [text for _, text in problems]
+    """`read(path)` of every JSON file under `root`, in sorted order, and the message of each RecordError."""
+    values, problems = read_each_file(root, read)
+    return [value for _, value in values], [message for _, message in problems]
 
 
 def read_each_file(
     root: Path, read: Callable[[Path], T]
 ) -> tuple[list[tuple[Path, T]], list[tuple[Path, str]]]:  # fmt: skip
     """As `read_each`, each with its file."""
-    found, problems = [], []
+    values, problems = [], []
     for path in _json_files(root):
         try:
-            found.append((path, read(path)))
+            values.append((path, read(path)))
         except RecordError as error:
             problems.append((path, str(error)))
-    return found, problems
+    return values, problems
 
 
 def _json_files(root: Path) -> list[Path]:
-    """In sorted order; texts sort several times faster than paths, which matters with thousands."""
+    """In sorted order. Strings sort several times faster than paths."""
     names = [os.path.join(folder, name) for folder, _, files in os.walk(root) for name in files]
     return [Path(name) for name in sorted(names) if name.endswith(".json")]
 
 
 def found_records(root: Path) -> tuple[list[RunRecord], list[str]]:
-    """What `read_records` gives, with each problem named on standard error. Raises DataError without such a folder."""
+    """`read_records`, each problem printed to standard error. Raises DataError without such a folder."""
     check_folder(root)
     records, problems = read_records(root)
     for problem in problems:
@@ -192,17 +194,17 @@ def check_folder(root: Path) -> None:
 
 
 def resolve_record(name: str, root: Path) -> RunRecord:
-    """The record in a file, or the one under `root` whose fingerprint starts so. Raises RecordError."""
+    """The record in a file, or the one under `root` whose fingerprint starts with `name`. Raises RecordError."""
     if name.endswith(".json"):
         return read_record(Path(name))
     check_folder(root)
-    found = [r for r in read_records(root)[0] if len(name) >= MIN_PREFIX and r.fingerprint.startswith(name)]
-    if len(found) != 1:
+    matches = [r for r in read_records(root)[0] if len(name) >= MIN_PREFIX and r.fingerprint.startswith(name)]
+    if len(matches) != 1:
         raise RecordError(
-            f"{len(found)} records under {root} have a fingerprint that starts with {name!r}. One was expected. Give "
+            f"{len(matches)} records under {root} have a fingerprint that starts with {name!r}. One was expected. Give "
             f"its file, or at least {MIN_PREFIX} characters of its fingerprint."
         )
-    return found[0]
+    return matches[0]
 
 
 def find_record(root: Path, fingerprint: str) -> RunRecord | None:

@@ -1,6 +1,6 @@
 """Records of searches for a learning rate: one JSON file per model and label budget. No torch needed.
 
-Schema 1. A search is no run: its scores are of the validation split, and they never stand in a table of results.
+Schema 1. A search is not a run: its scores are of the validation split and never enter a table of results.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from benchmark.records.store import read_each
 
 SCHEMA = 1
 SPLIT = "val"  # the test split decides nothing
-TRIAL_STATUSES = ("finished", "failed")  # failed: the loss, or the scores, were no numbers
+TRIAL_STATUSES = ("finished", "failed")  # failed: the loss or the scores were not finite
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """All that is known of one search."""
+    """One search."""
 
     fingerprint: str  # sha256 of what decides a trial's result, the rates aside
     created: str  # UTC, ISO 8601
     command: list[str]  # as typed
-    config: dict[str, Any]  # of a trial, RunConfig fully resolved; the rate in it is the preset's
+    config: dict[str, Any]  # of a trial, RunConfig fully resolved; with the preset's rate
     task: dict[str, Any]  # name, version, classes, primary metric
     dataset: dict[str, Any]  # name, revision, files with digests
     events: dict[str, Any]  # labelled, selection (scored validation events), excluded by reason
@@ -95,10 +95,10 @@ def read_tuning(path: Path) -> Tuning:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _wrong(path, f"cannot be read ({error})", "A JSON file that `tune` wrote was expected") from error
+        raise _invalid(path, f"cannot be read ({error})", "A JSON file that `tune` wrote was expected") from error
     if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
         raise RecordError(
-            f"{path} is no record of a search. A JSON object with `schema` was expected. Move it elsewhere."
+            f"{path} is not a record of a search. A JSON object with `schema` was expected. Move it elsewhere."
         )
     if values["schema"] > SCHEMA:
         raise RecordError(
@@ -107,10 +107,10 @@ def read_tuning(path: Path) -> Tuning:
     fields = {f.name for f in dataclasses.fields(Tuning)}
     if set(values) != fields:
         wrong = ", ".join(sorted(set(values) ^ fields))
-        raise _wrong(path, f"lacks or adds fields ({wrong})", f"Schema {SCHEMA} was expected")
-    part = _inconsistency(values)
-    if part is not None:
-        raise _wrong(path, f"has an incomplete or wrong {part}", f"A search of schema {SCHEMA} was expected")
+        raise _invalid(path, f"lacks or adds fields ({wrong})", f"Schema {SCHEMA} was expected")
+    field = _inconsistent_field(values)
+    if field is not None:
+        raise _invalid(path, f"has an incomplete or wrong {field}", f"A search of schema {SCHEMA} was expected")
     return Tuning(**{**values, "dataset": with_todays_revision(values["dataset"])})
 
 
@@ -124,8 +124,8 @@ def find_tuning(root: Path, like: Tuning) -> Tuning | None:
     path = tuning_path(root, like)
     if not path.is_file():
         return None
-    found = read_tuning(path)
-    return found if (found.fingerprint, found.rates) == (like.fingerprint, like.rates) else None
+    tuning = read_tuning(path)
+    return tuning if (tuning.fingerprint, tuning.rates) == (like.fingerprint, like.rates) else None
 
 
 _NEEDED: dict[str, set[str]] = {
@@ -150,8 +150,8 @@ _TRIAL = {
 }
 
 
-def _inconsistency(values: Mapping[str, Any]) -> str | None:
-    """The first field that tables cannot rely on; a best rate that the trials do not bear out is one."""
+def _inconsistent_field(values: Mapping[str, Any]) -> str | None:
+    """The first invalid field; a best rate that does not follow from the trials is one."""
     for name, needed in _NEEDED.items():
         if not isinstance(values[name], dict) or needed - set(values[name]):
             return name
@@ -183,5 +183,5 @@ def _is_trial(value: Any) -> bool:
     return isinstance(score, dict) and isinstance(score.get("value"), int | float) and isinstance(value["f1"], dict)
 
 
-def _wrong(path: Path, what: str, expected: str) -> RecordError:
-    return RecordError(f"The search {path} {what}. {expected}. Delete it and search again.")
+def _invalid(path: Path, problem: str, expected: str) -> RecordError:
+    return RecordError(f"The search {path} {problem}. {expected}. Delete it and search again.")

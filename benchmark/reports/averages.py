@@ -1,9 +1,9 @@
-"""Runs that differ in draw and seed alone, as one row: mean, spread, and an interval over events and runs.
+"""Runs that differ only in draw and seed, as one row: mean, spread, and an interval over events and runs.
 
 The interval is a percentile bootstrap (B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13)
 of the mean over runs. Each resample draws the test events with replacement, once for all runs, because they are scored
-on the same events, and the runs themselves with replacement. With the usual three runs the latter underestimates how
-far other draws may lie from these; the spread beside it is the runs' own standard deviation.
+on the same events, and the runs themselves with replacement. With the usual three runs the latter underestimates the
+variation between draws; the spread is the standard deviation of the runs.
 
 Rows on the same events share the resamples, so that differences between them are paired:
 `benchmark.reports.paired_differences`.
@@ -23,15 +23,15 @@ import numpy as np
 from benchmark.metrics.bootstrap import percentiles
 from benchmark.metrics.families import OVERALL, as_entries
 from benchmark.records.record import RunRecord
-from benchmark.reports.resampling import Drawn, family_of, resampled, same_events
+from benchmark.reports.resampling import Resamples, family_of, resampled, same_events
 
-REPETITION = ("draw", "seed")  # what the runs of an average differ in
-_ELSEWHERE = ("checkpoint", "checkpoint_sha256")  # of weights that a draw or a seed made
+REPETITION = ("draw", "seed")  # settings in which the runs of an average differ
+_CHECKPOINT = ("checkpoint", "checkpoint_sha256")  # differ with draw and seed
 
 
 @dataclass(frozen=True)
 class Average:
-    """Equal runs but for their draw and seed."""
+    """Runs that differ only in draw and seed."""
 
     runs: tuple[RunRecord, ...]  # by draw and seed
     record: RunRecord  # the first run's, with the means and intervals of all in its metrics
@@ -55,78 +55,80 @@ class Average:
 def averages(records: Iterable[RunRecord], each_run: bool = False) -> list[Average]:
     """Finished runs averaged over draws and seeds, in sorted order; `each_run`: every run a row of its own.
 
-    Of two records with equal settings the newer one counts; a leaderboard's notes say how many do not. Runs that were
-    stopped stand alone, and so do two records that claim different scores under one fingerprint.
+    Of records with equal settings the newest counts; a leaderboard's notes give the number of the others. Stopped runs
+    have a row of their own, and so do records with different scores and one fingerprint.
     """
     ordered = sorted(records, key=lambda r: (r.created, r.fingerprint))
     rows: list[tuple[RunRecord, ...]]
     if each_run:
         rows = [(record,) for record in ordered]
     else:
-        groups = _grouped(ordered)
+        groups = _group_repetitions(ordered)
         rows = [tuple(runs[r] for r in sorted(runs)) for _, runs in sorted(groups.items())]
-    drawn = resampled(rows)
-    return [_average(row, resamples) for row, resamples in zip(rows, drawn, strict=True)]
+    resamples_of_rows = resampled(rows)
+    return [_average(row, resamples) for row, resamples in zip(rows, resamples_of_rows, strict=True)]
 
 
-def _grouped(ordered: Sequence[RunRecord]) -> dict[str, dict[tuple[int, ...], RunRecord]]:
-    twice = {name for name, n in Counter(record.fingerprint for record in ordered).items() if n > 1}
-    claims: dict[str, set[str]] = {}
+def _group_repetitions(ordered: Sequence[RunRecord]) -> dict[str, dict[tuple[int, ...], RunRecord]]:
+    repeated = {name for name, n in Counter(record.fingerprint for record in ordered).items() if n > 1}
+    digests: dict[str, set[str]] = {}
     for record in ordered:
-        if record.fingerprint in twice:
-            claims.setdefault(record.fingerprint, set()).add(score_digest(record))
+        if record.fingerprint in repeated:
+            digests.setdefault(record.fingerprint, set()).add(score_digest(record))
     groups: dict[str, dict[tuple[int, ...], RunRecord]] = {}
     for record in ordered:
-        alone = record.status != "finished" or len(claims.get(record.fingerprint, ())) > 1
-        mark = f"{record.fingerprint} {score_digest(record)}" if alone else ""
+        separate = record.status != "finished" or len(digests.get(record.fingerprint, ())) > 1
+        mark = f"{record.fingerprint} {score_digest(record)}" if separate else ""
         repetition = tuple(int(record.config[name]) for name in REPETITION)
-        groups.setdefault(_key(record, mark), {})[repetition] = record
+        groups.setdefault(_settings_key(record, mark), {})[repetition] = record
     return groups
 
 
 def score_digest(record: RunRecord) -> str:
-    """What a record says its run has scored, to tell whether two of them agree."""
+    """Status, scores and counts of a record, to compare two of them."""
     return json.dumps([record.status, record.metrics.get(OVERALL), record.per_event.get("data")], sort_keys=True)
 
 
-def _key(record: RunRecord, alone: str) -> str:
-    """What the runs of an average have in common."""
-    config = {k: v for k, v in record.config.items() if k not in (*REPETITION, *_ELSEWHERE)}
-    return json.dumps([record.task, record.dataset["name"], record.dataset["revision"], config, alone], sort_keys=True)
+def _settings_key(record: RunRecord, mark: str) -> str:
+    """Key shared by the runs of an average."""
+    config = {k: v for k, v in record.config.items() if k not in (*REPETITION, *_CHECKPOINT)}
+    return json.dumps([record.task, record.dataset["name"], record.dataset["revision"], config, mark], sort_keys=True)
 
 
-def _average(runs: tuple[RunRecord, ...], drawn: Drawn | None) -> Average:
+def _average(runs: tuple[RunRecord, ...], resamples: Resamples | None) -> Average:
     first, metric = runs[0], runs[0].task["primary_metric"]
-    replicates = None if drawn is None else drawn.get((OVERALL, metric))
-    by_class = {} if drawn is None else {name: v for (section, name), v in drawn.items() if section == "per_class"}
+    replicates = None if resamples is None else resamples.get((OVERALL, metric))
+    by_class = (
+        {} if resamples is None else {name: v for (section, name), v in resamples.items() if section == "per_class"}
+    )
     if len(runs) == 1:
         return Average(runs, first, None, replicates, by_class)
     values = [run.metrics["overall"][metric]["value"] for run in runs]
     spread = float(np.std(values, ddof=1)) if None not in values else None
-    metrics = _metrics(runs, drawn or {})
+    metrics = _mean_metrics(runs, resamples or {})
     return Average(runs, dataclasses.replace(first, metrics=metrics), spread, replicates, by_class)
 
 
-def _metrics(runs: Sequence[RunRecord], drawn: Drawn) -> dict[str, Any]:
-    """Means of every score, with intervals of those that tables show, shaped as a record's metrics."""
-    kind, first = family_of(runs[0]), runs[0]
+def _mean_metrics(runs: Sequence[RunRecord], resamples: Resamples) -> dict[str, Any]:
+    """Means of every score, intervals of those in tables; same layout as a record's metrics."""
+    score_family, first = family_of(runs[0]), runs[0]
     classes = first.task["classes"]
-    ends: dict[str, dict[str, np.ndarray]] = {}
-    for (section, name), resamples in drawn.items():
-        ends.setdefault(section, {})[name] = percentiles(resamples)
+    intervals: dict[str, dict[str, np.ndarray]] = {}
+    for (section, name), replicates in resamples.items():
+        intervals.setdefault(section, {})[name] = percentiles(replicates)
     values: dict[str, dict[str, Any]] = {}
-    for section in (s for s in kind.sections if s in first.metrics):
-        rows = [None] if section == OVERALL else list(kind.rows(section, classes))
+    for section in (s for s in score_family.sections if s in first.metrics):
+        rows = [None] if section == OVERALL else list(score_family.rows(section, classes))
         names = first.metrics[section] if section == OVERALL else first.metrics[section][rows[0]]
-        values[section] = {name: _means(runs, section, rows, name) for name in names}
-    return as_entries(kind, values, ends, classes)
+        values[section] = {name: _mean_score(runs, section, rows, name) for name in names}
+    return as_entries(score_family, values, intervals, classes)
 
 
-def _means(runs: Sequence[RunRecord], section: str, rows: list[Any], name: str) -> np.ndarray:
+def _mean_score(runs: Sequence[RunRecord], section: str, rows: list[Any], name: str) -> np.ndarray:
     """() or (rows,) mean over runs of a score; NaN where it is undefined in one of them."""
-    every = [
+    values = [
         [(run.metrics[section] if row is None else run.metrics[section][row])[name]["value"] for row in rows]
         for run in runs
     ]
-    means: np.ndarray = np.array(every, dtype=np.float64).mean(axis=0)  # None becomes NaN
+    means: np.ndarray = np.array(values, dtype=np.float64).mean(axis=0)  # None becomes NaN
     return means.reshape(()) if rows == [None] else means

@@ -1,7 +1,7 @@
-"""What a folder of records must hold before it is merged or published: every file read, every score followed up.
+"""Checks of a folder of records before it is merged or published: every file is read, every score recomputed.
 
-A record keeps the counts of each test event, so that its scores can be computed again from them, without data or
-weights. `leaderboard --check` runs this over a folder of records, and CONTRIBUTING.md tells outsiders to.
+A record keeps the counts of each test event, so that its scores can be recomputed without data or weights.
+`leaderboard --check` runs this over a folder of records (CONTRIBUTING.md).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HEX = set("0123456789abcdef")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found in a file of records. An error must be mended; a note is for the reviewer."""
+    """One problem in a record file. An error must be fixed; a note is for the reviewer."""
 
     path: Path
     text: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def check_records(root: Path) -> tuple[list[tuple[Path, RunRecord]], list[Finding]]:
-    """Every readable record with its file, and what is wrong or worth knowing, by file."""
+    """Every readable record with its file, and the findings, by file."""
     files, problems = read_each_file(root, read_record)
     findings = [Finding(path, problem) for path, problem in problems]
     for path, record in files:
@@ -47,27 +47,27 @@ def check_records(root: Path) -> tuple[list[tuple[Path, RunRecord]], list[Findin
 
 
 def readable(root: Path) -> tuple[list[RunRecord], list[str]]:
-    """Every record that can be read, and a message for each file that cannot, or that contradicts another."""
+    """Every readable record, and a message for each file that is unreadable or contradicts another."""
     files, problems = read_each_file(root, read_record)
-    told = [text for _, text in problems] + [f"{path} {text}" for path, text in conflicts(files)]
-    return [record for _, record in files], told
+    messages = [text for _, text in problems] + [f"{path} {text}" for path, text in conflicts(files)]
+    return [record for _, record in files], messages
 
 
 def conflicts(files: Sequence[tuple[Path, RunRecord]]) -> list[tuple[Path, str]]:
-    """Files that claim other scores than an earlier one under the same fingerprint."""
+    """Files whose scores differ from an earlier one with the same fingerprint."""
     first: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
-    found = []
+    messages = []
     for path, record in files:
         key = (record.fingerprint, record.status)
         other_path, other = first.setdefault(key, (path, record))
         if record is not other and score_digest(record) != score_digest(other):
-            found.append(
+            messages.append(
                 (
                     path,
                     f"has the fingerprint of {other_path} and other scores; both are shown, and one of them is wrong",
                 )
             )
-    return found
+    return messages
 
 
 def _errors(root: Path, path: Path, record: RunRecord) -> Iterable[str]:
@@ -79,41 +79,41 @@ def _errors(root: Path, path: Path, record: RunRecord) -> Iterable[str]:
     if record.status != "finished":
         yield f"is of a run that {record.status}; finished ones were expected"
         return
-    yield from _recomputed(record)
+    yield from _score_errors(record)
 
 
-def _recomputed(record: RunRecord) -> Iterable[str]:
-    """Scores that do not follow from the record's own counts."""
+def _score_errors(record: RunRecord) -> Iterable[str]:
+    """Messages of scores that do not follow from the record's counts."""
     if not record.per_event:
         yield "keeps no counts of its events, so that its scores cannot be followed up"
         return
     try:
         states = unpack_counts(record.per_event)
-        kind = family_of(record)
-        scores = kind.scores(states, np.ones((1, len(states))))
+        score_family = family_of(record)
+        scores = score_family.scores(states, np.ones((1, len(states))))
     except (RecordError, ValueError, IndexError) as error:
         yield f"keeps counts that cannot be read ({error})"
         return
     if len(states) != record.events["test"]:
         yield f"says that {record.events['test']} events were scored and keeps the counts of {len(states)}"
-    for section in (s for s in kind.sections if s in record.metrics):
-        rows = [None] if section == OVERALL else list(kind.rows(section, record.task["classes"]))
+    for section in (s for s in score_family.sections if s in record.metrics):
+        rows = [None] if section == OVERALL else list(score_family.rows(section, record.task["classes"]))
         for i, row in enumerate(rows):
-            told = record.metrics[section] if row is None else record.metrics[section].get(row, {})
+            recorded = record.metrics[section] if row is None else record.metrics[section].get(row, {})
             for name, values in scores[section].items():
-                entry = told.get(name)
+                entry = recorded.get(name)
                 if entry is None:
                     continue
                 computed = float(values[0] if row is None else values[0][i])
-                if not _equal(entry["value"], computed):
-                    where = name if row is None else f"{name} of {row}"
-                    yield f"says {where} = {entry['value']}, and its counts give {computed:.6g}"
+                if not _is_equal(entry["value"], computed):
+                    score = name if row is None else f"{name} of {row}"
+                    yield f"says {score} = {entry['value']}, and its counts give {computed:.6g}"
 
 
-def _equal(told: float | None, computed: float) -> bool:
-    if told is None or not np.isfinite(computed):
-        return told is None and not np.isfinite(computed)
-    return abs(told - computed) <= TOLERANCE * max(1.0, abs(computed))
+def _is_equal(recorded: float | None, computed: float) -> bool:
+    if recorded is None or not np.isfinite(computed):
+        return recorded is None and not np.isfinite(computed)
+    return abs(recorded - computed) <= TOLERANCE * max(1.0, abs(computed))
 
 
 def _notes(record: RunRecord) -> Iterable[str]:
@@ -124,34 +124,37 @@ def _notes(record: RunRecord) -> Iterable[str]:
 
 
 def _event_set_outliers(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Finding]:
-    """Records scored or trained on other events than all the others of their task and revision, where most agree."""
-    for what, of in (("scored", _scored), ("trained", _labelled)):
+    """Records scored or trained on other events than most records of their task and revision."""
+    for stage, events_of in (("scored", _scored_events), ("trained", _labelled_events)):
         groups: dict[str, dict[str, list[Path]]] = {}
         for path, record in files:
-            told = of(record)
-            if told is not None:
-                groups.setdefault(told[0], {}).setdefault(told[1], []).append(path)
+            key_and_hash = events_of(record)
+            if key_and_hash is not None:
+                groups.setdefault(key_and_hash[0], {}).setdefault(key_and_hash[1], []).append(path)
         for hashes in groups.values():
             usual = max(hashes, key=lambda h: (len(hashes[h]), h))
             for path in (p for h, paths in hashes.items() if h != usual for p in paths):
-                others = f"the {len(hashes[usual])} others of its task, data and settings"
-                yield Finding(path, f"was {what} on other events than {others}")
+                most = f"the {len(hashes[usual])} others of its task, data and settings"
+                yield Finding(path, f"was {stage} on other events than {most}")
 
 
-def _scored(record: RunRecord) -> tuple[str, str] | None:
+def _scored_events(record: RunRecord) -> tuple[str, str] | None:
+    """Key of the events that should be equal, and the hash of their ids."""
     events = record.per_event.get("event_ids_sha256")
     if record.status != "finished" or events is None:
         return None
     split = json.dumps([record.events.get("excluded"), record.config["preprocess"]], sort_keys=True)
-    return json.dumps([*_data(record), record.events["test"], split]), events
+    return json.dumps([*_task_and_data(record), record.events["test"], split]), events
 
 
-def _labelled(record: RunRecord) -> tuple[str, str] | None:
+def _labelled_events(record: RunRecord) -> tuple[str, str] | None:
     if record.status != "finished" or not record.subset_sha256 or not record.events["labelled"]:
         return None
     c = record.config
-    return json.dumps([*_data(record), c["labels"], c["draw"], c["preprocess"]], sort_keys=True), record.subset_sha256
+    return json.dumps(
+        [*_task_and_data(record), c["labels"], c["draw"], c["preprocess"]], sort_keys=True
+    ), record.subset_sha256
 
 
-def _data(record: RunRecord) -> list[str]:
+def _task_and_data(record: RunRecord) -> list[str]:
     return [record.task["name"], str(record.task["version"]), record.dataset["name"], record.dataset["revision"]]

@@ -19,13 +19,13 @@ from benchmark.reports.paired_differences import Difference, difference
 from benchmark.reports.resampling import confusions
 from benchmark.settings import flat
 
-N_EVENTS = 5  # in which the two differ most
+N_EVENTS = 5  # with the largest difference
 ABSENT = "-"
 
 
 @dataclass(frozen=True)
 class ScoreChange:
-    """One score of both, and the second minus the first with its paired 95% interval where it can be had."""
+    """One score of both; low, high: paired 95% interval of second minus first, where it is defined."""
 
     name: str
     first: float | None
@@ -36,12 +36,12 @@ class ScoreChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that two records differ in."""
+    """Differences of two records."""
 
-    changes: tuple[tuple[str, str, str], ...]  # where, in the first, in the second
+    changes: tuple[tuple[str, str, str], ...]  # field, first, second
     scores: tuple[ScoreChange, ...]
     primary: Difference | None  # second minus first; None where the events differ
-    events: tuple[tuple[str, float, float], ...]  # id, share of wrong points in each, where they differ most
+    events: tuple[tuple[str, float, float], ...]  # id, share of wrong points in each; largest difference first
     same_events: bool
 
     @property
@@ -50,9 +50,9 @@ class Comparison:
         if not self.same_events:
             return "The two were scored on different events: their scores are not compared."
         if self.primary is None:
-            return "A score is undefined: nothing can be said."
+            return "A score is undefined: the runs are not compared."
         if not self.primary.separated:
-            return "The paired interval holds zero: these events do not tell the two apart."
+            return "The paired interval contains zero: these events do not distinguish the two."
         return f"The second is {'higher' if self.primary.value > 0 else 'lower'} by more than these events explain."
 
 
@@ -64,24 +64,34 @@ def compare(first: RunRecord, second: RunRecord) -> Comparison:
             f"Two finished runs of one task were expected. Choose others."
         )
     hashes = [r.per_event.get("event_ids_sha256") for r in (first, second)]
-    same = hashes[0] is not None and hashes[0] == hashes[1] and first.dataset["revision"] == second.dataset["revision"]
-    rows = {id(row.runs[0]): row for row in averages([first, second], each_run=True)} if same else {}
-    pair = [rows[id(r)] for r in (first, second)] if same else []
-    scores = [_change(name, name, None, first, second) for name in first.metrics.get(OVERALL, {})]
-    for row, of_row in first.metrics.get("per_class", {}).items():
-        scores += [_change(f"{name} {row}", name, row, first, second) for name in of_row if name == "f1"]
-    if same and "f1" in pair[0].by_class:
-        scores = [_paired(s, pair[0].by_class["f1"], pair[1].by_class["f1"], first.task["classes"]) for s in scores]
-    primary = difference(pair[1], pair[0]) if same else None
+    same_events = (
+        hashes[0] is not None and hashes[0] == hashes[1] and first.dataset["revision"] == second.dataset["revision"]
+    )
+    rows = {id(row.runs[0]): row for row in averages([first, second], each_run=True)} if same_events else {}
+    pair = [rows[id(r)] for r in (first, second)] if same_events else []
+    scores = [_score_change(name, name, None, first, second) for name in first.metrics.get(OVERALL, {})]
+    for row, class_scores in first.metrics.get("per_class", {}).items():
+        scores += [_score_change(f"{name} {row}", name, row, first, second) for name in class_scores if name == "f1"]
+    if same_events and "f1" in pair[0].by_class:
+        scores = [
+            _with_interval(s, pair[0].by_class["f1"], pair[1].by_class["f1"], first.task["classes"]) for s in scores
+        ]
+    primary = difference(pair[1], pair[0]) if same_events else None
     if primary is not None:
         metric = first.task["primary_metric"]
         scores = [
             ScoreChange(s.name, s.first, s.second, primary.low, primary.high) if s.name == metric else s for s in scores
         ]
-    return Comparison(_changes(first, second), tuple(scores), primary, _events(first, second) if same else (), same)
+    return Comparison(
+        _differing_fields(first, second),
+        tuple(scores),
+        primary,
+        _most_different_events(first, second) if same_events else (),
+        same_events,
+    )
 
 
-def _change(label: str, name: str, row: str | None, first: RunRecord, second: RunRecord) -> ScoreChange:
+def _score_change(label: str, name: str, row: str | None, first: RunRecord, second: RunRecord) -> ScoreChange:
     values = []
     for record in (first, second):
         section = record.metrics.get(OVERALL, {}) if row is None else record.metrics.get("per_class", {}).get(row, {})
@@ -89,7 +99,7 @@ def _change(label: str, name: str, row: str | None, first: RunRecord, second: Ru
     return ScoreChange(label, *values)
 
 
-def _paired(score: ScoreChange, one: np.ndarray, other: np.ndarray, classes: list[str]) -> ScoreChange:
+def _with_interval(score: ScoreChange, one: np.ndarray, other: np.ndarray, classes: list[str]) -> ScoreChange:
     name, _, row = score.name.partition(" ")
     if name != "f1" or row not in classes:
         return score
@@ -98,10 +108,10 @@ def _paired(score: ScoreChange, one: np.ndarray, other: np.ndarray, classes: lis
     return ScoreChange(score.name, score.first, score.second, *ends)
 
 
-def _changes(first: RunRecord, second: RunRecord) -> tuple[tuple[str, str, str], ...]:
+def _differing_fields(first: RunRecord, second: RunRecord) -> tuple[tuple[str, str, str], ...]:
     """Fields that differ, settings first."""
     before, after = (
-        _texts({
+        _flat_texts({
             "config": r.config, "task": r.task, "dataset": {k: r.dataset[k] for k in ("name", "revision")},
             "events": r.events, "subset": r.subset_sha256[:12], "environment": r.environment,
             "resources": {k: r.resources.get(k) for k in ("n_parameters", "flops_per_event", "wall_s")},
@@ -112,11 +122,11 @@ def _changes(first: RunRecord, second: RunRecord) -> tuple[tuple[str, str, str],
     return tuple(change for change in pairs if change[1] != change[2])
 
 
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+def _flat_texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {name.removeprefix("config."): str(value) for name, value in flat(values).items()}
 
 
-def _events(first: RunRecord, second: RunRecord) -> tuple[tuple[str, float, float], ...]:
+def _most_different_events(first: RunRecord, second: RunRecord) -> tuple[tuple[str, float, float], ...]:
     """Events in which the shares of wrong points differ most, where points or events are counted."""
     counts = [confusions(record) for record in (first, second)]
     if counts[0] is None or counts[1] is None:

@@ -1,8 +1,8 @@
 """Data efficiency: score against labelled events, the labels needed to reach a score, and the ratio of two models'.
 
-A curve joins the rows of a leaderboard that differ in the label budget alone. Between two measured budgets a score is
-taken to grow linearly with the logarithm of the labels; beyond the measured ones nothing is assumed: a score that is
-reached at the smallest budget needs at most that many labels, and one that is not reached needs more than the largest.
+A curve joins the rows of a leaderboard that differ only in the label budget. Between measured budgets a score is
+interpolated linearly in the logarithm of the labels; nothing is extrapolated: a score that is reached at the smallest
+budget needs at most that many labels, and one that is not reached needs more than the largest.
 Intervals come from the rows' common bootstrap resamples (`benchmark.reports.resampling`), so that ratios are paired.
 """
 
@@ -24,7 +24,7 @@ from benchmark.reports.averages import Average
 from benchmark.reports.leaderboard import Leaderboard
 from benchmark.settings import flat
 
-_FREE = ("labels", "draw", "seed", "checkpoint", "checkpoint_sha256", "optim.lr")  # what a curve's points differ in
+_FREE = ("labels", "draw", "seed", "checkpoint", "checkpoint_sha256", "optim.lr")  # may differ between points
 MACRO = "macro"  # the primary metric's curve, whatever the metric is
 
 
@@ -44,7 +44,7 @@ class Point:
 class Curve:
     """A model's scores over label budgets, smallest first."""
 
-    name: str  # what tells it from the others of its task: model, mode, and settings where they differ
+    name: str  # unique within its task: model, mode, and settings that differ
     model: str
     mode: str
     preset: str
@@ -55,7 +55,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of labels or a ratio of two. An end beyond what was measured is None and its text says so."""
+    """A number of labels or a ratio of two. An end outside the measured budgets is None; `text` states the limit."""
 
     value: float | None
     low: float | None
@@ -66,9 +66,9 @@ class Amount:
 def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
     """The curves of a leaderboard in order of name; of a class where the task's scores have one row per class."""
     rows = [r for r in board.averages if r.record.status == "finished" and r.record.config.get("mode") != "evaluate"]
-    groups = _grouped(rows)
+    groups = _group_by_settings(rows)
     names = _names([members[0].record for members in groups])
-    found = []
+    result = []
     for name, members in zip(names, groups, strict=True):
         first = members[0].record
         points = [p for p in (_point(row, of) for row in members) if p is not None]
@@ -76,12 +76,12 @@ def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
             ordered = tuple(sorted(points, key=lambda p: p.labels))
             runs = tuple(run for row in members for run in row.runs)
             c = first.config
-            found.append(Curve(name, first.model, c["mode"], c["preset"], of, ordered, runs))
-    return sorted(found, key=lambda curve: curve.name)
+            result.append(Curve(name, first.model, c["mode"], c["preset"], of, ordered, runs))
+    return sorted(result, key=lambda curve: curve.name)
 
 
 def classes_of(board: Leaderboard) -> list[str]:
-    """Classes that have an F1 of their own."""
+    """Classes with an F1."""
     record = board.averages[0].record
     return [name for name in record.task["classes"] if score_of(record, "f1", name) is not None]
 
@@ -91,58 +91,63 @@ def smaller_is_better(board: Leaderboard) -> bool:
     return bool(board.averages[0].record.task.get("smaller_is_better"))
 
 
-def resolve_curve(found: Sequence[Curve], name: str) -> Curve:
+def resolve_curve(available: Sequence[Curve], name: str) -> Curve:
     """The curve of this name, or the only one of a model. Raises UnknownNameError or ConfigError."""
-    exact = [curve for curve in found if curve.name == name]
-    of_model = [curve for curve in found if curve.model == name]
+    exact = [curve for curve in available if curve.name == name]
+    of_model = [curve for curve in available if curve.model == name]
     if len(exact) == 1 or len(of_model) == 1:
         return (exact or of_model)[0]
     if of_model:
         names = "; ".join(c.name for c in of_model)
         raise ConfigError(f"{name!r} has several curves. One of {names} was expected. Give its whole name.")
-    raise unknown_name("curve", name, [c.name for c in found], "Correct the name.")
+    raise unknown_name("curve", name, [c.name for c in available], "Correct the name.")
 
 
 def labels_to_reach(curve: Curve, score: float, smaller: bool = False) -> Amount:
     """Labelled events that a model needs for a score, with a 95% interval over events and runs."""
-    budgets = _budgets(curve)
-    here = _crossing(budgets, np.array([[p.value for p in curve.points]]), score, smaller)[0]
-    matrix = _matrix(curve)
-    low, high = (None, None) if matrix is None else _ends(_crossing(budgets, matrix, score, smaller))
-    return Amount(_finite(here), _finite(low), _finite(high), _labels_text(here, low, high, budgets))
+    budgets = _budgets_of(curve)
+    value = _crossing(budgets, np.array([[p.value for p in curve.points]]), score, smaller)[0]
+    matrix = _replicates(curve)
+    low, high = (None, None) if matrix is None else _interval(_crossing(budgets, matrix, score, smaller))
+    return Amount(
+        _finite_or_none(value), _finite_or_none(low), _finite_or_none(high), _labels_text(value, low, high, budgets)
+    )
 
 
 def label_ratio(one: Curve, other: Curve, score: float, smaller: bool = False) -> Amount:
-    """How many times the labels of `one` does `other` need for the same score, with a paired 95% interval.
+    """Labels that `other` needs for a score over those that `one` needs, with a paired 95% interval.
 
-    Where `one` reaches the score at its smallest budget already, or `other` never does, the ratio is a lower limit.
+    The ratio is a lower limit where `one` reaches the score at its smallest budget, or `other` never does.
     """
-    both = [_crossing(_budgets(c), np.array([[p.value for p in c.points]]), score, smaller)[0] for c in (one, other)]
-    if np.isposinf(both[0]):
+    crossings = [
+        _crossing(_budgets_of(c), np.array([[p.value for p in c.points]]), score, smaller)[0] for c in (one, other)
+    ]
+    if np.isposinf(crossings[0]):
         return Amount(None, None, None, f"{one.name} does not reach {score:g}")
-    limit = np.isneginf(both[0]) or np.isposinf(both[1])
-    value = _clipped(both[1], other) / _clipped(both[0], one)
-    mine, its = _matrix(one), _matrix(other)
+    is_limit = np.isneginf(crossings[0]) or np.isposinf(crossings[1])
+    value = _clip_to_budgets(crossings[1], other) / _clip_to_budgets(crossings[0], one)
+    one_replicates, other_replicates = _replicates(one), _replicates(other)
     low = high = None
-    if mine is not None and its is not None:
-        first, second = _crossing(_budgets(one), mine, score, smaller), _crossing(_budgets(other), its, score, smaller)
-        ratios = _clipped(second, other) / _clipped(first, one)
+    if one_replicates is not None and other_replicates is not None:
+        first = _crossing(_budgets_of(one), one_replicates, score, smaller)
+        second = _crossing(_budgets_of(other), other_replicates, score, smaller)
+        ratios = _clip_to_budgets(second, other) / _clip_to_budgets(first, one)
         beyond = np.isneginf(first) | np.isposinf(second)
         low = float(np.quantile(np.where(np.isposinf(first), 0.0, ratios), (1 - LEVEL) / 2))
         high = float(np.quantile(np.where(beyond, np.inf, ratios), (1 + LEVEL) / 2, method="higher"))
-    sign = "more than " if limit else ""
+    sign = "more than " if is_limit else ""
     interval = "" if low is None or high is None else f" [{low:.2g}, {'...' if np.isinf(high) else f'{high:.2g}'}]"
-    return Amount(float(value), low, _finite(high), f"{sign}{value:.2g}{interval}")
+    return Amount(float(value), low, _finite_or_none(high), f"{sign}{value:.2g}{interval}")
 
 
-def reachable(found: Iterable[Curve], smaller: bool = False) -> float | None:
-    """A round score that most curves cross inside their budgets, for a first look; None where no two do."""
-    found = list(found)
-    values = sorted({round(p.value, 2) for c in found for p in c.points})
+def reachable(candidates: Iterable[Curve], smaller: bool = False) -> float | None:
+    """The rounded score that most curves cross inside their budgets; None where fewer than two do."""
+    candidates = list(candidates)
+    values = sorted({round(p.value, 2) for c in candidates for p in c.points})
     best, most = None, 1
     for score in values:
-        inside = sum(np.isfinite(_crossing(_budgets(c), np.array([[p.value for p in c.points]]), score, smaller)[0])
-                     for c in found)  # fmt: skip
+        inside = sum(np.isfinite(_crossing(_budgets_of(c), np.array([[p.value for p in c.points]]), score, smaller)[0])
+                     for c in candidates)  # fmt: skip
         if inside > most:
             best, most = score, inside
     return best
@@ -151,10 +156,10 @@ def reachable(found: Iterable[Curve], smaller: bool = False) -> float | None:
 # ---- one curve
 
 
-def _grouped(rows: Sequence[Average]) -> list[list[Average]]:
-    """Rows that differ in the budget alone, or in a learning rate that was searched for at each budget.
+def _group_by_settings(rows: Sequence[Average]) -> list[list[Average]]:
+    """Rows that differ only in the budget, or in a learning rate that was tuned at each budget.
 
-    A setting that older records do not have yet tells nothing apart.
+    Settings that older records lack are not compared.
     """
     models: dict[tuple[str, ...], list[tuple[Average, dict[str, Any]]]] = {}
     for row in rows:
@@ -169,11 +174,11 @@ def _grouped(rows: Sequence[Average]) -> list[list[Average]]:
             equal.setdefault(json.dumps({k: settings[k] for k in sorted(common)}), []).append(row)
         for members in equal.values():
             budgets = [row.record.events["labelled"] for row in members]
-            groups += [members] if len(set(budgets)) == len(budgets) else _by_rate(members)
+            groups += [members] if len(set(budgets)) == len(budgets) else _group_by_rate(members)
     return groups
 
 
-def _by_rate(rows: Sequence[Average]) -> list[list[Average]]:
+def _group_by_rate(rows: Sequence[Average]) -> list[list[Average]]:
     groups: dict[Any, list[Average]] = {}
     for row in rows:
         groups.setdefault((row.record.config.get("optim") or {}).get("lr"), []).append(row)
@@ -181,27 +186,27 @@ def _by_rate(rows: Sequence[Average]) -> list[list[Average]]:
 
 
 def _names(records: Sequence[RunRecord]) -> list[str]:
-    """`model:mode`, then in brackets what else tells curves apart: preset, steps, at last the fingerprint."""
+    """`model:mode`, then in brackets what makes it unique: preset, steps, or else the fingerprint."""
     modes: dict[str, set[str]] = {}
     for record in records:
         modes.setdefault(record.model, set()).add(record.config["mode"])
-    # a mode is worth a word where there are several, or it is no plain training from scratch
+    # the mode is named where a model has several, or it is not scratch
     names = [r.model if modes[r.model] == {"scratch"} else f"{r.model}:{r.config['mode']}" for r in records]
     details: list[list[str]] = [[] for _ in records]
-    for tell in (lambda r: r.config["preset"], lambda r: f"{r.training.get('steps', 0)} steps",
+    for describe in (lambda r: r.config["preset"], lambda r: f"{r.training.get('steps', 0)} steps",
                  lambda r: r.fingerprint[:6]):  # fmt: skip
-        whole: dict[str, list[int]] = {}
+        groups: dict[str, list[int]] = {}
         for i, (name, detail) in enumerate(zip(names, details, strict=True)):
-            whole.setdefault(_joined(name, detail), []).append(i)
-        for equal in whole.values():
-            told = [tell(records[i]) for i in equal]
-            if len(set(told)) > 1:
-                for i, text in zip(equal, told, strict=True):
+            groups.setdefault(_join_name(name, detail), []).append(i)
+        for equal in groups.values():
+            texts = [describe(records[i]) for i in equal]
+            if len(set(texts)) > 1:
+                for i, text in zip(equal, texts, strict=True):
                     details[i].append(text)
-    return [_joined(n, d) for n, d in zip(names, details, strict=True)]
+    return [_join_name(n, d) for n, d in zip(names, details, strict=True)]
 
 
-def _joined(name: str, details: Sequence[str]) -> str:
+def _join_name(name: str, details: Sequence[str]) -> str:
     return f"{name} ({' '.join(details)})" if details else name
 
 
@@ -215,8 +220,8 @@ def _point(row: Average, of: str) -> Point | None:
         replicates = row.replicates
     else:
         entry = score_of(record, "f1", of) or {}
-        place = list(record.task["classes"]).index(of)
-        replicates = row.by_class["f1"][:, place] if "f1" in row.by_class else None
+        index = list(record.task["classes"]).index(of)
+        replicates = row.by_class["f1"][:, index] if "f1" in row.by_class else None
     if entry.get("value") is None:
         return None
     return Point(labels, float(entry["value"]), entry.get("low"), entry.get("high"), row.n_runs, replicates)
@@ -225,16 +230,16 @@ def _point(row: Average, of: str) -> Point | None:
 # ---- where a curve crosses a score
 
 
-def _budgets(curve: Curve) -> np.ndarray:
+def _budgets_of(curve: Curve) -> np.ndarray:
     return np.array([p.labels for p in curve.points], dtype=np.float64)
 
 
-def _matrix(curve: Curve) -> np.ndarray | None:
+def _replicates(curve: Curve) -> np.ndarray | None:
     """(R, budgets) resampled scores; None where a budget has none."""
-    drawn = [p.replicates for p in curve.points]
-    if any(d is None for d in drawn):
+    replicates = [p.replicates for p in curve.points]
+    if any(d is None for d in replicates):
         return None
-    return np.stack(drawn, axis=1)  # type: ignore[arg-type]
+    return np.stack(replicates, axis=1)  # type: ignore[arg-type]
 
 
 def _crossing(budgets: np.ndarray, values: np.ndarray, score: float, smaller: bool) -> np.ndarray:
@@ -246,36 +251,36 @@ def _crossing(budgets: np.ndarray, values: np.ndarray, score: float, smaller: bo
     result = np.where(reached & (first == 0), -np.inf, np.inf)
     inside = np.flatnonzero(reached & (first > 0))
     if len(inside):
-        at = first[inside]
-        before, after = values[inside, at - 1], values[inside, at]
+        index = first[inside]
+        before, after = values[inside, index - 1], values[inside, index]
         share = (score - before) / (after - before)
         logs = np.log(budgets)
-        result[inside] = np.exp(logs[at - 1] + share * (logs[at] - logs[at - 1]))
+        result[inside] = np.exp(logs[index - 1] + share * (logs[index] - logs[index - 1]))
     return result
 
 
-def _ends(drawn: np.ndarray) -> tuple[float, float]:
+def _interval(labels: np.ndarray) -> tuple[float, float]:
     """Ends of the middle 95%, infinities included."""
-    low = np.quantile(drawn, (1 - LEVEL) / 2, method="lower")
-    return float(low), float(np.quantile(drawn, (1 + LEVEL) / 2, method="higher"))
+    low = np.quantile(labels, (1 - LEVEL) / 2, method="lower")
+    return float(low), float(np.quantile(labels, (1 + LEVEL) / 2, method="higher"))
 
 
-def _clipped(labels: Any, curve: Curve) -> Any:
-    """Labels inside the measured budgets: their ends where nothing beyond is known."""
-    budgets = _budgets(curve)
+def _clip_to_budgets(labels: Any, curve: Curve) -> Any:
+    """Labels clipped to the measured budgets."""
+    budgets = _budgets_of(curve)
     return np.clip(labels, budgets[0], budgets[-1])
 
 
-def _finite(value: float | None) -> float | None:
+def _finite_or_none(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
 def _labels_text(value: float, low: float | None, high: float | None, budgets: np.ndarray) -> str:
-    def one(labels: float) -> str:
+    def limit_text(labels: float) -> str:
         if np.isneginf(labels):
             return f"at most {budgets[0]:,.0f}"
         return f"more than {budgets[-1]:,.0f}" if np.isposinf(labels) else f"{labels:,.0f}"
 
     if low is None or high is None or (np.isinf(value) and low == high == value):
-        return one(value)
-    return f"{one(value)} [{one(low)}, {one(high)}]"
+        return limit_text(value)
+    return f"{limit_text(value)} [{limit_text(low)}, {limit_text(high)}]"

@@ -1,4 +1,4 @@
-"""A leaderboard written down: for the terminal, Markdown, CSV, LaTeX, HTML. What names say is escaped in each."""
+"""A leaderboard as terminal table, Markdown, CSV, LaTeX or HTML; texts are escaped."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ def rich(board: Leaderboard, full: bool = False) -> Table:
     table = Table(
         title=Text(board.title), caption=Text(notes) if notes else None, title_justify="left", caption_justify="left"
     )
-    wanted = _columns(board, full)
-    for i in wanted:
+    indices = _column_indices(board, full)
+    for i in indices:
         head = board.heads[i]
         side = "left" if i < N_LABEL_COLUMNS or not head.number else "right"
         table.add_column(Text(head.title), justify=side, overflow="fold")  # type: ignore[arg-type]
     for row in board.rows:
-        table.add_row(*(Text(row[i].text, style="bold" if row[i].bold else "") for i in wanted))
+        table.add_row(*(Text(row[i].text, style="bold" if row[i].bold else "") for i in indices))
     return table
 
 
 def markdown(board: Leaderboard, full: bool = False) -> str:
     """For a README."""
-    wanted = _columns(board, full)
-    sides = ["left" if i < N_LABEL_COLUMNS or not board.heads[i].number else "right" for i in wanted]
-    rows = [[_bold(row[i]) for i in wanted] for row in board.rows]
-    table = markdown_table([board.heads[i].title for i in wanted], sides, rows)
-    notes = "".join(f"\n{note}\n" for note in map(_starless, board.notes))
+    indices = _column_indices(board, full)
+    sides = ["left" if i < N_LABEL_COLUMNS or not board.heads[i].number else "right" for i in indices]
+    rows = [[_bold_text(row[i]) for i in indices] for row in board.rows]
+    table = markdown_table([board.heads[i].title for i in indices], sides, rows)
+    notes = "".join(f"\n{note}\n" for note in map(_escape_star, board.notes))
     return f"**{board.title}**\n\n{table}\n{notes}"
 
 
 def csv_text(boards: Iterable[Leaderboard]) -> str:
-    """One table of everything, a score's interval in columns of its own, numbers with six digits."""
+    """One table of all boards; interval ends have their own columns, numbers six digits."""
     lines: list[dict[str, object]] = []
     keys: dict[str, None] = dict.fromkeys(("task", "version", "dataset", "revision", "protocol"))
     for board in boards:
-        about = {name: getattr(board, name) for name in list(keys)[:5]}
+        board_values = {name: getattr(board, name) for name in list(keys)[:5]}
         for row in board.rows:
-            line: dict[str, object] = dict(about)
+            line: dict[str, object] = dict(board_values)
             for head, cell in zip(board.heads, row, strict=True):
-                line[head.key] = _digits(cell.value)
+                line[head.key] = _number_text(cell.value)
                 if cell.low is not None or cell.high is not None:
-                    line |= {f"{head.key}_low": _digits(cell.low), f"{head.key}_high": _digits(cell.high)}
+                    line |= {f"{head.key}_low": _number_text(cell.low), f"{head.key}_high": _number_text(cell.high)}
             lines.append(line)
             keys |= dict.fromkeys(line)
     stream = io.StringIO()
@@ -70,20 +70,22 @@ def csv_text(boards: Iterable[Leaderboard]) -> str:
     return stream.getvalue()
 
 
-def _digits(value: float | str | None) -> str:
-    """Six digits: more differ from machine to machine."""
+def _number_text(value: float | str | None) -> str:
+    """Six digits: further ones depend on the machine."""
     return "" if value is None else value if isinstance(value, str) else f"{value:.6g}" if value % 1 else f"{value:.0f}"
 
 
 def latex(board: Leaderboard, full: bool = False) -> str:
     """A booktabs table to include in a paper."""
-    wanted = _columns(board, full)
-    sides = "".join("l" if i < N_LABEL_COLUMNS or not board.heads[i].number else "r" for i in wanted)
-    lines = [" & ".join(_tex(board.heads[i].title) for i in wanted) + r" \\", r"\midrule"]
+    indices = _column_indices(board, full)
+    sides = "".join("l" if i < N_LABEL_COLUMNS or not board.heads[i].number else "r" for i in indices)
+    lines = [" & ".join(_escape_latex(board.heads[i].title) for i in indices) + r" \\", r"\midrule"]
     for row in board.rows:
-        texts = (rf"\textbf{{{_tex(row[i].text)}}}" if row[i].bold else _tex(row[i].text) for i in wanted)
+        texts = (
+            rf"\textbf{{{_escape_latex(row[i].text)}}}" if row[i].bold else _escape_latex(row[i].text) for i in indices
+        )
         lines.append(" & ".join(texts) + r" \\")
-    caption = ". ".join(_tex(part) for part in (board.title, *board.notes))
+    caption = ". ".join(_escape_latex(part) for part in (board.title, *board.notes))
     body = "\n".join(lines)
     return (
         "\\begin{table}\n\\centering\n\\small\n"
@@ -106,17 +108,17 @@ FORMATS: dict[str, tuple[str, Callable[[Sequence[Leaderboard]], str]]] = {
     "csv": ("csv", csv_text),
     "latex": ("tex", lambda boards: "\n".join(latex(board) for board in boards)),
     "html": ("html", html_page),
-}  # name -> (ending of its file, how it is written)
+}  # name -> (file ending, writer)
 
 
 def _html_table(board: Leaderboard) -> str:
-    heads = "".join(f'<th scope="col"{_class(h.number)}>{html.escape(h.title)}</th>' for h in board.heads)
+    heads = "".join(f'<th scope="col"{_class_attribute(h.number)}>{html.escape(h.title)}</th>' for h in board.heads)
     lines = []
     for row in board.rows:
         cells = []
         for head, cell in zip(board.heads, row, strict=True):
             text = html.escape(cell.text)
-            cells.append(f"<td{_class(head.number)}>{f'<strong>{text}</strong>' if cell.bold else text}</td>")
+            cells.append(f"<td{_class_attribute(head.number)}>{f'<strong>{text}</strong>' if cell.bold else text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in board.notes)
     rows = "\n".join(lines)
@@ -126,25 +128,25 @@ def _html_table(board: Leaderboard) -> str:
     )
 
 
-def _class(number: bool) -> str:
+def _class_attribute(number: bool) -> str:
     return ' class="n"' if number else ""
 
 
-def _columns(board: Leaderboard, full: bool) -> list[int]:
-    """Columns to show: of brief tables those with something in them and room for it."""
+def _column_indices(board: Leaderboard, full: bool) -> list[int]:
+    """Columns to show; without `full` the brief ones that are not empty."""
     if full:
         return list(range(len(board.heads)))
     empty = [all(row[i].text == "-" for row in board.rows) for i in range(len(board.heads))]
     return [i for i, h in enumerate(board.heads) if h.brief and not (empty[i] and h.key == "difference_to_best")]
 
 
-def _bold(cell: Cell) -> str:
+def _bold_text(cell: Cell) -> str:
     return f"**{cell.text}**" if cell.bold else cell.text
 
 
-def _starless(note: str) -> str:
+def _escape_star(note: str) -> str:
     return note.replace("*", "\\*", 1) if note.startswith("*") else note
 
 
-def _tex(text: str) -> str:
+def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)

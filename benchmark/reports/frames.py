@@ -24,13 +24,13 @@ INTERVAL = ("low", "high")
 
 
 def runs(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """One row per run: what was run, what it cost, and each score as `<score>` or `<score> <class>`, with its interval.
+    """One row per run: settings, cost, and each score as `<score>` or `<score> <class>`, with its interval.
 
     Scores that a run does not have are NaN.
     """
     import pandas as pd
 
-    return pd.DataFrame([_row(record) for record in records])
+    return pd.DataFrame([_run_row(record) for record in records])
 
 
 def points(curves: Iterable[Curve]) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def points(curves: Iterable[Curve]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
+def _run_row(record: RunRecord) -> dict[str, Any]:
     c, r, e = record.config, record.resources, record.environment
     return {
         "task": record.task["name"], "version": record.task["version"], "dataset": record.dataset["name"],
@@ -62,11 +62,11 @@ def _row(record: RunRecord) -> dict[str, Any]:
 
 
 def _scores(record: RunRecord) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     sections = [(None, record.metrics.get(OVERALL, {})), *record.metrics.get("per_class", {}).items()]
     for row, scores in sections:
         for name, entry in scores.items():
             key = name if row is None else f"{name} {row}"
-            found[key] = entry["value"]
-            found |= {f"{key} {end}": entry[end] for end in INTERVAL if entry.get(end) is not None}
-    return found
+            values[key] = entry["value"]
+            values |= {f"{key} {end}": entry[end] for end in INTERVAL if entry.get(end) is not None}
+    return values

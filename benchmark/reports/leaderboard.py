@@ -1,7 +1,7 @@
 """Leaderboards from records alone: one per task, dataset revision and protocol, by budget and best first. No torch.
 
-A row is the mean over draws and seeds. Behind it: the difference to the best row of its budget, resampled in pairs.
-How a leaderboard is written down is in `benchmark.reports.formats`.
+A row is the mean over draws and seeds, with its paired difference to the best row of its budget.
+`benchmark.reports.formats` writes leaderboards.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ BOLD_NOTE = "bold: the paired 95% interval separates this row from every other o
 
 @dataclass(frozen=True)
 class Head:
-    """A column: `brief` ones are shown where there is little room."""
+    """A column; only `brief` ones are in short tables."""
 
     title: str
-    key: str  # of the machine-readable forms
+    key: str  # in machine-readable formats
     number: bool = True
     brief: bool = True
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows, and the number behind it with the ends of its interval."""
+    """Text of a table cell, and its value with the ends of its interval."""
 
     text: str
     value: float | str | None = None
@@ -54,18 +54,18 @@ class Leaderboard:
     heads: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
-    averages: tuple[Average, ...] = field(default=(), compare=False, repr=False)  # what each row was made of
+    averages: tuple[Average, ...] = field(default=(), compare=False, repr=False)  # of each row
 
     @property
     def title(self) -> str:
-        """What was scored on what."""
-        own = f", {self.protocol} protocol" if self.protocol else ""
-        return f"{self.task} (version {self.version}) on {self.dataset}, {self.revision}{own}"
+        """Task, dataset and protocol."""
+        protocol = f", {self.protocol} protocol" if self.protocol else ""
+        return f"{self.task} (version {self.version}) on {self.dataset}, {self.revision}{protocol}"
 
     def column(self, key: str) -> list[Cell]:
         """The cells of one column."""
-        place_of = [head.key for head in self.heads].index(key)
-        return [row[place_of] for row in self.rows]
+        index = [head.key for head in self.heads].index(key)
+        return [row[index] for row in self.rows]
 
 
 def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[Leaderboard]:
@@ -82,21 +82,21 @@ def _leaderboard(key: tuple[str, str, str, str, str], records: list[RunRecord], 
     columns = shown(records[0])
     ordered = sorted(averages(records, each_run), key=lambda row: row_order(row.record))
     rows: list[tuple[Cell, ...]] = []
-    for group in _budgets(ordered):
-        leading = is_separated_best(group)
+    for group in _group_by_budget(ordered):
+        is_best = is_separated_best(group)
         for i, (row, difference) in enumerate(zip(group, differences_to_best(group), strict=True)):
-            rows.append(_row(row, columns, each_run, difference, bold=leading and i == 0))
-    older = len(records) - sum(row.n_runs for row in ordered)
+            rows.append(_leaderboard_row(row, columns, each_run, difference, bold=is_best and i == 0))
+    n_older = len(records) - sum(row.n_runs for row in ordered)
     notes = [
         dirty_note(records),
         BOLD_NOTE if any(cell.bold for row in rows for cell in row) else "",
-        f"{older} older records with the settings, draw and seed of a newer one are left out" if older else "",
+        f"{n_older} older records with the settings, draw and seed of a newer one are left out" if n_older else "",
     ]
     heads = _heads(records[0], columns, each_run)
     return Leaderboard(*key, heads, tuple(rows), tuple(filter(None, notes)), tuple(ordered))
 
 
-def _budgets(ordered: Sequence[Average]) -> list[list[Average]]:
+def _group_by_budget(ordered: Sequence[Average]) -> list[list[Average]]:
     groups: dict[str, list[Average]] = {}
     for row in ordered:
         groups.setdefault(row.record.labels, []).append(row)
@@ -110,7 +110,7 @@ def _heads(record: RunRecord, columns: Sequence[Column], each_run: bool) -> tupl
         *(Head(name, name, number=False) for name in ("model", "preset", "mode", "labels", *repetition)),
         Head(f"{columns[0].title} [95%]", columns[0].name),
         Head("difference to best [95%]", "difference_to_best"),
-        *(Head(c.title, _key(c)) for c in columns[1:]),
+        *(Head(c.title, _column_key(c)) for c in columns[1:]),
         Head(steps, steps.replace(" ", "_")),
         Head("unlabelled events", "unlabelled_events", brief=False),
         Head("selection labels", "selection_labels", brief=False),
@@ -123,11 +123,11 @@ def _heads(record: RunRecord, columns: Sequence[Column], each_run: bool) -> tupl
     )
 
 
-def _key(column: Column) -> str:
+def _column_key(column: Column) -> str:
     return column.name if column.row is None else f"{column.name}_{column.row}"
 
 
-def _row(
+def _leaderboard_row(
     row: Average, columns: Sequence[Column], each_run: bool, difference: Difference | None, bold: bool
 ) -> tuple[Cell, ...]:
     record = row.record
@@ -141,16 +141,16 @@ def _row(
         else (Cell(str(row.n_runs), row.n_runs), Cell(spread, row.spread))
     )
     labels: float | str = "all" if c["labels"] is None else c["labels"]
-    first, *others = (_score(record, column) for column in columns)
+    first, *further = (_score_cell(record, column) for column in columns)
     return (
         Cell(name, record.model), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
         Cell(record.labels, labels), *repetition,
-        Cell(first.text, first.value, first.low, first.high, bold), _difference_cell(difference, columns[0]), *others,
-        *_cost(row),
+        Cell(first.text, first.value, first.low, first.high, bold), _difference_cell(difference, columns[0]), *further,
+        *_cost_cells(row),
     )  # fmt: skip
 
 
-def _score(record: RunRecord, column: Column) -> Cell:
+def _score_cell(record: RunRecord, column: Column) -> Cell:
     entry = score_in_column(record, column) or {}
     return Cell(cell(record, column), entry.get("value"), entry.get("low"), entry.get("high"))
 
@@ -163,29 +163,29 @@ def _difference_cell(difference: Difference | None, column: Column) -> Cell:
     return Cell(text, d.value, d.low, d.high)
 
 
-def _cost(row: Average) -> tuple[Cell, ...]:
+def _cost_cells(row: Average) -> tuple[Cell, ...]:
     record = row.record
     probed = record.training.get("probe") or {}
-    wall_s = _mean([r.resources.get("wall_s") for r in row.runs])
-    flops = _mean([r.resources.get("flops_per_event") for r in row.runs])
-    energy = _mean([r.resources.get("energy_j") for r in row.runs])
+    wall_s = _mean_or_none([r.resources.get("wall_s") for r in row.runs])
+    flops = _mean_or_none([r.resources.get("flops_per_event") for r in row.runs])
+    energy = _mean_or_none([r.resources.get("energy_j") for r in row.runs])
     steps = probed.get("n_tokens", 0) if record.is_probe else record.training.get("steps")
     commits = sorted({str(r.environment.get("commit") or "unknown")[:9] for r in row.runs})
     devices = sorted({str(r.environment.get("device_name", r.environment.get("device", "unknown"))) for r in row.runs})
     return (
-        _number(steps, "," if record.is_probe else "d"),
-        _number(record.events.get("unlabelled"), ","), _number(record.events.get("selection"), ","),
-        _number(record.resources.get("n_parameters", 0), ","),
-        _number(None if flops is None else flops / 1e9, ".2f"), _number(wall_s or 0.0, ".0f"),
-        _number(None if energy is None else energy / 1e3, ".1f"),
+        _number_cell(steps, "," if record.is_probe else "d"),
+        _number_cell(record.events.get("unlabelled"), ","), _number_cell(record.events.get("selection"), ","),
+        _number_cell(record.resources.get("n_parameters", 0), ","),
+        _number_cell(None if flops is None else flops / 1e9, ".2f"), _number_cell(wall_s or 0.0, ".0f"),
+        _number_cell(None if energy is None else energy / 1e3, ".1f"),
         Cell(", ".join(devices), ", ".join(devices)), Cell(" ".join(commits), " ".join(commits)),
     )  # fmt: skip
 
 
-def _number(value: float | None, form: str) -> Cell:
+def _number_cell(value: float | None, form: str) -> Cell:
     return Cell(NONE) if value is None else Cell(format(value, form), value)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -1,4 +1,4 @@
-"""Differences between rows of a table on the same events: a paired bootstrap, so that what both find hard cancels.
+"""Differences between rows of a table on the same events: a paired bootstrap, so that common variation cancels.
 
 Both rows are resampled together (`benchmark.reports.averages`): the same events, and, of rows with as many runs, the
 same repetitions. A row is shown in bold only where these intervals separate it from every other of its budget.
@@ -52,14 +52,14 @@ def difference(one: Average, other: Average) -> Difference | None:
 
 
 def differences_to_best(rows: Sequence[Average]) -> list[Difference | None]:
-    """Of rows ordered best first: each one's difference to the first; None for the first itself."""
+    """Difference of each row to the first, the best one; None for the first itself."""
     return [None, *(difference(row, rows[0]) for row in rows[1:])]
 
 
 def is_separated_best(rows: Sequence[Average]) -> bool:
-    """Whether the first of rows ordered best first is separated from every other; not so where one is not comparable.
+    """Whether the first of rows ordered best first is separated from every other; False where one is not comparable.
 
-    A single row leads nothing.
+    False for a single row.
     """
-    found = differences_to_best(rows)[1:]
-    return bool(found) and all(d is not None and d.separated for d in found)
+    differences = differences_to_best(rows)[1:]
+    return bool(differences) and all(d is not None and d.separated for d in differences)

@@ -12,25 +12,25 @@ from benchmark.records.scores import score, score_in_column
 from benchmark.reports.resampling import family_of
 from benchmark.reports.score_text import places_of, with_interval
 
-N_LABEL_COLUMNS = 6  # of a leaderboard: what was run; the rest are numbers
+N_LABEL_COLUMNS = 6  # first columns of a leaderboard: settings; the others are numbers
 
 PER_CLASS = ("precision", "recall", "f1")
 
-PUBLISHED_PRESETS = ("paper", "reference")  # shown with the publication's way of counting, too
+PUBLISHED_PRESETS = ("paper", "reference")  # also shown with the publication's metrics
 
 
 def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     """Scores of one run with 95% intervals, and another run's beside them.
 
-    Of classes: precision, recall and F1 of each, and the other run's F1. Of other families of scores: a row for each.
+    Segmentation: precision, recall and F1 of each class, and the other run's F1. Other families: a row per score.
     """
     split = "validation" if record.protocol else "test"
     scored = f"{record.events['test']} {split} events of {record.dataset['name']}"
     title = f"{describe(record)}\n{record.task['name']}: {scored}"
-    caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_notes(record)])
+    caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_score_notes(record)])
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     if record.task.get("metrics", "segmentation") != "segmentation":
-        return _score_rows(table, record, beside)
+        return _add_score_rows(table, record, beside)
     table.add_column("class")
     for name in PER_CLASS:
         table.add_column(name if name != "f1" else "F1", justify="right")
@@ -46,7 +46,7 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     return table
 
 
-def _score_rows(table: Table, record: RunRecord, beside: RunRecord | None) -> Table:
+def _add_score_rows(table: Table, record: RunRecord, beside: RunRecord | None) -> Table:
     """The primary metric and the leaderboard's further columns, one below the other."""
     columns = shown(record)
     table.add_column("score")
@@ -72,34 +72,34 @@ def cell(record: RunRecord, column: Column) -> str:
 
 
 def markdown_table(columns: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table. `sides` tells of each column whether it stands `left` or `right`."""
+    """A Markdown table. `sides`: alignment of each column, `left` or `right`."""
     rule = ["---" if side == "left" else "---:" for side in sides]
-    columns, *escaped = ([_plain(text) for text in row] for row in (columns, *rows))
+    columns, *escaped = ([_escape_markdown(text) for text in row] for row in (columns, *rows))
     lines = [columns, rule, *escaped]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _plain(text: str) -> str:
-    """Text that stays text in Markdown: it ends no cell and opens no tag."""
+def _escape_markdown(text: str) -> str:
+    """Text escaped for a Markdown cell."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def dirty_note(records: Iterable[RunRecord]) -> str:
-    """What stands below a table with runs from a working tree that was not committed; empty without such runs."""
+    """Note below a table with runs from a dirty working tree; else empty."""
     dirty = any(record.environment.get("dirty") for record in records)
     return "* made from a working tree with uncommitted changes" if dirty else ""
 
 
-def _notes(record: RunRecord) -> list[str]:
-    """Scores beside those of the table, each under its own name."""
+def _score_notes(record: RunRecord) -> list[str]:
+    """Further scores, below the table."""
     notes = []
     if record.is_probe and record.status == "finished":
         fitted, scored = record.training["probe"]["n_tokens"], record.metrics["n_tokens"]
         subset = with_interval(record.metrics["overall"]["subset_accuracy"])
         notes.append(f"linear SVM on {fitted:,} tokens, {scored:,} tokens scored; right in every class: {subset}")
-    counted = record.metrics.get("paper_protocol")
-    if counted and record.config["preset"] in PUBLISHED_PRESETS:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in counted.items())
+    published_scores = record.metrics.get("paper_protocol")
+    if published_scores and record.config["preset"] in PUBLISHED_PRESETS:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in published_scores.items())
         notes.append(f"by the publication's way of counting: {scores}")
     return notes
 

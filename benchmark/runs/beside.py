@@ -1,4 +1,4 @@
-"""A run, and the baseline that its table shows beside it."""
+"""A run, and the baseline beside it in its table."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ NONE = "none"
 def run_beside(request: Request, execution: Execution, baseline: str = FLOOR) -> tuple[Outcome, RunRecord | None]:
     """Run a model, then a baseline on the same events. baseline: a model's name, FLOOR, or NONE.
 
-    A baseline that cannot be run is refused before the run, not after it. Raises what `run` raises.
+    A baseline that cannot run is refused before the model runs. Raises the errors of `run`.
     """
-    other = _baseline_request(request, baseline)
+    baseline_request = _baseline_request(request, baseline)
     outcome = run(request, execution)
-    return outcome, None if other is None else run(other, dataclasses.replace(execution, force=False)).record
+    if baseline_request is None:
+        return outcome, None
+    return outcome, run(baseline_request, dataclasses.replace(execution, force=False)).record
 
 
 def _baseline_request(request: Request, baseline: str) -> Request | None:
@@ -31,9 +33,9 @@ def _baseline_request(request: Request, baseline: str) -> Request | None:
         baseline = task.floor if can_do(registry.model_spec(task.floor), task) else NONE  # a token probe has none
     if baseline in (NONE, request.model):
         return None
-    other = Request(
+    baseline_request = Request(
         baseline, request.task, request.dataset, labels=request.labels, draw=request.draw,
         assignments=data_assignments(request),
     )  # fmt: skip
-    resolve(other)
-    return other
+    resolve(baseline_request)
+    return baseline_request

@@ -1,4 +1,4 @@
-"""What a run will cost, told from the records of earlier ones. No torch needed."""
+"""Cost of a run, estimated from records of earlier ones. No torch needed."""
 
 from __future__ import annotations
 
@@ -12,50 +12,52 @@ from benchmark.records.record import RunRecord
 
 @dataclass(frozen=True)
 class Cost:
-    """Expected time and memory of one run, and how they were found."""
+    """Expected time and memory of one run, and their source."""
 
     wall_s: float
     memory_bytes: int
     source: str
 
 
-def expected(config: dict[str, Any], device: str, records: Sequence[RunRecord]) -> Cost | None:
-    """Of a run with this resolved configuration; None where no record is like it.
+def expected_cost(config: dict[str, Any], device: str, records: Sequence[RunRecord]) -> Cost | None:
+    """Cost of a run with this resolved configuration; None without a similar record.
 
-    Runs that differ in draw, seed and labels alone cost the same, because all budgets train for the same number of
-    steps. Otherwise the same model and preset on the same task gives the time of a step, and of scoring.
+    Runs that differ only in draw, seed and labels cost the same, because all budgets train for the same number of
+    steps. Otherwise the time is scaled from runs of the same model and preset on the same task.
     """
     finished = [r for r in records if r.status == "finished" and r.environment.get("device") == device]
-    here = [r for r in finished if _names(r.config) == _names(config) and r.task["name"] == config["task"]["name"]]
-    equal = [r for r in here if _settings(r.config) == _settings(config)]
+    same_model = [
+        r for r in finished if _model_key(r.config) == _model_key(config) and r.task["name"] == config["task"]["name"]
+    ]
+    equal = [r for r in same_model if _cost_settings(r.config) == _cost_settings(config)]
     if equal:
         return Cost(_median(equal, "wall_s"), int(_median(equal, "peak_memory_bytes")), f"{len(equal)} equal runs")
-    scaled = [_scaled(r, config) for r in here if r.training.get("steps")]
+    scaled = [_scaled_wall_s(r, config) for r in same_model if r.training.get("steps")]
     if not scaled:
         return None
-    memory = int(_median(here, "peak_memory_bytes"))
+    memory = int(_median(same_model, "peak_memory_bytes"))
     return Cost(statistics.median(scaled), memory, f"{len(scaled)} runs with other settings, by their steps")
 
 
-def _scaled(record: RunRecord, config: dict[str, Any]) -> float:
-    """Training time in proportion to the events seen, and the rest as it was; what has no steps costs what it did."""
+def _scaled_wall_s(record: RunRecord, config: dict[str, Any]) -> float:
+    """Wall time with training scaled to the events seen; unscaled for a model without steps."""
     if record.training.get("first_loss") is None:
         return float(record.resources.get("wall_s", 0.0))
     total, train_s = record.resources.get("wall_s", 0.0), record.resources.get("train_s", 0.0)
-    seen = record.training["steps"] * record.config["train"].get("batch_size", 1)
-    wanted = config["train"]["steps"] * config["train"]["batch_size"]
-    return float(total - train_s + train_s * wanted / max(seen, 1))
+    n_seen = record.training["steps"] * record.config["train"].get("batch_size", 1)
+    n_events = config["train"]["steps"] * config["train"]["batch_size"]
+    return float(total - train_s + train_s * n_events / max(n_seen, 1))
 
 
 def _median(records: Sequence[RunRecord], name: str) -> float:
     return float(statistics.median(r.resources.get(name, 0) for r in records))
 
 
-def _names(config: dict[str, Any]) -> tuple[Any, ...]:
+def _model_key(config: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(config.get(name) for name in ("model", "preset", "mode", "dataset"))
 
 
-def _settings(config: dict[str, Any]) -> list[Any]:
+def _cost_settings(config: dict[str, Any]) -> list[Any]:
     train = {k: config["train"].get(k) for k in ("steps", "batch_size")}
     return [config.get("model_config"), train]
 

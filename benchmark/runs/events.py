@@ -1,4 +1,4 @@
-"""The labelled events of a run, and those that it is scored on."""
+"""The labelled and the scored events of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunEvents:
-    """Which events carry labels, and which are scored."""
+    """Labelled and scored events."""
 
     labelled: EventSet
     scored: EventSet
@@ -29,23 +29,23 @@ class RunEvents:
 
 def open_events(prepared: Prepared, split: str) -> RunEvents:
     """The label budget of the training split, and the whole of `split` to score. Raises DataError."""
-    with after_first():  # which packs and checks what the others then find
+    with after_first():  # the first process builds the cache; the others open it
         train, scored = prepared.train, prepared.events(split)
     check_disjoint(train, scored, split, prepared.dataset)
-    chosen = subset(train.event_ids, prepared.config.labels, prepared.config.draw)
-    return RunEvents(train.chosen(chosen), scored, split, chosen)
+    labelled_subset = subset(train.event_ids, prepared.config.labels, prepared.config.draw)
+    return RunEvents(train.chosen(labelled_subset), scored, split, labelled_subset)
 
 
 def check_disjoint(train: EventSet, scored: EventSet, split: str, dataset: Dataset) -> None:
-    """Raises DataError where an event is in the training split and in the one that is scored."""
-    both = set(train.event_ids) & set(scored.event_ids)
-    if both:
+    """Raises DataError where an event is in both the training split and the scored one."""
+    shared = set(train.event_ids) & set(scored.event_ids)
+    if shared:
         raise DataError(
-            f"{len(both)} events are in both the training and the {split} split of {dataset.info.name} "
-            f"(first: {min(both)}). Disjoint splits were expected. Remove them from one of the two."
+            f"{len(shared)} events are in both the training and the {split} split of {dataset.info.name} "
+            f"(first: {min(shared)}). Disjoint splits were expected. Remove them from one of the two."
         )
 
 
 def bootstrap_rng(task: Task, dataset: Dataset) -> np.random.Generator:
-    """The resampling of events behind the intervals: the same for every model, so that equal counts have equal ones."""
+    """Generator of the bootstrap over events: the same for every model, so that equal counts have equal intervals."""
     return generator("bootstrap", task.name, dataset.revision)

@@ -1,4 +1,4 @@
-"""How a run is carried out: device, threads, folders, limits; and what its record says of that."""
+"""How a run is carried out: device, threads, folders, limits."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from benchmark.sparse.tiles import recorded_tiles
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is carried out. The kind of device decides its result, `compiled` its rounding, the rest nothing."""
+    """How a run is carried out. Of these, only the type of device changes its result, and `compiled` its rounding."""
 
     device: str = "auto"  # auto | cpu | cuda
     threads: int | None = None  # CPU threads; None takes every usable core
     data: Path | None = None  # folder of the dataset; None takes the cache
     records: Path | None = None  # where records go; None takes `records_dir()`
     runs: Path = Path("runs")  # where logs and weights go
-    max_minutes: float | None = None  # stop training after this time, score what there is
+    max_minutes: float | None = None  # stop training after this time and score
     resume: bool = True  # continue an interrupted run
-    force: bool = False  # run again although recorded
-    compiled: bool = False  # training compiles the blocks of transformers; on GPUs
+    force: bool = False  # run again even if recorded
+    compiled: bool = False  # compile the blocks of transformers in training; GPUs only
     command: tuple[str, ...] = ()
 
     @property
@@ -37,7 +37,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A record, where it lies, and whether this call made it."""
+    """A record, and whether this call ran it."""
 
     record: RunRecord
     fresh: bool
@@ -47,16 +47,16 @@ Say = Callable[[str], None]
 
 
 def to_stderr(text: str) -> None:
-    """Tell the user."""
+    """Print a message to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def say_nothing(text: str) -> None:
-    """What processes other than the first say."""
+    """Print nothing: for processes other than the first."""
 
 
 def check_time(max_minutes: float | None) -> None:
-    """Raises ConfigError for a time limit that is none."""
+    """Raises ConfigError for a time limit that is not positive."""
     if max_minutes is not None and not max_minutes > 0:
         raise ConfigError(
             f"--max-minutes {max_minutes} is not possible. A number above 0 was expected. Type --max-minutes 5."
@@ -64,7 +64,7 @@ def check_time(max_minutes: float | None) -> None:
 
 
 def machine_for(execution: Execution, device: str, precision: str) -> Machine:
-    """The machine set up for a command, with tuned tiles in its description. Raises ConfigError."""
+    """Set up the machine for a command; its description includes tuned tiles. Raises ConfigError."""
     check_time(execution.max_minutes)
     machine = set_up_machine(device, precision, execution.threads, execution.compiled)
     return replace(machine, description={**machine.description, **recorded_tiles(device)})

@@ -1,4 +1,4 @@
-"""What decides a run's result, and the names that follow: of one result, and of one pre-training."""
+"""Fingerprints of a run's result and of a pre-training, from everything that decides them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.settings import as_dict
 
 @dataclass(frozen=True)
 class Identity:
-    """What decides a run's result, but for the data."""
+    """Everything that decides a run's result, except the data."""
 
     requested_model: str  # as typed: its name, or the path of its file
     config: RunConfig
@@ -26,11 +26,11 @@ class Identity:
     code: str  # hash of the model's code
 
     def fingerprint(self, revision: str) -> str:
-        """Names the result on this revision of the data."""
+        """Fingerprint of the result on this revision of the data."""
         return fingerprint(self.config, revision, self.code, self.device, self.precision)
 
     def pretraining_fingerprint(self, revision: str) -> str:
-        """Names the pre-training: its own settings, data, code, kind of device; labels, draw and mode do not matter."""
+        """Fingerprint of the pre-training: its settings, data, code, type of device; not labels, draw or mode."""
         config = self.config
         precision = "auto" if config.pretrain is None else config.pretrain.precision
         parts = {
@@ -43,12 +43,12 @@ class Identity:
 
 
 def model_code(name: str) -> str:
-    """Hash of the code that defines a model: its file and the private pieces beside it that it is made of."""
+    """Hash of a model's code: its file and the private files that it imports."""
     return sha256_text("".join(sha256_file(p) for p in registry.model_files(name)))
 
 
 def fingerprint(config: RunConfig, data_revision: str, code: str, device: str, precision: str) -> str:
-    """Names one result: configuration, data revision, task version, the model's code, kind of device, precision."""
-    settings = {k: v for k, v in config.as_dict().items() if k != "checkpoint"}  # its hash counts, not where it lies
+    """Hash of configuration, data revision, task version, the model's code, type of device, and precision."""
+    settings = {k: v for k, v in config.as_dict().items() if k != "checkpoint"}  # its hash counts, not its path
     parts = {"config": settings, "data": data_revision, "code": code, "device": device, "precision": precision}
     return sha256_text(json.dumps(parts, sort_keys=True))

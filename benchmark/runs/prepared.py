@@ -1,4 +1,4 @@
-"""`Prepared`: what a request comes down to, worked out once and handed to whatever carries it out."""
+"""`Prepared`: a request with its configuration, machine and dataset, resolved once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from benchmark.seeding import seed_from
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request with its dataset opened and its machine set up: all that training and scoring need to know."""
+    """A request with its dataset opened and its machine set up: the input of training and scoring."""
 
     identity: Identity
     execution: Execution
@@ -39,27 +39,27 @@ class Prepared:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model's."""
+        """The model's specification."""
         return self.identity.spec
 
     @property
     def device(self) -> str:
-        """Where torch computes: cpu or cuda."""
+        """Torch device: cpu or cuda."""
         return self.identity.device
 
     @property
     def fingerprint(self) -> str:
-        """Names the result."""
+        """Fingerprint of the result."""
         return self.identity.fingerprint(self.dataset.revision)
 
     @property
     def inputs(self) -> Inputs:
-        """What the model is told of its data."""
+        """The model's description of its data."""
         return model_inputs(self.config.preprocess, self.dataset.info.frame)
 
     @property
     def resume(self) -> bool:
-        """Whether states of an interrupted attempt are continued from."""
+        """Whether to resume from the training states of an interrupted attempt."""
         return self.execution.resume and not self.execution.force
 
     @property
@@ -70,12 +70,12 @@ class Prepared:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What a record says of the machine."""
+        """The machine, as records hold it."""
         return self.machine.description
 
     @property
     def source(self) -> str:
-        """The dataset, in words: `lartpc-sim (sim-ba595627f976)`."""
+        """The dataset, for messages: `lartpc-sim (sim-ba595627f976)`."""
         return f"{self.dataset.info.name} ({self.dataset.revision})"
 
     @cached_property
@@ -88,7 +88,7 @@ class Prepared:
         return event_set(self.dataset, split, self.config.task, self.config.preprocess)
 
     def build_model(self) -> Model:
-        """The model with the weights that this seed starts from, pre-training aside; a torch model on its device."""
+        """The model with this seed's initial weights, before pre-training; a torch model on its device."""
         import torch
 
         from benchmark.contracts.torch_model import TorchModel
@@ -98,26 +98,26 @@ class Prepared:
         return model.to(self.device) if isinstance(model, TorchModel) else model
 
     def with_config(self, config: RunConfig) -> Prepared:
-        """The same with other settings of model or training."""
+        """A copy with other settings of model or training."""
         return dataclasses.replace(self, identity=dataclasses.replace(self.identity, config=config))
 
 
 def identify(request: Request, device: str) -> Identity:
-    """Everything about a run that can be known without its data. Raises BenchmarkError for one that cannot be run."""
+    """Identity of a run, without opening its data. Raises BenchmarkError for a run that is not possible."""
     config = resolve(request)
     spec = registry.model_spec(request.model)
-    chosen, precision = choose_hardware(device, config.train.precision)
-    reason = spec.skip(config.task, chosen)
+    chosen_device, precision = choose_hardware(device, config.train.precision)
+    reason = spec.skip(config.task, chosen_device)
     if reason:
         raise BenchmarkError(
             f"{spec.name} cannot run here: {reason}. Another model or device was expected. "
             f"Type `python -m benchmark list models`."
         )
-    return Identity(request.model, config, spec, chosen, precision, model_code(request.model))
+    return Identity(request.model, config, spec, chosen_device, precision, model_code(request.model))
 
 
 def prepare(identity: Identity, execution: Execution) -> Prepared:
-    """Set up torch, connect the processes of this command, and open the dataset, which may make or check it first.
+    """Set up torch, connect the processes of this command, and open the dataset, which may simulate or check it first.
 
     Raises ConfigError for an execution that is not possible, DataError for data that cannot be read.
     """

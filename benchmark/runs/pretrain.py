@@ -1,4 +1,4 @@
-"""Pre-training without a run after it: with the settings and the cache of `run`, which then finds the weights."""
+"""Pre-training without a run after it, with the settings and the cache of `run`."""
 
 from __future__ import annotations
 
@@ -18,56 +18,55 @@ from benchmark.plots.training_curves import draw_curves
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution, Say, to_stderr
 from benchmark.runs.prepared import Prepared, identify, prepare
-from benchmark.runs.pretrained import RECORD, WEIGHTS, PretrainingJob, Probing, finished, make
+from benchmark.runs.pretrained import RECORD, WEIGHTS, PretrainingJob, Probing, finished, run_pretraining
 from benchmark.settings import as_dict
 from benchmark.training.config import ProbeConfig
 
 CURVES = "curves.png"
 PROBE_TOKENS = 3000  # fitted and scored at most: about a second, besides the encoding of some 20 events
-SPLIT = "val"  # of the probe's labels; the test split decides nothing here
+SPLIT = "val"  # of the probe's labels; the test split stays unused
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What was made, or found."""
+    """A pre-training, new or cached."""
 
     record: dict[str, Any]
     folder: Path  # weights, training record, curves, logs
     fresh: bool
-    out: Path | None  # where the weights were copied to
+    out: Path | None  # copy of the weights
 
     @property
     def stopped(self) -> bool:
-        """Ended by the time limit."""
+        """Whether the time limit ended it."""
         return "weights_sha256" not in self.record
 
 
 def pretrain(
     request: Request, execution: Execution, out: Path | None = None, probe_every: int = 0, say: Say = to_stderr
 ) -> Pretraining:
-    """Pre-train what a `run` of this request would pre-train, unless that is done; copy the weights to `out`.
+    """Pre-train what a `run` of this request would pre-train, unless cached; copy the weights to `out`.
 
-    Beside `out` comes its training record, so that the pair is what `benchmark.checkpoints.shipped` reads. With
-    `probe_every`, the token probe scores the model every so many steps, by labels of the validation split. Raises
-    ConfigError, DataError.
+    The training record is copied beside `out`; `benchmark.checkpoints.shipped` reads the pair. The token probe scores
+    the model every `probe_every` steps (0: never), with labels of the validation split. Raises ConfigError, DataError.
     """
-    _check(request, out, probe_every)
+    _check_request(request, out, probe_every)
     prepared = prepare(identify(dataclasses.replace(request, pretrain=True), execution.device), execution)
     with after_first():
-        job, probing = PretrainingJob(prepared), _probing(prepared, probe_every)
+        job, probing = PretrainingJob(prepared), _probe_setup(prepared, probe_every)
         n_events = len(job.events())
     record = None if execution.force else finished(job)
     if record is not None:
-        return from_first(lambda: _hand_out(record, job, False, out, say))
+        return from_first(lambda: _write_outputs(record, job, False, out, say))
     if processes().first:
         c = prepared.config
         say(f"pre-training {c.model} [{c.preset}] on {n_events} events of {prepared.source}; {prepared.machine.place}")
     model: Any = prepared.build_model()  # a torch model: only those pre-train
-    new_record = make(model, job, probing)
-    return from_first(lambda: _hand_out(new_record, job, True, out, say))
+    new_record = run_pretraining(model, job, probing)
+    return from_first(lambda: _write_outputs(new_record, job, True, out, say))
 
 
-def _check(request: Request, out: Path | None, probe_every: int) -> None:
+def _check_request(request: Request, out: Path | None, probe_every: int) -> None:
     if not registry.model_spec(request.model).pretrains:
         names = [n for n in registry.model_names() if registry.model_spec(n).pretrains]
         raise ConfigError(
@@ -75,7 +74,7 @@ def _check(request: Request, out: Path | None, probe_every: int) -> None:
             f"--model."
         )
     if out is not None and out.suffix != ".safetensors":
-        raise ConfigError(f"--out {out} is no place for weights. A name that ends in .safetensors was expected.")
+        raise ConfigError(f"--out {out} is not a file for weights. A name that ends in .safetensors was expected.")
     if probe_every < 0:
         raise ConfigError(f"--probe-every {probe_every} is negative. A number of steps, or 0 for none, was expected.")
     task = tasks.task(request.task)
@@ -86,21 +85,22 @@ def _check(request: Request, out: Path | None, probe_every: int) -> None:
         )
 
 
-def _probing(prepared: Prepared, every: int) -> Probing | None:
+def _probe_setup(prepared: Prepared, every: int) -> Probing | None:
     if not every:
         return None
-    fitted, scored = _halves(prepared.events(SPLIT))
+    fitted, scored = _split_events(prepared.events(SPLIT))
     settings = ProbeConfig(max_tokens=PROBE_TOKENS)
-    about = {
+    description = {
         "split": SPLIT,
         "every": every,
-        "events": {"fitted": len(fitted), "scored": len(scored)},  # at hand; the first ones with enough tokens are read
+        # available; the probe reads the first ones with enough tokens
+        "events": {"fitted": len(fitted), "scored": len(scored)},
         "settings": as_dict(settings),
     }
-    return Probing(lambda model: probe_score(model, fitted, scored, settings), every, about)
+    return Probing(lambda model: probe_score(model, fitted, scored, settings), every, description)
 
 
-def _halves(events: EventSet) -> tuple[EventSet, EventSet]:
+def _split_events(events: EventSet) -> tuple[EventSet, EventSet]:
     if len(events) < 2:
         raise DataError(
             f"The {SPLIT} split has {len(events)} usable event. At least two were expected, one for the probe to learn "
@@ -110,15 +110,15 @@ def _halves(events: EventSet) -> tuple[EventSet, EventSet]:
     return first, second
 
 
-def _hand_out(record: dict[str, Any], job: PretrainingJob, fresh: bool, out: Path | None, say: Say) -> Pretraining:
+def _write_outputs(record: dict[str, Any], job: PretrainingJob, fresh: bool, out: Path | None, say: Say) -> Pretraining:
     folder = job.folder
     if "weights_sha256" not in record:
         return Pretraining(record, folder, fresh, None)
     if fresh or not (folder / CURVES).is_file():
         try:
             draw_curves(record, folder / CURVES)
-        except BenchmarkError as error:  # the weights are there all the same
-            say(f"no picture of the curves: {error}")
+        except BenchmarkError as error:  # the weights are written anyway
+            say(f"the curves are not drawn: {error}")
     if out is not None:
         with atomic_path(out) as partial:
             shutil.copyfile(folder / WEIGHTS, partial)

@@ -34,29 +34,29 @@ WEIGHTS, RECORD = "weights.safetensors", "training.json"
 
 @dataclass(frozen=True)
 class PretrainingJob:
-    """The pre-training that a prepared run starts from: its name, its events, and where its weights lie."""
+    """The pre-training that a prepared run starts from: fingerprint, events, and folder."""
 
     prepared: Prepared
 
     @property
     def settings(self) -> PretrainConfig:
-        """Of pre-training. Only a run that pre-trains has them."""
-        assert self.prepared.config.pretrain is not None  # guaranteed by whoever pre-trains
+        """Settings of pre-training; only for runs that pre-train."""
+        assert self.prepared.config.pretrain is not None  # guaranteed by the caller
         return self.prepared.config.pretrain
 
     @property
     def precision(self) -> str:
-        """Of pre-training, which has its own setting."""
+        """Precision of pre-training."""
         return choose_precision(self.settings.precision, self.prepared.device)
 
     @property
     def fingerprint(self) -> str:
-        """Names this pre-training."""
+        """Fingerprint of this pre-training."""
         return self.prepared.identity.pretraining_fingerprint(self.prepared.dataset.revision)
 
     @property
     def folder(self) -> Path:
-        """Where its states, logs, weights and training record lie."""
+        """Folder of its training states, logs, weights and record."""
         return pretrained_folder(self.prepared.config.model, self.fingerprint)
 
     def events(self) -> EventSet:
@@ -66,32 +66,32 @@ class PretrainingJob:
 
 @dataclass(frozen=True)
 class Probing:
-    """Scores asked of the model while it is pre-trained."""
+    """Probe scores during pre-training."""
 
     probe: Probe
     every: int  # steps
-    about: Mapping[str, Any]  # settings and numbers of events, for the training record
+    description: Mapping[str, Any]  # settings and numbers of events, for the training record
 
 
 def load_pretrained(model: TorchModel, prepared: Prepared, say: Say) -> dict[str, Any]:
-    """Load pre-trained weights: the user's checkpoint, those of the package, the cached ones, or newly made ones.
+    """Load pre-trained weights: the user's checkpoint, the package's, cached ones, or pre-train now.
 
-    Returns what the record says of them. Raises CheckpointError, and BenchmarkError when the time limit ends
+    Returns their description in the record. Raises CheckpointError, and BenchmarkError when the time limit ends
     pre-training.
     """
     config, spec, job = prepared.config, prepared.spec, PretrainingJob(prepared)
     if config.checkpoint is not None:
-        told = load_backbone(model, Path(config.checkpoint), spec, config.model_config, config.preprocess)
-        return {"checkpoint_sha256": config.checkpoint_sha256, **told}
+        metadata = load_backbone(model, Path(config.checkpoint), spec, config.model_config, config.preprocess)
+        return {"checkpoint_sha256": config.checkpoint_sha256, **metadata}
     if config.weights is not None:
         load_backbone(model, config.weights.checked(), spec, config.model_config, config.preprocess)
-        found = facts(config.weights.record)
-        say(_announce(config.weights.name, found))
-        return {"weights": config.weights.name, **found}
+        metadata = facts(config.weights.record)
+        say(_weights_message(config.weights.name, metadata))
+        return {"weights": config.weights.name, **metadata}
     record = finished(job)
     if record is None:
-        say(_reason_to_pretrain(job))
-        record = make(model, job)
+        say(_pretraining_message(job))
+        record = run_pretraining(model, job)
         if "weights_sha256" not in record:
             raise BenchmarkError(
                 f"--max-minutes ended pre-training at step {record['steps']} of {record['n_steps']}. More time was "
@@ -104,15 +104,14 @@ def load_pretrained(model: TorchModel, prepared: Prepared, say: Say) -> dict[str
 
 
 def finished(job: PretrainingJob) -> dict[str, Any] | None:
-    """Training record of a finished pre-training whose weights are as they were written; None: it must be made."""
+    """Training record of a finished pre-training with undamaged weights; None without one."""
     return from_first(lambda: finished_record(job.folder))
 
 
-def make(model: TorchModel, job: PretrainingJob, probing: Probing | None = None) -> dict[str, Any]:
+def run_pretraining(model: TorchModel, job: PretrainingJob, probing: Probing | None = None) -> dict[str, Any]:
     """Pre-train `model`, write weights and training record into the job's folder, and return the record.
 
-    Where the deadline ended it, nothing is written but the state to continue from, and the record has no
-    `weights_sha256`.
+    At the deadline only the training state is written, and the record has no `weights_sha256`.
     """
     from benchmark.training.fit import Hardware, fit
 
@@ -124,37 +123,37 @@ def make(model: TorchModel, job: PretrainingJob, probing: Probing | None = None)
         title=f"pre-training {config.model}", resume=prepared.resume, deadline=prepared.deadline,
         probe=None if probing is None else probing.probe, probe_every=0 if probing is None else probing.every,
     )  # fmt: skip
-    record = _record(job, report, len(events), probing)
-    return record if report.stopped else from_first(lambda: _keep(model, job, record))
+    record = _training_record(job, report, len(events), probing)
+    return record if report.stopped else from_first(lambda: _write_weights(model, job, record))
 
 
 def pretrained_folder(model: str, fingerprint: str) -> Path:
-    """Where a pre-training's states, logs, weights and training record lie."""
+    """Folder of a pre-training's states, logs, weights and record."""
     return cache_dir() / "pretrained" / f"{model}-{fingerprint[:16]}"
 
 
 def finished_record(folder: Path) -> dict[str, Any] | None:
-    """Training record of the finished pre-training in a folder; None without one whose weights are as written."""
+    """Training record of the finished pre-training in a folder; None without one, or where its weights are damaged."""
     try:
-        found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        facts(found)  # a record of an earlier form is no record
-        return found if sha256_file(folder / WEIGHTS) == found["weights_sha256"] else None
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        facts(record)  # raises for a record of an earlier format
+        return record if sha256_file(folder / WEIGHTS) == record["weights_sha256"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _keep(model: TorchModel, job: PretrainingJob, record: dict[str, Any]) -> dict[str, Any]:
+def _write_weights(model: TorchModel, job: PretrainingJob, record: dict[str, Any]) -> dict[str, Any]:
     from benchmark.training.states import delete_checkpoints
 
     weights = job.folder / WEIGHTS
     model.save_pretrained(weights, manifest_of_run(job.prepared, "pretrain", job.fingerprint))
-    whole = {**record, "weights_sha256": sha256_file(weights), "weights_bytes": weights.stat().st_size}
-    atomic_write_json(job.folder / RECORD, whole)
+    complete = {**record, "weights_sha256": sha256_file(weights), "weights_bytes": weights.stat().st_size}
+    atomic_write_json(job.folder / RECORD, complete)
     delete_checkpoints(job.folder)
-    return whole
+    return complete
 
 
-def _record(job: PretrainingJob, report: FitReport, n_events: int, probing: Probing | None) -> dict[str, Any]:
+def _training_record(job: PretrainingJob, report: FitReport, n_events: int, probing: Probing | None) -> dict[str, Any]:
     c = job.prepared.config
     names = ("model", "preset", "dataset", "data", "preprocess", "model_config", "pretrain", "pretrain_optim", "seed")
     task = {"name": c.task.name, "version": c.task.version, "drop_classes": list(c.task.drop_classes)}
@@ -169,28 +168,28 @@ def _record(job: PretrainingJob, report: FitReport, n_events: int, probing: Prob
         **report.facts(),
         "wall_s": report.wall_s,
         "history": dict(report.history),
-        "probe": {**({} if probing is None else probing.about), "scores": list(report.probe)},
+        "probe": {**({} if probing is None else probing.description), "scores": list(report.probe)},
         "environment": {**job.prepared.environment, "precision": job.precision},
     }
 
 
-def _announce(name: str, found: Mapping[str, Any]) -> str:
-    where = found["hardware"].get("device_name", "unknown hardware")
+def _weights_message(name: str, metadata: Mapping[str, Any]) -> str:
+    data, device = metadata["dataset"], metadata["hardware"].get("device_name", "unknown hardware")
     return (
-        f"pre-trained weights of the package: {name} ({found['weights_sha256'][:12]}; {found.get('steps'):,} steps on "
-        f"{found['events']:,} unlabelled events of {found['dataset']['name']} {found['dataset']['revision']}, "
-        f"{found.get('wall_s', 0) / 60:.0f} min on {where}); --pretrain makes them anew"
+        f"pre-trained weights of the package: {name} ({metadata['weights_sha256'][:12]}; {metadata.get('steps'):,} "
+        f"steps on {metadata['events']:,} unlabelled events of {data['name']} {data['revision']}, "
+        f"{metadata.get('wall_s', 0) / 60:.0f} min on {device}); --pretrain trains them again"
     )
 
 
-def _reason_to_pretrain(job: PretrainingJob) -> str:
-    """What the user is told before pre-training, also why the package's weights do not serve."""
+def _pretraining_message(job: PretrainingJob) -> str:
+    """Message before pre-training, with the reason why the package's weights do not fit."""
     c, identity = job.prepared.config, job.prepared.identity
     n_events = len(job.events())
     text = f"pre-training {c.model} once, on {n_events} unlabelled events; every label budget will reuse it"
     try:
         shipped = find_shipped(identity.requested_model)
-    except CheckpointError:  # damaged: the user has asked for new ones
+    except CheckpointError:  # damaged, but not needed
         return text
     if shipped is None:
         return text

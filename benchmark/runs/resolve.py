@@ -1,4 +1,4 @@
-"""From what the user typed to a `RunConfig`: presets and defaults, then the user's own values."""
+"""From a request to a `RunConfig`: defaults and presets, then the user's values."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from benchmark.settings import override, parse_assignments
 from benchmark.training.config import PretrainConfig, ProbeConfig, TrainConfig
 
 PROBE_MODES = ("frozen", "scratch")  # of tasks at the level of tokens
-PRESET_ALIASES = {"small": "default"}  # another name -> the one in records
+PRESET_ALIASES = {"small": "default"}  # alias -> name in records
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """What a request names: specs, preset and mode."""
+class _Selection:
+    """Specs, preset and mode that a request names."""
 
     spec: ModelSpec
     data_spec: DatasetSpec
@@ -41,41 +41,43 @@ class _Chosen:
         return self.spec.pretrains and self.mode != "scratch"
 
 
-def _choose(request: Request) -> _Chosen:
+def _select(request: Request) -> _Selection:
     if request.dataset is not None:
-        registry.dataset_spec(request.dataset)  # which may bring the task
+        registry.dataset_spec(request.dataset)  # its file may define the task
     task = tasks.task(request.task)
     spec = registry.model_spec(request.model)
     preset_name = canonical_preset(request.preset)
     preset = _preset(spec, preset_name, task)
     data_spec = registry.dataset_spec(request.dataset or task.dataset)
     _check_pair(spec, data_spec, task)
-    return _Chosen(spec, data_spec, task, preset, preset_name, _mode(spec, request.mode, task))
+    return _Selection(spec, data_spec, task, preset, preset_name, _checked_mode(spec, request.mode, task))
 
 
 def resolve(request: Request) -> RunConfig:
-    """Fill in the preset's and the suite's defaults, then the user's own values.
+    """Fill in the suite's defaults and the preset, then the user's values.
 
     Raises ConfigError, UnknownNameError, CheckpointError.
     """
     labels = parse_labels(request.labels)
-    chosen = _choose(request)
+    selection = _select(request)
     for name, number in (("draw", request.draw), ("seed", request.seed)):
         if number < 0:
             raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
-    sections = _sections(chosen)
-    _apply(sections, request.assignments)
-    spec, dataset = chosen.spec, chosen.data_spec.info.name
-    task = dataclasses.replace(chosen.task, loss=_loss(sections.get("loss", chosen.task.loss), chosen.task))
+    sections = _setting_sections(selection)
+    _apply_assignments(sections, request.assignments)
+    spec, dataset = selection.spec, selection.data_spec.info.name
+    task = dataclasses.replace(
+        selection.task, loss=_checked_loss(sections.get("loss", selection.task.loss), selection.task)
+    )
     for name in ("train", "pretrain"):
         _check_rotation(sections.get(name), name, task)
-    weights = _weights(request, spec, sections, task, dataset)
+    weights = _shipped_weights(request, spec, sections, task, dataset)
     if weights is not None:
         del sections["pretrain"], sections["pretrain_optim"]
     _check_protocol(sections.get("probe"), labels)
-    checkpoint = _checkpoint(request.checkpoint, chosen.pretrains)
+    checkpoint = _checkpoint_path(request.checkpoint, selection.pretrains)
     return RunConfig(
-        task=task, dataset=dataset, model=spec.name, preset=chosen.preset_name, labels=labels, mode=chosen.mode,
+        task=task, dataset=dataset, model=spec.name, preset=selection.preset_name, labels=labels, mode=selection.mode,
         draw=request.draw, seed=request.seed, checkpoint=checkpoint,
         checkpoint_sha256=None if checkpoint is None else sha256_file(Path(checkpoint)),
         data=sections["data"], preprocess=sections["preprocess"],
@@ -85,18 +87,18 @@ def resolve(request: Request) -> RunConfig:
     )  # fmt: skip
 
 
-def _loss(loss: Loss, task: Task) -> Loss:
-    """A loss that fits the kind of task. Raises ConfigError."""
+def _checked_loss(loss: Loss, task: Task) -> Loss:
+    """Check that the loss fits the kind of task. Raises ConfigError."""
     if loss.kind not in LOSSES[task.kind]:
         raise ConfigError(
-            f"loss.kind={loss.kind} is no loss of a {task.kind}, which {task.name} is. One of "
+            f"loss.kind={loss.kind} is not a loss for a {task.kind} such as {task.name}. One of "
             f"{', '.join(LOSSES[task.kind])} was expected. Correct --set loss.kind."
         )
     return loss
 
 
 def _check_rotation(train: TrainConfig | None, section: str, task: Task) -> None:
-    """Raises ConfigError for a rotation that moves voxels off their lattice, where volumes are what is learnt from."""
+    """Raises ConfigError for a rotation that moves voxels off their lattice, in tasks on volumes."""
     if train is not None and task.data == "volumes" and train.rotation not in ("mirror", "none"):
         raise ConfigError(
             f"{section}.rotation={train.rotation} turns points, and {task.name} is about volumes. mirror or none was "
@@ -105,32 +107,34 @@ def _check_rotation(train: TrainConfig | None, section: str, task: Task) -> None
 
 
 def data_assignments(request: Request) -> tuple[str, ...]:
-    """Those of the user's assignments that change the data, and so concern every model that is compared on it."""
-    sections = _sections(_choose(request))
-    located = {_locate(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()}
+    """The user's assignments that change the data, hence apply to every model compared on it."""
+    sections = _setting_sections(_select(request))
+    located = {
+        _find_setting(sections, key): value for key, value in parse_assignments(list(request.assignments)).items()
+    }
     return tuple(f"{s}.{name}={value}" for (s, name), value in located.items() if s in ("data", "preprocess"))
 
 
-def _sections(chosen: _Chosen) -> dict[str, Any]:
-    """Every section of settings that `--set section.key=value` can reach, with the preset's values in it."""
-    spec, preset, task = chosen.spec, chosen.preset, chosen.task
-    model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(chosen.mode, {})}, "model")
+def _setting_sections(selection: _Selection) -> dict[str, Any]:
+    """Every section of settings for `--set section.key=value`, with the preset's values."""
+    spec, preset, task = selection.spec, selection.preset, selection.task
+    model = override(spec.config(), {**preset.model, **spec.mode_overrides.get(selection.mode, {})}, "model")
     train = override(TrainConfig(), task.train, "train")
     pretrain = override(PretrainConfig(), task.pretrain, "pretrain")
-    if chosen.preset_name == "tiny":
+    if selection.preset_name == "tiny":
         train = dataclasses.replace(train, steps=10, batch_size=2)
         pretrain = dataclasses.replace(pretrain, steps=10, batch_size=2, events=50)
     train = override(train, preset.train, "train")
     pretrain = override(pretrain, preset.pretrain, "pretrain")
     sections = {
         "model": model,
-        "optim": override(OptimConfig(), _optim(preset, chosen.pretrains), "optim"),
+        "optim": override(OptimConfig(), _optimiser_settings(preset, selection.pretrains), "optim"),
         "train": train,
         "preprocess": preparation(task),
-        "data": chosen.data_spec.config(),
+        "data": selection.data_spec.config(),
         "loss": task.loss,
     }
-    if chosen.pretrains:
+    if selection.pretrains:
         sections["pretrain"] = pretrain
         sections["pretrain_optim"] = override(OptimConfig(), preset.pretrain_optim, "pretrain_optim")
     if task.level == "token":
@@ -139,21 +143,21 @@ def _sections(chosen: _Chosen) -> dict[str, Any]:
     return sections
 
 
-def _optim(preset: Preset, pretrains: bool) -> dict[str, Any]:
-    """The preset's optimiser; a smaller rate for pre-trained weights is nothing for a run without them."""
+def _optimiser_settings(preset: Preset, pretrains: bool) -> dict[str, Any]:
+    """The preset's optimiser; without pre-training, no separate rate of the backbone."""
     return {k: v for k, v in preset.optim.items() if pretrains or k != "backbone_lr_scale"}
 
 
-def _apply(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:
+def _apply_assignments(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:
     changes: dict[str, dict[str, str]] = {}
     for key, value in parse_assignments(list(assignments)).items():
-        section, name = _locate(sections, key)
+        section, name = _find_setting(sections, key)
         changes.setdefault(section, {})[name] = value
     for section, values in changes.items():
         sections[section] = override(sections[section], values, section)
 
 
-def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
+def _find_setting(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
     """Section and field that `key` means: `section.field`, or a field's name alone where only one section has it."""
     section, dot, name = key.partition(".")
     if dot:
@@ -167,26 +171,31 @@ def _locate(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
     if owners:
         choice = ", ".join(f"{o}.{key}" for o in owners)
         raise ConfigError(f"--set {key} means several settings. One of {choice} was expected. Name the section.")
-    every = sorted({n for names in fields.values() for n in names})
-    raise unknown_name("setting", key, every, "Correct the --set option.")
+    known = sorted({n for names in fields.values() for n in names})
+    raise unknown_name("setting", key, known, "Correct the --set option.")
 
 
 def canonical_preset(name: str) -> str:
-    """The name that records use of a preset: `small` is `default`."""
+    """The preset's name in records: `small` is `default`."""
     return PRESET_ALIASES.get(name, name)
 
 
-def _weights(
+def _shipped_weights(
     request: Request, spec: ModelSpec, sections: Mapping[str, Any], task: Task, dataset: str
 ) -> Shipped | None:
-    """The package's pre-trained weights, where they fit the run and the user has not asked for others."""
+    """The package's pre-trained weights, if they fit the run and the user did not request others."""
     if request.pretrain and ("pretrain" not in sections or request.checkpoint is not None):
-        what = "--checkpoint" if request.checkpoint is not None else "a model or mode without pre-training"
+        conflict = "--checkpoint" if request.checkpoint is not None else "a model or mode without pre-training"
         raise ConfigError(
-            f"--pretrain and {what} exclude each other. One of the two was expected. Leave --pretrain out."
+            f"--pretrain and {conflict} exclude each other. One of the two was expected. Leave --pretrain out."
         )
-    chosen = {_locate(sections, key)[0] for key in parse_assignments(list(request.assignments))}
-    if "pretrain" not in sections or request.pretrain or request.checkpoint or chosen & {"pretrain", "pretrain_optim"}:
+    changed_sections = {_find_setting(sections, key)[0] for key in parse_assignments(list(request.assignments))}
+    if (
+        "pretrain" not in sections
+        or request.pretrain
+        or request.checkpoint
+        or changed_sections & {"pretrain", "pretrain_optim"}
+    ):
         return None
     return fitting_weights(request.model, spec, sections["model"], sections["preprocess"], task, dataset)
 
@@ -197,10 +206,10 @@ def _preset(spec: ModelSpec, name: str, task: Task) -> Preset:
     return spec.preset(name, task.detector)
 
 
-def _mode(spec: ModelSpec, mode: str | None, task: Task) -> str:
+def _checked_mode(spec: ModelSpec, mode: str | None, task: Task) -> str:
     if mode is None:
-        as_it_is = task.level == "token" or task.self_supervised  # what pre-training has made is what is scored
-        return ("frozen" if as_it_is else "fft") if spec.pretrains else "scratch"
+        scores_pretraining = task.level == "token" or task.self_supervised
+        return ("frozen" if scores_pretraining else "fft") if spec.pretrains else "scratch"
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES, "Correct --mode.")
     if mode != "scratch" and not spec.pretrains:
@@ -229,8 +238,8 @@ def _check_protocol(probe: ProbeConfig | None, labels: int | None) -> None:
         )
 
 
-def _checkpoint(checkpoint: str | None, pretrains: bool) -> str | None:
-    """Path of the weights to start from; those on the hub are fetched."""
+def _checkpoint_path(checkpoint: str | None, pretrains: bool) -> str | None:
+    """Path of the initial weights; those on the hub are downloaded."""
     if checkpoint is None:
         return None
     if not pretrains:
@@ -248,7 +257,7 @@ def _checkpoint(checkpoint: str | None, pretrains: bool) -> str | None:
 
 
 def can_do(spec: ModelSpec, task: Task) -> bool:
-    """Whether a model does tasks of this kind at all."""
+    """Whether a model supports tasks of this kind."""
     if task.data == "volumes" and task.kind == "classification":
         task = spec.effective_task(task)
     return (

@@ -1,4 +1,4 @@
-"""What a recorded run predicts for single events, with the weights that it left."""
+"""Predictions of a recorded run for single events, with its stored weights."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from benchmark.settings import override
 
 @dataclass(frozen=True)
 class Restored:
-    """A run's model with its weights, and the events of a split as it takes them."""
+    """A run's model with its weights, and a split with the model's preprocessing."""
 
     model: Model
     task: Task
     events: EventSet
 
     def predict(self, positions: Sequence[int]) -> tuple[PointBatch, np.ndarray]:
-        """The labelled events at these positions of the set, and the scores that the model gives them."""
+        """The labelled events at these positions of the split, and the model's scores."""
         batch = self.events.batch(positions)
         return batch, np.asarray(self.model.predict(batch.without_target()))
 
 
 def restore(record: RunRecord, weights: Path, dataset: Dataset, split: str = "test") -> Restored:
-    """A run's model, with weights, and a split of a dataset as it takes it.
+    """A run's model with its weights, and a split of a dataset with its preprocessing.
 
     Raises CheckpointError for weights of another model, ConfigError for a failed run.
     """
     if record.status == "failed" or record.config.get("mode") == "evaluate":
-        raise ConfigError("The record is of no finished training. A run's record was expected. Choose another.")
+        raise ConfigError("The record is not of a finished training. A run's record was expected. Choose another.")
     c = record.config
     task = tasks.task(record.task["name"])
     preprocess = override(preparation(task), c["preprocess"], "preprocess")
@@ -53,7 +53,7 @@ def restore(record: RunRecord, weights: Path, dataset: Dataset, split: str = "te
 
 
 def open_recorded_dataset(record: RunRecord, data: Path | None) -> Dataset:
-    """The dataset of a run, with the run's own settings of it."""
+    """The dataset of a run, with the run's settings."""
     spec = registry.dataset_spec(record.config["dataset"])
     settings = record.config.get("data") or {}
     known = {k: v for k, v in settings.items() if hasattr(spec.config(), k)}

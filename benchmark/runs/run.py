@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome:
-    """Carry out what was asked, unless it is recorded already. A failure is recorded too, then raised."""
+    """Carry out a request, unless it is recorded already. A failure is recorded too, then raised."""
     prepared = prepare(identify(request, execution.device), execution)
     root = execution.records_folder
     with after_first():
@@ -36,21 +36,21 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
     if recorded is not None:
         return Outcome(recorded, fresh=False)
     events = open_events(prepared, prepared.config.scored_split)
-    blank = _unfinished_record(prepared, events)
-    folder = run_folder(execution.runs, blank)
+    unfinished = _unfinished_record(prepared, events)
+    folder = run_folder(execution.runs, unfinished)
     is_first = prepared.machine.processes.first
-    tell = say if is_first else say_nothing
-    tell(_announcement(prepared, events))
+    report = say if is_first else say_nothing
+    report(_start_message(prepared, events))
     try:
         model = prepared.build_model()
-        training = _train(model, prepared, events.labelled, folder, tell)
-        record = from_first(lambda: _finish(model, prepared, events, blank, training))
+        training = _train(model, prepared, events.labelled, folder, report)
+        record = from_first(lambda: _finish(model, prepared, events, unfinished, training))
     except Exception as error:
         if is_first:
-            _record_failure(root, replace(blank, error=f"{type(error).__name__}: {error}"), say)
+            _record_failure(root, replace(unfinished, error=f"{type(error).__name__}: {error}"), say)
         raise
     if record.status == "finished" and is_first:
-        # not earlier: a record that cannot be written must cost no training
+        # after the record is written, so that a failed write loses no training
         delete_checkpoints(folder)
     return Outcome(record, fresh=True)
 
@@ -58,12 +58,12 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
 def _record_failure(root: Path, record: RunRecord, say: Say) -> None:
     try:
         write_record(root, record)
-    except BenchmarkError as error:  # the failure itself is what the user must hear of
+    except BenchmarkError as error:  # the first error is raised
         say(f"warning: {error}")
 
 
 def _train(model: Model, prepared: Prepared, labelled: EventSet, folder: Path, say: Say) -> dict[str, Any]:
-    """Train in place; what the record says of it."""
+    """Train in place; returns the record's `training`."""
     from benchmark.contracts.torch_model import TorchModel
 
     config = prepared.config
@@ -79,32 +79,32 @@ def _train(model: Model, prepared: Prepared, labelled: EventSet, folder: Path, s
 
 
 def _finish(
-    model: Model, prepared: Prepared, events: RunEvents, blank: RunRecord, training: dict[str, Any]
+    model: Model, prepared: Prepared, events: RunEvents, unfinished: RunRecord, training: dict[str, Any]
 ) -> RunRecord:  # fmt: skip
-    """Keep the weights, score them, and write the record."""
-    config, trained = prepared.config, time.monotonic()
-    if config.probe is None:  # which trains no weights
-        metadata = manifest_of_run(prepared, "finetune", blank.fingerprint)
-        model.save(run_folder(prepared.execution.runs, blank) / WEIGHTS, metadata)
+    """Save the weights, score them, and write the record."""
+    config, train_end = prepared.config, time.monotonic()
+    if config.probe is None:  # a probe trains no weights
+        metadata = manifest_of_run(prepared, "finetune", unfinished.fingerprint)
+        model.save(run_folder(prepared.execution.runs, unfinished) / WEIGHTS, metadata)
     scoring = Scoring(config.train.batch_size, config.draw, config.probe)
     rng = bootstrap_rng(config.task, prepared.dataset)
     result = score_model(model, events.labelled, events.scored, scoring, rng)
     energy_j = prepared.machine.energy.joules()
     resources = {
         "wall_s": round(time.monotonic() - prepared.started, 2),
-        "train_s": round(trained - prepared.started, 2),
+        "train_s": round(train_end - prepared.started, 2),
         "peak_memory_bytes": prepared.machine.peak_memory_bytes(),
         **result.costs,
         **({} if energy_j is None else {"energy_j": energy_j}),
     }
     stopped = training.get("steps", 0) < training.get("n_steps", 0)
     finished = replace(
-        blank,
+        unfinished,
         status="stopped" if stopped else "finished",
-        events={**blank.events, **result.events},
+        events={**unfinished.events, **result.events},
         training={**training, **({"probe": result.details} if result.details else {})},
         resources=resources,
-        environment={**blank.environment, "backends": dict(model.backends)},
+        environment={**unfinished.environment, "backends": dict(model.backends)},
     )
     record = with_scores(finished, result.metrics, result.counts, events.scored.event_ids)
     write_record(prepared.execution.records_folder, record)
@@ -112,7 +112,7 @@ def _finish(
 
 
 def _unfinished_record(prepared: Prepared, events: RunEvents) -> RunRecord:
-    """The record of a run before it has run."""
+    """The record of a run before it starts."""
     config = prepared.config
     unlabelled = 0
     if config.weights is not None:
@@ -134,7 +134,7 @@ def _unfinished_record(prepared: Prepared, events: RunEvents) -> RunRecord:
     )
 
 
-def _announcement(prepared: Prepared, events: RunEvents) -> str:
+def _start_message(prepared: Prepared, events: RunEvents) -> str:
     c = prepared.config
     return (
         f"{c.model} [{c.preset}, {c.mode}] on {c.task.name}, {prepared.source}: {len(events.labelled)} labelled of "

@@ -1,4 +1,4 @@
-"""The supervised stage of every run, of every trial of a search and of every recipe: one rule for all models."""
+"""Supervised training of every run, trial of a search, and recipe; the same for all models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def train_on_labels(
 ) -> FitReport:  # fmt: skip
     """Train `model` in place for the configured steps; states and logs go to `folder`.
 
-    `probe(model)` is asked for scores every `probe_every` steps (0: never), see `benchmark.training.fit.fit`.
+    `probe(model)` is called every `probe_every` steps (0: never), see `benchmark.training.fit.fit`.
     """
     from benchmark.training.fit import Hardware, fit
 

@@ -1,8 +1,8 @@
-"""A sweep: models x label budgets x draws x seeds, planned, priced, run in parallel, and continued where it stopped.
+"""A sweep: models x label budgets x draws x seeds, planned with its cost, run in parallel, and resumable.
 
-A plan is a list of jobs. What is recorded already is no work; pre-training that several jobs share is made by the first
-of them, and the others wait for it. The sweep keeps no state of its own: its records, and the training states of the
-runs themselves, are what the same command continues from.
+A plan is a list of jobs. Recorded runs are skipped; the first of several jobs with the same pre-training does it, and
+the others wait for it. The sweep keeps no state: the same command resumes from the records and training states of its
+runs.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from benchmark.paths import checkout
 from benchmark.records.record import RunRecord
 from benchmark.records.store import read_records
 from benchmark.runs.config import Request
-from benchmark.runs.cost_estimate import Cost, expected
+from benchmark.runs.cost_estimate import Cost, expected_cost
 from benchmark.runs.execution import Execution
 from benchmark.runs.fingerprint import Identity
 from benchmark.runs.prepared import identify
 from benchmark.runs.pretrained import finished_record, pretrained_folder
 from benchmark.runs.run import run
 
-MEMORY_BYTES = 2 << 30  # of a run that no record is like
-_RESERVED = 0.1  # of the free memory stays free
+MEMORY_BYTES = 2 << 30  # of a run without a similar record
+_RESERVED = 0.1  # share of the free memory that stays free
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is to be run: every combination of the first four."""
+    """The runs of a sweep: every combination of the first four fields."""
 
     models: tuple[str, ...]  # `name`, `name:mode` (polarmae:scratch), or a path to a file that binds SPEC
     labels: tuple[str, ...] = ("100",)
@@ -82,58 +82,58 @@ class Sweep:
 class Job:
     """One run of a sweep."""
 
-    name: str  # model, mode, labels, draw, seed: what the user is told, and its log is called
+    name: str  # model, mode, labels, draw, seed: in messages and as name of its log
     request: Request
     identity: Identity
     fingerprint: str
     recorded: RunRecord | None  # by an earlier run
-    pretraining: str | None  # fingerprint of the pre-training that it starts from, where that has to be made
+    pretraining: str | None  # fingerprint of the pre-training that it needs, unless cached
     cost: Cost | None
 
 
 def plan(sweep: Sweep, execution: Execution) -> list[Job]:
-    """Every run of the sweep in the order in which they will start.
+    """Every run of the sweep, in the order of their start.
 
-    Opens the data, which makes or checks it once for all. Raises BenchmarkError for a combination that cannot be run,
-    before anything has run.
+    Opens the data, which may simulate or check it. Raises BenchmarkError for a combination that cannot run, before
+    anything runs.
     """
     requests = sweep.requests()
     identities = [identify(request, execution.device) for request in requests]
     for identity in identities:
         check_compiled(execution.compiled, identity.device)
-    own = recorded(execution)
-    earlier = [*own.values(), *_shipped()]
+    finished = finished_runs(execution)
+    known_runs = [*finished.values(), *_committed_records()]
     opened: dict[str, Dataset] = {}
     jobs: dict[str, Job] = {}
     for request, identity in zip(requests, identities, strict=True):
-        dataset = _opened(identity, execution, opened)
+        dataset = _open_dataset(identity, execution, opened)
         fingerprint = identity.fingerprint(dataset.revision)
-        before = own.get(fingerprint)
-        cost = expected(identity.config.as_dict(), identity.device, earlier)
-        name = _name(request, identity)
-        needed = None if before else _missing_pretraining(identity, dataset)
-        jobs.setdefault(fingerprint, Job(name, request, identity, fingerprint, before, needed, cost))
+        record = finished.get(fingerprint)
+        cost = expected_cost(identity.config.as_dict(), identity.device, known_runs)
+        name = _job_name(request, identity)
+        pretraining = None if record else _missing_pretraining(identity, dataset)
+        jobs.setdefault(fingerprint, Job(name, request, identity, fingerprint, record, pretraining, cost))
     return list(jobs.values())
 
 
-def recorded(execution: Execution) -> dict[str, RunRecord]:
-    """Finished runs by their fingerprint, where the sweep's records go."""
+def finished_runs(execution: Execution) -> dict[str, RunRecord]:
+    """Fingerprint -> finished run, in the sweep's folder of records."""
     root = execution.records_folder
-    found = read_records(root)[0] if root.is_dir() else []
-    return {record.fingerprint: record for record in found if record.status == "finished"}
+    records = read_records(root)[0] if root.is_dir() else []
+    return {record.fingerprint: record for record in records if record.status == "finished"}
 
 
 def to_run(jobs: Sequence[Job]) -> list[Job]:
-    """Those without a record."""
+    """Jobs without a record."""
     return [job for job in jobs if job.recorded is None]
 
 
-def n_workers(jobs: Sequence[Job], asked: int | None, threads: int) -> int:
-    """Runs at a time: as many as cores and free memory allow, by what earlier runs needed; or as asked."""
-    if asked is not None:
-        if asked < 1:
-            raise ConfigError(f"--workers {asked} is not possible. A number from 1 on was expected. Leave it out.")
-        return asked
+def n_workers(jobs: Sequence[Job], requested: int | None, threads: int) -> int:
+    """Runs at a time: as requested, or as many as cores and free memory allow by the cost of earlier runs."""
+    if requested is not None:
+        if requested < 1:
+            raise ConfigError(f"--workers {requested} is not possible. A number from 1 on was expected. Leave it out.")
+        return requested
     if jobs and jobs[0].identity.device == "cuda":
         import torch
 
@@ -162,9 +162,9 @@ def carry_out(jobs: Sequence[Job], execution: Execution, workers: int, logs: Pat
 def submit(
     jobs: Sequence[Job], execution: Execution, parameters: Mapping[str, Any], logs: Path
 ) -> Iterator[TaskResult]:  # fmt: skip
-    """Run the jobs on a cluster through submitit, those that pre-train for others first; yields each as it ends.
+    """Run the jobs on a cluster through submitit, shared pre-training first; yields each as it ends.
 
-    parameters: see `benchmark.hardware.cluster`. The folders of records, runs and data must be seen by every node.
+    parameters: see `benchmark.hardware.cluster`. Every node needs access to the folders of records, runs and data.
     """
     leaders = {job.pretraining: job for job in reversed(jobs) if job.pretraining}
     first = [job for job in jobs if job in leaders.values()]
@@ -186,39 +186,39 @@ def submit(
             yield TaskResult(job.name, None if error is None else " ".join(str(error).split()[-60:]))
 
 
-def _run_one(what: tuple[Request, Execution]) -> None:
-    """In a worker."""
+def _run_one(job: tuple[Request, Execution]) -> None:
+    """Run one job in a worker."""
     from benchmark.hardware.environment import limit_thread_spinning
 
     limit_thread_spinning()
-    request, execution = what
+    request, execution = job
     run(request, dataclasses.replace(execution, command=command_of(request)))
 
 
 def command_of(request: Request) -> tuple[str, ...]:
-    """What one would type for this run alone: its record says it, so that it can be repeated without the sweep."""
+    """The command for this run alone; its record holds it, so that it can be repeated without the sweep."""
     options = {
         "model": request.model, "labels": request.labels, "task": request.task, "dataset": request.dataset,
         "preset": request.preset, "mode": request.mode, "draw": str(request.draw), "seed": str(request.seed),
     }  # fmt: skip
-    typed = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
-    return ("benchmark", "run", *typed, *(word for text in request.assignments for word in ("--set", text)))
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
+    return ("benchmark", "run", *words, *(word for text in request.assignments for word in ("--set", text)))
 
 
-def _name(request: Request, identity: Identity) -> str:
+def _job_name(request: Request, identity: Identity) -> str:
     c = identity.config
     labels = "all" if c.labels is None else c.labels
     return f"{c.model} {c.mode}, {labels} labels, draw {request.draw}, seed {request.seed}"
 
 
-def _shipped() -> list[RunRecord]:
-    """Records that come with a checkout: they tell what runs cost."""
+def _committed_records() -> list[RunRecord]:
+    """Records of a checkout, for the cost of runs."""
     folder = checkout() / "leaderboards" / "records"
     return read_records(folder)[0] if folder.is_dir() else []
 
 
-def _opened(identity: Identity, execution: Execution, opened: dict[str, Dataset]) -> Dataset:
-    """The dataset of a run, opened once, with its events prepared as the run needs them."""
+def _open_dataset(identity: Identity, execution: Execution, opened: dict[str, Dataset]) -> Dataset:
+    """The dataset of a run, opened once, with the events of the run preprocessed."""
     c = identity.config
     key = repr((c.dataset, c.data))
     if key not in opened:
@@ -232,7 +232,7 @@ def _opened(identity: Identity, execution: Execution, opened: dict[str, Dataset]
 
 
 def _missing_pretraining(identity: Identity, dataset: Dataset) -> str | None:
-    """Fingerprint of the pre-training that a run would have to make first; None where there is nothing to make."""
+    """Fingerprint of the pre-training that a run has to do first; None without one."""
     c = identity.config
     if c.pretrain is None or c.checkpoint is not None or c.weights is not None:
         return None
@@ -252,4 +252,4 @@ def _free_memory() -> int:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        return 1 << 62  # not known: cores decide
+        return 1 << 62  # unknown: only cores limit

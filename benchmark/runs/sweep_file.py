@@ -1,4 +1,4 @@
-"""A sweep as a TOML file, the way a leaderboard is kept reproducible beside its records.
+"""A sweep as a TOML file, to reproduce a leaderboard.
 
 task = "lartpc-segmentation"
 models = ["polarmae", "polarmae:scratch", "gnn"]
@@ -26,7 +26,7 @@ KEYS = ("task", "dataset", "models", "labels", "draws", "seeds", "preset", "set"
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
-    """The fields of `Sweep` that a file gives. Raises ConfigError."""
+    """The fields of `Sweep` in a file. Raises ConfigError."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -36,36 +36,41 @@ def read_sweep(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no TOML file ({error}). A sweep was expected. Correct the file.") from error
+        raise ConfigError(f"{path} is not a TOML file ({error}). A sweep was expected. Correct the file.") from error
     for key in values:
         if key not in KEYS:
             raise unknown_name(f"key in {path.name}", key, KEYS, "Correct the file.")
-    return _fields(path, values)
+    return _sweep_fields(path, values)
 
 
-def _fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {name: values[name] for name in ("task", "dataset", "preset") if name in values}
-    for name, value in found.items():
+def _sweep_fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {name: values[name] for name in ("task", "dataset", "preset") if name in values}
+    for name, value in fields.items():
         if not isinstance(value, str):
-            raise ConfigError(f"{path}: {name} = {value!r} is no text. A name was expected. Put it in quotes.")
+            raise ConfigError(f"{path}: {name} = {value!r} is not a text. A name was expected. Put it in quotes.")
     for name in ("models", "labels"):
         if name in values:
-            found[name] = tuple(str(v) for v in _listed(path, name, values[name]))
+            fields[name] = tuple(str(v) for v in _as_list(path, name, values[name]))
     for name in ("draws", "seeds"):
         if name in values:
-            found[name] = repetitions(name, values[name])
+            fields[name] = repetitions(name, values[name])
     if "set" in values:
-        found["settings"] = tuple(map(str, _listed(path, "set", values["set"])))
-    own = values.get("settings", {})
-    if not isinstance(own, dict) or any(not isinstance(v, dict) or set(v) != {"set"} for v in own.values()):
+        fields["settings"] = tuple(map(str, _as_list(path, "set", values["set"])))
+    model_settings = values.get("settings", {})
+    if not isinstance(model_settings, dict) or any(
+        not isinstance(v, dict) or set(v) != {"set"} for v in model_settings.values()
+    ):
         raise ConfigError(
-            f"{path}: [settings] is no table of models. `[settings.MODEL]` with `set = [...]` was expected. Correct it."
+            f"{path}: [settings] is not a table of models. `[settings.MODEL]` with `set = [...]` was expected. "
+            f"Correct it."
         )
-    found["settings_of"] = {m: tuple(map(str, _listed(path, f"settings.{m}", v["set"]))) for m, v in own.items()}
-    return found
+    fields["settings_of"] = {
+        m: tuple(map(str, _as_list(path, f"settings.{m}", v["set"]))) for m, v in model_settings.items()
+    }
+    return fields
 
 
-def _listed(path: Path, name: str, value: Any) -> list[Any]:
+def _as_list(path: Path, name: str, value: Any) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values or any(isinstance(v, list | dict | bool) for v in values):
         raise ConfigError(f"{path}: {name} = {value!r} is not possible. A list was expected, such as [100, 1000].")
@@ -73,7 +78,7 @@ def _listed(path: Path, name: str, value: Any) -> list[Any]:
 
 
 def repetitions(name: str, value: Any) -> tuple[int, ...]:
-    """`3` or "3" means 0, 1, 2; a list, or "0,2", means those. Raises ConfigError."""
+    """0, 1, 2 for `3` or "3"; the values of a list or of "0,2". Raises ConfigError."""
     try:
         if isinstance(value, list):
             numbers = tuple(int(v) for v in value)
@@ -90,10 +95,10 @@ def repetitions(name: str, value: Any) -> tuple[int, ...]:
     return numbers
 
 
-def as_sweep(given: Mapping[str, Any]) -> Sweep:
-    """A sweep of these fields. Raises ConfigError without models."""
-    if not given.get("models"):
+def as_sweep(fields: Mapping[str, Any]) -> Sweep:
+    """The sweep with these fields. Raises ConfigError without models."""
+    if not fields.get("models"):
         raise ConfigError(
             "The sweep names no models. A list of them was expected. Type for example --models polarmae,gnn,majority."
         )
-    return Sweep(**given)
+    return Sweep(**fields)

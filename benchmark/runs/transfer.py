@@ -1,7 +1,7 @@
-"""Score weights on events that they were not trained beside: those of a recorded run, or a checkpoint's own.
+"""Score weights without training: those of a recorded run, or of a checkpoint.
 
-`transfer` asks whether a model trained on one dataset works on another; `evaluate_checkpoint` needs no record, because
-the checkpoint says which model it is of and how its events were prepared.
+`transfer` scores a model of one dataset on another; `evaluate_checkpoint` needs no record, because the checkpoint names
+its model and preprocessing.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def transfer(
     record: RunRecord, dataset: str, split: str, execution: Execution, weights: Path | None = None,
     figure: Path | None = None,
 ) -> RunRecord:  # fmt: skip
-    """Predict a split of another dataset with the weights of a recorded run; write and return a record of its own.
+    """Predict a split of another dataset with the weights of a recorded run; write and return a new record.
 
-    Task, preprocessing and model are those of the run. `weights` defaults to where the run left them. `figure`: PNG of
+    Task, preprocessing and model are those of the run. weights: by default those in the run's folder. figure: PNG of
     the first events with truth, prediction and errors. Raises CheckpointError where the weights are missing or of
     another model.
     """
@@ -65,13 +65,13 @@ def transfer(
     started = time.monotonic()
     target = Target(dataset, split, figure)
     machine = machine_for(execution, "cpu", "32")
-    there = _open(target, execution)
-    restored = restore(record, weights or required_weights(record, execution.runs), there, split)
-    scoring = _Scoring(target, execution, there, restored.events)
+    target_data = _open_dataset(target, execution)
+    restored = restore(record, weights or required_weights(record, execution.runs), target_data, split)
+    scoring = _Scoring(target, execution, target_data, restored.events)
     result = scoring.score(restored.model, record.config["train"]["batch_size"])
     scored = replace(
         record,
-        fingerprint=sha256_text("\x1f".join((record.fingerprint, there.info.name, there.revision, split))),
+        fingerprint=sha256_text("\x1f".join((record.fingerprint, target_data.info.name, target_data.revision, split))),
         training={
             **record.training,
             "run": record.fingerprint,
@@ -100,33 +100,33 @@ def evaluate_checkpoint(
             f"{checkpoint.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
             f"Train one: python -m benchmark run --model {manifest.model} --checkpoint {checkpoint.path}."
         )
-    size = _batch_size(manifest.batch_size if batch_size is None else batch_size)
-    preprocess = _changed(manifest.preprocessing(), assignments)
+    size = _checked_batch_size(manifest.batch_size if batch_size is None else batch_size)
+    preprocess = _changed_preprocessing(manifest.preprocessing(), assignments)
     device, precision = choose_hardware(execution.device, "32")
     machine = machine_for(execution, device, precision)
-    there = _open(target, execution)
-    if there.info.frame != manifest.detector_frame():
+    target_data = _open_dataset(target, execution)
+    if target_data.info.frame != manifest.detector_frame():
         raise CheckpointError(
-            f"{checkpoint.path} was trained in the frame {manifest.detector_frame()}. That of {there.info.name}, "
-            f"{there.info.frame}, was expected. Choose another --dataset."
+            f"{checkpoint.path} was trained in the frame {manifest.detector_frame()}. That of {target_data.info.name}, "
+            f"{target_data.info.frame}, was expected. Choose another --dataset."
         )
-    events = event_set(there, target.split, manifest.known_task(), preprocess)
-    scoring = _Scoring(target, execution, there, events)
+    events = event_set(target_data, target.split, manifest.known_task(), preprocess)
+    scoring = _Scoring(target, execution, target_data, events)
     model = checkpoint.build().to(device)
     result = scoring.score(model, size)
-    blank = _unfinished_record(checkpoint, scoring, _config(checkpoint, scoring, preprocess, size), device)
+    unfinished = _unfinished_record(checkpoint, scoring, _record_config(checkpoint, scoring, preprocess, size), device)
     resources = {
         "n_parameters": model.n_parameters,
         "wall_s": round(time.monotonic() - started, 2),
         "predict_events_per_s": round(len(events) / result.wall_s, 2),
         "peak_memory_bytes": machine.peak_memory_bytes(),
     }
-    return scoring.write(replace(blank, resources=resources), result, machine.description)
+    return scoring.write(replace(unfinished, resources=resources), result, machine.description)
 
 
 @dataclass(frozen=True)
 class _Scoring:
-    """The events that are scored, and where the record of it goes."""
+    """The events to score, and the folder of the record."""
 
     target: Target
     execution: Execution
@@ -134,7 +134,7 @@ class _Scoring:
     events: EventSet
 
     def score(self, model: Model, batch_size: int) -> Evaluation:
-        """Scores of the whole split; the figure of its first events, where one is wanted."""
+        """Scores of the whole split; draws the figure of its first events, if requested."""
         events, rng = self.events, bootstrap_rng(self.events.task, self.dataset)
         result = evaluate(model, events, batch_size, rng)
         if self.target.figure is not None:
@@ -143,7 +143,7 @@ class _Scoring:
         return result
 
     def write(self, record: RunRecord, result: Evaluation, environment: dict[str, Any]) -> RunRecord:
-        """The record with what was scored and how it went, written."""
+        """Write and return the record with its scores."""
         excluded = {self.target.split: self.events.excluded}
         scored = replace(
             record,
@@ -158,7 +158,7 @@ class _Scoring:
         return scored
 
 
-def _open(target: Target, execution: Execution) -> Dataset:
+def _open_dataset(target: Target, execution: Execution) -> Dataset:
     spec = registry.dataset_spec(target.dataset)
     return spec.open(spec.config(), execution.data)
 
@@ -166,11 +166,11 @@ def _open(target: Target, execution: Execution) -> Dataset:
 def _unfinished_record(
     checkpoint: Checkpoint, scoring: _Scoring, config: dict[str, Any], device: str
 ) -> RunRecord:  # fmt: skip
-    """The record of a checkpoint's scores before they are in it."""
+    """The record of a checkpoint, without scores."""
     manifest = checkpoint.manifest
     settings = {k: v for k, v in config.items() if k != "checkpoint"}
-    decides = [settings, scoring.dataset.revision, scoring.target.split, model_code(manifest.model), device]
-    name = sha256_text(json.dumps([EVALUATED, *decides], sort_keys=True))
+    parts = [settings, scoring.dataset.revision, scoring.target.split, model_code(manifest.model), device]
+    name = sha256_text(json.dumps([EVALUATED, *parts], sort_keys=True))
     return replace(
         begin_record(name, scoring.execution.command, config, scoring.events.task, scoring.dataset),
         status="finished",
@@ -184,8 +184,8 @@ def _unfinished_record(
     )
 
 
-def _config(checkpoint: Checkpoint, scoring: _Scoring, preprocess: Preparation, size: int) -> dict[str, Any]:
-    """What a record of a run has under `config`, as far as a checkpoint knows it."""
+def _record_config(checkpoint: Checkpoint, scoring: _Scoring, preprocess: Preparation, size: int) -> dict[str, Any]:
+    """A record's `config`, as far as the checkpoint holds it."""
     manifest = checkpoint.manifest
     known = manifest.training
     return {
@@ -205,7 +205,7 @@ def _config(checkpoint: Checkpoint, scoring: _Scoring, preprocess: Preparation, 
     }
 
 
-def _changed(preprocess: Preparation, assignments: Sequence[str]) -> Preparation:
+def _changed_preprocessing(preprocess: Preparation, assignments: Sequence[str]) -> Preparation:
     changes = {k.removeprefix("preprocess."): v for k, v in parse_assignments(list(assignments)).items()}
     if "columns" in changes:
         raise ConfigError(
@@ -215,7 +215,7 @@ def _changed(preprocess: Preparation, assignments: Sequence[str]) -> Preparation
     return override(preprocess, changes, "preprocess")
 
 
-def _batch_size(size: int) -> int:
+def _checked_batch_size(size: int) -> int:
     if size < 1:
         raise ConfigError(f"--batch-size {size} is not possible. A number from 1 on was expected. Leave it out.")
     return size

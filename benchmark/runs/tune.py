@@ -1,8 +1,8 @@
 """A small search for the learning rate: the same grid for every model, scored on the validation split, recorded.
 
-Each trial trains on the labelled events of the budget by the loop of every run, and is scored by the suite's own
-metric. The test split is not opened. Optuna walks the grid and keeps its journal below `runs/tune`: a search that was
-interrupted goes on where it stopped, and a wider grid repeats no rate that is finished.
+Each trial trains on the labelled events of the budget with the training loop of runs, and is scored by the primary
+metric. The test split is not opened. Optuna samples the grid and keeps its journal in `runs/tune`: an interrupted
+search resumes, and a wider grid repeats no finished rate.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _LARGEST_SEED = 2**32
 
 @dataclass(frozen=True)
 class Search:
-    """What is asked for beside the run itself."""
+    """Options of the search."""
 
     rates: tuple[float, ...] = RATES  # ascending
-    steps: int | None = None  # of each trial; None: as many as the run has
-    out: Path | None = None  # where the result goes; None: `tuning` in the folder of runs
+    steps: int | None = None  # of each trial; None: those of the run
+    out: Path | None = None  # folder of the result; None: `tuning` in the folder of runs
 
 
 @dataclass(frozen=True)
 class TuningOutcome:
-    """The result of a search, and whether this call made it."""
+    """The result of a search, and whether this call computed it."""
 
     tuning: Tuning
     fresh: bool
@@ -62,20 +62,20 @@ class TuningOutcome:
 
 @dataclass(frozen=True)
 class _TrialSetup:
-    """What all trials share."""
+    """Shared by all trials."""
 
     prepared: Prepared  # with the trials' number of steps
     events: RunEvents  # scored on the validation split
-    fingerprint: str  # of the search, whatever its grid
+    fingerprint: str  # of the search, without its grid
     environment: dict[str, Any]
 
     @property
     def folder(self) -> Path:
-        """Of journal, logs and states."""
+        """Folder of journal, logs and training states."""
         return self.prepared.execution.runs / "tune" / f"{self.prepared.config.model}-{self.fingerprint[:16]}"
 
     def model(self) -> TorchModel:
-        """A new model with the weights that a run of this seed starts from, pre-training aside."""
+        """A new model with this seed's initial weights, before pre-training."""
         from benchmark.contracts.torch_model import TorchModel
 
         model = self.prepared.build_model()
@@ -95,34 +95,34 @@ def parse_rates(text: str) -> tuple[float, ...]:
         rates = []
     if len(rates) < 2 or not all(math.isfinite(r) and r > 0 for r in rates):
         raise ConfigError(
-            f"--rates {text!r} is no grid. Two or more different learning rates above 0, with commas between them, "
+            f"--rates {text!r} is not a grid. Two or more different learning rates above 0, with commas between them, "
             f"were expected. Type for example --rates {','.join(f'{r:g}' for r in RATES)}."
         )
     return tuple(rates)
 
 
 def tune(request: Request, execution: Execution, search: Search, say: Say = to_stderr) -> TuningOutcome:
-    """Try every rate of the grid, write the result and return it; one that is recorded already is not made again.
+    """Try every rate of the grid, write and return the result; a recorded search is returned instead.
 
-    Raises ConfigError for what has no learning rate, and what `run` raises for the same request.
+    Raises ConfigError for a model without a learning rate, and the errors of `run` for the same request.
     """
-    _check(request, search)
-    optuna = _optuna()
+    _check_request(request, search)
+    optuna = _import_optuna()
     setup = _set_up(request, execution, search, optuna.__version__)
     model = setup.model()
-    blank = _unfinished_tuning(setup, search)
+    unfinished = _unfinished_tuning(setup, search)
     root = search.out or execution.runs / "tuning"
-    recorded = None if execution.force else find_tuning(root, blank)
+    recorded = None if execution.force else find_tuning(root, unfinished)
     if recorded is not None:
         return TuningOutcome(recorded, fresh=False)
-    say(_announcement(setup, search))
+    say(_start_message(setup, search))
     config = setup.prepared.config
     if config.starts_pretrained:
         load_pretrained(model, setup.prepared, say)
     trials = _try_rates(optuna, setup, search, _Trial(setup, dict(model.state_dict()), say))
     best = best_of(trials, config.task.smaller_is_better)
     result = dataclasses.replace(
-        blank, created=now(), trials=trials, best_rate=best, at_edge=is_at_edge(best, blank.rates),
+        unfinished, created=now(), trials=trials, best_rate=best, at_edge=is_at_edge(best, unfinished.rates),
         environment={**setup.environment, "backends": dict(model.backends)},
     )  # fmt: skip
     write_tuning(root, result)
@@ -142,41 +142,42 @@ def _set_up(request: Request, execution: Execution, search: Search, optuna_versi
 
 
 def advice(tuning: Tuning) -> str | None:
-    """One sentence where the grid did not enclose the best rate: what that means, and which grid to try."""
+    """A sentence with the grid to try next, where the best rate is at the edge or missing."""
     if tuning.best_rate is None:
         lower = ",".join(f"{r / 30:.1g}" for r in tuning.rates)
         return f"No rate trained the model: try lower ones, --rates {lower}."
     if not tuning.at_edge:
         return None
     rates = tuning.rates
-    low = tuning.best_rate == rates[0]
-    beyond = rates[0] ** 2 / rates[1] if low else rates[-1] ** 2 / rates[-2]
-    wider = [beyond, *rates] if low else [*rates, beyond]
+    is_smallest = tuning.best_rate == rates[0]
+    next_rate = rates[0] ** 2 / rates[1] if is_smallest else rates[-1] ** 2 / rates[-2]
+    wider = [next_rate, *rates] if is_smallest else [*rates, next_rate]
+    end = "smallest" if is_smallest else "largest"
     return (
-        f"The best rate, {tuning.best_rate:g}, is the {'smallest' if low else 'largest'} of the grid, so that a better "
+        f"The best rate, {tuning.best_rate:g}, is the {end} of the grid, so that a better "
         f"one may lie beyond it: try --rates {','.join(f'{r:.2g}' for r in wider)} (finished trials are not repeated)."
     )
 
 
 def run_command(tuning: Tuning, request: Request, data: Path | None = None) -> str | None:
-    """The `run` to type with the rate that was found; None where none was."""
+    """The `run` command with the best rate; None without one."""
     if tuning.best_rate is None:
         return None
-    typed = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", request.labels]
-    plain = Request(request.model, dataset=tasks.task(request.task).dataset)
+    command = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", request.labels]
+    defaults = Request(request.model, dataset=tasks.task(request.task).dataset)
     for field in ("task", "dataset", "preset", "mode", "draw", "seed"):
         value = getattr(request, field)
-        if value not in (None, getattr(plain, field)):
-            typed += [f"--{field}", str(value)]
+        if value not in (None, getattr(defaults, field)):
+            command += [f"--{field}", str(value)]
     if data is not None:
-        typed += ["--data", str(data)]
+        command += ["--data", str(data)]
     for assignment in (*request.assignments, f"optim.lr={tuning.best_rate:g}"):
-        typed += ["--set", assignment]
-    return shlex.join(typed)
+        command += ["--set", assignment]
+    return shlex.join(command)
 
 
 class _Interrupted(BaseException):
-    """Carries what ended a trial past optuna, which would else take the trial for a failed one and not repeat it."""
+    """Carries an exception past optuna, which would otherwise count the trial as failed and not repeat it."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__()
@@ -186,16 +187,16 @@ class _Interrupted(BaseException):
 class _Trial:
     """Trains and scores with one rate."""
 
-    def __init__(self, setup: _TrialSetup, start: Mapping[str, Any], say: Say) -> None:
+    def __init__(self, setup: _TrialSetup, initial_weights: Mapping[str, Any], say: Say) -> None:
         self.setup, self.say = setup, say
-        self.start = {name: value.clone() for name, value in start.items()}  # the weights that every trial starts from
+        self.initial_weights = {name: value.clone() for name, value in initial_weights.items()}  # of every trial
 
     def __call__(self, rate: float) -> dict[str, Any]:
-        """The trial's entry in the record. A loss or scores that are no numbers fail it; other errors are raised."""
+        """The trial's entry in the record. A loss or score that is not finite fails it; other errors are raised."""
         try:
-            report, result = self._scored(rate)
+            report, result = self._train_and_score(rate)
         except BenchmarkError as error:
-            if type(error) is not BenchmarkError:  # a setting, a file, the disk: not the rate's fault
+            if type(error) is not BenchmarkError:  # of a setting, a file or the disk, not of the rate
                 raise
             return {**_EMPTY, "rate": rate, "status": "failed", "error": str(error)}
         score = result.metrics["overall"][self.setup.prepared.config.task.primary_metric]
@@ -215,19 +216,19 @@ class _Trial:
             "wall_s": round(report.wall_s + result.wall_s, 2),
         }
 
-    def _scored(self, rate: float) -> tuple[FitReport, Evaluation]:
-        """As `run` does it, with another rate and on another split."""
+    def _train_and_score(self, rate: float) -> tuple[FitReport, Evaluation]:
+        """Train and score as `run` does, with this rate, on the validation split."""
         prepared, events = self.setup.prepared, self.setup.events
         config = dataclasses.replace(prepared.config, optim=dataclasses.replace(prepared.config.optim, lr=rate))
         model = self.setup.model()
-        model.load_state_dict(self.start)
+        model.load_state_dict(self.initial_weights)
         self.say(f"learning rate {rate:g}")
         report = train_on_labels(model, prepared.with_config(config), events.labelled, self.folder(rate))
         rng = bootstrap_rng(config.task, prepared.dataset)
         return report, evaluate(model, events.scored, config.train.batch_size, rng, split=SPLIT)
 
     def folder(self, rate: float) -> Path:
-        """Where the trial keeps its logs, and its states while it is unfinished."""
+        """Folder of the trial's logs and training states."""
         return self.setup.folder / f"lr-{rate!r}"
 
 
@@ -237,11 +238,11 @@ _EMPTY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _try_rates(optuna: Any, setup: _TrialSetup, search: Search, attempt: _Trial) -> list[dict[str, Any]]:
-    """Every rate of the grid once, in an order drawn by the seed; entries of the record, by rate.
+def _try_rates(optuna: Any, setup: _TrialSetup, search: Search, run_trial: _Trial) -> list[dict[str, Any]]:
+    """Try every rate of the grid once, in an order drawn by the seed; returns entries of the record, by rate.
 
-    A trial whose loss is no number is one of optuna's failed trials; one that was interrupted is left running in the
-    journal, so that the grid's sampler comes back to it.
+    A trial without a finite loss is a failed trial of optuna; an interrupted one stays running in the journal, so that
+    the grid sampler repeats it.
     """
     from benchmark.training.states import delete_checkpoints
 
@@ -250,36 +251,37 @@ def _try_rates(optuna: Any, setup: _TrialSetup, search: Search, attempt: _Trial)
         journal.unlink(missing_ok=True)
     setup.folder.mkdir(parents=True, exist_ok=True)
     direction = "minimize" if config.task.smaller_is_better else "maximize"
-    study = _study(optuna, journal, search.rates, seed_from("grid", config.seed) % _LARGEST_SEED, direction)
-    done = _finished(study)
+    study = _open_study(optuna, journal, search.rates, seed_from("grid", config.seed) % _LARGEST_SEED, direction)
+    results = _finished_trials(study)
 
     def objective(trial: Any) -> float:
         rate = trial.suggest_float("lr", search.rates[0], search.rates[-1])
         try:
-            result = done.get(rate) or attempt(rate)
+            result = results.get(rate) or run_trial(rate)
         except BaseException as error:
             raise _Interrupted(error) from error
         trial.set_user_attr("result", json.dumps(result))
-        done[rate] = result
-        delete_checkpoints(attempt.folder(rate))  # not earlier: a result that cannot be kept must cost no training
+        results[rate] = result
+        # after the result is stored, so that a failed write loses no training
+        delete_checkpoints(run_trial.folder(rate))
         if result["status"] == "failed":
             raise _Diverged
         return float(result["score"]["value"])
 
-    if set(search.rates) - set(done):
+    if set(search.rates) - set(results):
         try:
             study.optimize(objective, catch=(_Diverged,))
         except _Interrupted as stop:
             raise stop.cause from None
-    return [done[rate] for rate in search.rates]
+    return [results[rate] for rate in search.rates]
 
 
 class _Diverged(Exception):
     """Tells optuna that a trial failed."""
 
 
-def _study(optuna: Any, journal: Path, rates: Sequence[float], seed: int, direction: str) -> Any:
-    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # the suite tells the user itself
+def _open_study(optuna: Any, journal: Path, rates: Sequence[float], seed: int, direction: str) -> Any:
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # the suite reports progress itself
     backend = optuna.storages.journal.JournalFileBackend(str(journal))
     storage = optuna.storages.JournalStorage(backend)
     sampler = optuna.samplers.GridSampler({"lr": list(rates)}, seed=seed)
@@ -288,18 +290,18 @@ def _study(optuna: Any, journal: Path, rates: Sequence[float], seed: int, direct
     )
 
 
-def _finished(study: Any) -> dict[float, dict[str, Any]]:
-    """Rate -> entry of the trials that came to an end, also under an earlier grid."""
-    found: dict[float, dict[str, Any]] = {}
+def _finished_trials(study: Any) -> dict[float, dict[str, Any]]:
+    """Rate -> entry of every finished trial, also of an earlier grid."""
+    results: dict[float, dict[str, Any]] = {}
     for trial in study.get_trials(deepcopy=False):
         if "result" in trial.user_attrs and trial.state.is_finished():
             result = json.loads(trial.user_attrs["result"])
-            found.setdefault(result["rate"], result)
-    return found
+            results.setdefault(result["rate"], result)
+    return results
 
 
 def _fingerprint(identity: Identity, revision: str) -> str:
-    """Names the search whatever its grid: all that decides the result of a trial at a given rate."""
+    """Hash of all that decides a trial's result, except its rate."""
     settings = {k: v for k, v in identity.config.as_dict().items() if k != "checkpoint"}
     settings["optim"] = {k: v for k, v in settings["optim"].items() if k != "lr"}
     hardware = [identity.device, identity.precision]
@@ -328,7 +330,7 @@ def _loss_decreased(report: FitReport) -> bool:
     return report.first_loss is not None and report.last_loss is not None and report.last_loss < report.first_loss
 
 
-def _announcement(setup: _TrialSetup, search: Search) -> str:
+def _start_message(setup: _TrialSetup, search: Search) -> str:
     c, events = setup.prepared.config, setup.events
     return (
         f"{c.model} [{c.preset}, {c.mode}] on {c.task.name}, {setup.prepared.source}: {len(search.rates)} learning "
@@ -337,12 +339,12 @@ def _announcement(setup: _TrialSetup, search: Search) -> str:
     )
 
 
-def _check(request: Request, search: Search) -> None:
-    typed = {"optim.lr", "lr"} & set(parse_assignments(list(request.assignments)))
-    if typed:
+def _check_request(request: Request, search: Search) -> None:
+    rate_settings = {"optim.lr", "lr"} & set(parse_assignments(list(request.assignments)))
+    if rate_settings:
         raise ConfigError(
-            f"--set {typed.pop()} fixes what the search is for. Other settings were expected. Give the learning rates "
-            f"with --rates."
+            f"--set {rate_settings.pop()} fixes the learning rate, which the search chooses. Other settings were "
+            f"expected. Give the learning rates with --rates."
         )
     if search.steps is not None and search.steps < 1:
         raise ConfigError(
@@ -360,7 +362,7 @@ def _check(request: Request, search: Search) -> None:
         )
 
 
-def _optuna() -> Any:
+def _import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The weights that a run leaves: what they say of themselves, and where they lie."""
+"""The stored weights of a run: their metadata and path."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ WEIGHTS = "model.safetensors"  # of a run, in its folder
 
 
 def run_folder(runs: Path, record: RunRecord) -> Path:
-    """Where a run keeps its logs, its training states while it is unfinished, and its weights."""
+    """Folder of a run's logs, training states and weights."""
     return runs / run_name(record)
 
 
 def weights_of(record: RunRecord, runs: Path) -> Path | None:
-    """Where a run's weights lie; None where they are not here, or the run trained none."""
+    """Path of a run's weights; None where they are missing, or the run trained none."""
     path = run_folder(runs, record) / WEIGHTS
     return path if path.is_file() and not record.config.get("probe") else None
 
 
 def required_weights(record: RunRecord, runs: Path) -> Path:
-    """Where a run's weights lie. Raises CheckpointError where they are not here."""
+    """Path of a run's weights. Raises CheckpointError where they are missing."""
     path = weights_of(record, runs)
     if path is None:
         raise CheckpointError(
@@ -37,7 +37,7 @@ def required_weights(record: RunRecord, runs: Path) -> Path:
 
 
 def manifest_of_run(prepared: Prepared, stage: str, fingerprint: str) -> dict[str, str]:
-    """Metadata of weights that a run, or its pre-training, leaves. stage: pretrain or finetune."""
+    """Metadata of the weights of a run or its pre-training. stage: pretrain or finetune."""
     config, dataset = prepared.config, prepared.dataset
     training: dict[str, Any] = {
         "preset": config.preset, "seed": config.seed, "dataset": dataset.info.name,

@@ -1,1 +1,1 @@
-"""The static site: leaderboards, curves, runs and events as pages that need neither a server nor a network."""
+"""The static site: leaderboards, curves, runs and events as pages without server or network."""

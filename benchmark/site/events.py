@@ -1,4 +1,4 @@
-"""Events for the site's display: the same few of a task for all models, and the one that all find hardest."""
+"""Events for the site's display: the same few of a task for all models, and the one with most errors."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MAX_MODELS = 6  # side by side
 def board_events(
     board: Leaderboard, runs: Path, n_events: int, data: Path | None, problems: list[str]
 ) -> Iterator[Shown]:
-    """The events of one leaderboard with the predictions of its best rows, as far as their weights are here.
+    """Events of one leaderboard with the predictions of its best rows, where their weights are available.
 
-    One budget, the one with most models. What goes wrong with a model is told in `problems`; the others are shown.
+    Only the budget with most models. Errors of a model are added to `problems`; the other models are shown.
     """
     if n_events < 1 or not displayable(tasks.task(board.task)):
         return
-    rows = _rows(board, runs)
+    rows = _best_rows(board, runs)
     restored: list[tuple[str, RunRecord, Restored]] = []
     for row in rows:
         record = row.runs[0]
@@ -45,18 +45,18 @@ def board_events(
     if not restored:
         return
     ids = restored[0][2].events.event_ids
-    for place in _positions(restored[0][2], restored[0][1], n_events):
-        shown = []
+    for index in _positions(restored[0][2], restored[0][1], n_events):
+        predictions = []
         for name, record, model in restored:
-            own = model.events.event_ids
-            if ids[place] in own:
-                batch, scores = model.predict([own.index(ids[place])])
-                shown.append((name, run_name(record), batch, scores))
-        yield compared(shown, restored[0][2].task)
+            model_ids = model.events.event_ids
+            if ids[index] in model_ids:
+                batch, scores = model.predict([model_ids.index(ids[index])])
+                predictions.append((name, run_name(record), batch, scores))
+        yield compared(predictions, restored[0][2].task)
 
 
-def _rows(board: Leaderboard, runs: Path) -> list[Average]:
-    """The best row of each model and mode at the budget at which most of them have weights, best first."""
+def _best_rows(board: Leaderboard, runs: Path) -> list[Average]:
+    """The best row of each model and mode, best first, at the budget with most stored weights."""
     budgets: dict[str, dict[tuple[str, str], Average]] = {}
     for row in board.averages:
         record = row.record
@@ -68,16 +68,16 @@ def _rows(board: Leaderboard, runs: Path) -> list[Average]:
 
 
 def _positions(restored: Restored, record: RunRecord, n_events: int) -> list[int]:
-    """Positions of the chosen events: drawn by name, the same everywhere; and the one with most errors."""
+    """Positions of events drawn with a fixed seed, and of the one with most errors."""
     events = restored.events
-    chosen = events.first(n_events, "display")
-    place = {event_id: i for i, event_id in enumerate(events.event_ids)}
-    found = [place[event_id] for event_id in chosen.event_ids]
-    hardest = _hardest(record, len(events))
-    return found if hardest is None or hardest in found else [*found, hardest]
+    drawn = events.first(n_events, "display")
+    index = {event_id: i for i, event_id in enumerate(events.event_ids)}
+    positions = [index[event_id] for event_id in drawn.event_ids]
+    hardest = _hardest_event(record, len(events))
+    return positions if hardest is None or hardest in positions else [*positions, hardest]
 
 
-def _hardest(record: RunRecord, n_events: int) -> int | None:
+def _hardest_event(record: RunRecord, n_events: int) -> int | None:
     counts = confusions(record)
     if counts is None or len(counts) != n_events:
         return None

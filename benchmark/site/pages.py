@@ -1,7 +1,7 @@
 """Writes the site: one folder that opens from the disk, from any server, or from a repository's pages.
 
 Texts from records reach the pages as data, never as HTML: scripts set them as text. The folder is built beside its
-final place and then takes it, so that a site is whole or the old one.
+target and then renamed, so that a failure keeps the old site.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmark.site.runs import run_data
 
 PAGES = ("index.html", "run.html", "event.html")
 SCRIPTS = ("common.js", "index.js", "run.js", "event.js", "site.css")
-MARK = ".particlebench-site"  # tells a folder of ours from anybody's
+MARK = ".particlebench-site"  # file that marks a folder as a site
 
 
 def write_site(
@@ -37,14 +37,14 @@ def write_site(
 ) -> Path:  # fmt: skip
     """Write the site of these records into a folder; returns its first page.
 
-    problems: what is wrong with which file, told on the first page. runs: where weights lie; events are displayed with
-    the models that have some there. Raises ConfigError where `out` is a folder of something else.
+    problems: messages for the first page. runs: folder of weights; events are displayed with the models that have some
+    there. Raises ConfigError where `out` is another folder than a site.
     """
-    _check(out)
+    _check_target(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _fill(partial, records, list(problems), runs, data, n_events)
+        _write_pages(partial, records, list(problems), runs, data, n_events)
         if out.exists():
             shutil.rmtree(out)
         partial.chmod(0o755)
@@ -54,17 +54,17 @@ def write_site(
     return out / PAGES[0]
 
 
-def _check(out: Path) -> None:
+def _check_target(out: Path) -> None:
     if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
         return
     if out.exists():
         raise ConfigError(
-            f"{out} exists and is no site of particlebench. A new folder was expected, so that nothing is lost. Choose "
-            f"another one."
+            f"{out} exists and is not a site of particlebench. A new folder was expected, so that nothing is lost. "
+            f"Choose another one."
         )
 
 
-def _fill(
+def _write_pages(
     folder: Path, records: Sequence[RunRecord], problems: list[str], runs: Path, data: Path | None, n_events: int
 ) -> None:
     (folder / MARK).write_text("", encoding="ascii")
@@ -74,15 +74,15 @@ def _fill(
         text = resources.files("benchmark.site").joinpath("assets").joinpath(name).read_text(encoding="utf-8")
         (folder / name if name in PAGES else assets / name).write_text(text, encoding="utf-8")
     (assets / "plotly.min.js").write_text(plotly_js(), encoding="utf-8")
-    shown = [r for r in records if r.status != "failed"]
-    boards = leaderboards(shown)
-    plain = [{**board_data(board), "events": []} for board in boards]
-    for board, values in zip(boards, plain, strict=True):
+    scored = [r for r in records if r.status != "failed"]
+    boards = leaderboards(scored)
+    board_values = [{**board_data(board), "events": []} for board in boards]
+    for board, values in zip(boards, board_values, strict=True):
         values["events"] = _write_events(folder, board, runs, data, n_events, problems)
     _write_runs(folder, records)
     failed = [[run_name(r), r.error or ""] for r in records if r.status == "failed"]
     index = {
-        "made": now(), "version": __version__, "records": len(records), "boards": plain, "problems": problems,
+        "made": now(), "version": __version__, "records": len(records), "boards": board_values, "problems": problems,
         "failed": failed,
     }  # fmt: skip
     (folder / "data" / "index.js").write_text(script("PB.index", index), encoding="utf-8")
@@ -101,7 +101,7 @@ def _write_events(
             values = {**as_values(event), "title": board.title}
             (target / f"{key}.js").write_text(script(f"PB.events[{json.dumps(key)}]", values), encoding="utf-8")
             written.append([key, event.event_id])
-    except (BenchmarkError, OSError) as error:  # the data are not here: everything else of the site is
+    except (BenchmarkError, OSError) as error:  # without data: the site has no events
         problems.append(f"no events of {board.title} are displayed: {error}")
     return written
 
@@ -123,6 +123,6 @@ def _write_runs(folder: Path, records: Sequence[RunRecord]) -> None:
 
 
 def script(target: str, values: Any) -> str:
-    """JavaScript that assigns plain values. No text in it can end the script or the string that it stands in."""
+    """JavaScript that assigns plain values, escaped so that no text can end the script or its string."""
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     return f"{target}={text.replace('<', chr(92) + 'u003c')};\n"

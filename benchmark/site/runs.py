@@ -1,4 +1,4 @@
-"""What a run's own page shows: settings, scores, confusion, calibration, course of the training, its worst events."""
+"""Data of a run's page: settings, scores, confusion, calibration, training curves, worst events."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MIN_POINTS = 50  # of an event among the worst: in a smaller one few errors are 
 
 
 def run_data(run: RunRecord) -> dict[str, Any]:
-    """Plain values of one run, for its page's script. A record that keeps no counts has no worst events."""
+    """Plain values of one run, for its page's script. A record without counts has no worst events."""
     return {
         "title": describe(run), "model": run.model, "task": run.task["name"], "dataset": run.dataset["name"],
         "revision": run.dataset["revision"], "status": run.status, "created": run.created,
         "fingerprint": run.fingerprint, "command": " ".join(run.command), "error": run.error,
         "classes": list(run.task["classes"]),
-        "scores": _scores(run), "confusion": run.metrics.get("confusion"),
+        "scores": _score_tables(run), "confusion": run.metrics.get("confusion"),
         "calibration": run.metrics.get("calibration"), "history": _history(run.training.get("history") or {}),
         "worst": worst_events(run), "facts": _facts(run),
         "settings": [[k, str(v)] for k, v in sorted(flat(run.config).items()) if v is not None],
@@ -49,29 +49,29 @@ def worst_events(run: RunRecord) -> list[list[Any]]:
     ]
 
 
-def _scores(run: RunRecord) -> list[dict[str, Any]]:
+def _score_tables(run: RunRecord) -> list[dict[str, Any]]:
     """Tables of scores: overall, then one for each section with a row per class or range."""
-    tables, kind = [], family_of(run)
-    for section in kind.sections:
-        found = run.metrics.get(section)
-        if not found:
+    tables, score_family = [], family_of(run)
+    for section in score_family.sections:
+        recorded = run.metrics.get(section)
+        if not recorded:
             continue
-        known = list(kind.rows(section, run.task["classes"])) if section != OVERALL else []
-        rows = {"all": found} if section == OVERALL else {row: found[row] for row in known if row in found}
+        row_names = list(score_family.rows(section, run.task["classes"])) if section != OVERALL else []
+        rows = {"all": recorded} if section == OVERALL else {row: recorded[row] for row in row_names if row in recorded}
         names = list(next(iter(rows.values())))
-        lines = [[row, *(_entry(scores.get(name)) for name in names)] for row, scores in rows.items()]
+        lines = [[row, *(_entry_values(scores.get(name)) for name in names)] for row, scores in rows.items()]
         tables.append({"section": section.replace("_", " "), "names": names, "rows": lines})
     return tables
 
 
-def _entry(entry: Mapping[str, Any] | None) -> list[float | None]:
+def _entry_values(entry: Mapping[str, Any] | None) -> list[float | None]:
     if entry is None:
         return [None, None, None]
     return [None if (v := entry.get(end)) is None else round(v, 5) for end in ("value", "low", "high")]
 
 
 def _history(history: Mapping[str, Any]) -> dict[str, list[float | None]]:
-    """The training's curves, thinned to what a picture shows."""
+    """The training curves with at most MAX_STEPS points."""
     steps = history.get("step")
     if not steps:
         return {}

@@ -1,7 +1,7 @@
-"""One event as a picture or as a page to turn around: of a dataset, a recorded run, or a file.
+"""One event of a dataset, a recorded run or a file, as a picture or an interactive page.
 
-PNG: truth, prediction, errors and energy side by side, in the view in which the event is widest. HTML: one file with
-everything in it, which needs no network.
+PNG: truth, prediction, errors and energy side by side, in the view in which the event is widest. HTML: one
+self-contained file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmark.site.pages import script
 WRONG, RIGHT = "#d55e00", "#c9c9c9"
 ENDINGS = (".html", ".png")
 DPI = 130
-READABLE = (".h5", ".hdf5")  # files that `--file` opens, in the layout of the dataset's own
+READABLE = (".h5", ".hdf5")  # files that `--file` opens, in the dataset's format
 
 
 def event_of_dataset(
@@ -40,24 +40,24 @@ def event_of_dataset(
 ) -> Shown:
     """An event of a dataset, all its points by default: no cut on their number. Raises ConfigError."""
     spec = registry.dataset_spec(name)
-    asked = tasks.task(task or spec.info.tasks[0])
-    _check_task(asked)
+    task_spec = tasks.task(task or spec.info.tasks[0])
+    _check_task(task_spec)
     settings = parse_assignments(list(assignments))
-    prepared = preparation(asked)
+    prepared = preparation(task_spec)
     if hasattr(prepared, "min_points"):
         prepared = override(prepared, {"min_points": 0}, "preprocess")
-    own = {k.removeprefix("preprocess."): v for k, v in settings.items() if not k.startswith("data.")}
-    of_data = {k.removeprefix("data."): v for k, v in settings.items() if k.startswith("data.")}
-    prepared = override(prepared, own, "preprocess")
-    events = event_set(spec.open(override(spec.config(), of_data, "data"), data), split, asked, prepared)
-    return shown(events.batch([place(events, which)]), asked)
+    preprocess_settings = {k.removeprefix("preprocess."): v for k, v in settings.items() if not k.startswith("data.")}
+    data_settings = {k.removeprefix("data."): v for k, v in settings.items() if k.startswith("data.")}
+    prepared = override(prepared, preprocess_settings, "preprocess")
+    events = event_set(spec.open(override(spec.config(), data_settings, "data"), data), split, task_spec, prepared)
+    return shown(events.batch([event_position(events, which)]), task_spec)
 
 
 def event_of_file(path: Path, name: str, which: str, task: str | None = None, assignments: Sequence[str] = ()) -> Shown:
-    """An event of one file in a dataset's own format, which needs no folder around it. Raises ConfigError."""
+    """An event of one file in a dataset's format. Raises ConfigError."""
     if not path.is_file() or path.suffix not in READABLE:
         raise ConfigError(
-            f"--file {path} is no event file. An existing file that ends in {' or '.join(READABLE)} was expected. "
+            f"--file {path} is not an event file. An existing file that ends in {' or '.join(READABLE)} was expected. "
             f"Correct --file."
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -72,39 +72,39 @@ def event_of_file(path: Path, name: str, which: str, task: str | None = None, as
 def event_of_runs(
     records: Sequence[RunRecord], split: str, which: str, runs: Path, data: Path | None, weights: Path | None = None
 ) -> Shown:
-    """An event with what recorded runs of one task predict for it. Raises CheckpointError where weights are missing."""
+    """An event with the predictions of recorded runs of one task. Raises CheckpointError where weights are missing."""
     task = tasks.task(records[0].task["name"])
     _check_task(task)
-    others = {r.task["name"] for r in records} - {task.name}
-    if others:
+    other_tasks = {r.task["name"] for r in records} - {task.name}
+    if other_tasks:
         raise ConfigError(
-            f"The records are of several tasks ({task.name}, {min(others)}). Runs of one task were expected. Show them "
-            f"apart."
+            f"The records are of several tasks ({task.name}, {min(other_tasks)}). Runs of one task were expected. Show "
+            f"them separately."
         )
-    said = []
+    predictions = []
     for record in records:
         path = weights or required_weights(record, runs)
         restored = restore(record, path, open_recorded_dataset(record, data), split)
-        batch, scores = restored.predict([place(restored.events, which)])
+        batch, scores = restored.predict([event_position(restored.events, which)])
         name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
-        said.append((name, "", batch, scores))
-    return compared(said, task)
+        predictions.append((name, "", batch, scores))
+    return compared(predictions, task)
 
 
-def place(events: EventSet, which: str) -> int:
-    """Position of an event, given by number or by id. Raises ConfigError."""
+def event_position(events: EventSet, which: str) -> int:
+    """Position of an event from its number or id. Raises ConfigError."""
     if which in events.event_ids:
         return events.event_ids.index(which)
     if which.isdigit() and int(which) < len(events):
         return int(which)
     raise ConfigError(
-        f"--event {which} is not there. A number from 0 to {len(events) - 1}, or an id such as "
+        f"--event {which} does not exist. A number from 0 to {len(events) - 1}, or an id such as "
         f"{events.event_ids[0] if len(events) else 'none'}, was expected. Correct --event."
     )
 
 
 def write(event: Shown, path: Path) -> None:
-    """Write a page or a picture, as the path's ending says. Raises ConfigError for another ending."""
+    """Write a page or a picture, by the path's ending. Raises ConfigError for another ending."""
     if path.suffix not in ENDINGS:
         raise ConfigError(f"--out {path} has an unknown ending. {' or '.join(ENDINGS)} was expected. Correct --out.")
     if path.suffix == ".html":
@@ -132,11 +132,13 @@ def page(event: Shown) -> str:
 
 
 def draw(event: Shown, path: Path) -> None:
-    """A PNG: a row per model, or one row of truth and energy without any."""
+    """A PNG: a row per model; without models, one row of truth and energy."""
     plt = pyplot()
     event = event.thinned()
-    scale = _scale(event)
-    rows = [_row(plt, event, said, scale) for said in event.predictions] or [_row(plt, event, None, scale)]
+    scale = _energy_scale(event)
+    rows = [_panels(plt, event, prediction, scale) for prediction in event.predictions] or [
+        _panels(plt, event, None, scale)
+    ]
     legend = {name: rgb(COLOURS[i % len(COLOURS)]) for i, name in enumerate(event.classes)}
     if any(p.labels is not None for p in event.predictions):
         legend["wrong"] = rgb(WRONG)
@@ -148,19 +150,21 @@ def draw(event: Shown, path: Path) -> None:
     plt.close(figure)
 
 
-def _row(plt: object, event: Shown, said: Prediction | None, scale: Scale) -> list[Panel]:
+def _panels(plt: object, event: Shown, prediction: Prediction | None, scale: Scale) -> list[Panel]:
     n = len(event.classes)
     panels = [] if event.truth is None else [Panel("truth", event.coords, class_colours(event.truth, n))]
-    if said is not None and said.labels is not None and event.truth is not None:
-        wrong = (said.labels != event.truth) & (event.truth >= 0)
+    if prediction is not None and prediction.labels is not None and event.truth is not None:
+        wrong = (prediction.labels != event.truth) & (event.truth >= 0)
         errors = np.where(wrong[:, None], rgb(WRONG), rgb(RIGHT))
-        panels.append(Panel(said.name, event.coords, class_colours(said.labels, n)))
-        panels.append(Panel(said.text, event.coords, errors, size=np.where(wrong, 1.6, 1.0)))
-    energy = f"energy; {said.name}: {said.text}" if said is not None and said.labels is None else "energy"
+        panels.append(Panel(prediction.name, event.coords, class_colours(prediction.labels, n)))
+        panels.append(Panel(prediction.text, event.coords, errors, size=np.where(wrong, 1.6, 1.0)))
+    energy = "energy"
+    if prediction is not None and prediction.labels is None:
+        energy = f"energy; {prediction.name}: {prediction.text}"
     return [*panels, Panel(energy, event.coords, scale.colours(plt, event.energy), values=event.energy)]
 
 
-def _scale(event: Shown) -> Scale:
+def _energy_scale(event: Shown) -> Scale:
     positive = event.energy[event.energy > 0]
     if not len(positive):
         return Scale("energy", 1e-3, 1.0, logarithmic=True)

@@ -87,7 +87,7 @@ BAD = {
     "too many arguments": (["list", "models", "more"], ["more"]),
     "nothing of this kind to list": (["list", "model"], ["Did you mean 'models'?"]),
     "no folder of records": (["leaderboard", "--records", "gone"], ["There is no folder of records at gone"]),
-    "no course of a training": (["training-curves", "--records", "."], ["None of 0 records holds the course"]),
+    "no course of a training": (["training-curves", "--records", "."], ["None of 0 records holds a training history"]),
     "no such task to rank": (["leaderboard", "--task", "lartpc"], ["Expected one of"]),
     "a missing record": (["transfer", "gone.json"], ["There is no record gone.json"]),
     "pre-training of a model without": (["pretrain", "--model", "pointnet"], ["pointnet has no pre-training"]),
@@ -266,7 +266,7 @@ def test_pretrain_makes_what_run_finds_and_says_where(cli, data, tmp_path, monke
     code, out, err = cli(*typed, "--json")
     assert code == 0
     assert json.loads(out)["steps"] == 3
-    assert "This pre-training is already made" in cli(*typed)[1]
+    assert "This pre-training is already done" in cli(*typed)[1]
     code, _, err = cli("run", "--model", "polarmae", "--beside", "none", *on(data), *settings[2:])
     assert code == 0
     assert "pre-trained weights found" in err

@@ -120,7 +120,7 @@ def test_a_file_that_is_no_such_table_is_refused(tmp_path):
     cases = {
         b"a,b\n1,2\n": "has the columns a, b",
         b'"source': "line 1",
-        b"\xff\xfe": "no text in UTF-8",
+        b"\xff\xfe": "not UTF-8 text",
         b"": "has the columns",
     }
     for content, said in cases.items():

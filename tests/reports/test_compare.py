@@ -32,7 +32,7 @@ def test_the_verdict_follows_the_paired_interval(rng):
     states = counts(0.8, N, rng)
     same = made_up("a", 100, 0, 0, rng, states=states), made_up("b", 100, 0, 0, rng, states=states)
     found = compare(*same)
-    assert found.primary.value == 0 and "do not tell the two apart" in found.verdict
+    assert found.primary.value == 0 and "do not distinguish the two" in found.verdict
     better = made_up("c", 100, 0, 0, rng, quality=0.95, n_events=N)
     found = compare(same[0], better)
     assert "higher" in found.verdict and found.primary.low > 0

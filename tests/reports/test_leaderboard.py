@@ -238,22 +238,22 @@ def test_written_tables_are_checked_against_the_records(rng, tmp_path, capsys):
     (out / "leaderboard.md").write_text((out / "leaderboard.md").read_text().replace("0.", "1.", 1))
     with pytest.raises(SystemExit):
         main(["leaderboard", "--records", str(records), "--out", str(out), "--check"])
-    assert "leaderboard.md: is not what the records give" in capsys.readouterr().out
+    assert "leaderboard.md: does not follow from the records" in capsys.readouterr().out
 
 
 def test_tables_are_equal_whether_resamples_were_kept_or_not(rng, tmp_path, monkeypatch):
     from benchmark.reports import resampling
 
     monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(resampling, "KEPT_FROM", 2)
+    monkeypatch.setattr(resampling, "CACHE_FROM", 2)
     records = [made_up(m, 100, d, 0, rng, n_events=N) for m in ("a", "b") for d in range(3)]
     first = csv_text(leaderboards(records))
     assert list((tmp_path / "cache").rglob("*.npz"))
     assert csv_text(leaderboards(records)) == first
-    monkeypatch.setattr(resampling, "KEPT_FROM", 10**9)
+    monkeypatch.setattr(resampling, "CACHE_FROM", 10**9)
     assert csv_text(leaderboards(records)) == first
     better = made_up("a", 100, 0, 0, rng, quality=0.95, n_events=N)  # a changed record is not taken from the cache
-    monkeypatch.setattr(resampling, "KEPT_FROM", 2)
+    monkeypatch.setattr(resampling, "CACHE_FROM", 2)
     assert csv_text(leaderboards([better, *records[1:]])) != first
 
 

@@ -172,14 +172,14 @@ def test_without_matplotlib_the_weights_are_made_all_the_same(data, own_cache, m
     made = alone(data, say=said.append)
     assert (made.folder / "weights.safetensors").is_file()
     assert not (made.folder / "curves.png").exists()
-    assert any("no picture of the curves" in line and "matplotlib" in line for line in said)
+    assert any("the curves are not drawn" in line and "matplotlib" in line for line in said)
 
 
 @pytest.mark.parametrize(
     ("asked", "options", "message"),
     [
         ("pointnet", {}, r"pointnet has no pre-training.*expected \(pointmae, polarmae"),
-        ("polarmae", {"out": Path("weights.pt")}, r"--out weights.pt is no place for weights.*\.safetensors"),
+        ("polarmae", {"out": Path("weights.pt")}, r"--out weights.pt is not a file for weights.*\.safetensors"),
         ("polarmae", {"probe_every": -1}, "--probe-every -1 is negative"),
     ],
 )

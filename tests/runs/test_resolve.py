@@ -216,7 +216,7 @@ def test_a_smaller_rate_for_pretrained_weights_is_for_runs_that_have_some():
     ("changes", "words"),
     [
         (("train.rotation=event",), "mirror or none"),
-        (("loss.kind=mse",), "no loss of a classification"),
+        (("loss.kind=mse",), "not a loss for a classification"),
         (("preprocess.mask=all",), "random, stratified"),
         (("data.split=tile",), "auto, table, scan, block"),
     ],

@@ -260,4 +260,4 @@ def test_results_and_a_sample_are_drawn_from_the_command_line(data, tmp_path, mo
     assert len(list(tmp_path.glob("*.png"))) == 5
     with pytest.raises(SystemExit):
         main(["plot", "cells", "--dataset", "atlas-pions", "--data", str(data), "--event", "999"])
-    assert "--event 999 is not there" in capsys.readouterr().err
+    assert "--event 999 does not exist" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from benchmark.cli import main
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.hardware.workers import Task, run_tasks
 from benchmark.records.store import read_records
-from benchmark.runs.cost_estimate import duration, expected
+from benchmark.runs.cost_estimate import duration, expected_cost
 from benchmark.runs.execution import Execution
 from benchmark.runs.sweep import Sweep, carry_out, n_workers, plan, submit, to_run
 from benchmark.runs.sweep_file import as_sweep, read_sweep, repetitions
@@ -161,12 +161,12 @@ def test_cost_is_that_of_equal_runs_or_scaled_by_their_steps():
     record = made_up("m", 100, 0, 0, np.random.default_rng(0), n_events=5)
     record.resources.update(wall_s=100.0, train_s=90.0, peak_memory_bytes=10**9)
     config = {**record.config, "labels": 10, "draw": 3}
-    equal = expected(config, "cpu", [record])
+    equal = expected_cost(config, "cpu", [record])
     assert (equal.wall_s, equal.memory_bytes) == (100.0, 10**9)
     doubled = {**config, "train": {"steps": 600, "batch_size": 8}}
-    assert expected(doubled, "cpu", [record]).wall_s == pytest.approx(190)
-    assert expected({**config, "model": "other"}, "cpu", [record]) is None
-    assert expected(config, "cuda", [record]) is None
+    assert expected_cost(doubled, "cpu", [record]).wall_s == pytest.approx(190)
+    assert expected_cost({**config, "model": "other"}, "cpu", [record]) is None
+    assert expected_cost(config, "cuda", [record]) is None
     assert [duration(s) for s in (45, 600, 9000)] == ["45 s", "10 min", "2.5 h"]
 
 
@@ -207,9 +207,10 @@ def test_the_projects_own_sweeps_can_be_planned():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("models = [", "no TOML file"), ("model = ['gnn']", "Did you mean 'models'"), ("labels = [1]", "no models"),
+        ("models = [", "not a TOML file"), ("model = ['gnn']", "Did you mean 'models'"), ("labels = [1]", "no models"),
         ("models = ['gnn']\ndraws = 'x'", "How many"), ("models = []", "A list was expected"),
-        ("models = ['gnn']\ntask = 3", "no text"), ("models = ['gnn']\n[settings]\ngnn = 3", "no table of models"),
+        ("models = ['gnn']\ntask = 3", "not a text"),
+        ("models = ['gnn']\n[settings]\ngnn = 3", "not a table of models"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_sentence(tmp_path, text, said):

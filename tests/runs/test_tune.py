@@ -272,7 +272,7 @@ def test_the_file_is_named_by_the_budget_and_reads_back(searched, tmp_path):
 
 DAMAGE = {
     "a newer schema": (lambda v: v | {"schema": 2}, "has schema 2"),
-    "no schema": (lambda v: {k: x for k, x in v.items() if k != "schema"}, "is no record of a search"),
+    "no schema": (lambda v: {k: x for k, x in v.items() if k != "schema"}, "is not a record of a search"),
     "a missing field": (lambda v: {k: x for k, x in v.items() if k != "trials"}, "lacks or adds fields (trials)"),
     "an unknown field": (lambda v: v | {"extra": 1}, "lacks or adds fields (extra)"),
     "an incomplete configuration": (lambda v: v | {"config": {"model": "pointnet"}}, "wrong config"),
@@ -281,7 +281,7 @@ DAMAGE = {
     "a trial without score": (lambda v: v | {"trials": [v["trials"][0] | {"score": None}, *v["trials"][1:]]}, "trials"),
     "another best rate": (lambda v: v | {"best_rate": HUGE}, "wrong best rate"),
     "an edge that is none": (lambda v: v | {"at_edge": not v["at_edge"]}, "wrong best rate"),
-    "no object": (lambda v: [], "is no record of a search"),
+    "no object": (lambda v: [], "is not a record of a search"),
 }
 
 
@@ -305,7 +305,7 @@ def test_text_that_is_no_json_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "1e-3", "1e-3,1e-3", "1e-3,x", "0,1e-3", "-1e-3,1e-3", "nan,1e-3", "inf,1e-3"])
 def test_a_grid_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match="is no grid"):
+    with pytest.raises(ConfigError, match="is not a grid"):
         parse_rates(text)
 
 
@@ -314,7 +314,7 @@ def test_rates_are_sorted():
 
 
 REFUSED = {
-    "a learning rate": (request("pointnet", "optim.lr=1e-3"), {}, "fixes what the search is for"),
+    "a learning rate": (request("pointnet", "optim.lr=1e-3"), {}, "fixes the learning rate"),
     "no steps": (request(), {"steps": 0}, "--steps 0"),
     "a model without": (request("majority"), {}, "majority has no learning rate"),
     "a task without": (request("polarmae", task="lartpc-token-probe", assignments=()), {}, "trains no weights"),

@@ -75,7 +75,7 @@ def test_a_site_is_replaced_whole_and_takes_no_folder_of_anybody_else(tmp_path, 
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("important")
-    with pytest.raises(ConfigError, match="no site of particlebench"):
+    with pytest.raises(ConfigError, match="not a site of particlebench"):
         write_site(records, mine)
     assert (mine / "thesis.tex").read_text() == "important"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []  # nothing half-written is left
@@ -149,7 +149,7 @@ def test_an_event_of_a_file_is_that_of_its_dataset(trained):
 def test_wrong_requests_are_one_sentence(trained, tmp_path):
     root, data = trained
     found, _ = read_records(root / "records")
-    with pytest.raises(ConfigError, match="--event 99 is not there"):
+    with pytest.raises(ConfigError, match="--event 99 does not exist"):
         event_of_dataset("pilarnet-m", "test", "99", data)
     with pytest.raises(CheckpointError, match="not at"):
         event_of_runs(found[:1], "test", "0", tmp_path, data)
@@ -238,7 +238,7 @@ def test_a_runs_page_in_a_browser(trained):
         driver.get(index.with_name("run.html").as_uri() + "#" + name)
         wait_for(driver, "return document.querySelectorAll('.js-plotly-plot').length === 2")  # calibration, training
         text = driver.find_element("tag name", "body").text
-        for part in ("Confusion", "Calibration: expected error", "Training", "Events with most errors", "What it took"):
+        for part in ("Confusion", "Calibration: expected error", "Training", "Events with most errors", "Resources"):
             assert part in text
         driver.get(index.with_name("run.html").as_uri() + "#../../x")
         wait_for(driver, "return document.body.innerText.includes('Nothing to show')")

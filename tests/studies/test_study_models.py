@@ -420,8 +420,8 @@ def test_lengths_are_equal_in_both_directions_of_a_panel():
 
 
 def test_a_scale_places_values_evenly_or_by_logarithm():
-    assert scene.Scale("", 0, 10).place(np.array([-5, 5, 20])).tolist() == [0, 0.5, 1]
-    assert np.allclose(scene.Scale("", 0.1, 10, logarithmic=True).place(np.array([0.0, 1, 100])), [0, 0.5, 1])
+    assert scene.Scale("", 0, 10).fraction(np.array([-5, 5, 20])).tolist() == [0, 0.5, 1]
+    assert np.allclose(scene.Scale("", 0.1, 10, logarithmic=True).fraction(np.array([0.0, 1, 100])), [0, 0.5, 1])
     assert scene.Scale("", 0.3, 30, logarithmic=True).round_values() == [0.5, 1, 2, 5, 10, 20]
 
 

@@ -1,7 +1,7 @@
-/* What all pages share. Texts of records are set as text, never as HTML. */
+/* Shared by all pages. Texts of records are set as text, never as HTML. */
 "use strict";
 const PB = { index: null, runs: {}, events: {}, redraw: [] };
-/* Okabe and Ito's colours, told apart without red-green vision; markers differ, too. */
+/* Okabe and Ito's colours, distinct without red-green vision; markers differ, too. */
 PB.colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6d31", "#7f7f7f", "#a6761d", "#4b0082"];
 PB.markers = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x", "pentagon", "hexagon"];
 PB.classes = ["#d1495b", "#30638e", "#edae49", "#00798c", "#999999", "#7b4fa3"];
@@ -37,13 +37,13 @@ PB.layout = function (more) {
 PB.config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 PB.plot = function (node, traces, layout) { return Plotly.react(node, traces, PB.layout(layout), PB.config); };
 
-/* Loads data/<kind>/<key>.js, which works from the disk, where fetch does not. */
+/* Loads data/<kind>/<key>.js; fetch does not work from the disk. */
 PB.load = function (kind, key) {
   return new Promise((resolve, reject) => {
     if (!/^[A-Za-z0-9_.-]+$/.test(key)) { reject(new Error("no such page")); return; }
     const node = PB.el("script", { src: `data/${kind}/${key}.js` });
     node.onload = () => (PB[kind][key] ? resolve(PB[kind][key]) : reject(new Error("no such page")));
-    node.onerror = () => reject(new Error("there is no data of this page"));
+    node.onerror = () => reject(new Error("this page has no data"));
     document.head.append(node);
   });
 };
@@ -53,11 +53,11 @@ PB.load = function (kind, key) {
   if (!button) { return; }
   const dark = () => PB.css("color-scheme") === "dark" || root.dataset.theme === "dark" ||
     (!root.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
-  try { const kept = localStorage.getItem("theme"); if (kept === "dark" || kept === "light") { root.dataset.theme = kept; } } catch (error) { /* no storage on the disk */ }
+  try { const stored = localStorage.getItem("theme"); if (stored === "dark" || stored === "light") { root.dataset.theme = stored; } } catch (error) { /* no storage for pages from the disk */ }
   const label = () => { button.textContent = dark() ? "Light" : "Dark"; button.setAttribute("aria-label", `Change to ${dark() ? "light" : "dark"} colours`); };
   button.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
-    try { localStorage.setItem("theme", root.dataset.theme); } catch (error) { /* not kept then */ }
+    try { localStorage.setItem("theme", root.dataset.theme); } catch (error) { /* not stored */ }
     label();
     PB.redraw.forEach((draw) => draw());
   });

@@ -1,4 +1,4 @@
-/* One event in three dimensions: truth and several models' predictions, turned together. */
+/* One event in three dimensions: truth and several models' predictions, rotated together. */
 "use strict";
 PB.showEvent = function (event, main) {
   const { el, fill } = PB;
@@ -12,11 +12,11 @@ PB.showEvent = function (event, main) {
 
   document.getElementById("title").textContent = event.id;
   document.getElementById("about").textContent = [event.title || event.task, `${event.energy.length.toLocaleString("en")} points`,
-    event.leftOut ? `${event.leftOut.toLocaleString("en")} faint points left out` : "", event.text].filter(Boolean).join("; ");
+    event.leftOut ? `${event.leftOut.toLocaleString("en")} points of lowest energy left out` : "", event.text].filter(Boolean).join("; ");
 
   function colour(label) { return label >= 0 && label < event.classes.length ? PB.classes[label % PB.classes.length] : "#bbbbbb"; }
 
-  /* One trace per class, so that a class can be told by its name and drawn with few colours. */
+  /* One trace per class: its name is the hover text, its colour is stored once. */
   function traces(labels, isTruth) {
     const hover = (i) => `${labels ? event.classes[labels[i]] ?? "none" : ""}<br>${event.energy[i]} in energy`.replace(/^<br>/, "");
     if (state.view === "energy" || !labels) {
@@ -25,14 +25,14 @@ PB.showEvent = function (event, main) {
     if (state.view === "errors" && event.truth && !isTruth) {
       const wrong = labels.map((label, i) => event.truth[i] >= 0 && label !== event.truth[i]);
       return [points((i) => !wrong[i], { color: PB.css("--soft"), size: size * 0.75, opacity: 0.25 }, hover),
-        points((i) => wrong[i], { color: "#d55e00", size: size * 1.25 }, (i) => `${event.classes[event.truth[i]]}, called ${event.classes[labels[i]]}`)];
+        points((i) => wrong[i], { color: "#d55e00", size: size * 1.25 }, (i) => `${event.classes[event.truth[i]]}, predicted ${event.classes[labels[i]]}`)];
     }
     const groups = [...new Set(labels)].sort((a, b) => a - b);
     return groups.map((label) => points((i) => labels[i] === label, { color: colour(label), size }, hover));
   }
 
-  function points(wanted, marker, hover) {
-    const chosen = wanted ? event.energy.map((e, i) => i).filter(wanted) : event.energy.map((e, i) => i);
+  function points(isShown, marker, hover) {
+    const chosen = isShown ? event.energy.map((e, i) => i).filter(isShown) : event.energy.map((e, i) => i);
     const colours = Array.isArray(marker.color) ? chosen.map((i) => marker.color[i]) : marker.color;
     return { type: "scatter3d", mode: "markers", x: chosen.map((i) => x[i]), y: chosen.map((i) => y[i]), z: chosen.map((i) => z[i]),
       marker: { ...marker, color: colours, line: { width: 0 } }, text: chosen.map(hover), hoverinfo: "text", showlegend: false };
@@ -44,14 +44,14 @@ PB.showEvent = function (event, main) {
       camera: state.camera || { eye: { x: 1.3, y: 1.3, z: 0.9 } }, dragmode: "orbit" };
   }
 
-  function turn(camera, source) {
+  function rotate(camera, source) {
     if (busy) { return; }
     busy = true;
     state.camera = camera;
     Promise.all(plots.filter((p) => p !== source).map((p) => Plotly.relayout(p, { "scene.camera": camera }))).then(() => { busy = false; });
   }
 
-  /* By keyboard: the arrows turn all scenes, plus and minus move the eye. */
+  /* Keyboard: the arrows rotate all scenes, plus and minus zoom. */
   function keys(event_) {
     const eye = (state.camera && state.camera.eye) || { x: 1.3, y: 1.3, z: 0.9 };
     let r = Math.hypot(eye.x, eye.y, eye.z), phi = Math.atan2(eye.y, eye.x), theta = Math.acos(eye.z / r);
@@ -60,24 +60,24 @@ PB.showEvent = function (event, main) {
     event_.preventDefault();
     moves[event_.key]();
     theta = Math.min(Math.max(theta, 0.05), Math.PI - 0.05);
-    turn({ ...(state.camera || {}), eye: { x: r * Math.sin(theta) * Math.cos(phi), y: r * Math.sin(theta) * Math.sin(phi), z: r * Math.cos(theta) } }, null);
+    rotate({ ...(state.camera || {}), eye: { x: r * Math.sin(theta) * Math.cos(phi), y: r * Math.sin(theta) * Math.sin(phi), z: r * Math.cos(theta) } }, null);
   }
 
   function panel(title, text, labels, link) {
-    const plot = el("div", { class: "plot", tabindex: "0", role: "application", "aria-label": `${title}, three-dimensional; arrow keys turn it, plus and minus zoom`, on: { keydown: keys } });
+    const plot = el("div", { class: "plot", tabindex: "0", role: "application", "aria-label": `${title}, three-dimensional; arrow keys rotate it, plus and minus zoom`, on: { keydown: keys } });
     const heading = link ? el("h3", {}, el("a", { href: `run.html#${link}` }, title)) : el("h3", {}, title);
     const node = el("section", { class: "scene" }, heading, el("p", {}, text || " "), plot);
     plots.push(plot);
     return [node, () => PB.plot(plot, traces(labels, labels === event.truth), { scene: scene(), margin: { l: 0, r: 0, t: 0, b: 0 }, uirevision: "same" }).then(() => {
       plot.removeAllListeners("plotly_relayout");
-      plot.on("plotly_relayout", (change) => { if (change["scene.camera"]) { turn(change["scene.camera"], plot); } });
+      plot.on("plotly_relayout", (change) => { if (change["scene.camera"]) { rotate(change["scene.camera"], plot); } });
     })];
   }
 
   function legend() {
     if (state.view === "energy" || !event.classes.length) { return el("p", { class: "notes" }, "Colour: logarithm of energy, from violet (low) to yellow (high)."); }
     const names = event.classes.map((name, i) => el("span", { class: "key" }, swatch(i), name));
-    return el("p", {}, ...names, state.view === "errors" ? "In predictions, orange: points that were called wrong, grey: right ones." : "");
+    return el("p", {}, ...names, state.view === "errors" ? "In predictions, orange: wrong points, grey: right ones." : "");
   }
 
   function swatch(i) { const dot = el("i", { "aria-hidden": "true" }); dot.style.background = colour(i); return dot; }

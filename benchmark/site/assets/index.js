@@ -8,8 +8,8 @@
   byId("about").textContent = `${index.records.toLocaleString("en")} records, ${index.boards.length} leaderboards; made ${index.made} by version ${index.version}`;
   const chooser = byId("board");
   index.boards.forEach((board, i) => chooser.append(el("option", { value: i }, board.title)));
-  const asked = index.boards.findIndex((board) => "#" + board.task === location.hash);
-  if (asked >= 0) { state.board = asked; chooser.value = asked; }
+  const requested = index.boards.findIndex((board) => "#" + board.task === location.hash);
+  if (requested >= 0) { state.board = requested; chooser.value = requested; }
 
   function board() { return index.boards[state.board]; }
 
@@ -31,23 +31,23 @@
   function rows() {
     const b = board(), labels = b.heads.findIndex((head) => head.key === "labels");
     const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
-    let found = b.rows.filter((row) => (!state.budget || row.cells[labels][0] === state.budget) &&
+    let matches = b.rows.filter((row) => (!state.budget || row.cells[labels][0] === state.budget) &&
       words.every((word) => row.cells.some((cell) => cell[0].toLowerCase().includes(word))));
     if (state.sort !== null) {
       const missing = (row) => (row.cells[state.sort][0] === "-" ? 1 : 0);
-      found = [...found].sort((p, q) => missing(p) - missing(q) ||
+      matches = [...matches].sort((p, q) => missing(p) - missing(q) ||
         (state.down ? -1 : 1) * compare(p.cells[state.sort], q.cells[state.sort]));
     }
-    return found;
+    return matches;
   }
 
   function head(i) {
-    const h = board().heads[i], mine = state.sort === i;
-    const sort = mine ? (state.down ? "descending" : "ascending") : "none";
-    const arrow = mine ? (state.down ? " ▼" : " ▲") : "";
+    const h = board().heads[i], isSorted = state.sort === i;
+    const sort = isSorted ? (state.down ? "descending" : "ascending") : "none";
+    const arrow = isSorted ? (state.down ? " ▼" : " ▲") : "";
     const button = el("button", { type: "button", on: { click: () => {
-      if (mine && state.down) { state.down = false; } else if (mine) { state.sort = null; } else { state.sort = i; state.down = h.number; }
-      if (mine && state.sort === i && !state.down) { state.down = false; }
+      if (isSorted && state.down) { state.down = false; } else if (isSorted) { state.sort = null; } else { state.sort = i; state.down = h.number; }
+      if (isSorted && state.sort === i && !state.down) { state.down = false; }
       table();
       byId("table").querySelectorAll("th button")[columns().indexOf(i)].focus();
     } } }, h.title + arrow);
@@ -66,26 +66,26 @@
   }
 
   function table() {
-    const b = board(), shown = columns(), found = rows();
+    const b = board(), shown = columns(), matches = rows();
     const labels = b.heads.findIndex((h) => h.key === "labels");
     const body = el("tbody");
     let before = null;
-    found.slice(0, state.shown).forEach((row) => {
+    matches.slice(0, state.shown).forEach((row) => {
       const line = el("tr", { class: state.sort === null && before !== null && before !== row.cells[labels][0] ? "group" : null });
       before = row.cells[labels][0];
-      shown.forEach((i, place) => {
+      shown.forEach((i, position) => {
         const cell = row.cells[i], side = b.heads[i].number ? "n" : "";
         const strong = cell[2] ? " strong" : "";
-        line.append(el("td", { class: side + strong || null }, place === 0 ? links(row, cell[0]) : cell[0]));
+        line.append(el("td", { class: side + strong || null }, position === 0 ? links(row, cell[0]) : cell[0]));
       });
       body.append(line);
     });
-    const more = found.length > state.shown
-      ? el("button", { type: "button", on: { click: () => { state.shown += 10 * PAGE; table(); } } }, `Show more of ${found.length.toLocaleString("en")} rows`)
+    const more = matches.length > state.shown
+      ? el("button", { type: "button", on: { click: () => { state.shown += 10 * PAGE; table(); } } }, `Show more of ${matches.length.toLocaleString("en")} rows`)
       : null;
     fill(byId("table"), el("table", {}, el("caption", { class: "skip" }, b.title), el("thead", {}, el("tr", {}, ...shown.map(head))), body));
     if (more) { byId("table").append(more); }
-    byId("count").textContent = `${Math.min(found.length, state.shown).toLocaleString("en")} of ${b.rows.length.toLocaleString("en")} rows`;
+    byId("count").textContent = `${Math.min(matches.length, state.shown).toLocaleString("en")} of ${b.rows.length.toLocaleString("en")} rows`;
   }
 
   function errors(points, i) {
@@ -93,9 +93,9 @@
   }
 
   function curves() {
-    const b = board(), found = b.curves[state.of] || [];
+    const b = board(), drawn = b.curves[state.of] || [];
     const axis = { title: { text: "labelled events" }, type: "log", dtick: 1 };
-    const traces = found.map((curve, i) => ({
+    const traces = drawn.map((curve, i) => ({
       name: curve.name.replace(/</g, "&lt;"), x: curve.points.map((p) => p[0]), y: curve.points.map((p) => p[1]), mode: "lines+markers",
       line: { color: PB.colours[i % PB.colours.length] }, marker: { symbol: PB.markers[i % PB.markers.length], size: 8 },
       error_y: { type: "data", symmetric: false, array: errors(curve.points, 3), arrayminus: errors(curve.points, 2), thickness: 1.2, width: 3 },
@@ -103,7 +103,7 @@
       hovertemplate: "%{x:,} labels: %{y:.3f}, %{text}<extra>%{fullData.name}</extra>",
     }));
     const name = state.of === "macro" ? b.metric : `F1 ${state.of}`;
-    byId("leftOut").textContent = b.curvesLeftOut ? `The best ${found.length} curves are drawn; ${b.curvesLeftOut.toLocaleString("en")} others are in the table.` : "";
+    byId("leftOut").textContent = b.curvesLeftOut ? `The best ${drawn.length} curves are drawn; ${b.curvesLeftOut.toLocaleString("en")} others are in the table.` : "";
     PB.plot(byId("measured"), traces, { xaxis: axis, yaxis: { title: { text: name } } });
     byId("publishedBox").hidden = b.published.length === 0;
     if (b.published.length) {

@@ -1,19 +1,19 @@
-/* One run: scores, confusion, calibration, course of the training, worst events, settings. */
+/* One run: scores, confusion, calibration, training curves, worst events, settings. */
 "use strict";
 (function () {
   const { el, fill } = PB, main = document.getElementById("main");
 
   function section(title, ...children) { return el("section", {}, el("h2", {}, title), ...children); }
 
-  function plain(heads, lines) {
+  function table(heads, lines) {
     const row = (tag, cells) => el("tr", {}, ...cells.map((cell, i) => el(tag, { class: i ? "n" : null, scope: tag === "th" ? "col" : null }, cell)));
     return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, row("th", heads)), el("tbody", {}, ...lines.map((line) => row("td", line)))));
   }
 
   function scores(run) {
-    return run.scores.map((table) => section(`Scores: ${table.section}`, table.rows.length === 1
-      ? plain(["score", "value [95%]"], table.names.map((name, i) => [name, PB.interval(table.rows[0][i + 1])]))
-      : plain(["", ...table.names], table.rows.map((row) => [row[0], ...row.slice(1).map(PB.interval)]))));
+    return run.scores.map((scores) => section(`Scores: ${scores.section}`, scores.rows.length === 1
+      ? table(["score", "value [95%]"], scores.names.map((name, i) => [name, PB.interval(scores.rows[0][i + 1])]))
+      : table(["", ...scores.names], scores.rows.map((row) => [row[0], ...row.slice(1).map(PB.interval)]))));
   }
 
   function confusion(run) {
@@ -28,21 +28,21 @@
         return cell;
       }), el("td", { class: "n" }, total.toLocaleString("en")));
     });
-    return [section("Confusion: share of each true class (rows) that was called so", el("div", { class: "scroll heat" }, el("table", {},
+    return [section("Confusion: share of each true class (rows) predicted as each class (columns)", el("div", { class: "scroll heat" }, el("table", {},
       el("thead", {}, el("tr", {}, el("th", {}, "truth"), ...run.classes.map((c) => el("th", { class: "n", scope: "col" }, c)), el("th", { class: "n" }, "count"))),
       el("tbody", {}, ...lines))))];
   }
 
   function calibration(run) {
     const c = run.calibration;
-    if (!c) { return [section("Calibration", el("p", {}, "Not recorded: made before confidences were counted, or a task without classes."))]; }
+    if (!c) { return [section("Calibration", el("p", {}, "Not recorded: the record is too old, or the task has no classes."))]; }
     const plot = el("div", { class: "plot" }), used = c.rows.map((n, i) => i).filter((i) => c.rows[i] > 0);
     const total = c.rows.reduce((a, b) => a + b, 0);
     const draw = () => PB.plot(plot, [
       { x: [0, 1], y: [0, 1], mode: "lines", line: { dash: "dash", color: PB.css("--soft") }, hoverinfo: "skip", name: "perfect" },
       { x: used.map((i) => (i + 0.5) / c.rows.length), y: used.map((i) => c.rows[i] / total), type: "bar", marker: { color: PB.css("--line") }, name: "share of points", hovertemplate: "%{y:.3f} of the points<extra></extra>" },
       { x: used.map((i) => c.confidence[i]), y: used.map((i) => c.accuracy[i]), mode: "lines+markers", marker: { size: 8 }, line: { color: PB.css("--mark") }, name: "right", hovertemplate: "confidence %{x:.3f}, right %{y:.3f}<extra></extra>" },
-    ], { xaxis: { title: { text: "confidence" }, range: [0, 1] }, yaxis: { title: { text: "share that is right" }, range: [0, 1] } });
+    ], { xaxis: { title: { text: "confidence" }, range: [0, 1] }, yaxis: { title: { text: "accuracy" }, range: [0, 1] } });
     PB.redraw.push(draw);
     queueMicrotask(draw);
     const ece = [c.ece.value, c.ece.low, c.ece.high];
@@ -62,7 +62,7 @@
 
   function worst(run) {
     if (!run.worst.length) { return []; }
-    return [section("Events with most errors", plain(["event", "wrong", "points"],
+    return [section("Events with most errors", table(["event", "wrong", "points"],
       run.worst.map(([id, share, n]) => [id, `${(100 * share).toFixed(1)}%`, n.toLocaleString("en")])))];
   }
 
@@ -74,7 +74,7 @@
     const settings = el("table", { style: "width:auto" }, el("tbody", {}, ...run.settings.map(([name, text]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { style: "white-space:normal;overflow-wrap:anywhere" }, text)))));
     fill(main, run.error ? el("p", {}, `failed: ${run.error}`) : "",
       el("div", { class: "cards" }, ...scores(run), ...confusion(run), ...calibration(run), ...history(run), ...worst(run)),
-      section("What it took", facts), section("Command", el("p", {}, el("code", {}, run.command)), el("p", {}, "fingerprint ", el("code", {}, run.fingerprint))),
+      section("Resources", facts), section("Command", el("p", {}, el("code", {}, run.command)), el("p", {}, "fingerprint ", el("code", {}, run.fingerprint))),
       el("details", {}, el("summary", {}, "Every setting"), settings));
   }
 
