@@ -9,7 +9,7 @@ from benchmark.errors import CheckpointError
 
 
 def last_state(folder: Path) -> Path | None:
-    """The latest training state in a folder that can be read, if there is one. Damaged ones are deleted, and named."""
+    """The latest readable training state in a folder, or None. Damaged ones are deleted and reported."""
     import torch
 
     for path in reversed(states_in(folder)):
@@ -17,7 +17,7 @@ def last_state(folder: Path) -> Path | None:
             torch.load(path, map_location="cpu", weights_only=True)
         except (
             Exception
-        ) as error:  # torch names damage in many ways: EOFError, RuntimeError, UnpicklingError, KeyError ...
+        ) as error:  # torch raises many types for damage: EOFError, RuntimeError, UnpicklingError, KeyError ...
             print(
                 f"{path} is damaged ({type(error).__name__}): training goes on from an earlier state", file=sys.stderr
             )
@@ -28,7 +28,7 @@ def last_state(folder: Path) -> Path | None:
 
 
 def delete_checkpoints(folder: Path) -> None:
-    """Delete the training states of a folder: what they led to is kept elsewhere, or not wanted."""
+    """Delete the training states of a folder."""
     for path in states_in(folder):
         path.unlink(missing_ok=True)
 
