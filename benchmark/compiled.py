@@ -1,7 +1,7 @@
-"""Where numba keeps machine code: in the suite's cache, a folder for each state of the sources.
+"""numba's compiled code in the suite's cache, one folder per state of the sources.
 
 numba's own cache notices a change of the file that a function is in, but not of the functions that it calls from other
-files; after an update old code could answer. Here any change of a compiled package starts a new folder.
+files, so stale code could run after an update. Here any change of a compiled package starts a new folder.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def _sources_sha256() -> str:
     return sha256_text("".join(path.read_text(encoding="utf-8") for path in files))
 
 
-_config: Any = numba.config  # its attributes are made when numba is imported
-if not _config.CACHE_DIR:  # a user's NUMBA_CACHE_DIR stays
+_config: Any = numba.config  # its attributes are created when numba is imported
+if not _config.CACHE_DIR:  # a user's NUMBA_CACHE_DIR takes precedence
     _config.CACHE_DIR = str(cache_dir() / "compiled" / _sources_sha256()[:16])
 
 __all__ = ["njit"]

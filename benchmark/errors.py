@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 
 class BenchmarkError(Exception):
-    """Base of everything that is the input's fault and not the program's."""
+    """Base of all errors that the input causes, not the program."""
 
 
 class UnknownNameError(BenchmarkError):
-    """A name that nothing is registered under."""
+    """A name that is not registered."""
 
 
 class MissingPackageError(BenchmarkError):
@@ -22,7 +22,7 @@ class MissingPackageError(BenchmarkError):
 
 
 class ConfigError(BenchmarkError):
-    """A setting outside its range, of the wrong type, or that nothing reads."""
+    """A setting outside its range, of the wrong type, or unknown."""
 
 
 class DataError(BenchmarkError):

@@ -1,4 +1,4 @@
-"""The one file that talks to the Hugging Face hub: what a repository holds, fetching a file of it, and adding one."""
+"""The only file that talks to the Hugging Face hub: list a repository, fetch a file, upload one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 Kind = Literal["dataset", "model"]  # of a repository
 PREFIX = "hub:"  # of a name given as --checkpoint
 WEIGHTS = (".safetensors", ".ckpt")
-_PIECE_BYTES = 1 << 24  # asked for at once; what a broken connection can lose
+_PIECE_BYTES = 1 << 24  # per request; lost at most when a connection breaks
 _ENDPOINT = "https://huggingface.co"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-_WHAT = {"dataset": "data set", "model": "model repository"}
+_REPO_WORDS = {"dataset": "data set", "model": "model repository"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class RemoteFile:
 
     path: str  # below the repository's root, with /
     size: int  # bytes
-    sha256: str | None  # of a large (LFS) file
-    git_sha1: str | None  # of a small file: of "blob <size>\\0" and the content
+    sha256: str | None  # of large (LFS) files
+    git_sha1: str | None  # of small files: of "blob <size>\\0" and the content
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,22 @@ class RemoteName:
 
 
 def parse_name(text: str) -> RemoteName:
-    """The parts of `owner/name[@revision][:file]`; the revision is `main` where none is given. Raises DataError."""
+    """The parts of `owner/name[@revision][:file]`; the revision defaults to `main`. Raises DataError."""
     part = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-    found = re.fullmatch(rf"({part}/{part})(?:@({part}(?:/{part})*))?(?::({part}(?:/{part})*))?", text)
-    if found is None:
+    match = re.fullmatch(rf"({part}/{part})(?:@({part}(?:/{part})*))?(?::({part}(?:/{part})*))?", text)
+    if match is None:
         raise DataError(
             f"{text!r} is not the name of a repository. owner/name, owner/name@revision or owner/name:file was "
             f"expected. Type for example owner/name:weights.safetensors."
         )
-    return RemoteName(found[1], found[2] or "main", found[3])
+    return RemoteName(match[1], match[2] or "main", match[3])
 
 
 def list_files(repo: str, revision: str, kind: Kind = "dataset") -> tuple[str, list[RemoteFile]]:
     """The commit that `revision` (branch, tag or commit) names now, and its files sorted by path. Raises DataError."""
     hub = _hub()
 
-    def ask() -> tuple[str, list[RemoteFile]]:
+    def query() -> tuple[str, list[RemoteFile]]:
         api = hub.HfApi()
         commit = api.repo_info(repo, repo_type=kind, revision=revision).sha
         tree = api.list_repo_tree(repo, repo_type=kind, revision=commit, recursive=True)
@@ -74,45 +74,45 @@ def list_files(repo: str, revision: str, kind: Kind = "dataset") -> tuple[str, l
         ]
         return commit, sorted(files, key=lambda f: f.path)
 
-    return _asked(f"Listing {repo} at {revision}", ask, kind)
+    return _call_hub(f"Listing {repo} at {revision}", query, kind)
 
 
 def fetch(repo: str, commit: str, file: RemoteFile, target: Path, kind: Kind = "dataset") -> None:
-    """Download one file to `target`, going on behind the bytes that it already holds. Raises DataError.
+    """Download one file to `target`, resuming after the bytes that it already holds. Raises DataError.
 
-    Reads ranges: the hub's own download starts from the beginning in a new process.
+    Reads ranges: the hub's own download restarts from the beginning in a new process.
     """
     hub = _hub()
     prefix = "datasets/" if kind == "dataset" else ""
 
     def read_on() -> None:
-        have = target.stat().st_size if target.is_file() else 0
+        n_bytes = target.stat().st_size if target.is_file() else 0
         remote = hub.HfFileSystem().open(
             f"{prefix}{repo}/{file.path}", "rb", revision=commit, block_size=_PIECE_BYTES, cache_type="none"
         )
         title = f"downloading {file.path} (MB)"
         with remote, target.open("ab") as stream, progress(title, file.size // 10**6) as bar:
-            while have < file.size:
-                remote.seek(have)
-                piece = remote.read(min(_PIECE_BYTES, file.size - have))
+            while n_bytes < file.size:
+                remote.seek(n_bytes)
+                piece = remote.read(min(_PIECE_BYTES, file.size - n_bytes))
                 if not piece:
                     raise ConnectionError("the answer ended early")
                 _append(stream, piece, target)
-                have += len(piece)
-                bar.update(have // 10**6)
+                n_bytes += len(piece)
+                bar.update(n_bytes // 10**6)
 
-    _asked(f"Fetching {file.path} of {repo}", read_on, kind)
+    _call_hub(f"Fetching {file.path} of {repo}", read_on, kind)
 
 
 def check_content(path: Path, file: RemoteFile) -> None:
-    """Delete a fetched file that is not the one the hub told of. Raises DataError then."""
+    """Delete a fetched file whose size or hash differs from the hub's. Raises DataError then."""
     if file.sha256 is not None:
-        right = sha256_file(path) == file.sha256
+        is_intact = sha256_file(path) == file.sha256
     else:
         content = path.read_bytes()
-        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-        right = file.git_sha1 is None or git == file.git_sha1
-    if not right or path.stat().st_size != file.size:
+        git_sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        is_intact = file.git_sha1 is None or git_sha1 == file.git_sha1
+    if not is_intact or path.stat().st_size != file.size:
         path.unlink()
         raise DataError(
             f"{file.path} arrived damaged and was deleted. {file.size} bytes with the checksum "
@@ -121,7 +121,7 @@ def check_content(path: Path, file: RemoteFile) -> None:
 
 
 def upload(path: Path, repo: str, name: str) -> str:
-    """Add a file to a model repository under `name`, making the repository first; returns the commit's address.
+    """Add a file to a model repository under `name`, creating the repository if needed; returns the commit's address.
 
     The token is the hub's own: HF_TOKEN, or what `hf auth login` stored. Raises DataError.
     """
@@ -130,12 +130,12 @@ def upload(path: Path, repo: str, name: str) -> str:
     def send() -> str:
         api = hub.HfApi()
         api.create_repo(repo, repo_type="model", exist_ok=True)
-        done = api.upload_file(
+        commit = api.upload_file(
             path_or_fileobj=path, path_in_repo=name, repo_id=repo, repo_type="model", commit_message=f"Add {name}"
         )
-        return str(done.commit_url)
+        return str(commit.commit_url)
 
-    return _asked(f"Uploading {path} to {repo}", send, "model")
+    return _call_hub(f"Uploading {path} to {repo}", send, "model")
 
 
 def is_remote(text: str) -> bool:
@@ -144,17 +144,17 @@ def is_remote(text: str) -> bool:
 
 
 def cached_file(text: str) -> Path:
-    """The local copy of `hub:owner/name[@revision][:file]`, fetched where it is not in the cache yet."""
+    """The local copy of `hub:owner/name[@revision][:file]`, fetched unless it is in the cache."""
     return download(parse_name(text.removeprefix(PREFIX)))
 
 
 def download(name: RemoteName) -> Path:
-    """Fetch one file of a model repository into the cache, checked by its hash; returns where it is there.
+    """Fetch one file of a model repository into the cache, checked by its hash; returns its path.
 
-    Its place is named after the commit, so it is fetched once, and goes on where it was broken off. Raises DataError.
+    Its folder is named after the commit, so it is fetched once; a broken download resumes. Raises DataError.
     """
     commit, listing = list_files(name.repo, name.revision, "model")
-    file = _wanted(name, listing)
+    file = _select_file(name, listing)
     path = cache_dir() / "hub" / name.repo.replace("/", "--") / commit / file.path
     if path.is_file() and path.stat().st_size == file.size:
         return path
@@ -167,22 +167,22 @@ def download(name: RemoteName) -> Path:
     except OSError as error:
         raise DataError(
             f"{path} could not be written: {error.strerror or error}. A writable folder was expected. Choose another "
-            f"place, then repeat the command."
+            f"folder, then repeat the command."
         ) from error
     return path
 
 
-def _wanted(name: RemoteName, listing: list[RemoteFile]) -> RemoteFile:
-    """The file that was named, or the only one with weights."""
+def _select_file(name: RemoteName, listing: list[RemoteFile]) -> RemoteFile:
+    """The named file, or the only one with weights."""
     weights = [f for f in listing if f.path.endswith(WEIGHTS)]
     chosen = [f for f in listing if f.path == name.file] if name.file else weights
     if len(chosen) == 1:
         return chosen[0]
-    there = ", ".join(f.path for f in weights[:5]) or "none"
-    what = f"has no file {name.file}" if name.file else f"has {len(weights)} files of weights"
+    names = ", ".join(f.path for f in weights[:5]) or "none"
+    problem = f"has no file {name.file}" if name.file else f"has {len(weights)} files of weights"
     raise DataError(
-        f"{name.repo} at {name.revision} {what} ({' or '.join(WEIGHTS)} there: {there}). One file was expected. Name "
-        f"it: {name.repo}:weights.safetensors, for example."
+        f"{name.repo} at {name.revision} {problem} ({' or '.join(WEIGHTS)} there: {names}). One file was expected. "
+        f"Name it: {name.repo}:weights.safetensors, for example."
     )
 
 
@@ -208,30 +208,30 @@ def _hub() -> ModuleType:
     return huggingface_hub
 
 
-def _asked(what: str, call: Callable[[], T], kind: Kind) -> T:
+def _call_hub(action: str, call: Callable[[], T], kind: Kind) -> T:
     host = urlsplit(os.environ.get("HF_ENDPOINT", _ENDPOINT)).hostname or ""
-    if not any(os.environ.get(p) for p in _PROXIES) and not _resolves(host):  # at once, not after a minute of retries
-        raise _unreachable(what, host, "its name does not resolve")
+    if not any(os.environ.get(p) for p in _PROXIES) and not _resolves(host):  # else a minute of retries
+        raise _unreachable(action, host, "its name does not resolve")
     from huggingface_hub import utils
 
-    not_found = (utils.RepositoryNotFoundError, utils.RevisionNotFoundError)  # type: ignore[attr-defined]
+    missing_errors = (utils.RepositoryNotFoundError, utils.RevisionNotFoundError)  # type: ignore[attr-defined]
     try:
         return call()
-    except not_found as error:
+    except missing_errors as error:
         raise DataError(
-            f"{what} failed: there is no such repository or revision on {host}. A public {_WHAT[kind]}, or one that "
-            f"your token opens, was expected. Check the name and the revision."
+            f"{action} failed: there is no such repository or revision on {host}. A public {_REPO_WORDS[kind]}, or one "
+            f"that your token opens, was expected. Check the name and the revision."
         ) from error
     except BenchmarkError:
         raise
-    except Exception as error:  # the hub's client lets the errors of whichever HTTP library it uses pass
+    except Exception as error:  # the hub's client passes on errors of any HTTP library
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
             raise DataError(
-                f"{what} failed: {host} refused the access. A token with the right to it was expected. Type "
+                f"{action} failed: {host} refused the access. A token with the right to it was expected. Type "
                 f"`hf auth login`, or set HF_TOKEN, then repeat the command."
             ) from error
         first_line = str(error).partition("\n")[0]
-        raise _unreachable(what, host, f"{type(error).__name__}: {first_line}") from error
+        raise _unreachable(action, host, f"{type(error).__name__}: {first_line}") from error
 
 
 def _resolves(host: str) -> bool:
@@ -242,8 +242,8 @@ def _resolves(host: str) -> bool:
     return True
 
 
-def _unreachable(what: str, host: str, why: str) -> DataError:
+def _unreachable(action: str, host: str, reason: str) -> DataError:
     return DataError(
-        f"{what} failed: {host} cannot be reached ({why}). A network connection was expected; what has been fetched is "
-        f"kept. Repeat the command when online, or use local files."
+        f"{action} failed: {host} cannot be reached ({reason}). A network connection was expected; what has been "
+        f"fetched is kept. Repeat the command when online, or use local files."
     )

@@ -1,4 +1,4 @@
-"""Atomic writes and content hashes. A final name either holds a whole file or does not exist."""
+"""Atomic writes and content hashes. A final path holds a complete file or does not exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.errors import RecordError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
+    """A temporary path beside `path` that replaces it when the block succeeds, and is deleted when it fails."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,13 +39,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path` atomically."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, whole or not at all. RecordError for NaN and infinity."""
+    """Write `value` as indented JSON with sorted keys, atomically. RecordError for NaN and infinity."""
     try:
         text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
     except ValueError as error:
@@ -88,5 +88,5 @@ def _write_error(path: Path, error: OSError) -> RecordError:
 
 
 def safe_name(text: str) -> str:
-    """A text as part of a file's name: it cannot lead out of a folder."""
+    """A text made safe as part of a file name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)

@@ -1,4 +1,4 @@
-"""Where the suite keeps what it can make again: packed events, downloads, pre-trained weights."""
+"""The cache folder, for what can be created again: packed events, downloads, pre-trained weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CACHE_VARIABLE = "PARTICLEBENCH_CACHE"
 
 
 def checkout() -> Path:
-    """The root of the checkout that this code runs from; of an installed wheel, the folder of packages."""
+    """The root of the checkout that this code runs from; for an installed wheel, site-packages."""
     return Path(__file__).resolve().parent.parent
 
 

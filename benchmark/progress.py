@@ -1,6 +1,6 @@
-"""Progress bars, the same everywhere, on standard error; short where the output is not a terminal.
+"""Progress bars on standard error; short where the output is not a terminal.
 
-Only the outermost one shows: a probe in mid-training has no bar of its own.
+Only the outermost bar is shown: a probe during training has none.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Protocol
 
 
 class Bar(Protocol):
-    """What the loops report to."""
+    """The interface that loops report progress to."""
 
     def update(self, done: int, note: str = "") -> None:
         """Show that `done` units are complete."""
 
 
-class _Lines:
+class _LogBar:
     """For logs: one line at the start of each tenth."""
 
     def __init__(self, title: str, total: int) -> None:
@@ -32,35 +32,35 @@ class _Lines:
             print(f"{self.title}: {done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
 
 
-class _Silent:
+class _SilentBar:
     def update(self, done: int, note: str = "") -> None:
-        """Somebody else shows progress."""
+        """Does nothing: an outer bar shows progress."""
 
 
-_shown: list[str] = []  # titles of the bars on the screen: one, or none
+_visible_titles: list[str] = []  # title of the visible bar, if any
 
 
 @contextmanager
 def progress(title: str, total: int, silent: bool = False) -> Iterator[Bar]:
-    """A bar with counts, rate and time left in a terminal; a line per tenth elsewhere; nothing below another bar."""
-    if silent or _shown:
-        yield _Silent()
+    """A bar with counts, rate and time left in a terminal; a line per tenth elsewhere; nothing inside another bar."""
+    if silent or _visible_titles:
+        yield _SilentBar()
         return
-    _shown.append(title)
+    _visible_titles.append(title)
     try:
-        with _visible(title, total) as bar:
+        with _open_bar(title, total) as bar:
             yield bar
     finally:
-        _shown.clear()
+        _visible_titles.clear()
 
 
 @contextmanager
-def _visible(title: str, total: int) -> Iterator[Bar]:
+def _open_bar(title: str, total: int) -> Iterator[Bar]:
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(title, total)
+        yield _LogBar(title, total)
         return
     from rich.progress import (
         BarColumn,
@@ -76,8 +76,8 @@ def _visible(title: str, total: int) -> Iterator[Bar]:
     with Progress(*columns, *more, console=console) as rich_bar:
         task = rich_bar.add_task(title, total=total, note="")
 
-        class _Rich:
+        class _RichBar:
             def update(self, done: int, note: str = "") -> None:
                 rich_bar.update(task, completed=done, note=note)
 
-        yield _Rich()
+        yield _RichBar()

@@ -1,7 +1,7 @@
-"""Finds models, baselines and datasets by name, which is that of their file. Nothing is imported before asked for.
+"""Finds models, baselines and datasets by name, which is that of their file. Nothing is imported before it is needed.
 
-What stands outside the suite is given by the path of a file, or offered by an installed package through entry points.
-Both keep to one rule: SPEC has the file's (the entry point's) name, and not one of the suite's own.
+Those outside the suite are loaded from the path of a file, or from an installed package's entry points. Both follow one
+rule: SPEC has the file's (the entry point's) name, and not one of the suite's own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DATASET_PLUGINS = "particlebench.datasets"  # and datasets
 
 @dataclass(frozen=True)
 class _Kind:
-    """What models and datasets differ in when they are looked up."""
+    """How models or datasets are looked up."""
 
     word: str
     folders: tuple[str, ...]  # of the suite's own
@@ -39,7 +39,7 @@ class _Kind:
 
 _MODEL = _Kind("model", MODEL_FOLDERS, PLUGINS, "models")
 _DATASET = _Kind("dataset", ("datasets",), DATASET_PLUGINS, "datasets")
-_given: dict[str, Path] = {}  # datasets that this process was given by path: later on their name alone is known
+_datasets_by_path: dict[str, Path] = {}  # datasets loaded by path, found by their name later
 
 
 def _folder(name: str) -> Path:
@@ -52,45 +52,45 @@ def _files(folder: str) -> dict[str, Path]:
     return {p.stem: p for p in sorted(_folder(folder).glob("*.py")) if not p.name.startswith("_")}
 
 
-def _own(kind: _Kind) -> dict[str, Path]:
-    """Name -> file of the suite's own."""
+def _suite_files(kind: _Kind) -> dict[str, Path]:
+    """Name -> file of the suite's own models or datasets."""
     return {name: path for folder in kind.folders for name, path in _files(folder).items()}
 
 
 @cache
 def _plugins(kind: _Kind = _MODEL) -> dict[str, str]:
-    """Name -> module of what installed packages offer; the suite's own names come first."""
-    return {name: module for name, module in _offered(kind) if name not in _own(kind)}
+    """Name -> module of installed plug-ins; the suite's own names take precedence."""
+    return {name: module for name, module in _entry_points(kind) if name not in _suite_files(kind)}
 
 
-def _offered(kind: _Kind) -> list[tuple[str, str]]:
+def _entry_points(kind: _Kind) -> list[tuple[str, str]]:
     return sorted((canonical(e.name), e.module) for e in metadata.entry_points(group=kind.group))
 
 
 def refused_plugins(group: str) -> dict[str, str]:
-    """Name -> why of what installed packages offer, in PLUGINS or DATASET_PLUGINS, under a name of the suite."""
+    """Name -> reason, of plug-ins of PLUGINS or DATASET_PLUGINS that use a name of the suite."""
     kind = _MODEL if group == PLUGINS else _DATASET
     return {
         name: f"The installed module {module} is offered as {name!r}, which is a {kind.word} of the suite. A name of "
         f"its own was expected. Rename the entry point and the name in its SPEC."
-        for name, module in _offered(kind)
-        if name in _own(kind)
+        for name, module in _entry_points(kind)
+        if name in _suite_files(kind)
     }
 
 
 def _plugin_file(name: str, kind: _Kind) -> Path:
-    """Where a plug-in's module lies. Raises BenchmarkError where its package is broken."""
+    """The file of a plug-in's module. Raises BenchmarkError where its package is broken."""
     module = _plugins(kind)[name]
     try:
         spec = importlib.util.find_spec(module)  # imports the packages around it
     except ModuleNotFoundError as error:
         raise _missing_package(name, error) from error
     except (Exception, SystemExit) as error:
-        raise _broken(f"The installed {kind.word} {name} ({module})", error) from error
+        raise _import_error(f"The installed {kind.word} {name} ({module})", error) from error
     if spec is None or spec.origin is None:
         raise BenchmarkError(
             f"The installed {kind.word} {name} points at the module {module}, which is not there. A module that binds "
-            f"SPEC was expected. Install its package anew."
+            f"SPEC was expected. Install its package again."
         )
     return Path(spec.origin)
 
@@ -102,39 +102,39 @@ def canonical(name: str) -> str:
 
 def model_names(folder: str | None = None) -> list[str]:
     """Sorted names of all models, or of those in one of MODEL_FOLDERS, or of installed PLUGINS."""
-    own = [n for f in MODEL_FOLDERS if folder in (None, f) for n in _files(f)]
-    return sorted([*own, *(_plugins(_MODEL) if folder in (None, PLUGINS) else ())])
+    names = [n for f in MODEL_FOLDERS if folder in (None, f) for n in _files(f)]
+    return sorted([*names, *(_plugins(_MODEL) if folder in (None, PLUGINS) else ())])
 
 
 def dataset_names(folder: str | None = None) -> list[str]:
     """Sorted names of all datasets, as the user types them, or of installed DATASET_PLUGINS."""
-    own = () if folder == DATASET_PLUGINS else _files("datasets")
-    return sorted(n.replace("_", "-") for n in (*own, *_plugins(_DATASET)))
+    names = () if folder == DATASET_PLUGINS else _files("datasets")
+    return sorted(n.replace("_", "-") for n in (*names, *_plugins(_DATASET)))
 
 
 def model_file(name: str) -> Path:
     """The file that defines a model; `name` may itself be a path to a Python file outside the suite."""
-    return _file(name, _MODEL)
+    return _find_file(name, _MODEL)
 
 
 def dataset_file(name: str) -> Path:
     """The file that defines a dataset; `name` may itself be a path to a Python file outside the suite."""
-    return _file(name, _DATASET)
+    return _find_file(name, _DATASET)
 
 
-def _file(name: str, kind: _Kind) -> Path:
+def _find_file(name: str, kind: _Kind) -> Path:
     if name.endswith(".py"):
         path = Path(name)
         if not path.is_file():
             raise ConfigError(f"There is no file {name}. A Python file that binds SPEC was expected. Correct its path.")
         return path
-    name_, own = canonical(name), _own(kind)
-    if name_ in own:
-        return own[name_]
-    if name_ in _plugins(kind):
-        return _plugin_file(name_, kind)
-    if kind is _DATASET and name_ in _given:
-        return _given[name_]
+    key, suite_files = canonical(name), _suite_files(kind)
+    if key in suite_files:
+        return suite_files[key]
+    if key in _plugins(kind):
+        return _plugin_file(key, kind)
+    if kind is _DATASET and key in _datasets_by_path:
+        return _datasets_by_path[key]
     valid = dataset_names() if kind is _DATASET else model_names()
     raise unknown_name(kind.word, name, valid, f"Type `python -m benchmark list {kind.listed}`.")
 
@@ -142,79 +142,79 @@ def _file(name: str, kind: _Kind) -> Path:
 def model_files(name: str) -> tuple[Path, ...]:
     """The file that defines a model and, in sorted order, the private files beside it that it imports, directly or not.
 
-    A file outside the suite stands alone; of an installed package every file beside it counts.
+    A file outside the suite is returned alone; of an installed package, every file beside it too.
     """
     path = model_file(name)
-    if path.resolve() not in _paths(_MODEL):
-        beside = () if name.endswith(".py") else (p for p in sorted(path.parent.glob("*.py")) if p != path)
-        return (path, *beside)
-    pieces: set[Path] = set()
+    if path.resolve() not in _suite_modules(_MODEL):
+        neighbours = () if name.endswith(".py") else (p for p in sorted(path.parent.glob("*.py")) if p != path)
+        return (path, *neighbours)
+    private_files: set[Path] = set()
     queue = [path]
     while queue:
-        new = _private_pieces(queue.pop()) - pieces
-        pieces |= new
-        queue += new
-    return (path, *sorted(pieces))
+        new_files = _private_imports(queue.pop()) - private_files
+        private_files |= new_files
+        queue += new_files
+    return (path, *sorted(private_files))
 
 
-def _paths(kind: _Kind) -> dict[Path, str]:
-    """File of the suite's own -> its module."""
+def _suite_modules(kind: _Kind) -> dict[Path, str]:
+    """File of the suite -> its module."""
     return {p.resolve(): f"benchmark.{f}.{p.stem}" for f in kind.folders for p in _files(f).values()}
 
 
-def _private_pieces(path: Path) -> set[Path]:
+def _private_imports(path: Path) -> set[Path]:
     """Files beside `path` whose names start with _ and that it imports, in functions too."""
-    found: set[Path] = set()
+    paths: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             names = [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
-            found |= {path.with_name(f"{n}.py") for n in names if n.startswith("_")}
-    return {p for p in found if p.is_file()}
+            paths |= {path.with_name(f"{n}.py") for n in names if n.startswith("_")}
+    return {p for p in paths if p.is_file()}
 
 
 def model_spec(name: str) -> ModelSpec:
     """The `SPEC` of a model. Raises UnknownNameError, or BenchmarkError where a package it needs is missing."""
-    return _spec(name, ModelSpec, _MODEL)
+    return _load_spec(name, ModelSpec, _MODEL)
 
 
 def dataset_spec(name: str) -> DatasetSpec:
     """The `SPEC` of a dataset. Raises UnknownNameError, or BenchmarkError where a package it needs is missing.
 
-    `name` may be a path to a Python file outside the suite; this process then knows the dataset by its name too.
+    `name` may be a path to a Python file outside the suite; the dataset is then also found by its name.
     """
-    spec = _spec(name, DatasetSpec, _DATASET)
+    spec = _load_spec(name, DatasetSpec, _DATASET)
     if name.endswith(".py"):
-        _given[canonical(spec.info.name)] = Path(name).resolve()
+        _datasets_by_path[canonical(spec.info.name)] = Path(name).resolve()
     return spec
 
 
 def outside_datasets() -> list[DatasetSpec]:
-    """Datasets that do not belong to the suite: given by path so far, and installed. A broken one is left out here."""
-    found = []
-    for name in (*_given, *(n for n in _plugins(_DATASET) if n not in _given)):
+    """Datasets outside the suite: loaded by path so far, and installed. Broken ones are left out."""
+    specs = []
+    for name in (*_datasets_by_path, *(n for n in _plugins(_DATASET) if n not in _datasets_by_path)):
         try:
-            found.append(dataset_spec(name))
+            specs.append(dataset_spec(name))
         except BenchmarkError:
             continue  # `list datasets` names it with its reason
-    return found
+    return specs
 
 
-def _spec(name: str, type_: type[Spec], kind: _Kind) -> Spec:
+def _load_spec(name: str, type_: type[Spec], kind: _Kind) -> Spec:
     path = dataset_file(name) if kind is _DATASET else model_file(name)
-    module = _paths(kind).get(path.resolve())
+    module = _suite_modules(kind).get(path.resolve())
     if module is not None:
-        return _spec_in(_import(module), type_, path)
+        return _read_spec(_import(module), type_, path)
     if not name.endswith(".py") and canonical(name) in _plugins(kind):
         where = f"The installed {kind.word} {canonical(name)} ({_plugins(kind)[canonical(name)]})"
-        spec = _spec_in(_import_plugin(canonical(name), kind, where), type_, path)
-        return _named(spec, name, where, kind)
-    return _named(_spec_in(_import_path(path), type_, path), path.stem, str(path), kind)
+        spec = _read_spec(_import_plugin(canonical(name), kind, where), type_, path)
+        return _check_name(spec, name, where, kind)
+    return _check_name(_read_spec(_import_path(path), type_, path), path.stem, str(path), kind)
 
 
-def _named(spec: Spec, expected: str, where: str, kind: _Kind) -> Spec:
-    """The SPEC of something outside the suite, if it bears its own name. Raises ConfigError."""
+def _check_name(spec: Spec, expected: str, where: str, kind: _Kind) -> Spec:
+    """The SPEC of a file or plug-in outside the suite, if its name fits. Raises ConfigError."""
     name = spec.name if isinstance(spec, ModelSpec) else spec.info.name
-    if canonical(name) in _own(kind):
+    if canonical(name) in _suite_files(kind):
         raise ConfigError(
             f"{where} binds SPEC with the name {name!r}, which is a {kind.word} of the suite. A name of its own was "
             f"expected, so that records tell the two apart. Rename it in SPEC and outside alike."
@@ -243,32 +243,32 @@ def _import(module: str) -> ModuleType:
 
 
 def _import_plugin(name: str, kind: _Kind, where: str) -> ModuleType:
-    """A plug-in's module; whatever happens in it is told as its own fault. Raises BenchmarkError."""
+    """A plug-in's module. Raises BenchmarkError for any error while importing it."""
     try:
         return _import(_plugins(kind)[name])
     except BenchmarkError:
         raise
     except (Exception, SystemExit) as error:
-        raise _broken(where, error) from error
+        raise _import_error(where, error) from error
 
 
-def _broken(where: str, error: BaseException) -> BenchmarkError:
-    what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+def _import_error(where: str, error: BaseException) -> BenchmarkError:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return BenchmarkError(
-        f"{where} fails when it is imported ({what}). A module that binds SPEC was expected. Correct it; "
+        f"{where} fails when it is imported ({reason}). A module that binds SPEC was expected. Correct it; "
         f"`--debug` shows where it fails."
     )
 
 
-def _missing_package(what: str, error: ModuleNotFoundError) -> BenchmarkError:
+def _missing_package(name: str, error: ModuleNotFoundError) -> BenchmarkError:
     return MissingPackageError(
-        f"{what} needs the package {error.name!r}, which is not installed. Its extras were expected. Type "
+        f"{name} needs the package {error.name!r}, which is not installed. Its extras were expected. Type "
         f"`pip install {error.name}`, or `python -m benchmark doctor` for all that is missing."
     )
 
 
 def _import_path(path: Path) -> ModuleType:
-    """The module of a file outside the suite, imported once; in `sys.modules`, where dataclasses look types up."""
+    """The module of a file outside the suite, imported once; kept in `sys.modules`, where dataclasses look up types."""
     name = f"particlebench_plugin_{path.stem}_{sha256_file(path)[:12]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -289,18 +289,18 @@ def _import_path(path: Path) -> ModuleType:
         raise _missing_package(path.name, error) from error
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise _broken(str(path), error) from error
+        raise _import_error(str(path), error) from error
     except BaseException:
         del sys.modules[name]
         raise
     return module
 
 
-def _spec_in(module: ModuleType, kind: type[Spec], path: Path) -> Spec:
+def _read_spec(module: ModuleType, type_: type[Spec], path: Path) -> Spec:
     spec = getattr(module, "SPEC", None)
-    if not isinstance(spec, kind):
+    if not isinstance(spec, type_):
         raise ConfigError(
-            f"{path} does not bind SPEC to a {kind.__name__}. One public name per file was expected. "
+            f"{path} does not bind SPEC to a {type_.__name__}. One public name per file was expected. "
             f"See CONTRIBUTING.md, or start the file's name with _ if it is a private piece."
         )
     return spec

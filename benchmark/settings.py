@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses, and typed `key=value` changes to them that refuse what nothing reads."""
+"""Settings: frozen dataclasses, and typed `key=value` changes to them that refuse unknown keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def override(settings: T, changes: Mapping[str, Any], where: str) -> T:
         values[name] = _convert(value, hints[name], f"{where}.{name}")
     try:
         return dataclasses.replace(settings, **values)  # type: ignore[type-var]
-    except ValueError as error:  # a dataclass that checks its own ranges
+    except ValueError as error:  # raised by the dataclass's own range checks
         raise ConfigError(f"{error} Correct the --set option.") from error
 
 
@@ -58,11 +58,11 @@ def as_dict(settings: Any) -> Any:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested plain values as `section.key`."""
-    found: dict[str, Any] = {}
+    """Nested plain values as `section.key` -> value."""
+    result: dict[str, Any] = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return result
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
@@ -76,12 +76,12 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return adapter.validate_python([v.strip() for v in value.strip("()[]").split(",") if v.strip()])
         return adapter.validate_strings(value)
     except ValidationError as error:
-        what = error.errors()[0]["msg"]
+        reason = error.errors()[0]["msg"]
         raise ConfigError(
-            f"{where}={value!r} does not fit ({what}). {_expected(hint)} Correct the --set option."
+            f"{where}={value!r} does not fit ({reason}). {_expected_type(hint)} Correct the --set option."
         ) from error
 
 
-def _expected(hint: Any) -> str:
+def _expected_type(hint: Any) -> str:
     name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
     return f"A value of type {name} was expected."

@@ -1,4 +1,4 @@
-"""The tasks of the suite. A change of what is counted raises a task's version."""
+"""The tasks of the suite. A change of its counting raises a task's version."""
 
 from __future__ import annotations
 
@@ -182,20 +182,22 @@ def task(name: str) -> Task:
 
 
 def every() -> dict[str, Task]:
-    """The suite's tasks, and those that datasets outside it bring along (given by path so far, or installed)."""
-    return {**TASKS, **{name: t for name, (t, _) in _brought().items()}}
+    """The suite's tasks, and those of datasets outside it (loaded by path so far, or installed)."""
+    return {**TASKS, **{name: t for name, (t, _) in _outside_tasks().items()}}
 
 
 def bringer(task: Task) -> DatasetSpec | None:
-    """The dataset that brings a task along; None for the suite's own tasks."""
-    return None if task.name in TASKS or task.name not in (brought := _brought()) else brought[task.name][1]
+    """The outside dataset that defines a task; None for the suite's own tasks."""
+    if task.name in TASKS:
+        return None
+    return _outside_tasks().get(task.name, (task, None))[1]
 
 
-def _brought() -> dict[str, tuple[Task, DatasetSpec]]:
-    """Name -> task and its dataset. The suite's own names come first, then those of the first dataset."""
-    found: dict[str, tuple[Task, DatasetSpec]] = {}
+def _outside_tasks() -> dict[str, tuple[Task, DatasetSpec]]:
+    """Name -> task and its dataset. The suite's own names take precedence, then the first dataset's."""
+    outside_tasks: dict[str, tuple[Task, DatasetSpec]] = {}
     for spec in registry.outside_datasets():
-        for own in spec.own_tasks:
-            if own.name not in TASKS:
-                found.setdefault(own.name, (own, spec))
-    return found
+        for task in spec.own_tasks:
+            if task.name not in TASKS:
+                outside_tasks.setdefault(task.name, (task, spec))
+    return outside_tasks

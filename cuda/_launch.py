@@ -1,4 +1,4 @@
-"""What every launch needs: which device, how many programs fill it, and exact float32 arithmetic."""
+"""Shared by every launch: device check, number of programs that fill it, exact float32 arithmetic."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_device(tensor: Tensor) -> None:
     """Raise BenchmarkError where kernels cannot run on the tensor's device."""
     if tensor.device.type != "cuda" and not interpreted():
         raise BenchmarkError(
-            f"The Triton kernels were given a tensor on {tensor.device.type}. A CUDA device was expected. Move the "
+            f"The Triton kernels got a tensor on {tensor.device.type}. A CUDA device was expected. Move the "
             f"batch there, or set TRITON_INTERPRET=1 to run them in Triton's interpreter."
         )
 
@@ -43,5 +43,5 @@ def power_of_two(n: int) -> int:
 
 
 def product_precision(rows: Tensor) -> str:
-    """How matrix units take float32: as tf32 where `torch.set_float32_matmul_precision` allows it, else exactly."""
+    """How matrix units multiply float32: as tf32 where `torch.set_float32_matmul_precision` allows it, else exactly."""
     return "tf32" if rows.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest" else "ieee"

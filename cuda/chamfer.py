@@ -36,8 +36,8 @@ def _nearest_pairs(true, predicted, mask, to_predicted, to_true, n_slots, n_chan
     for channel in range(n_channels):
         a = tl.load(true + (first + slot) * n_channels + channel, mask=inside, other=0.0)
         b = tl.load(predicted + (first + slot) * n_channels + channel, mask=inside, other=0.0)
-        apart = a[:, None] - b[None, :]
-        squared += apart * apart
+        difference = a[:, None] - b[None, :]
+        squared += difference * difference
     squared = tl.where(present[:, None] & present[None, :], squared, float("inf"))
     tl.store(to_predicted + first + slot, tl.argmin(squared, 1).to(tl.int64), mask=inside)
     tl.store(to_true + first + slot, tl.argmin(squared, 0).to(tl.int64), mask=inside)

@@ -18,7 +18,7 @@ MAX_EVENTS = 1 << 12  # that a key of the grid can tell apart
 
 @dataclass(frozen=True)
 class Clouds:
-    """Points (N, 3) float32 and where each of B events begins; lengths are known on the host, so nothing waits."""
+    """Points (N, 3) float32 and the start of each of B events; lengths are on the host: no wait for the device."""
 
     points: Tensor  # (N, 3) float32
     offsets: Tensor  # (B + 1,) int32, on the same device
@@ -33,7 +33,7 @@ class Clouds:
                 f"were expected. Concatenate the events' points in order."
             )
         if len(lengths) >= MAX_EVENTS:
-            raise DataError(f"{len(lengths)} events were given. Fewer than {MAX_EVENTS} were expected. Split them.")
+            raise DataError(f"{len(lengths)} events are too many. Fewer than {MAX_EVENTS} were expected. Split them.")
         check_device(points)
         starts = to_device([0, *accumulate(lengths)], torch.int32, points.device)
         return Clouds(points.float().contiguous(), starts, tuple(lengths))

@@ -1,7 +1,7 @@
 """Centrality-based non-maximum suppression on a GPU (PoLAr-MAE, arXiv 2502.02558, algorithm 1).
 
-Greedy suppression by falling score equals this rule: a candidate is kept unless a kept neighbour precedes it. So every
-candidate only waits for the neighbours before it. Programs start in the order of the ranks, one per candidate, and each
+Greedy suppression by descending score equals this rule: a candidate is kept unless a kept neighbour precedes it. A
+candidate only waits for preceding neighbours. Programs start in the order of the ranks, one per candidate, and each
 looks at its neighbours' states until one before it is kept or all of them are removed; the first undecided rank never
 waits, so all of them end. One launch, no rounds, the same result as `benchmark.ops.cnms.suppress`.
 
@@ -36,32 +36,32 @@ def suppress(clouds: Clouds, radius: float, overlap: float, max_neighbours: int 
     counts = neighbour_counts(grid, cells, limit)  # (N,) of the sorted points
     last = None
     if max_neighbours is not None:
-        last = last_listed(grid, grid.sorted.t(), cells.runs, cells.of, counts, limit, max_neighbours)
+        last = last_listed(grid, grid.sorted.t(), cells.runs, cells.point_cell, counts, limit, max_neighbours)
         counts = counts.clamp_max(max_neighbours)
     rows = grid.rows.long()
     score = torch.empty_like(counts).index_copy_(0, rows, counts)
-    place = torch.empty_like(grid.rows).index_copy_(0, rows, torch.arange(n, dtype=torch.int32, device=rows.device))
-    ranked = place[torch.sort(score, descending=True, stable=True).indices]
+    position = torch.empty_like(grid.rows).index_copy_(0, rows, torch.arange(n, dtype=torch.int32, device=rows.device))
+    ranked = position[torch.sort(score, descending=True, stable=True).indices]
     state = torch.zeros(n, dtype=torch.int32, device=rows.device)
-    _decide[(n,)](
-        ranked, cells.of, cells.runs.starts, cells.runs.lengths, *grid.sorted, grid.rows, counts,
+    _decide_states[(n,)](
+        ranked, cells.point_cell, cells.runs.starts, cells.runs.lengths, *grid.sorted, grid.rows, counts,
         grid.rows if last is None else last, state, limit, last is not None, 64, num_warps=1, **EXACT,
     )  # fmt: skip
     if last is not None:
-        settled = torch.empty_like(state)
-        _settle[(n,)](
-            cells.of, cells.runs.starts, cells.runs.lengths, *grid.sorted, grid.rows, last, state, settled, limit, 64,
-            num_warps=1, **EXACT,
+        final = torch.empty_like(state)
+        _remove_listed[(n,)](
+            cells.point_cell, cells.runs.starts, cells.runs.lengths, *grid.sorted, grid.rows, last, state, final, limit,
+            64, num_warps=1, **EXACT,
         )  # fmt: skip
-        state = settled
+        state = final
     return torch.empty(n, dtype=torch.bool, device=rows.device).index_copy_(0, rows, state == 1), score
 
 
 def neighbour_counts(grid: Grid, cells: Cells, limit: float) -> Tensor:
-    """(N,) int32 points nearer than the square root of `limit` to each sorted point, itself among them."""
+    """(N,) int32 points nearer than the square root of `limit` to each sorted point, itself included."""
     counts = torch.empty_like(grid.rows)
     programs = min(len(counts), resident_programs(counts.device))
-    _count[(programs,)](
+    _count_neighbours[(programs,)](
         cells.n, cells.first, cells.runs.starts, cells.runs.lengths, *grid.sorted, counts, limit, 8, 64,
         num_warps=1, **EXACT,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def last_listed(
 ) -> Tensor:
     """(M,) int32 row of the last of the first `cap` neighbours by row of `queries` (M, 3); UNLIMITED for fewer."""
     last = torch.empty_like(counts)
-    _last[(len(last),)](
+    _find_last[(len(last),)](
         *queries.t().contiguous(), run_of, runs.starts, runs.lengths, *grid.sorted, grid.rows, counts, last, limit, cap,
         len(grid.rows).bit_length(), 64, num_warps=1, **EXACT,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def last_listed(
 
 
 @triton.jit
-def _count(
+def _count_neighbours(
     n_cells, first, starts, lengths, x, y, z, counts, limit, POINTS: tl.constexpr, LANES: tl.constexpr
 ):  # fmt: skip
     for cell in range(tl.program_id(0), tl.load(n_cells), tl.num_programs(0)):
@@ -90,11 +90,11 @@ def _count(
         end = tl.load(first + cell + 1)
         for offset in range(begin, end, POINTS):
             point = offset + tl.arange(0, POINTS)
-            own = point < end
-            px = tl.load(x + point, mask=own)
-            py = tl.load(y + point, mask=own)
-            pz = tl.load(z + point, mask=own)
-            found = tl.zeros((POINTS,), tl.int32)
+            valid = point < end
+            px = tl.load(x + point, mask=valid)
+            py = tl.load(y + point, mask=valid)
+            pz = tl.load(z + point, mask=valid)
+            count = tl.zeros((POINTS,), tl.int32)
             for lane0 in range(0, total, LANES):
                 lane = lane0 + tl.arange(0, LANES)
                 at = positions(start, length, before, lane)
@@ -102,12 +102,12 @@ def _count(
                 dy = py[:, None] - tl.load(y + at)[None, :]
                 dz = pz[:, None] - tl.load(z + at)[None, :]
                 near = (dx * dx + dy * dy + dz * dz < limit) & (lane < total)[None, :]
-                found += tl.sum(near.to(tl.int32), 1)
-            tl.store(counts + point, found, mask=own)
+                count += tl.sum(near.to(tl.int32), 1)
+            tl.store(counts + point, count, mask=valid)
 
 
 @triton.jit
-def _decide(
+def _decide_states(
     ranked, cell_of, starts, lengths, x, y, z, rows, scores, last, state, limit, CAPPED: tl.constexpr,
     LANES: tl.constexpr,
 ):  # fmt: skip
@@ -128,23 +128,23 @@ def _decide(
             dz = pz - tl.load(z + at)
             row = tl.load(rows + at)
             score = tl.load(scores + at)
-            first = (score > own_score) | ((score == own_score) & (row < own_row))
-            first = first & (dx * dx + dy * dy + dz * dz < limit) & (lane < total)
+            precedes = (score > own_score) | ((score == own_score) & (row < own_row))
+            precedes = precedes & (dx * dx + dy * dy + dz * dz < limit) & (lane < total)
             if CAPPED:  # a candidate removes only those in its own list
-                first = first & (own_row <= tl.load(last + at))
+                precedes = precedes & (own_row <= tl.load(last + at))
             waiting = 1
             while waiting > 0:
-                seen = tl.load(state + at, mask=first, other=2, volatile=True)
-                removed = tl.max((seen == 1).to(tl.int32), 0)
-                waiting = tl.where(removed > 0, 0, tl.max((seen == 0).to(tl.int32), 0))
+                states = tl.load(state + at, mask=precedes, other=2, volatile=True)
+                removed = tl.max((states == 1).to(tl.int32), 0)
+                waiting = tl.where(removed > 0, 0, tl.max((states == 0).to(tl.int32), 0))
     tl.store(state + point, 1 + removed)
 
 
 @triton.jit
-def _settle(
-    cell_of, starts, lengths, x, y, z, rows, last, state, settled, limit, LANES: tl.constexpr
+def _remove_listed(
+    cell_of, starts, lengths, x, y, z, rows, last, state, final, limit, LANES: tl.constexpr
 ):  # fmt: skip
-    """Of the kept candidates, those remain that no other kept one has in its list."""
+    """Remove kept candidates that are in the list of another kept one."""
     point = tl.program_id(0)
     start, length, before, total = load_runs(starts, lengths, tl.load(cell_of + point))
     px = tl.load(x + point)
@@ -159,26 +159,26 @@ def _settle(
             dx = px - tl.load(x + at)
             dy = py - tl.load(y + at)
             dz = pz - tl.load(z + at)
-            other = (dx * dx + dy * dy + dz * dz < limit) & (lane < total) & (tl.load(rows + at) != own_row)
-            removes = other & (tl.load(state + at) == 1) & (own_row <= tl.load(last + at))
+            neighbour = (dx * dx + dy * dy + dz * dz < limit) & (lane < total) & (tl.load(rows + at) != own_row)
+            removes = neighbour & (tl.load(state + at) == 1) & (own_row <= tl.load(last + at))
             own_state += tl.max(removes.to(tl.int32), 0)
-    tl.store(settled + point, own_state)
+    tl.store(final + point, own_state)
 
 
 @triton.jit
-def _last(
+def _find_last(
     qx, qy, qz, run_of, starts, lengths, x, y, z, rows, counts, last, limit, cap, steps, LANES: tl.constexpr
 ):  # fmt: skip
     query = tl.program_id(0)
-    found = 2147483647
+    last_row = 2147483647
     if tl.load(counts + query) > cap:
         start, length, before, total = load_runs(starts, lengths, tl.load(run_of + query))
         px = tl.load(qx + query)
         py = tl.load(qy + query)
         pz = tl.load(qz + query)
-        found = 0  # the lowest row that has `cap` neighbours up to it
+        last_row = 0  # the lowest row that has `cap` neighbours up to it
         for step in range(steps):  # from the highest bit down
-            middle = found + (1 << (steps - 1 - step))
+            middle = last_row + (1 << (steps - 1 - step))
             below = 0
             for lane0 in range(0, total, LANES):
                 lane = lane0 + tl.arange(0, LANES)
@@ -188,5 +188,5 @@ def _last(
                 dz = pz - tl.load(z + at)
                 near = (dx * dx + dy * dy + dz * dz < limit) & (lane < total) & (tl.load(rows + at) < middle)
                 below += tl.sum(near.to(tl.int32), 0)
-            found = tl.where(below < cap, middle, found)
-    tl.store(last + query, found)
+            last_row = tl.where(below < cap, middle, last_row)
+    tl.store(last + query, last_row)

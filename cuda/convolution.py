@@ -1,8 +1,8 @@
 """Sparse convolution on a GPU: products of pairs by offset, then one sum per target, in a fixed order.
 
 Particle images are thin: of 27 neighbours some five are present. An implicit GEMM over tiles of targets multiplies by
-every offset that one of the tile's rows has, two to three times the pairs there are, even with rows sorted by their
-neighbours (`docs/gpu.md` has the counts). Here tiles are of pairs of one offset, so nothing is multiplied in vain:
+every offset that any of the tile's rows has, two to three times the pairs there are, even with rows sorted by their
+neighbours (`docs/gpu.md` has the counts). Here tiles are of pairs of one offset, so no product is wasted:
 
 1. `_products`: rows of features, gathered by pair, times the offset's kernel; on matrix units, accumulated in float32;
 2. `_totals`: each target's own row times the centre's kernel, plus the sum of its pairs' products;
@@ -38,20 +38,20 @@ def convolve(features: Tensor, weight: Tensor, pairs: Pairs, centre: int | None)
     float32 uses tf32 where `torch.set_float32_matmul_precision` allows it.
     """
     check_device(features)
-    kind = features.device.type
-    if torch.is_autocast_enabled(kind):
-        features = features.to(torch.get_autocast_dtype(kind))
-    result: Tensor = _Convolution.apply(features, weight, pairs, centre)  # type: ignore[no-untyped-call]
+    device_type = features.device.type
+    if torch.is_autocast_enabled(device_type):
+        features = features.to(torch.get_autocast_dtype(device_type))
+    result: Tensor = _TritonConvolution.apply(features, weight, pairs, centre)  # type: ignore[no-untyped-call]
     return result
 
 
-class _Convolution(torch.autograd.Function):
+class _TritonConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, pairs: Pairs, centre: int | None) -> Tensor:
         features = features.contiguous()
         ctx.save_for_backward(features, weight)
         ctx.pairs, ctx.centre = pairs, centre
-        return applied(features, weight.to(features.dtype), pairs.source, pairs, pairs.into_target, centre, False)
+        return sum_products(features, weight.to(features.dtype), pairs.source, pairs, pairs.into_target, centre, False)
 
     @staticmethod
     @once_differentiable
@@ -61,7 +61,7 @@ class _Convolution(torch.autograd.Function):
         for_features = for_weight = None
         if ctx.needs_input_grad[0]:
             kernels = weight.to(features.dtype)
-            for_features = applied(
+            for_features = sum_products(
                 gradient, kernels, ctx.pairs.target, ctx.pairs, ctx.pairs.into_source, ctx.centre, True
             )
         if ctx.needs_input_grad[1]:
@@ -69,24 +69,24 @@ class _Convolution(torch.autograd.Function):
         return for_features, for_weight, None, None
 
 
-def applied(
-    rows: Tensor, weight: Tensor, taken: Tensor, pairs: Pairs, bags: Bags, centre: int | None, transposed: bool
+def sum_products(
+    rows: Tensor, weight: Tensor, indices: Tensor, pairs: Pairs, bags: Bags, centre: int | None, transposed: bool
 ) -> Tensor:
-    """Products of the rows that each pair takes, and their sums in `bags`; `transposed` takes W^T."""
+    """Products of each pair's row of `rows`, summed in `bags`; `transposed` uses W^T."""
     _, n_in, n_out = weight.shape
     if transposed:
         n_in, n_out = n_out, n_in
     step_in, step_out = (1, weight.shape[2]) if transposed else (weight.shape[2], 1)
     n_targets = len(bags.starts) - 1
-    products = rows.new_empty(len(taken), n_out)
+    products = rows.new_empty(len(indices), n_out)
     result = rows.new_empty(n_targets, n_out)
     shape = tile("products", n_in, n_out, rows.dtype, rows.device)
     precision = product_precision(rows)
-    if len(taken):
+    if len(indices):
         tiles = _tiles(pairs, shape.rows, rows.device)
         columns = triton.cdiv(n_out, shape.columns)
         _products[(len(tiles) * columns,)](
-            rows, weight, products, taken, tiles, n_in, n_out, weight.stride(0), step_in, step_out, columns,
+            rows, weight, products, indices, tiles, n_in, n_out, weight.stride(0), step_in, step_out, columns,
             shape.rows, shape.columns, shape.depth, precision, num_warps=shape.warps, num_stages=shape.stages,
         )  # fmt: skip
     shape = tile("sums" if centre is None else "totals", n_in, n_out, rows.dtype, rows.device)
@@ -106,8 +106,8 @@ def weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, pairs: P
     n_offsets, n_in, n_out = weight.shape
     shape = tile("weights", n_in, n_out, features.dtype, features.device)
     blocks = triton.cdiv(n_in, shape.rows) * triton.cdiv(n_out, shape.columns)
-    own = len(features) if centre is not None else 0
-    pieces, first, split = _pieces(pairs, centre, own, n_offsets, blocks, shape.depth, features.device)
+    n_centre = len(features) if centre is not None else 0
+    pieces, first, split = _pieces(pairs, centre, n_centre, n_offsets, blocks, shape.depth, features.device)
     result = torch.empty_like(weight, dtype=torch.float32)
     parts = features.new_empty(len(pieces), n_in, n_out, dtype=torch.float32) if split else result
     if not split and len(pieces) < n_offsets:
@@ -129,35 +129,35 @@ def weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, pairs: P
 # How the work is cut ------------------------------------------------------------------------------------------------
 
 
-def _kept(pairs: Pairs) -> dict[Any, Any]:
-    kept: dict[Any, Any] = pairs.__dict__.setdefault("_cut", {})  # made once for all layers on the same sites
-    return kept
+def _cached_tables(pairs: Pairs) -> dict[Any, Any]:
+    tables: dict[Any, Any] = pairs.__dict__.setdefault("_cut", {})  # shared by all layers on the same sites
+    return tables
 
 
 def _tiles(pairs: Pairs, rows: int, device: torch.device) -> Tensor:
     """(n, 3) int32 [offset, first pair, end of the offset's pairs] of tiles of `rows` pairs."""
-    kept = _kept(pairs)
-    if rows not in kept:
+    tables = _cached_tables(pairs)
+    if rows not in tables:
         table, begin = [], 0
         for offset, size in zip(pairs.offsets, pairs.sizes, strict=True):
             table += [[offset, at, begin + size] for at in range(begin, begin + size, rows)]
             begin += size
-        kept[rows] = to_device(table, torch.int32, device)
-    tiles: Tensor = kept[rows]
+        tables[rows] = to_device(table, torch.int32, device)
+    tiles: Tensor = tables[rows]
     return tiles
 
 
 def _pieces(
-    pairs: Pairs, centre: int | None, own: int, n_offsets: int, blocks: int, depth: int, device: torch.device
+    pairs: Pairs, centre: int | None, n_centre: int, n_offsets: int, blocks: int, depth: int, device: torch.device
 ) -> tuple[Tensor, Tensor, bool]:
-    """(n, 3) int32 [offset, first pair, end] by offset; (K + 1,) int32 first piece of each; whether one is cut.
+    """(n, 3) int32 [offset, first pair, end] by offset; (K + 1,) int32 first of each; whether any has several.
 
-    Pieces are so long that they fill the device a few times; the centre's count rows, not pairs.
+    Piece lengths fill the device a few times; the centre's pieces count rows, not pairs.
     """
-    length = depth * triton.cdiv(triton.cdiv(sum(pairs.sizes) + own, max(wanted_programs(device) // blocks, 1)), depth)
+    length = depth * triton.cdiv(triton.cdiv(sum(pairs.sizes) + n_centre, max(n_programs(device) // blocks, 1)), depth)
     key = ("pieces", length, centre)
-    kept = _kept(pairs)
-    if key not in kept:
+    tables = _cached_tables(pairs)
+    if key not in tables:
         table: list[list[int]] = []
         first = [0] * (n_offsets + 1)
         at, spans = 0, {}
@@ -165,20 +165,20 @@ def _pieces(
             spans[offset] = (at, at + size)
             at += size
         if centre is not None:
-            spans[centre] = (0, own)
+            spans[centre] = (0, n_centre)
         for offset in range(n_offsets):
             begin, end = spans.get(offset, (0, 0))
             table += [[offset, p, min(p + length, end)] for p in range(begin, end, length)]
             first[offset + 1] = len(table)
         split = any(b - a > 1 for a, b in pairwise(first))
         pieces = to_device(table, torch.int32, device) if table else torch.empty(0, 3, dtype=torch.int32, device=device)
-        kept[key] = (pieces, to_device(first, torch.int32, device), split)
-    cut: tuple[Tensor, Tensor, bool] = kept[key]
-    return cut
+        tables[key] = (pieces, to_device(first, torch.int32, device), split)
+    result: tuple[Tensor, Tensor, bool] = tables[key]
+    return result
 
 
 @cache
-def wanted_programs(device: torch.device) -> int:
+def n_programs(device: torch.device) -> int:
     """Programs of a weight's gradient: some three per multiprocessor."""
     return 3 * torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
 
@@ -188,7 +188,7 @@ def wanted_programs(device: torch.device) -> int:
 
 @triton.jit
 def _products(
-    rows, weight, products, taken, tiles, n_in, n_out, step_offset, step_in, step_out, n_columns, ROWS: tl.constexpr,
+    rows, weight, products, indices, tiles, n_in, n_out, step_offset, step_in, step_out, n_columns, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0) // n_columns
@@ -196,7 +196,7 @@ def _products(
     offset = tl.load(tiles + tile * 3)
     pair = tl.load(tiles + tile * 3 + 1) + tl.arange(0, ROWS)
     inside = pair < tl.load(tiles + tile * 3 + 2)
-    row = tl.load(taken + pair, mask=inside, other=0).to(tl.int64)
+    row = tl.load(indices + pair, mask=inside, other=0).to(tl.int64)
     depth = tl.arange(0, DEPTH)
     left = rows + row[:, None] * n_in + depth[None, :]
     right = weight + offset.to(tl.int64) * step_offset + depth[:, None] * step_in + column[None, :] * step_out
@@ -269,8 +269,8 @@ def _weight_parts(
         b = tl.load(gradient + t[:, None] * n_out + column[None, :], mask=inside[:, None] & (column < n_out)[None, :],
                     other=0.0)  # fmt: skip
         total = tl.dot(a, b, total, input_precision=PRECISION)
-    place = tl.where(split != 0, piece, offset).to(tl.int64)
-    out = parts + place * n_in * n_out + channel[:, None] * n_out + column[None, :]
+    slot = tl.where(split != 0, piece, offset).to(tl.int64)
+    out = parts + slot * n_in * n_out + channel[:, None] * n_out + column[None, :]
     tl.store(out, total, mask=(channel < n_in)[:, None] & (column < n_out)[None, :])
 
 
@@ -280,6 +280,6 @@ def _weight_sums(parts, first, result, n, BLOCK: tl.constexpr):
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), tl.float32)
     for piece in range(tl.load(first + offset), tl.load(first + offset + 1)):
-        row = (offset * 0 + piece).to(tl.int64)  # the interpreter counts in whole numbers of Python
+        row = (offset * 0 + piece).to(tl.int64)  # Triton's interpreter counts in Python integers
         total += tl.load(parts + row * n + at, mask=at < n, other=0.0)
     tl.store(result + offset.to(tl.int64) * n + at, total, mask=at < n)

@@ -30,10 +30,10 @@ def select_farthest(points: Tensor, begin: Tensor, end: Tensor, n_select: int, l
     if not longest or not chosen.numel():
         return chosen
     lanes = min(power_of_two(max(longest, 32)), IN_REGISTERS)
-    kept = torch.empty(len(points) if longest > lanes else 0, dtype=torch.float32, device=points.device)
+    distances = torch.empty(len(points) if longest > lanes else 0, dtype=torch.float32, device=points.device)
     x, y, z = points.t().contiguous()
     _farthest[(len(chosen),)](
-        x, y, z, begin, end, chosen, kept, n_select, lanes, longest > lanes,
+        x, y, z, begin, end, chosen, distances, n_select, lanes, longest > lanes,
         num_warps=min(max(lanes // 256, 1), 16), **EXACT,
     )  # fmt: skip
     return chosen
@@ -48,7 +48,7 @@ def farthest_key(near, index):
 
 @triton.jit
 def _farthest(
-    x, y, z, begins, ends, chosen, kept, n_select, LANES: tl.constexpr, STREAM: tl.constexpr
+    x, y, z, begins, ends, chosen, distances, n_select, LANES: tl.constexpr, STREAM: tl.constexpr
 ):  # fmt: skip
     event = tl.program_id(0)
     begin = tl.load(begins + event)
@@ -56,11 +56,11 @@ def _farthest(
     lane = tl.arange(0, LANES)
     current = 0
     if not STREAM:
-        own = lane < n
-        cx = tl.load(x + begin + lane, mask=own, other=0.0)
-        cy = tl.load(y + begin + lane, mask=own, other=0.0)
-        cz = tl.load(z + begin + lane, mask=own, other=0.0)
-        near = tl.where(own, float("inf"), -1.0)
+        valid = lane < n
+        cx = tl.load(x + begin + lane, mask=valid, other=0.0)
+        cy = tl.load(y + begin + lane, mask=valid, other=0.0)
+        cz = tl.load(z + begin + lane, mask=valid, other=0.0)
+        near = tl.where(valid, float("inf"), -1.0)
         for slot in range(min(n_select, n)):
             tl.store(chosen + event * n_select + slot, current)
             dx = cx - tl.load(x + begin + current)
@@ -78,12 +78,12 @@ def _farthest(
             best = tl.full((), -9223372036854775808, tl.int64)
             for lane0 in range(0, n, LANES):
                 at = lane0 + lane
-                own = at < n
-                dx = tl.load(x + begin + at, mask=own, other=0.0) - px
-                dy = tl.load(y + begin + at, mask=own, other=0.0) - py
-                dz = tl.load(z + begin + at, mask=own, other=0.0) - pz
-                before = tl.load(kept + begin + at, mask=own & (slot > 0), other=float("inf"))
-                near = tl.where(own, tl.minimum(before, dx * dx + dy * dy + dz * dz), -1.0)
-                tl.store(kept + begin + at, near, mask=own)
+                valid = at < n
+                dx = tl.load(x + begin + at, mask=valid, other=0.0) - px
+                dy = tl.load(y + begin + at, mask=valid, other=0.0) - py
+                dz = tl.load(z + begin + at, mask=valid, other=0.0) - pz
+                before = tl.load(distances + begin + at, mask=valid & (slot > 0), other=float("inf"))
+                near = tl.where(valid, tl.minimum(before, dx * dx + dy * dy + dz * dz), -1.0)
+                tl.store(distances + begin + at, near, mask=valid)
                 best = tl.maximum(best, tl.max(farthest_key(near, at), 0))
             current = 2147483647 - (best & 0xFFFFFFFF).to(tl.int32)

@@ -1,8 +1,7 @@
 """From the points of many events to groups, on the device alone: the four strategies of `benchmark.ops.grouping`.
 
-The number of groups is not known beforehand, so every event has room for `max_groups`, and `Groups.event` is -1 where
-there is none. Nothing here waits for the device, except for the number of centres where `max_groups` is None or the
-overflow is to be spread.
+The number of groups is unknown beforehand, so every event has `max_groups` slots, and `Groups.event` is -1 where one is
+empty. The host waits for the device only for the number of centres, where `max_groups` is None or `overflow` is spread.
 """
 
 from __future__ import annotations
@@ -32,81 +31,85 @@ class Groups:
     event: Tensor  # (B * G,) int32 event of each group, -1 where there is none
     centres: Tensor  # (B * G,) int32 row of the centre, 0 where there is none
     indices: Tensor  # (B * G, K) int32 rows in the order of sampling; empty slots repeat the first
-    sizes: Tensor  # (B * G,) int32 points of its own
+    sizes: Tensor  # (B * G,) int32 distinct points
 
 
 def group(clouds: Clouds, config: GroupingConfig) -> Groups:
     """The groups of every event, with the same indices as `benchmark.ops.grouping.group_events`."""
     config.check()
     event, centres = centres_of(clouds, config)
-    places = clouds.points[centres.long()]
+    queries = clouds.points[centres.long()]
     if config.chosen_strategy == "fps_knn":
-        rows, _ = k_nearest(places, event.clamp_min(0), clouds, config.max_ball or config.n_points)
+        rows, _ = k_nearest(queries, event.clamp_min(0), clouds, config.max_ball or config.n_points)
         rows = rows.masked_fill((event < 0)[:, None], -1)
         return Groups(event, centres, *thin_rows(clouds, rows, config.n_points))
-    balls = ball_query(places, event, clouds, config.radius, config.max_ball)
+    balls = ball_query(queries, event, clouds, config.radius, config.max_ball)
     return Groups(event, centres, *thin_balls(clouds, balls, config.n_points))
 
 
 def centres_of(clouds: Clouds, config: GroupingConfig) -> tuple[Tensor, Tensor]:
-    """(B * G,) int32 event and row of each group's centre, in the order of the candidates; event -1 where none is."""
+    """(B * G,) int32 event and row of each group's centre, in the order of the candidates; event -1 in empty slots."""
     n_seeds = config.n_seeds or 0
     if config.chosen_strategy in ("fps_ball", "fps_knn"):
-        wanted = n_seeds if config.max_groups is None else min(n_seeds, config.max_groups)
-        return _slots(clouds, _flags(clouds, _rows(clouds, farthest_points(clouds, wanted))), wanted)
+        n_centres = n_seeds if config.max_groups is None else min(n_seeds, config.max_groups)
+        return _fill_slots(
+            clouds, _row_flags(clouds, _cloud_rows(clouds, farthest_points(clouds, n_centres))), n_centres
+        )
     seeds = candidates = None
     if config.chosen_strategy == "fps_cnms_ball":  # candidates are the farthest points, in the order of their sampling
-        rows = _rows(clouds, farthest_points(clouds, n_seeds))
+        rows = _cloud_rows(clouds, farthest_points(clouds, n_seeds))
         lengths = tuple(min(n, n_seeds) for n in clouds.lengths)
         seeds = torch.cat([row[:n] for row, n in zip(rows, lengths, strict=True)]) if lengths else rows.flatten()
         candidates = Clouds.of(clouds.points[seeds], lengths)
-    among = candidates or clouds
-    kept, _ = suppress(among, config.radius, config.overlap, config.max_candidate_neighbours)
+    pool = candidates or clouds
+    is_centre, _ = suppress(pool, config.radius, config.overlap, config.max_candidate_neighbours)
     width = config.max_groups
     if width is None:
-        per_event = torch.zeros(len(clouds.lengths), dtype=torch.int32, device=kept.device)
-        width = int(per_event.index_add_(0, among.event, kept.int()).max()) if len(kept) else 0
+        per_event = torch.zeros(len(clouds.lengths), dtype=torch.int32, device=is_centre.device)
+        width = int(per_event.index_add_(0, pool.event, is_centre.int()).max()) if len(is_centre) else 0
     elif config.overflow == "spread":
-        kept = _spread(among, kept, width)
-    event, centres = _slots(among, kept, width)
+        is_centre = _spread_centres(pool, is_centre, width)
+    event, centres = _fill_slots(pool, is_centre, width)
     return event, centres if seeds is None or not len(seeds) else seeds[centres.long()].int()
 
 
-def _spread(clouds: Clouds, kept: Tensor, width: int) -> Tensor:
-    """(N,) bool: of each event's centres `width` that lie far from each other, or all where there are no more."""
-    per_event = torch.zeros(len(clouds.lengths), dtype=torch.int64, device=kept.device)
-    lengths = per_event.index_add_(0, clouds.event, kept.long()).tolist()
+def _spread_centres(clouds: Clouds, is_centre: Tensor, width: int) -> Tensor:
+    """(N,) bool: of each event's centres `width` that are far apart, or all where there are fewer."""
+    per_event = torch.zeros(len(clouds.lengths), dtype=torch.int64, device=is_centre.device)
+    lengths = per_event.index_add_(0, clouds.event, is_centre.long()).tolist()
     if max(lengths, default=0) <= width:
-        return kept
-    rows = torch.nonzero(kept)[:, 0]
+        return is_centre
+    rows = torch.nonzero(is_centre)[:, 0]
     centres = Clouds.of(clouds.points[rows], lengths)
-    chosen = _rows(centres, farthest_points(centres, width))
-    return _flags(clouds, torch.where(chosen >= 0, rows[chosen.clamp_min(0)], -1))
+    chosen = _cloud_rows(centres, farthest_points(centres, width))
+    return _row_flags(clouds, torch.where(chosen >= 0, rows[chosen.clamp_min(0)], -1))
 
 
-def _rows(clouds: Clouds, chosen: Tensor) -> Tensor:
+def _cloud_rows(clouds: Clouds, chosen: Tensor) -> Tensor:
     """(B, S) int64 rows in the clouds of points counted from their event's first; -1 stays."""
     return torch.where(chosen >= 0, chosen + clouds.offsets[:-1, None], -1).long()
 
 
-def _flags(clouds: Clouds, rows: Tensor) -> Tensor:
+def _row_flags(clouds: Clouds, rows: Tensor) -> Tensor:
     """(N,) bool: which rows occur in (B, S); -1 does not count."""
     flags = torch.zeros(len(clouds.points) + 1, dtype=torch.bool, device=rows.device)
     return flags.index_fill_(0, rows.flatten() + 1, True)[1:]
 
 
-def _slots(clouds: Clouds, kept: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def _fill_slots(clouds: Clouds, selected: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Event and row of the first `width` kept points of every event."""
     n_events = len(clouds.lengths)
-    event, row = (torch.full((n_events * width + 1,), fill, dtype=torch.int32, device=kept.device) for fill in (-1, 0))
-    if width and len(kept):
-        own = clouds.event.long()
-        before = torch.zeros(len(kept) + 1, dtype=torch.int64, device=kept.device)
-        torch.cumsum(kept, 0, out=before[1:])
-        rank = before[:-1] - before[clouds.offsets.long()][own]
-        slot = torch.where(kept & (rank < width), own * width + rank, n_events * width)  # others into a spare slot
+    event, row = (
+        torch.full((n_events * width + 1,), fill, dtype=torch.int32, device=selected.device) for fill in (-1, 0)
+    )
+    if width and len(selected):
+        event_index = clouds.event.long()
+        before = torch.zeros(len(selected) + 1, dtype=torch.int64, device=selected.device)
+        torch.cumsum(selected, 0, out=before[1:])
+        rank = before[:-1] - before[clouds.offsets.long()][event_index]
+        slot = torch.where(selected & (rank < width), event_index * width + rank, n_events * width)  # rest: spare slot
         event[slot] = clouds.event
-        row[slot] = torch.arange(len(kept), dtype=torch.int32, device=kept.device)
+        row[slot] = torch.arange(len(selected), dtype=torch.int32, device=selected.device)
     return event[:-1], row[:-1]
 
 
@@ -131,15 +134,15 @@ def thin_balls(clouds: Clouds, balls: Balls, n_points: int) -> tuple[Tensor, Ten
 
 
 def thin_rows(clouds: Clouds, rows: Tensor, n_points: int) -> tuple[Tensor, Tensor]:
-    """The same for given members (M, W) int32, -1 after a group's last, from the first one on."""
+    """The same from lists of members (M, W) int32, -1 after a group's last."""
     present = rows >= 0
     counts = present.sum(1, dtype=torch.int32)
     members = rows.clamp_min(0).long()
     padded = clouds.points[members]
     begin = torch.arange(0, rows.numel(), rows.shape[1], dtype=torch.int32, device=rows.device)
     order = select_farthest(padded.reshape(-1, 3), begin, begin + counts, min(n_points, rows.shape[1]), rows.shape[1])
-    taken = torch.gather(members, 1, order.clamp_min(0).long())
-    indices = torch.where(order >= 0, taken, members[:, :1]).int()
+    sampled = torch.gather(members, 1, order.clamp_min(0).long())
+    indices = torch.where(order >= 0, sampled, members[:, :1]).int()
     if indices.shape[1] < n_points:
         indices = torch.cat([indices, members[:, :1].int().expand(-1, n_points - indices.shape[1])], dim=1)
     return indices.masked_fill((counts == 0)[:, None], 0), counts.clamp_max(n_points)
@@ -189,7 +192,7 @@ def _thin_streaming(
     qx, qy, qz, starts, lengths, x, y, z, rows, last, px, py, pz, indices, limit, n_points, CAPPED: tl.constexpr,
     ABOVE: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Groups with more candidates: distances to all points chosen so far are taken anew in every round."""
+    """Groups with more candidates: distances to all chosen points are recomputed in every round."""
     query = tl.program_id(0)
     start, length, before, total = load_runs(starts, lengths, query)
     if total > ABOVE:

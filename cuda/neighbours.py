@@ -60,7 +60,7 @@ def ball_query(
 ) -> Balls:
     """Points strictly nearer than `radius` to each query (M, 3) among those of its event (M,) int32.
 
-    Queries of events below 0 have no neighbours. `max_neighbours` keeps the first so many by index; None keeps all.
+    Queries of events below 0 have no neighbours. `max_neighbours` keeps the first by index; None keeps all.
     """
     grid = Grid.of(clouds, radius)
     runs = grid.runs_at(queries, event)
@@ -72,8 +72,8 @@ def ball_query(
         )
     last = None
     if max_neighbours is not None and len(queries):
-        own = torch.arange(len(queries), dtype=torch.int32, device=queries.device)
-        last = last_listed(grid, queries, runs, own, counts, limit, max_neighbours)
+        query_index = torch.arange(len(queries), dtype=torch.int32, device=queries.device)
+        last = last_listed(grid, queries, runs, query_index, counts, limit, max_neighbours)
         counts = counts.clamp_max(max_neighbours)
     return Balls(grid, queries, runs, limit, counts, last)
 
@@ -83,16 +83,16 @@ def k_nearest(queries: Tensor, event: Tensor, clouds: Clouds, k: int) -> tuple[T
 
     Nearest first, equidistant ones by row; where an event has fewer, -1 and infinity.
     """
-    found = torch.full((len(queries), k), -1, dtype=torch.int32, device=queries.device)
+    rows = torch.full((len(queries), k), -1, dtype=torch.int32, device=queries.device)
     squared = torch.full((len(queries), k), float("inf"), device=queries.device)
     if len(queries) and len(clouds.points):
         x, y, z = clouds.points.t().contiguous()
         width = max(power_of_two(k), 16)
         _nearest[(len(queries),)](
-            *queries.t().contiguous(), event, x, y, z, clouds.offsets, found, squared, k, width,
+            *queries.t().contiguous(), event, x, y, z, clouds.offsets, rows, squared, k, width,
             max(width, 256), num_warps=1, **EXACT,
         )  # fmt: skip
-    return found, squared
+    return rows, squared
 
 
 @triton.jit
@@ -102,22 +102,22 @@ def _ball_counts(qx, qy, qz, starts, lengths, x, y, z, counts, limit, LANES: tl.
     px = tl.load(qx + query)
     py = tl.load(qy + query)
     pz = tl.load(qz + query)
-    found = 0
+    count = 0
     for lane0 in range(0, total, LANES):
         lane = lane0 + tl.arange(0, LANES)
         at = positions(start, length, before, lane)
         dx = tl.load(x + at) - px
         dy = tl.load(y + at) - py
         dz = tl.load(z + at) - pz
-        found += tl.sum(((dx * dx + dy * dy + dz * dz < limit) & (lane < total)).to(tl.int32), 0)
-    tl.store(counts + query, found)
+        count += tl.sum(((dx * dx + dy * dy + dz * dz < limit) & (lane < total)).to(tl.int32), 0)
+    tl.store(counts + query, count)
 
 
 @triton.jit
-def _listed(
+def _load_candidates(
     lane, total, start, length, before, x, y, z, rows, px, py, pz, limit, last
 ):  # fmt: skip
-    """(rows, whether they are neighbours) of the candidates at `lane`."""
+    """(rows, whether each is a neighbour) of the candidates at `lane`."""
     at = positions(start, length, before, lane)
     dx = tl.load(x + at) - px
     dy = tl.load(y + at) - py
@@ -128,10 +128,10 @@ def _listed(
 
 @triton.jit
 def _members(
-    qx, qy, qz, starts, lengths, x, y, z, rows, last, offsets, found, limit, width, CAPPED: tl.constexpr,
+    qx, qy, qz, starts, lengths, x, y, z, rows, last, offsets, members, limit, width, CAPPED: tl.constexpr,
     LANES: tl.constexpr,
 ):  # fmt: skip
-    """A neighbour's place is the number of neighbours with a lower row."""
+    """A neighbour's rank is the number of neighbours with a lower row."""
     query = tl.program_id(0)
     start, length, before, total = load_runs(starts, lengths, query)
     px = tl.load(qx + query)
@@ -140,27 +140,27 @@ def _members(
     bound = 2147483647
     if CAPPED:
         bound = tl.load(last + query)
-    out = tl.load(offsets + query)
+    begin = tl.load(offsets + query)
     for lane0 in range(0, total, LANES):
         lane = lane0 + tl.arange(0, LANES)
-        row, near = _listed(lane, total, start, length, before, x, y, z, rows, px, py, pz, limit, bound)
+        row, near = _load_candidates(lane, total, start, length, before, x, y, z, rows, px, py, pz, limit, bound)
         rank = tl.zeros((LANES,), tl.int32)
         for other0 in range(0, total, LANES):
             other = other0 + tl.arange(0, LANES)
-            row2, near2 = _listed(other, total, start, length, before, x, y, z, rows, px, py, pz, limit, bound)
+            row2, near2 = _load_candidates(other, total, start, length, before, x, y, z, rows, px, py, pz, limit, bound)
             rank += tl.sum(((row2[None, :] < row[:, None]) & near2[None, :]).to(tl.int32), 1)
-        tl.store(found + out + rank, row, mask=near & (rank < width))
+        tl.store(members + begin + rank, row, mask=near & (rank < width))
 
 
 @triton.jit
 def _nearest(
-    qx, qy, qz, event, x, y, z, offsets, found, squared, k, WIDTH: tl.constexpr, LANES: tl.constexpr
+    qx, qy, qz, event, x, y, z, offsets, rows, squared, k, WIDTH: tl.constexpr, LANES: tl.constexpr
 ):  # fmt: skip
-    """Keys hold a distance and an index. The best so far are sorted; points that beat the worst of them are merged."""
+    """Keys hold a distance and an index. The best so far are sorted; nearer points are merged into them."""
     query = tl.program_id(0)
-    own = tl.load(event + query)
-    begin = tl.load(offsets + own)
-    end = tl.load(offsets + own + 1)
+    query_event = tl.load(event + query)
+    begin = tl.load(offsets + query_event)
+    end = tl.load(offsets + query_event + 1)
     px = tl.load(qx + query)
     py = tl.load(qy + query)
     pz = tl.load(qz + query)
@@ -177,14 +177,14 @@ def _nearest(
         bits = (dx * dx + dy * dy + dz * dz).to(tl.int32, bitcast=True).to(tl.int64)
         key = tl.where(inside, (bits << 32) | at.to(tl.int64), none)
         left = tl.min(key, 0)
-        while left < worst:  # enter the nearest of these points in its place, and drop the worst
-            place = tl.sum((best < left).to(tl.int32), 0)
+        while left < worst:  # insert the nearest of these points, and drop the worst
+            rank = tl.sum((best < left).to(tl.int32), 0)
             moved = tl.gather(best, tl.maximum(slot - 1, 0), 0)
-            best = tl.where(slot < place, best, tl.where(slot == place, left, moved))
+            best = tl.where(slot < rank, best, tl.where(slot == rank, left, moved))
             worst = tl.sum(tl.where(slot == k - 1, best, 0), 0)
             key = tl.where(key == left, none, key)
             left = tl.min(key, 0)
     real = (slot < k) & (best < none)
-    tl.store(found + query * k + slot, (best & 0xFFFFFFFF).to(tl.int32), mask=real)
+    tl.store(rows + query * k + slot, (best & 0xFFFFFFFF).to(tl.int32), mask=real)
     distance = (best >> 32).to(tl.int32).to(tl.float32, bitcast=True)
     tl.store(squared + query * k + slot, distance, mask=real)

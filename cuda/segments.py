@@ -1,6 +1,6 @@
-"""Reductions over runs of consecutive rows, with gradients, on a GPU: what groups of points are pooled by.
+"""Reductions over runs of consecutive rows, with gradients, on a GPU: the pooling of groups of points.
 
-Rows are read once, in their own type; sums and maxima are float32. No atomic additions.
+Rows are read once, in their dtype; sums and maxima are float32. No atomic additions.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _offsets(sizes: Tensor) -> Tensor:
 class _Max(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, offsets: Tensor) -> Tensor:
-        result = _reduced(rows, offsets, True)
+        result = _reduce_runs(rows, offsets, True)
         ctx.save_for_backward(rows, offsets, result)
         return result
 
@@ -59,13 +59,13 @@ class _Max(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         rows, offsets, result = ctx.saved_tensors
-        made = torch.empty_like(rows)
-        if made.numel():
+        gradient = torch.empty_like(rows)
+        if gradient.numel():
             _max_gradient[_grid(offsets, rows)](
-                rows, offsets, result, gradients[0].contiguous(), made, rows.shape[1], ROWS, _columns(rows),
+                rows, offsets, result, gradients[0].contiguous(), gradient, rows.shape[1], ROWS, _columns(rows),
                 num_warps=4,
             )  # fmt: skip
-        return made, None
+        return gradient, None
 
 
 class _Sum(torch.autograd.Function):
@@ -73,14 +73,14 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, offsets: Tensor) -> Tensor:
         ctx.save_for_backward(offsets)
         ctx.like = rows.dtype, len(rows)
-        return _reduced(rows, offsets, False)
+        return _reduce_runs(rows, offsets, False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (offsets,) = ctx.saved_tensors
         dtype, n = ctx.like
-        return _repeated(gradients[0].contiguous(), offsets, n).to(dtype), None
+        return _repeat_runs(gradients[0].contiguous(), offsets, n).to(dtype), None
 
 
 class _Spread(torch.autograd.Function):
@@ -88,13 +88,13 @@ class _Spread(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, offsets: Tensor, n: int) -> Tensor:
         ctx.save_for_backward(offsets)
         ctx.dtype = rows.dtype
-        return _repeated(rows, offsets, n)
+        return _repeat_runs(rows, offsets, n)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (offsets,) = ctx.saved_tensors
-        return _reduced(gradients[0].contiguous(), offsets, False).to(ctx.dtype), None, None
+        return _reduce_runs(gradients[0].contiguous(), offsets, False).to(ctx.dtype), None, None
 
 
 def _columns(rows: Tensor) -> int:
@@ -105,18 +105,18 @@ def _grid(offsets: Tensor, rows: Tensor) -> tuple[int, int]:
     return len(offsets) - 1, triton.cdiv(rows.shape[1], _columns(rows))
 
 
-def _reduced(rows: Tensor, offsets: Tensor, maximum: bool) -> Tensor:
+def _reduce_runs(rows: Tensor, offsets: Tensor, maximum: bool) -> Tensor:
     result = torch.empty(len(offsets) - 1, rows.shape[1], dtype=torch.float32, device=rows.device)
     if result.numel():
         _reduce[_grid(offsets, rows)](rows, offsets, result, rows.shape[1], maximum, ROWS, _columns(rows), num_warps=4)
     return result
 
 
-def _repeated(rows: Tensor, offsets: Tensor, n: int) -> Tensor:
-    made = rows.new_empty(n, rows.shape[1])
-    if made.numel():
-        _repeat[_grid(offsets, rows)](rows, offsets, made, rows.shape[1], ROWS, _columns(rows), num_warps=4)
-    return made
+def _repeat_runs(rows: Tensor, offsets: Tensor, n: int) -> Tensor:
+    result = rows.new_empty(n, rows.shape[1])
+    if result.numel():
+        _repeat[_grid(offsets, rows)](rows, offsets, result, rows.shape[1], ROWS, _columns(rows), num_warps=4)
+    return result
 
 
 @triton.jit
@@ -139,7 +139,7 @@ def _reduce(rows, offsets, result, n_columns, MAXIMUM: tl.constexpr, ROWS: tl.co
 
 
 @triton.jit
-def _repeat(rows, offsets, made, n_columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _repeat(rows, offsets, out, n_columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     segment = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     used = column < n_columns
@@ -150,12 +150,12 @@ def _repeat(rows, offsets, made, n_columns, ROWS: tl.constexpr, COLUMNS: tl.cons
         row = at + tl.arange(0, ROWS)
         inside = (row < end)[:, None] & used[None, :]
         block = tl.broadcast_to(values[None, :], (ROWS, COLUMNS))
-        tl.store(made + row[:, None] * n_columns + column[None, :], block, mask=inside)
+        tl.store(out + row[:, None] * n_columns + column[None, :], block, mask=inside)
 
 
 @triton.jit
 def _max_gradient(
-    rows, offsets, result, gradient, made, n_columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+    rows, offsets, result, gradient, out, n_columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
     segment = tl.program_id(0)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -174,7 +174,7 @@ def _max_gradient(
     for at in range(begin, end, ROWS):
         row = at + tl.arange(0, ROWS)
         inside = (row < end)[:, None] & used[None, :]
-        place = row[:, None] * n_columns + column[None, :]
-        values = tl.load(rows + place, mask=inside, other=0.0).to(tl.float32)
-        given = tl.where(values == top[None, :], share[None, :], 0.0)
-        tl.store(made + place, given.to(made.dtype.element_ty), mask=inside)
+        position = row[:, None] * n_columns + column[None, :]
+        values = tl.load(rows + position, mask=inside, other=0.0).to(tl.float32)
+        row_gradient = tl.where(values == top[None, :], share[None, :], 0.0)
+        tl.store(out + position, row_gradient.to(out.dtype.element_ty), mask=inside)

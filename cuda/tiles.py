@@ -1,4 +1,4 @@
-"""Sizes of the tiles that `convolution.py` cuts its work into: what was chosen for the card by trial, else by rule."""
+"""Sizes of the tiles that `convolution.py` cuts its work into: tuned for the card by trial, else by rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.sparse.tiles import Tile, Use, tuned
 
 
 def tile(kernel: str, n_in: int, n_out: int, dtype: torch.dtype, device: torch.device) -> Tile:
-    """The tile that a kernel takes on a device."""
+    """A kernel's tile on a device."""
     use = Use(kernel, n_in, n_out, dtype)
     return tuned(device).get(use) or by_rule(use)
 
@@ -19,17 +19,17 @@ def tile(kernel: str, n_in: int, n_out: int, dtype: torch.dtype, device: torch.d
 @cache
 def by_rule(use: Use) -> Tile:
     """The same on every card."""
-    double = use.dtype == torch.float32
+    is_float32 = use.dtype == torch.float32
     columns = min(side_of(use.n_out), 128)
     if use.kernel == "sums":
         return Tile(32, columns, 16, 4, 1)
     if use.kernel == "weights":
         rows = min(side_of(use.n_in), 128)
-        if double:
+        if is_float32:
             return Tile(min(rows, 64), min(columns, 64), 32, 4, 3)
         return Tile(rows, columns, 64, 8 if rows * columns >= 128 * 128 else 4, 3)
     depth = min(side_of(use.n_in), 64)
-    if double:
+    if is_float32:
         return Tile(64, min(columns, 64), min(depth, 32), 4, 3)
     if use.kernel == "totals":
         return Tile(64, columns, depth, 4, 3)
@@ -37,5 +37,5 @@ def by_rule(use: Use) -> Tile:
 
 
 def side_of(n_channels: int) -> int:
-    """The least side of a tile that holds all channels; matrix units take no less than 16."""
+    """The least side of a tile that holds all channels; matrix units need at least 16."""
     return max(power_of_two(n_channels), 16)

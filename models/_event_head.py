@@ -1,4 +1,4 @@
-"""Scores of events from the features of their tokens: what an event's tokens have in common, read linearly."""
+"""Scores of events: a linear map of pooled token features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.ops.host_tables import to_device
 
 
 class LinearEventHead(nn.Module):
-    """A linear read-out of what `PooledHead` sees: mean and maximum over an event, and the event's own features."""
+    """A linear head on the inputs of `PooledHead`: mean and maximum over an event, and the event's own features."""
 
     def __init__(self, width: int, n_outputs: int, n_event_features: int = 0) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Masked autoencoders on volumetric tokens: what PoLAr-MAE and Point-MAE share.
+"""Masked autoencoders on volumetric tokens, shared by PoLAr-MAE and Point-MAE.
 
-Young, Jwa and Terao, arXiv 2502.02558, sections 3 and 4. The clean behaviour, which follows the paper's words:
-LayerNorm per token, padding neutral, no neighbour cap, deterministic evaluation; only visible tokens are encoded in
-pre-training. What the published implementation does instead is in `_reference.py`; tokens, encoder and head are in
+Young, Jwa and Terao, arXiv 2502.02558, sections 3 and 4. The clean behaviour follows the paper: LayerNorm per
+token, no effect of padding, no neighbour cap, deterministic evaluation; pre-training encodes visible tokens only. The
+published implementation's differences are in `_reference.py`; tokens, encoder and head are in
 `_token_transformer.py`.
 """
 
@@ -38,16 +38,16 @@ ROTARY_WAVE: dict[Behaviour, float] = {"clean": 40.0, "reference": 0.0}
 
 
 class BehaviourDefault(float):
-    """A number that nobody has chosen, and that another setting may still replace."""
+    """A default that depends on `behaviour`, marked as not set by the user."""
 
 
 @dataclass(frozen=True)
 class MaskedAutoencoderConfig(TokenTransformerConfig):
     """Hyper-parameters of a masked autoencoder. The defaults are the `default` preset, made for minutes on a CPU."""
 
-    # "clean": an event's score depends on its points alone; "reference": every quirk of the published code
+    # "clean": an event's score depends on its points alone; "reference": as the published code
     behaviour: Behaviour = "clean"
-    # Not given: as the behaviour has it
+    # Defaults depend on the behaviour
     overlap: float = BehaviourDefault(OVERLAP["clean"])  # f of C-NMS; 0.73, or 0.72 under "reference"
     rotary_wave: float = BehaviourDefault(
         ROTARY_WAVE["clean"]
@@ -58,9 +58,9 @@ class MaskedAutoencoderConfig(TokenTransformerConfig):
     chamfer_weight: float = 1.0  # weight of the reconstruction of points
 
     def __post_init__(self) -> None:
-        for name, usual in (("overlap", OVERLAP), ("rotary_wave", ROTARY_WAVE)):
+        for name, defaults in (("overlap", OVERLAP), ("rotary_wave", ROTARY_WAVE)):
             if isinstance(getattr(self, name), BehaviourDefault):
-                object.__setattr__(self, name, BehaviourDefault(usual[self.behaviour]))
+                object.__setattr__(self, name, BehaviourDefault(defaults[self.behaviour]))
         super().__post_init__()
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"mask_ratio={self.mask_ratio} is not possible. A number between 0 and 1 was expected.")
@@ -73,7 +73,7 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
     decoder_type: ClassVar[type[MaskedDecoder]] = MaskedDecoder  # `_reference.py` changes its behaviour
 
     def __init__(self, config: MaskedAutoencoderConfig, inputs: Inputs, task: Task, energy_weight: float = 0.0) -> None:
-        """`energy_weight` above 0 adds the energy infilling, weighted so, where the data have a log energy."""
+        """`energy_weight` above 0 adds the energy infilling, with this weight, where the data have a log energy."""
         super().__init__(config, inputs, task)
         self.energy_weight = energy_weight
         c, n_channels = config, 3 + inputs.n_features
@@ -86,7 +86,7 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         self.add_head()
 
     def parts_to_compile(self) -> Iterable[nn.Module]:
-        """Those of encoder and decoder."""
+        """The blocks of encoder and decoder."""
         return (*self.encoder.blocks, *self.decoder.transformer.blocks)
 
     def pretraining_only(self) -> Iterable[nn.Module]:
@@ -94,11 +94,11 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         return (self.decoder,)
 
     def encode_visible(self, masked: Masked) -> Tensor:
-        """(V, D) the encoder's last outputs for the visible tokens, which sees no others."""
+        """(V, D) the encoder's last outputs for the visible tokens, its only inputs."""
         return self.encode(masked.visible)[0][-1]
 
     def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
-        """The tokens; in pre-training with those to be predicted."""
+        """The tokens; in pre-training with a mask."""
         return self.masked(batch, generator) if stage == "pretrain" else self.tokens(batch)
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -106,7 +106,7 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         return self.masked_loss(self.masked(batch))
 
     def masked(self, batch: PointBatch, generator: torch.Generator | None = None) -> Masked:
-        """The batch's tokens, with those to be predicted drawn."""
+        """The batch's tokens with a random mask."""
         if isinstance(batch.prepared, Masked):
             return batch.prepared
         tokens = self.tokens(batch)
@@ -114,7 +114,7 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
         return Masked.of(tokens, hidden)
 
     def masked_loss(self, masked: Masked) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same for given tokens."""
+        """The pre-training loss of masked tokens."""
         parts = self.decoder.losses(self.decode(self.encode_visible(masked), masked), masked.target)
         total = self.config.chamfer_weight * parts["chamfer"]
         if "energy" in parts:
@@ -135,7 +135,7 @@ class MaskedAutoencoder(TokenTransformer, TokenModel):
             masked = self.masked(batch, generator)
             tokens, hidden, _, target = masked
             visible = self.encode_visible(masked)
-            # As in the Chamfer distance, a group of n points is answered by the first n predictions.
+            # As in the Chamfer distance, a group of n points uses the first n predictions.
             predicted = self.decoder.reconstruct(self.decode(visible, masked))[target.token, target.slot]
         features = visible.new_zeros(len(tokens), visible.shape[1])
         features[~hidden] = visible
@@ -163,7 +163,7 @@ def _published(rotation: str, **model: Any) -> Preset:
 
 PRESETS = {
     "default": Preset(
-        optim={"lr": 3e-3, "backbone_lr_scale": 0.2},  # chosen on validation events, by mode: see docs/pretraining.md
+        optim={"lr": 3e-3, "backbone_lr_scale": 0.2},  # tuned on validation events, by mode: see docs/pretraining.md
         pretrain_optim={"lr": 1e-3},
         pretrain={"steps": 5000, "events": 0},
     ),
@@ -171,7 +171,7 @@ PRESETS = {
     "paper": _published("event"),
     "reference": _published("batch", behaviour="reference"),
 }
-_MIRROR = {"rotation": "mirror"}  # a calorimeter looks the same in no other way
+_MIRROR = {"rotation": "mirror"}  # the only symmetry of a calorimeter
 CALORIMETER_PRESETS = {
     "default": Preset(model=CALORIMETER_SIZES, pretrain={"steps": 1000}),
     "tiny": Preset(model={**CALORIMETER, "rotary_wave": CALORIMETER_WAVE}),

@@ -1,4 +1,4 @@
-"""Masked reconstruction of tokens: which are hidden, what is predicted for them, and the two losses.
+"""Masked reconstruction of tokens: random masks, predictions, and the two losses.
 
 PoLAr-MAE (arXiv 2502.02558), sections 3.3 and 3.4: Chamfer distance between predicted and true points of a hidden
 group, and "energy infilling", the energies of its points given their positions.
@@ -21,16 +21,16 @@ from benchmark.ops.host_tables import to_device
 
 
 def n_masked(n_tokens: int, ratio: float) -> int:
-    """How many of an event's tokens are hidden: the floor of ratio x n, safe against the ratio's binary rounding."""
+    """How many of an event's tokens are hidden: floor(ratio x n), safe against binary rounding of the ratio."""
     return int(ratio * n_tokens + 1e-9)
 
 
 def random_mask(
     lengths: Sequence[int], ratio: float, device: torch.device, generator: torch.Generator | None = None
 ) -> Tensor:
-    """(T,) bool, True for hidden tokens: `n_masked` of each event, uniformly; without a generator from torch's own.
+    """(T,) bool, True for hidden tokens: `n_masked` of each event, uniformly; by default with torch's generator.
 
-    A GPU draws all events at once, unless by a generator of the host, which gives what it gives on a CPU.
+    A GPU draws all events at once, unless a CPU generator is passed, which gives the CPU's masks.
     """
     if device.type == "cuda" and (generator is None or generator.device.type == "cuda"):
         return random_mask_at_once(lengths, ratio, device, generator)
@@ -45,28 +45,28 @@ def random_mask(
 def random_mask_at_once(
     lengths: Sequence[int], ratio: float, device: torch.device, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The same, by a few operations on the device and none per event, by its own numbers."""
+    """The same on the device, without a loop over events; other random numbers."""
     n_tokens = sum(lengths)
     length, hidden = to_device([list(lengths), [n_masked(n, ratio) for n in lengths]], torch.int64, device)
     begin = length.cumsum(0) - length
     event = torch.repeat_interleave(length, output_size=n_tokens)
     shuffled = torch.rand(n_tokens, device=device, generator=generator).argsort()
-    order = shuffled[event[shuffled].argsort(stable=True)]  # a permutation of each event, events in their order
+    order = shuffled[event[shuffled].argsort(stable=True)]  # a permutation within each event
     rank = torch.arange(n_tokens, device=device) - begin[event]
     return torch.zeros(n_tokens, dtype=torch.bool, device=device).scatter_(0, order, rank < hidden[event])
 
 
 class Masked(NamedTuple):
-    """Tokens of which some are to be predicted from the others."""
+    """Tokens with a mask of those to predict."""
 
     tokens: Tokens
     hidden: Tensor  # (T,) bool
     visible: Tokens
-    target: Tokens  # those that are hidden
+    target: Tokens  # the hidden tokens
 
     @classmethod
     def of(cls, tokens: Tokens, hidden: Tensor) -> Masked:
-        """With `hidden` (T,) of the tokens to be predicted."""
+        """From the mask `hidden` (T,) of the tokens to predict."""
         return cls(tokens, hidden, *tokens.split(hidden))
 
 
@@ -74,14 +74,14 @@ def chamfer_per_group(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
     """(G,) Chamfer distances of groups: mean nearest squared distance from true to predicted, plus the reverse.
 
     predicted and true (G, K, C), mask (G, K) of true points. A group of n points is compared with its first n
-    predictions. Every group needs at least one point. Gradients flow through the nearest pairs only, so the table of
-    all pairs takes no part in them.
+    predictions. Every group needs at least one point. Gradients flow through the nearest pairs only, not through the
+    table of all pairs.
     """
     nearest = triton.nearest_pairs if triton.serves(true.device.type) else nearest_by_table
     to_predicted, to_true = nearest(true, predicted.detach(), mask)
-    missed = (true - _take(predicted, to_predicted)).square().sum(2)
-    invented = (_take(true, to_true) - predicted).square().sum(2)
-    return ((missed + invented) * mask).sum(1) / mask.sum(1)
+    recall_term = (true - _gather_points(predicted, to_predicted)).square().sum(2)
+    precision_term = (_gather_points(true, to_true) - predicted).square().sum(2)
+    return ((recall_term + precision_term) * mask).sum(1) / mask.sum(1)
 
 
 def nearest_by_table(true: Tensor, predicted: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ def nearest_by_table(true: Tensor, predicted: Tensor, mask: Tensor) -> tuple[Ten
     return squared.argmin(2), squared.argmin(1)
 
 
-def _take(points: Tensor, index: Tensor) -> Tensor:
+def _gather_points(points: Tensor, index: Tensor) -> Tensor:
     """points (G, K, C) at index (G, K)."""
     return points.gather(1, index[:, :, None].expand(-1, -1, points.shape[2]))
 
@@ -103,8 +103,8 @@ class EnergyInfill(nn.Module):
 
     def __init__(self, shape: MiniPointNet, width: int, channel: int) -> None:
         super().__init__()
-        self.channel = channel  # of a member's inputs, that holds the log energy
-        self.shape = shape  # of a group from its points' positions, (H, D)
+        self.channel = channel  # index of the log energy in a member's inputs
+        self.shape = shape  # vector of a group from its points' positions, (H, D)
         self.energy = nn.Linear(2 * width, shape.n_slots)
 
     def by_slot(self, decoded: Tensor, target: Tokens) -> Tensor:
@@ -115,12 +115,12 @@ class EnergyInfill(nn.Module):
 
     def forward(self, decoded: Tensor, target: Tokens) -> Tensor:
         """Mean squared error over all points of the hidden tokens, decoder outputs (H, D)."""
-        found = self.by_slot(decoded, target)[target.token, target.slot]
-        return functional.mse_loss(found.float(), target.inputs[:, self.channel])
+        predicted = self.by_slot(decoded, target)[target.token, target.slot]
+        return functional.mse_loss(predicted.float(), target.inputs[:, self.channel])
 
 
 class MaskedDecoder(nn.Module):
-    """Everything that only pre-training uses: mask token, decoder, reconstruction and energy heads."""
+    """Modules that only pre-training uses: mask token, decoder, reconstruction and energy heads."""
 
     def __init__(
         self, width: int, transformer: Transformer, norm: nn.Module, n_slots: int, n_channels: int,
@@ -142,14 +142,14 @@ class MaskedDecoder(nn.Module):
 
         visible (V, D) encoder outputs of the tokens not in `hidden` (T,); positions of all T.
         """
-        order = torch.argsort(hidden.byte(), stable=True)  # visible ones first; no GPU waits for their number
-        seen, rows = order[: len(visible)], order[len(visible) :]
-        filled = self.mask_token.to(visible.dtype).expand(len(hidden), -1).index_copy(0, seen, visible)
+        order = torch.argsort(hidden.byte(), stable=True)  # visible first; no wait for the GPU
+        visible_rows, hidden_rows = order[: len(visible)], order[len(visible) :]
+        all_tokens = self.mask_token.to(visible.dtype).expand(len(hidden), -1).index_copy(0, visible_rows, visible)
         packing = Packing.of(tokens.lengths, tokens.event)
-        return self.normed(self.transformer(filled, positions, packing, always_drop)[-1], rows)
+        return self.normed(self.transformer(all_tokens, positions, packing, always_drop)[-1], hidden_rows)
 
     def normed(self, decoded: Tensor, rows: Tensor) -> Tensor:
-        """The final norm, of the hidden tokens' `rows` (H,) alone: it acts on each by itself."""
+        """The final norm of the hidden tokens' `rows` (H,); it acts per token."""
         outputs: Tensor = self.norm(decoded.index_select(0, rows))
         return outputs
 
@@ -159,7 +159,7 @@ class MaskedDecoder(nn.Module):
 
     def losses(self, decoded: Tensor, target: Tokens) -> dict[str, Tensor]:
         """Reconstruction losses of the hidden tokens `target` from their decoder outputs (H, D)."""
-        zero = decoded.sum() * 0  # what events too small to hide anything give: connected, but nothing to learn
+        zero = decoded.sum() * 0  # for batches without hidden tokens: a zero loss that is connected to the graph
         if len(target) == 0:
             return {"chamfer": zero, "energy": zero} if self.infill else {"chamfer": zero}
         true, mask = target.padded_members()

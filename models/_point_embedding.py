@@ -1,7 +1,7 @@
 """Mini-PointNet over ragged groups: one vector per token from its member points.
 
-PoLAr-MAE (arXiv 2502.02558), section 3.2, after Point-BERT. Only real members are processed, so empty slots take no
-time and no part in norms or maxima.
+PoLAr-MAE (arXiv 2502.02558), section 3.2, after Point-BERT. Only real members are processed; empty slots do not
+enter norms or maxima.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MOMENTUM = 0.1  # of running statistics
 class RowBatchNorm(nn.Module):
     """Batch normalisation over rows (M, C) whose running variance is the biased one, as in the published code.
 
-    In evaluation only stored statistics are used. A single row, which has no variance, is normalised with them too.
-    Processes that train together share their statistics, so that they are those of the whole batch.
+    Evaluation uses stored statistics; so does a single row, which has no variance. Distributed processes share
+    statistics over the whole batch.
     """
 
     running_mean: Tensor
@@ -65,13 +65,13 @@ class RowBatchNorm(nn.Module):
 
 
 def several_processes() -> bool:
-    """Whether this process trains together with others."""
+    """Whether training is distributed over several processes."""
     group = torch.distributed
     return group.is_available() and group.is_initialized() and group.get_world_size() > 1
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum over processes, in each of them; gradients flow to all."""
+    """The sum over processes (all-reduce), with gradients."""
     from torch.distributed.nn.functional import all_reduce
 
     total: Tensor = all_reduce(values)
@@ -86,7 +86,7 @@ def max_per_token(rows: Tensor, sizes: Tensor) -> Tensor:
 
 
 def by_slot(codes: Tensor, slot: Tensor) -> Tensor:
-    """codes (K, C) at slot (M,). A GPU multiplies, since its gradient of a lookup in so few rows is slow."""
+    """codes (K, C) at slot (M,). A GPU multiplies, since the gradient of a lookup in few rows is slow."""
     if not codes.is_cuda:
         return codes[slot]
     with torch.autocast("cuda", enabled=False):
@@ -105,7 +105,7 @@ class MiniPointNet(nn.Module):
     """Two shared perceptrons with a maximum after each; the first maximum is joined to every point in between.
 
     `ordered` adds the order in which a group's points were sampled, a slot of `n_slots` each, to their features before
-    the first maximum: the variant behind the energy decoder, whose outputs belong to slots.
+    the first maximum: the variant of the energy decoder, whose outputs are per slot.
     """
 
     batch_norm: ClassVar[type[RowBatchNorm]] = RowBatchNorm
@@ -138,10 +138,10 @@ class MiniPointNet(nn.Module):
 def joined_linear(layer: nn.Linear, shared: Tensor, owner: Tensor, rows: Tensor, sizes: Tensor | None = None) -> Tensor:
     """`layer` applied to [shared[owner], rows] for rows (M, C), without repeating the shared part's product M times.
 
-    `sizes` (T,): how many rows each owner has, where those of one stand together; a GPU then sums gradients by runs.
+    `sizes` (T,): rows per owner, if consecutive; a GPU then sums gradients by runs.
     """
     n_shared = shared.shape[1]
-    # Single precision: the gradient of a shared row sums over thousands of rows, and stalls in half precision.
+    # Single precision: the gradient of a shared row sums over thousands of rows, too many for half precision.
     from_shared = functional.linear(shared, layer.weight[:, :n_shared], layer.bias).float()
     by_run = sizes is not None and triton.serves(rows.device.type)
     spread = triton.spread(from_shared, sizes, len(rows)) if by_run else from_shared[owner]

@@ -1,8 +1,7 @@
-"""What the published implementation computes differently from its paper, for released checkpoints and their numbers.
+"""Differences of the published implementation from its paper, for released checkpoints and their numbers.
 
-Facts of DeepLearnPhysics/PoLAr-MAE at 2fd3b80. Each class below replaces one piece of the clean model; the names and
-shapes of parameters are the same. Padding itself still does not exist here: what empty slots do to a result is added
-as the constants that they contribute. Initialisation needs nothing of its own.
+Facts of DeepLearnPhysics/PoLAr-MAE at 2fd3b80. Each class below replaces one part of the clean model; names and shapes
+of parameters are the same. There is no padding here either: the effect of empty slots is added as constants.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class BatchScalarNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(T, D) tokens of all events, only those that take part."""
+        """(T, D) tokens of all events."""
         return scalar_normalised(tokens) * self.weight + self.bias
 
 
@@ -43,7 +42,7 @@ def scalar_normalised(tokens: Tensor) -> Tensor:
 
 
 class PlainBatchNorm(RowBatchNorm):
-    """A single row in training has no exception: it is normalised with itself, and becomes the bias."""
+    """A single row in training is normalised with itself, so the output is the bias."""
 
     def forward(self, rows: Tensor) -> Tensor:
         """(M, C) -> (M, C), in single precision."""
@@ -61,7 +60,7 @@ class PaddedMiniPointNet(MiniPointNet):
     batch_norm = PlainBatchNorm
 
     def forward(self, inputs: Tensor, token: Tensor, slot: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-        """As in the clean one, and always in single precision."""
+        """As `MiniPointNet`, always in single precision."""
         with torch.autocast(inputs.device.type, enabled=False):
             codes = None if self.order is None else self.order(self.code)
             local = self.lift(self.first(inputs.float()))  # (M, second)
@@ -101,26 +100,26 @@ class WholeNormDecoder(MaskedDecoder):
 class ReferenceAutoencoder(MaskedAutoencoder):
     """The published implementation's numbers: an event's scores depend on the rest of its batch.
 
-    They depend on batches before it too, through `context_length`: of the first batch with an event of more than
-    `max_tokens` groups every group is kept, and its most groups are the limit of all later batches. The published
-    numbers are made with that; so it stays with the model, for as long as the object lives, and in no checkpoint.
+    They also depend on earlier batches, through `context_length`: the first batch with an event of more than
+    `max_tokens` groups keeps every group, and its maximum limits all later batches. The published numbers include
+    this; it is state of the object, not of checkpoints.
     """
 
     mini_pointnet = PaddedMiniPointNet
     block = TokenDropBlock
     decoder_type = WholeNormDecoder
     batch_norm = PlainBatchNorm
-    # Only where the published configurations ask for fused attention, which drops always: pre-training and its probe.
+    # As fused attention in the published configurations, which always drops: in pre-training and its probe.
     # Set `attention_dropout` to 0 for deterministic features.
     drops_in_evaluation = True
     keeps_frozen_backbone_in_evaluation = False
 
     def __init__(self, config: MaskedAutoencoderConfig, inputs: Inputs, task: Task, energy_weight: float = 0.0) -> None:
         super().__init__(config, inputs, task, energy_weight)
-        self.context_length: int | None = None  # groups of an event at most, once a batch has set it; None: no limit
+        self.context_length: int | None = None  # maximum groups of an event, set by a batch; None: no limit
 
     def tokens(self, batch: PointBatch) -> Tokens:
-        """Groups in the stored order of points; the first batch with too many groups raises the limit to its own."""
+        """Groups in the stored order of points; the first batch with too many groups sets the limit."""
         if isinstance(batch.prepared, Tokens):
             return batch.prepared
         c = self.config
@@ -135,25 +134,25 @@ class ReferenceAutoencoder(MaskedAutoencoder):
         return tokens
 
     def encode_visible(self, masked: Masked) -> Tensor:
-        """All tokens are embedded, so the hidden ones enter the embedding's norms, and the visible ones encoded."""
-        tokens, hidden, seen, _ = masked
+        """Embeds all tokens, so hidden ones enter the embedding's norms, and encodes the visible ones."""
+        tokens, hidden, visible, _ = masked
         embedded, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
-        positions = self.position(seen.centres)
-        packing = Packing.of(seen.lengths, seen.event)
+        positions = self.position(visible.centres)
+        packing = Packing.of(visible.lengths, visible.event)
         layers = self.encoder(embedded[~hidden], positions, packing, self.drops_in_evaluation)
         last: Tensor = layers[-1]
         return last
 
     def normalised(self, layer: Tensor) -> Tensor:
-        """One block's outputs (T, D) over the deviation of all of them."""
+        """One block's outputs (T, D), normalised by one deviation."""
         return scalar_normalised(layer)
 
     def interpolation(self, batch: PointBatch, tokens: Tokens) -> Interpolation:
-        """Missing neighbours are the event's first token at no distance, so they outweigh those there are."""
+        """Missing neighbours are the event's first token at distance 0, so they outweigh real ones."""
         return interpolate_points(batch, tokens, self.config.upsample_neighbours, missing_at=0.0)
 
 
 def build(config: MaskedAutoencoderConfig, inputs: Inputs, task: Task, energy_weight: float) -> MaskedAutoencoder:
     """A model with random weights, of the configured behaviour."""
-    made = ReferenceAutoencoder if config.behaviour == "reference" else MaskedAutoencoder
-    return made(config, inputs, task, energy_weight)
+    model_class = ReferenceAutoencoder if config.behaviour == "reference" else MaskedAutoencoder
+    return model_class(config, inputs, task, energy_weight)

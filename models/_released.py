@@ -1,9 +1,9 @@
-"""The released checkpoints' tensor names, one for one, and ours.
+"""The tensor names of released checkpoints and of this suite, one for one.
 
 Facts of the published implementation (DeepLearnPhysics/PoLAr-MAE at 2fd3b80, state dicts of its PoLAr-MAE, Point-MAE
-and segmentation models). What differs is the naming, a trailing axis of length 1 on shared perceptrons (stored there as
-convolutions of width 1), two leading axes on the transformer's norms, and the order of what enters the segmentation
-head: [point, maximum, mean] there, [maximum, mean, point] here.
+and segmentation models). They differ in naming, a trailing axis of length 1 on shared perceptrons (stored there as
+convolutions of width 1), two leading axes on the transformer's norms, and the input order of the segmentation head:
+[point, maximum, mean] there, [maximum, mean, point] here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Stage = Literal["pretrain", "segmentation"]
 
 # Which of our tensors a released checkpoint of a stage does not hold: the other stage's own part.
 ABSENT: dict[Stage, str] = {"pretrain": "head.", "segmentation": "decoder."}
-# Tensors of released checkpoints that are no weights: the class weights of the loss.
+# Tensors of released checkpoints that are not weights: class weights of the loss.
 IGNORED = frozenset({"loss_func.weight"})
 
 _MINI_POINTNET = {
@@ -47,7 +47,7 @@ _WHOLE = {
     "head.score.4": "seg_head.bn2",
     "head.score.6": "seg_head.conv3",
 }
-_PARTS = {  # our prefix: (theirs, names inside)
+_PARTS = {  # prefix here: (released prefix, names of parts)
     "embed.": ("encoder.tokenizer.embedding.", _MINI_POINTNET),
     "decoder.infill.shape.": ("equivariant_patch_encoder.", _MINI_POINTNET),
     "encoder.blocks.": ("encoder.transformer.blocks.", _BLOCK),
@@ -57,26 +57,26 @@ _IN_NORM = {"weight": "gamma", "bias": "beta"}  # the transformer's norms name t
 
 
 def released_name(name: str) -> str | None:
-    """What a tensor of ours is called in a released checkpoint, or None where it has no counterpart there."""
+    """The released name of a tensor, or None where it has no counterpart."""
     if name == "decoder.mask_token":
         return "mask_token"
     module, _, leaf = name.rpartition(".")
     if module in _WHOLE:
         return f"{_WHOLE[module]}.{_IN_NORM[leaf] if module == 'decoder.norm' else leaf}"
-    for ours, (theirs, inside) in _PARTS.items():
-        if not module.startswith(ours):
+    for prefix, (released_prefix, names) in _PARTS.items():
+        if not module.startswith(prefix):
             continue
-        block, rest = "", module[len(ours) :]
-        if inside is _BLOCK:
-            number, _, rest = rest.partition(".")
+        block, part = "", module[len(prefix) :]
+        if names is _BLOCK:
+            number, _, part = part.partition(".")
             block = f"{number}."
-        if rest in inside:
-            return f"{theirs}{block}{inside[rest]}.{_IN_NORM[leaf] if rest in ('norm1', 'norm2') else leaf}"
+        if part in names:
+            return f"{released_prefix}{block}{names[part]}.{_IN_NORM[leaf] if part in ('norm1', 'norm2') else leaf}"
     return None
 
 
 def released_shape(name: str, shape: torch.Size) -> tuple[int, ...]:
-    """The shape that a released checkpoint stores for a tensor whose released name and own shape are given."""
+    """The released shape of a tensor, from its released name and its shape here."""
     if name.endswith((".gamma", ".beta")):
         return (1, 1, *shape)
     is_convolution = len(shape) == 2 and not any(part in name for part in (".blocks.", "pos_embed", "time_embed"))
@@ -88,64 +88,64 @@ def from_released(
 ) -> dict[str, Tensor]:
     """Our tensors, by name, from the state dict of a released checkpoint; nothing may be missing, unknown or misshaped.
 
-    `model_state` is the state dict of a model of ours with the checkpoint's architecture: it gives the names, shapes
-    and types that are wanted. `stage` tells which kind the checkpoint is; the other stage's own part (the head, or the
+    `model_state` is the state dict of a model with the checkpoint's architecture: it gives the names, shapes
+    and dtypes. `stage` is the checkpoint's; the other stage's own part (the head, or the
     decoder with the mask token) is not in the result. Raises CheckpointError.
     """
-    names = _names(model_state, stage)
-    found = {k: v for k, v in state.items() if k not in IGNORED}
-    _check(found, {names[k]: released_shape(names[k], model_state[k].shape) for k in names}, stage)
-    return {k: _ours(k, found[names[k]], model_state[k]) for k in names}
+    names = _released_names(model_state, stage)
+    tensors = {k: v for k, v in state.items() if k not in IGNORED}
+    _check_tensors(tensors, {names[k]: released_shape(names[k], model_state[k].shape) for k in names}, stage)
+    return {k: _convert_tensor(k, tensors[names[k]], model_state[k]) for k in names}
 
 
 def to_released(model_state: Mapping[str, Tensor], stage: Stage = "pretrain") -> dict[str, Tensor]:
-    """The opposite of `from_released`: a state dict of ours under the released names and shapes."""
+    """The opposite of `from_released`: a state dict of this suite under the released names and shapes."""
     released = {}
-    for ours, theirs in _names(model_state, stage).items():
-        tensor = model_state[ours]
-        if ours == "head.join.weight":
+    for name, target in _released_names(model_state, stage).items():
+        tensor = model_state[name]
+        if name == "head.join.weight":
             tensor = torch.roll(tensor, len(model_state["head.enter.weight"]), dims=1)
-        released[theirs] = tensor.reshape(released_shape(theirs, tensor.shape)).clone()
+        released[target] = tensor.reshape(released_shape(target, tensor.shape)).clone()
     return released
 
 
-def _names(model_state: Mapping[str, Tensor], stage: Stage) -> dict[str, str]:
-    """Released name of each tensor of ours that the stage's checkpoints hold."""
+def _released_names(model_state: Mapping[str, Tensor], stage: Stage) -> dict[str, str]:
+    """Released name of each tensor that the stage's checkpoints hold."""
     names = {}
-    for ours in model_state:
-        if ours.startswith(ABSENT[stage]):
+    for name in model_state:
+        if name.startswith(ABSENT[stage]):
             continue
-        theirs = released_name(ours)
-        if theirs is None:
+        target = released_name(name)
+        if target is None:
             raise CheckpointError(
-                f"The model's tensor {ours} has no counterpart in released checkpoints. A model in the published "
+                f"The model's tensor {name} has no counterpart in released checkpoints. A model in the published "
                 f"architecture was expected. Give --preset paper or --preset reference."
             )
-        names[ours] = theirs
+        names[name] = target
     return names
 
 
-def _ours(name: str, tensor: Tensor, like: Tensor) -> Tensor:
+def _convert_tensor(name: str, tensor: Tensor, like: Tensor) -> Tensor:
     """A released tensor in our shape, order of inputs and type."""
-    ours = tensor.detach().reshape(like.shape).to(like.dtype)
-    # The point's features, as many as the head's width, stand first there and last here.
-    return torch.roll(ours, -(like.shape[1] // 3), dims=1) if name == "head.join.weight" else ours.clone()
+    converted = tensor.detach().reshape(like.shape).to(like.dtype)
+    # The point's features (head width) are first there and last here.
+    return torch.roll(converted, -(like.shape[1] // 3), dims=1) if name == "head.join.weight" else converted.clone()
 
 
-def _check(found: Mapping[str, object], expected: Mapping[str, tuple[int, ...]], stage: Stage) -> None:
-    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+def _check_tensors(tensors: Mapping[str, object], expected: Mapping[str, tuple[int, ...]], stage: Stage) -> None:
+    missing, unknown = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     misshaped = [
-        f"{k} is {_shape(found[k])}, not {shape}"
+        f"{k} is {_tensor_shape(tensors[k])}, not {shape}"
         for k, shape in expected.items()
-        if k in found and _shape(found[k]) != shape
+        if k in tensors and _tensor_shape(tensors[k]) != shape
     ]
-    for bad, what in ((missing, "lacks"), (unknown, "holds unknown"), (misshaped, "has misshaped")):
-        if bad:
+    for names, problem in ((missing, "lacks"), (unknown, "holds unknown"), (misshaped, "has misshaped")):
+        if names:
             raise CheckpointError(
-                f"The released checkpoint {what} {len(bad)} tensors (first: {bad[0]}). A {stage} checkpoint of the "
-                f"model's own architecture was expected. Choose the model and sizes of the checkpoint, or its stage."
+                f"The released checkpoint {problem} {len(names)} tensors (first: {names[0]}). A {stage} checkpoint of "
+                f"this architecture was expected. Choose the model and sizes of the checkpoint, or its stage."
             )
 
 
-def _shape(value: object) -> tuple[int, ...] | None:
+def _tensor_shape(value: object) -> tuple[int, ...] | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None

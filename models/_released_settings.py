@@ -1,8 +1,8 @@
-"""What a released checkpoint's settings mean for our config: sizes, tokens, cuts. Anything unknown is an error.
+"""Conversion of a released checkpoint's settings to our config: sizes, tokens, cuts. Unknown settings are errors.
 
 Facts of the published implementation (DeepLearnPhysics/PoLAr-MAE at 2fd3b80): the constructor arguments that Lightning
 stores with PoLAr-MAE, Point-MAE and their segmentation models, and the defaults of those that are left out. Classes
-that the settings name are compared as texts and never looked up.
+that the settings name are compared as text and never imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmark.models._released import from_released
 HALF_GRID = 384.0  # voxels: the centre of the detector along each axis
 FRAME = Frame((HALF_GRID,) * 3, 1 / (HALF_GRID * 3**0.5), (2 * HALF_GRID,) * 3, "voxel of 3 mm")
 ARCHITECTURES = {"vit_tiny": (192, 12, 6), "vit_small": (384, 12, 6), "vit_base": (768, 12, 12)}  # width, depth, heads
-DECODER_DEPTH = 4  # as published; a checkpoint without a decoder has none to say
+DECODER_DEPTH = 4  # as published, for checkpoints without a decoder
 OVERLAP = 0.72  # default of the code; no published configuration sets it
 THRESHOLD_MEV, MAX_MEV, MIN_POINTS = 0.13, 20.0, 1024
 N_CLASSES = 5  # semantic classes, low-energy scatters included
@@ -30,13 +30,13 @@ _ALWAYS: dict[str, Any] = {
     "behaviour": "reference", "group_points": 32, "max_tokens": 512, "rotary_wave": 0.0, "upsample_neighbours": 5,
     "head": "pointnet", "point_features": False, "member_features": False, "inverse_frequency_loss": True,
 }  # fmt: skip
-# What the backbone's weights stand for; the presets' other fields belong to a stage, or to its regularisation.
+# Fields that define the backbone; the others belong to a stage, or to its regularisation.
 BACKBONE = (
     "behaviour", "group_radius", "overlap", "strategy", "n_seeds", "group_points", "max_tokens", "width", "depth",
     "heads", "mlp_ratio", "embed_widths", "position_hidden", "rotary_wave",
 )  # fmt: skip
 
-# What pre-training does not see.
+# Fields that pre-training does not use.
 HEAD = (
     "fetch_layers", "upsample_neighbours", "head", "head_widths", "head_dropout", "point_features", "member_features",
     "inverse_frequency_loss",
@@ -44,7 +44,7 @@ HEAD = (
 
 
 class Settings:
-    """Nested settings that are taken one by one, so that what nobody took is found."""
+    """Nested settings, read one by one; `close` reports unread ones."""
 
     def __init__(self, values: Any, where: str = "") -> None:
         self.where = where
@@ -77,7 +77,7 @@ class Settings:
         return value
 
     def only(self, name: str, *allowed: Any) -> Any:
-        """One of the values that this suite computes with; the first where it is absent."""
+        """One of the supported values; defaults to the first."""
         value = self.left.pop(name, allowed[0])
         value = list(value) if isinstance(value, tuple) else value
         if not any(value == a and type(value) is type(a) for a in allowed):
@@ -92,18 +92,18 @@ class Settings:
         return tuple(value)
 
     def leave(self, *names: str) -> None:
-        """Take what only training uses."""
+        """Discard settings of training only."""
         for name in names:
             self.left.pop(name, None)
 
     def close(self) -> None:
-        """Raises CheckpointError where a setting was not taken: it may change what the model computes."""
+        """Raises CheckpointError for unread settings, which may change the model."""
         if self.left:
             name, value = sorted(self.left.items())[0]
             raise self.error(name, value, "Only settings that this suite knows")
 
     def error(self, name: str, value: Any, expected: str) -> CheckpointError:
-        """One sentence on a value that does not fit."""
+        """The error for an unsupported value."""
         text = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}..."
         return CheckpointError(
             f"the setting {self.where}{name}={text} is not supported. {expected} was expected. Use a checkpoint of the "
@@ -119,28 +119,30 @@ class Settings:
 def import_released(released: Released, config: type, *, with_energy: bool) -> Imported:
     """A released checkpoint as a `config` of ours. `with_energy`: PoLAr-MAE, else Point-MAE, which lacks the infilling.
 
-    The segmentation models of both are one architecture, which either reads. Raises CheckpointError.
+    Both share one segmentation architecture, which either model reads. Raises CheckpointError.
     """
     finetuned = any(name.startswith("seg_head.") for name in released.state)
     if not finetuned and (_ENERGY in released.state) != with_energy:
-        name, other = ("Point-MAE", "pointmae") if with_energy else ("PoLAr-MAE", "polarmae")
+        name, model_name = ("Point-MAE", "pointmae") if with_energy else ("PoLAr-MAE", "polarmae")
         raise CheckpointError(
-            f"these are the weights of {name}. Another model was expected. Give {other} as the model."
+            f"these are the weights of {name}. Another model was expected. Give {model_name} as the model."
         )
     settings = Settings(released.settings)
-    _frame(settings)
+    _check_frame(settings)
     settings.leave(*_TRAINING_ONLY)
-    values = {**_ALWAYS, **_encoder(settings.part("encoder"), released.state)}
-    values |= _head(settings, values["depth"], released.state) if finetuned else _decoder(settings, with_energy)
+    values = {**_ALWAYS, **_encoder_values(settings.part("encoder"), released.state)}
+    values |= (
+        _head_values(settings, values["depth"], released.state) if finetuned else _decoder_values(settings, with_energy)
+    )
     if not finetuned:  # as published: a third, two thirds and the whole of the encoder
         values["fetch_layers"] = tuple(sorted({max(1, values["depth"] * i // 3) - 1 for i in (1, 2, 3)}))
     settings.close()
-    data = _data(Settings(released.data, "data."))
+    data = _data_settings(Settings(released.data, "data."))
     n_classes = 4 if data.drops_scatters else N_CLASSES
-    if finetuned and _size(released.state, "seg_head.conv3.weight", 0) != n_classes:
+    if finetuned and _axis_length(released.state, "seg_head.conv3.weight", 0) != n_classes:
         raise CheckpointError(
-            f"its head has {_size(released.state, 'seg_head.conv3.weight', 0)} classes. {n_classes} were expected from "
-            f"its data settings. Use a checkpoint of the published configurations."
+            f"its head has {_axis_length(released.state, 'seg_head.conv3.weight', 0)} classes. {n_classes} were "
+            f"expected from its data settings. Use a checkpoint of the published configurations."
         )
     return Imported(
         model_config=config(**values),
@@ -155,7 +157,7 @@ def import_released(released: Released, config: type, *, with_energy: bool) -> I
 
 
 @dataclass(frozen=True)
-class _Data:
+class _DataSettings:
     drops_scatters: bool
     preprocess: dict[str, Any]
     batch_size: int
@@ -172,8 +174,8 @@ _TRAINING_ONLY = (
 )  # fmt: skip
 
 
-def _frame(settings: Settings) -> None:
-    """Coordinates are normalised as everywhere in this suite; older files leave it to their data module."""
+def _check_frame(settings: Settings) -> None:
+    """Check that coordinates are normalised as in the suite; older files have this in their data module."""
     settings.only("val_transformations", ["center_and_scale"], [], None)
     centre = settings.left.pop("transformation_center", None)
     if centre is not None and list(centre) != list(FRAME.centre):
@@ -183,7 +185,7 @@ def _frame(settings: Settings) -> None:
         raise settings.error("transformation_scale_factor", scale, f"{FRAME.scale}")
 
 
-def _encoder(encoder: Settings, state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _encoder_values(encoder: Settings, state: Mapping[str, Tensor]) -> dict[str, Any]:
     encoder.only("class_path", "polarmae.layers.encoder.TransformerEncoder")
     settings = encoder.part("init_args")
     encoder.close()
@@ -197,7 +199,7 @@ def _encoder(encoder: Settings, state: Mapping[str, Tensor]) -> dict[str, Any]:
     radius = tokens.number("group_radius", 5.0 * FRAME.scale, 0.1 * FRAME.scale, 1.0) / FRAME.scale
     overlap = tokens.number("overlap_factor", OVERLAP, 0.01, 2.0)
     tokens.close()
-    blocks = _transformer(settings.part("transformer_kwargs"), depth, final_norm=False)
+    blocks = _transformer_settings(settings.part("transformer_kwargs"), depth, final_norm=False)
     settings.close()
     embedding, position = "encoder.tokenizer.embedding.", "encoder.pos_embed.pos_enc.0.weight"
     return {
@@ -209,36 +211,37 @@ def _encoder(encoder: Settings, state: Mapping[str, Tensor]) -> dict[str, Any]:
         "depth": blocks.count("depth", depth, 200),
         "attention_dropout": blocks.number("attn_drop_rate", 0.0, 0.0, 0.99),
         "drop_path": blocks.number("drop_path_rate", 0.0, 0.0, 0.99),
-        "mlp_ratio": _size(state, "encoder.transformer.blocks.0.mlp.fc1.weight", 0) / width,
+        "mlp_ratio": _axis_length(state, "encoder.transformer.blocks.0.mlp.fc1.weight", 0) / width,
         "embed_widths": tuple(
-            _size(state, f"{embedding}{name}.weight", 0) for name in ("first_conv.0", "first_conv.3", "second_conv.0")
+            _axis_length(state, f"{embedding}{name}.weight", 0)
+            for name in ("first_conv.0", "first_conv.3", "second_conv.0")
         ),
-        "position_hidden": _size(state, position, 0),
+        "position_hidden": _axis_length(state, position, 0),
     }
 
 
-def _transformer(blocks: Settings, depth: int, final_norm: bool) -> Settings:
-    """The settings of a transformer, without those that are the same in every published one."""
+def _transformer_settings(blocks: Settings, depth: int, final_norm: bool) -> Settings:
+    """The settings of a transformer, without those common to all published ones."""
     blocks.only("add_pos_at_every_layer", True)
     blocks.only("drop_rate", 0.0, 0)
     blocks.only("postnorm", final_norm)
-    blocks.leave("use_flash_self_attn")  # the same numbers, in other words
+    blocks.leave("use_flash_self_attn")  # the same results
     known = {"depth", "attn_drop_rate", "drop_path_rate"}
     rest = Settings({k: v for k, v in blocks.left.items() if k not in known}, blocks.where)
     rest.close()
     return blocks
 
 
-def _decoder(settings: Settings, with_energy: bool) -> dict[str, Any]:
+def _decoder_values(settings: Settings, with_energy: bool) -> dict[str, Any]:
     """Settings of a pre-training checkpoint."""
     decoder = settings.part("decoder")
     decoder.only("class_path", "polarmae.layers.decoder.TransformerDecoder")
-    inside = decoder.part("init_args")
+    init_args = decoder.part("init_args")
     decoder.close()
-    inside.leave("arch")  # its width is the encoder's, or tensors do not fit
-    inside.only("header", None)
-    blocks = _transformer(inside.part("transformer_kwargs"), DECODER_DEPTH, final_norm=True)
-    inside.close()
+    init_args.leave("arch")  # its width is the encoder's, as tensor shapes show
+    init_args.only("header", None)
+    blocks = _transformer_settings(init_args.part("transformer_kwargs"), DECODER_DEPTH, final_norm=True)
+    init_args.close()
     settings.only("mae_prediction", "full")
     weights = settings.part("loss_weights")
     weights.only("ae", 0.0, 0)
@@ -249,7 +252,7 @@ def _decoder(settings: Settings, with_energy: bool) -> dict[str, Any]:
     return {"decoder_depth": depth, "chamfer_weight": chamfer} | ({"energy_weight": energy} if with_energy else {})
 
 
-def _head(settings: Settings, depth: int, state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _head_values(settings: Settings, depth: int, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Settings of a segmentation checkpoint."""
     for name, value in (
         ("apply_local_attention", False), ("condition_global_features", True), ("seg_decoder", None),
@@ -262,14 +265,14 @@ def _head(settings: Settings, depth: int, state: Mapping[str, Tensor]) -> dict[s
     layers = settings.whole_numbers("seg_head_fetch_layers", (3, 7, 11), depth)
     return {
         "fetch_layers": layers,
-        "head_widths": (width, _size(state, "seg_head.conv2.weight", 0)),
+        "head_widths": (width, _axis_length(state, "seg_head.conv2.weight", 0)),
         "head_dropout": settings.number("seg_head_dropout", 0.5, 0.0, 0.99),
         "decoder_depth": DECODER_DEPTH,
     }
 
 
-def _data(settings: Settings) -> _Data:
-    """Cuts and maps of the training data; the published ones where the checkpoint does not say."""
+def _data_settings(settings: Settings) -> _DataSettings:
+    """Cuts and maps of the training data; the published ones by default."""
     settings.leave("_class_path", "_instantiator", "data_path", "num_workers", "test_dataset_kwargs")
     batch_size = settings.count("batch_size", 32, 100_000)
     events = settings.part("dataset_kwargs")
@@ -287,10 +290,10 @@ def _data(settings: Settings) -> _Data:
     }
     drops = events.flag("remove_low_energy_scatters", True)
     events.close()
-    return _Data(drops, preprocess, batch_size, n_events if n_events > 0 else None)
+    return _DataSettings(drops, preprocess, batch_size, n_events if n_events > 0 else None)
 
 
-def _size(state: Mapping[str, Tensor], name: str, axis: int) -> int:
+def _axis_length(state: Mapping[str, Tensor], name: str, axis: int) -> int:
     """Length of a tensor's axis. Raises CheckpointError where there is no such tensor."""
     if name not in state or state[name].dim() <= axis:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""From token features to scores of points: interpolation, then a perceptron that also sees the whole event.
+"""From token features to scores of points: interpolation, then a perceptron on point and event features.
 
 PoLAr-MAE (arXiv 2502.02558), section 4.2 and appendix; after the part segmentation heads of PointNet++ and Point-MAE.
 """
@@ -42,7 +42,7 @@ class SegmentationHead(nn.Module):
         )  # fmt: skip
 
     def forward(
-        self, features: Tensor, lengths: Tensor, to_points: Interpolation, own: Tensor, event_of_point: Tensor
+        self, features: Tensor, lengths: Tensor, to_points: Interpolation, point_inputs: Tensor, event_of_point: Tensor
     ) -> Tensor:
         """Scores (N, n_outputs) of points.
 
@@ -50,8 +50,8 @@ class SegmentationHead(nn.Module):
         """
         # A linear map commutes with the interpolation, and there are ten times fewer tokens than points.
         mapped = functional.linear(features, self.enter.weight[:, self.n_own :])
-        from_own = functional.linear(own, self.enter.weight[:, : self.n_own])
-        points = self.lift(interpolate(mapped, to_points) + from_own)
+        from_point = functional.linear(point_inputs, self.enter.weight[:, : self.n_own])
+        points = self.lift(interpolate(mapped, to_points) + from_point)
         largest = max_per_token(features, lengths)
         mean = torch.segment_reduce(features.float(), "mean", lengths=lengths, axis=0)
         shared = torch.cat([largest, mean], dim=1)  # (B, 2 D)
@@ -61,7 +61,7 @@ class SegmentationHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """A linear read-out of interpolated token features, and of the event's own: what the features themselves hold."""
+    """A linear map of interpolated token features, and of the event's features."""
 
     def __init__(self, width: int, n_outputs: int, n_event_features: int = 0) -> None:
         super().__init__()
@@ -69,11 +69,11 @@ class LinearHead(nn.Module):
         self.shift = nn.Linear(n_event_features, n_outputs, bias=False) if n_event_features else None
 
     def forward(
-        self, features: Tensor, lengths: Tensor, to_points: Interpolation, own: Tensor, event_of_point: Tensor
+        self, features: Tensor, lengths: Tensor, to_points: Interpolation, point_inputs: Tensor, event_of_point: Tensor
     ) -> Tensor:
-        """As `SegmentationHead`; of the own inputs only the last, the event's, are used."""
+        """As `SegmentationHead`; of `point_inputs` only the last, the event's, are used."""
         scores = interpolate(self.score(features), to_points)  # linear maps commute with the interpolation
         if self.shift is None:
             return scores
-        shifted: Tensor = scores + self.shift(own[:, -self.shift.in_features :])
+        shifted: Tensor = scores + self.shift(point_inputs[:, -self.shift.in_features :])
         return shifted

@@ -1,4 +1,4 @@
-"""The tokenised transformer that PoLAr-MAE, Point-MAE and the same network without pre-training share.
+"""The tokenised transformer of PoLAr-MAE, Point-MAE and the same network without pre-training.
 
 Young, Jwa and Terao, arXiv 2502.02558, sections 3 and 4: an event's points become tokens, a mini-PointNet a vector of
 each, a transformer mixes them, and a head reads scores of points, or of the event, from its layers. Self-supervision is
@@ -40,7 +40,7 @@ class TokenTransformerConfig:
     strategy: Strategy | None = None  # cnms_ball, fps_cnms_ball, fps_ball or fps_knn (table 4); None: as `n_seeds` says
     n_seeds: int | None = None  # farthest points that C-NMS chooses from, or, without C-NMS, centres; None: all points
     group_points: int = 32  # points kept of a group, by farthest point sampling
-    max_tokens: int = 512  # groups of an event at most; more are thinned evenly over the event
+    max_tokens: int = 512  # maximum groups of an event; more are thinned evenly over the event
     # Encoder
     width: int = 128  # size of a token's vector
     depth: int = 4  # encoder blocks
@@ -53,7 +53,7 @@ class TokenTransformerConfig:
     drop_path: float = 0.0  # stochastic depth of the last block, per event
     # Head
     fetch_layers: tuple[int, ...] = (1, 2, 3)  # blocks whose outputs are averaged, counted from 0
-    # "pointnet": the published head of points, the shared one of events; "linear" is the read-out of mode `frozen`
+    # "pointnet": the published head of points, the shared one of events; "linear" is the head of mode `frozen`
     head: Literal["pointnet", "linear"] = "pointnet"
     inverse_frequency_loss: bool = False  # published class weights (total / count), not the task's milder ones
     # Head of point tasks alone
@@ -82,11 +82,11 @@ class TokenTransformerConfig:
 class TokenTransformer(TorchModel):
     """Tokens -> mini-PointNet -> transformer encoder -> head. A subclass ends its constructor with `add_head`."""
 
-    # The pieces whose behaviour `_reference.py` changes.
+    # Parts that `_reference.py` replaces.
     mini_pointnet: ClassVar[type[MiniPointNet]] = MiniPointNet
     block: ClassVar[type[Block]] = Block
     batch_norm: ClassVar[type[RowBatchNorm]] = RowBatchNorm
-    drops_in_evaluation: ClassVar[bool] = False  # attention, in what belongs to pre-training
+    drops_in_evaluation: ClassVar[bool] = False  # attention dropout, in pre-training modules
 
     head: nn.Module
 
@@ -94,7 +94,7 @@ class TokenTransformer(TorchModel):
         super().__init__(task)
         self.config = config
         self.columns = inputs.columns
-        self.n_event_features = inputs.n_event_features  # which the head reads, not the backbone
+        self.n_event_features = inputs.n_event_features  # read by the head, not the backbone
         c = config
         self.embed = self.mini_pointnet(3 + inputs.n_features, c.embed_widths, c.width, c.group_points)
         shortest = c.rotary_wave * inputs.frame.scale
@@ -102,27 +102,29 @@ class TokenTransformer(TorchModel):
         self.encoder = self.transformer(c.depth)
 
     def transformer(self, depth: int) -> Transformer:
-        """So many blocks of the configured sizes, with random weights."""
+        """`depth` blocks of the configured sizes, with random weights."""
         c = self.config
         return Transformer(c.width, depth, c.heads, c.mlp_ratio, c.attention_dropout, c.drop_path, self.block)
 
     def add_head(self) -> None:
-        """The head with random weights: drawn last, so that they do not shift what is drawn before."""
+        """The head with random weights, drawn last so that it does not change earlier draws."""
         c, n_features, n_outputs = self.config, len(self.columns), self.task.n_outputs
         n_shared = self.n_event_features
         if self.task.level == "event":
-            made = LinearEventHead if c.head == "linear" else PooledHead
-            self.head = made(c.width, n_outputs, n_event_features=n_shared)
+            head_class = LinearEventHead if c.head == "linear" else PooledHead
+            self.head = head_class(c.width, n_outputs, n_event_features=n_shared)
             return
-        n_own = 3 + (3 + n_features if c.point_features else 0) + (c.width if c.member_features else 0) + n_shared
+        n_point_inputs = (
+            3 + (3 + n_features if c.point_features else 0) + (c.width if c.member_features else 0) + n_shared
+        )
         self.head = (
             LinearHead(c.width, n_outputs, n_shared)
             if c.head == "linear"
-            else SegmentationHead(c.width, n_own, c.head_widths, n_outputs, c.head_dropout, self.batch_norm)
+            else SegmentationHead(c.width, n_point_inputs, c.head_widths, n_outputs, c.head_dropout, self.batch_norm)
         )
 
     def backbone(self) -> Iterable[nn.Module]:
-        """Everything that turns points into token features."""
+        """The modules from points to token features."""
         return self.embed, self.position, self.encoder
 
     def parts_to_compile(self) -> Iterable[nn.Module]:
@@ -150,7 +152,7 @@ class TokenTransformer(TorchModel):
         return self.encoder(embedded, positions, Packing.of(tokens.lengths, tokens.event), always_drop), members
 
     def normalised(self, layer: Tensor) -> Tensor:
-        """One block's outputs (T, D) as the head takes them."""
+        """One block's outputs (T, D), normalised for the head."""
         return functional.layer_norm(layer, (self.config.width,))
 
     def fetched(self, layers: list[Tensor]) -> Tensor:
@@ -158,15 +160,15 @@ class TokenTransformer(TorchModel):
         return torch.stack([self.normalised(layers[i]) for i in self.config.fetch_layers]).mean(0)
 
     def interpolation(self, batch: PointBatch, tokens: Tokens) -> Interpolation:
-        """How points take their features from tokens."""
+        """The interpolation of points from tokens."""
         return interpolate_points(batch, tokens, self.config.upsample_neighbours)
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task.
 
-        An event is read from the mean and the maximum of its tokens' fetched features: what the published segmentation
-        head sees of the whole event. Point-MAE classifies from the maximum and a class token (in its published code);
-        there is no class token here, nor in the released weights, and the mean stands in its place.
+        An event's scores use the mean and the maximum of its tokens' fetched features, as in the published segmentation
+        head. Point-MAE classifies from the maximum and a class token (in its published code);
+        there is no class token here, nor in the released weights; the mean replaces it.
         """
         tokens = self.tokens(batch)
         layers, members = self.encode(tokens)
@@ -177,24 +179,25 @@ class TokenTransformer(TorchModel):
             return scores
         to_points = self.interpolation(batch, tokens)
         lengths = to_device(tokens.lengths, torch.int64, features.device)
-        own = self.own_inputs(batch, tokens, members, to_points)
-        scores = self.head(features, lengths, to_points, own, batch.event_index)
+        point_inputs = self.own_inputs(batch, tokens, members, to_points)
+        scores = self.head(features, lengths, to_points, point_inputs, batch.event_index)
         return scores
 
     def own_inputs(self, batch: PointBatch, tokens: Tokens, members: Tensor, to_points: Interpolation) -> Tensor:
-        """(N, n_own) what the head sees of a point besides its tokens: where it is, more if configured, its event's
-        own features last.
-        """
-        own = [batch.normalised_coords]
+        """(N, n_own) the head's inputs of a point besides tokens: position, more if configured, event features last."""
+        columns = [batch.normalised_coords]
         if self.config.point_features:
             nearest = tokens.centres[to_points.tokens[:, 0]]
-            own += [(batch.normalised_coords - nearest) / (self.config.group_radius * batch.frame.scale), batch.feats]
+            columns += [
+                (batch.normalised_coords - nearest) / (self.config.group_radius * batch.frame.scale),
+                batch.feats,
+            ]
         if self.config.member_features:
-            own.append(segment_mean(members.float(), tokens.point, batch.n_points))
+            columns.append(segment_mean(members.float(), tokens.point, batch.n_points))
         if self.n_event_features:
-            assert batch.whole.feats is not None, "a model that was built for event features was given none"
-            own.append(batch.whole.feats[batch.event_index])
-        return torch.cat(own, dim=1)
+            assert batch.whole.feats is not None, "the batch has no event features, which the model needs"
+            columns.append(batch.whole.feats[batch.event_index])
+        return torch.cat(columns, dim=1)
 
     def loss(self, batch: PointBatch, scores: Tensor) -> Tensor:
         """Focal loss, gamma 2, with the task's class weights or the published inverse frequencies."""
@@ -205,8 +208,8 @@ class TokenTransformer(TorchModel):
             or batch.target is None
             or self.task.kind != "classification"
         ):
-            usual: Tensor = super().loss(batch, scores)
-            return usual
+            task_loss: Tensor = super().loss(batch, scores)
+            return task_loss
         squared = weights.square()  # the task's weights are roots of inverse frequencies, times a constant
         inverse = squared * squared.reciprocal().sum()
         loss: Tensor = focal_loss(scores, batch.target, inverse, 2.0, self.task.ignore_index)
@@ -230,24 +233,24 @@ class TokenTransformer(TorchModel):
             )
         with evaluating(self):
             tokens = self.tokens(batch)
-            entering, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
+            block_inputs, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
             positions = self.position(tokens.centres)
             packing = Packing.of(tokens.lengths, tokens.event)
             for block in self.encoder.blocks[:layer]:
-                entering = block(entering, positions, packing)
-            weights: list[Tensor] = self.encoder.blocks[layer].attention(entering, positions, tokens.lengths)
+                block_inputs = block(block_inputs, positions, packing)
+            weights: list[Tensor] = self.encoder.blocks[layer].attention(block_inputs, positions, tokens.lengths)
             return [w.float() for w in weights]
 
 
 def features_of(batch: PointBatch, tokens: Tokens, features: Tensor) -> TokenFeatures:
-    """Tokens with given features (T, D), as probes and studies take them."""
+    """Tokens with features (T, D), for probes and studies."""
     centres = batch.coords[tokens.centre]
     return TokenFeatures(tokens.lengths, centres, features.float(), tokens.token, tokens.point)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and each module's own mode afterwards: probes run in the middle of training."""
+    """Evaluation mode inside the block; restores each module's mode, since probes run during training."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -271,10 +274,10 @@ PAPER_OPTIM: dict[str, Any] = {
 FINE_TUNING: dict[str, Any] = {"steps": 100_000, "batch_size": 32}
 FINE_TUNING_WARMUP = 0.125  # of all steps
 # Tokens of a calorimeter's clusters: some 14 of about 5 cells for a cluster of 60. Centres at least one radius apart
-# leave no cell outside of all groups; only where more than `group_points` strips share one are some left out.
+# put every cell in a group; only groups of more than `group_points` strips leave some out.
 CALORIMETER: dict[str, Any] = {"group_radius": 4.0, "overlap": 0.5, "max_tokens": 128}
 CALORIMETER_WAVE = 8.0  # shortest rotary wavelength
-# of the default preset: 64 clusters per step instead of 8 events, in about the same time
+# of the default preset: 64 clusters per step take about as long as 8 events
 CALORIMETER_SIZES: dict[str, Any] = {
     **CALORIMETER, "rotary_wave": CALORIMETER_WAVE, "width": 96, "embed_widths": (32, 64, 96), "position_hidden": 96,
 }  # fmt: skip

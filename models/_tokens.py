@@ -1,8 +1,8 @@
 """From a batch of points to tokens and back: groups of nearby points, and each point's interpolation between groups.
 
-PoLAr-MAE (arXiv 2502.02558), section 3.1. Everything is ragged: tokens, their members and the points of all events lie
-behind one another in flat arrays, so padding does not exist and cannot change a result. An event is grouped in a
-canonical order of its points (by coordinates, then features), so neither can the order in which they are stored.
+PoLAr-MAE (arXiv 2502.02558), section 3.1. Everything is ragged: tokens, members and points of all events are
+concatenated in flat arrays, without padding. Events are grouped in a canonical order of their points (by coordinates,
+then features), so results do not depend on the storage order.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ class Tokens:
     point: Tensor  # (M,) int64 row of each member in the batch
     slot: Tensor  # (M,) int64 position of a member in its token, in the order of sampling
     inputs: Tensor  # (M, 3 + F): offset from the centre over the group's radius, then features
-    max_size: int  # members that a token can have at most, K
+    max_size: int  # maximum members of a token, K
 
     def __len__(self) -> int:
         return len(self.centres)
 
     def split(self, hidden: Tensor) -> tuple[Tokens, Tokens]:
-        """The tokens that are not `hidden` (T,) and those that are, each in the same order. A GPU waits once."""
+        """The tokens that are not `hidden` (T,) and those that are, each in the same order. Waits for a GPU once."""
         of_hidden = hidden[self.token]
         per_event = torch.zeros(len(self.lengths), dtype=torch.int64, device=hidden.device)
         per_event.index_add_(0, self.event, hidden.long())
         *lengths, n_members = torch.cat([per_event, of_hidden.sum()[None]]).tolist()
-        n_seen, n_seen_members = len(self) - sum(lengths), len(self.token) - n_members
-        rows = torch.argsort(hidden.byte(), stable=True)  # the others first
+        n_visible, n_visible_members = len(self) - sum(lengths), len(self.token) - n_members
+        rows = torch.argsort(hidden.byte(), stable=True)  # visible first
         members = torch.argsort(of_hidden.byte(), stable=True)
-        number = torch.empty_like(rows)  # of a token among its like
-        number[rows[:n_seen]] = torch.arange(n_seen, device=rows.device)
-        number[rows[n_seen:]] = torch.arange(len(self) - n_seen, device=rows.device)
-        seen = [whole - part for whole, part in zip(self.lengths, lengths, strict=True)]
+        number = torch.empty_like(rows)  # of a token among visible or hidden ones
+        number[rows[:n_visible]] = torch.arange(n_visible, device=rows.device)
+        number[rows[n_visible:]] = torch.arange(len(self) - n_visible, device=rows.device)
+        visible_lengths = [whole - part for whole, part in zip(self.lengths, lengths, strict=True)]
         return (
-            self._taken(rows[:n_seen], members[:n_seen_members], number, seen),
-            self._taken(rows[n_seen:], members[n_seen_members:], number, lengths),
+            self._select(rows[:n_visible], members[:n_visible_members], number, visible_lengths),
+            self._select(rows[n_visible:], members[n_visible_members:], number, lengths),
         )
 
-    def _taken(self, rows: Tensor, members: Tensor, number: Tensor, lengths: Sequence[int]) -> Tokens:
+    def _select(self, rows: Tensor, members: Tensor, number: Tensor, lengths: Sequence[int]) -> Tokens:
         return Tokens(
             lengths=tuple(lengths),
             event=self.event[rows],
@@ -82,7 +82,7 @@ class Tokens:
 
 
 class Interpolation(NamedTuple):
-    """How each point takes its features from the tokens nearest to it."""
+    """Interpolation weights of each point's nearest tokens."""
 
     tokens: Tensor  # (N, k) int64
     weights: Tensor  # (N, k), they sum to 1
@@ -91,18 +91,18 @@ class Interpolation(NamedTuple):
 def group_points(
     batch: PointBatch, columns: tuple[str, ...], config: GroupingConfig, as_published: bool = False
 ) -> Tokens:
-    """Group every event of a batch; `columns` name the features that go with a point into its token.
+    """Group every event of a batch; `columns` name the point features in the token's inputs.
 
-    `config` is in the unit of the batch's coordinates, where lattice ties are exact, and an event's points are taken
-    in their canonical order. `as_published` takes them as stored, and everything in normalised coordinates, whose
-    rounding then decides the ties.
+    `config` is in the unit of the batch's coordinates, where lattice ties are exact, and an event's points are
+    used in canonical order. `as_published` uses the storage order and normalised coordinates, whose rounding decides
+    ties.
     """
-    used = batch.normalised_coords if as_published else batch.coords
-    group = _group_on_device if triton.serves(used.device.type) else _group_on_host
-    lengths, centre, size, rows, slot = group(batch, used, config, not as_published)
-    device = used.device
+    coords = batch.normalised_coords if as_published else batch.coords
+    group = _group_on_device if triton.serves(coords.device.type) else _group_on_host
+    lengths, centre, size, rows, slot = group(batch, coords, config, not as_published)
+    device = coords.device
     token = torch.repeat_interleave(torch.arange(len(size), device=device), size, output_size=len(rows))
-    offset = (used[rows] - used[centre[token]]) / config.radius
+    offset = (coords[rows] - coords[centre[token]]) / config.radius
     features = [batch.column(name)[rows, None] for name in columns]
     events = torch.arange(len(lengths), device=device)
     event = torch.repeat_interleave(events, to_device(lengths, torch.int64, device), output_size=sum(lengths))
@@ -121,10 +121,10 @@ def group_points(
 
 
 def _group_on_host(
-    batch: PointBatch, used: Tensor, config: GroupingConfig, canonical: bool
+    batch: PointBatch, coords_tensor: Tensor, config: GroupingConfig, canonical: bool
 ) -> tuple[list[int], Tensor, Tensor, Tensor, Tensor]:
     """(tokens of each event, centres, sizes, members, slots): rows of the batch, by the compiled CPU code."""
-    coords, offsets, feats = _as_numpy(used), _as_numpy(batch.offsets), _as_numpy(batch.feats)
+    coords, offsets, feats = _as_numpy(coords_tensor), _as_numpy(batch.offsets), _as_numpy(batch.feats)
     centres, members, sizes, slots, lengths = [], [], [], [], []
     for begin, end in pairwise(offsets):
         order = np.arange(begin, end)
@@ -137,35 +137,35 @@ def _group_on_host(
         slots.append(np.nonzero(groups.mask)[1])
         lengths.append(len(groups.centres))
     centre, size, rows, slot = (
-        torch.from_numpy(np.concatenate(p)).to(used.device) for p in (centres, sizes, members, slots)
+        torch.from_numpy(np.concatenate(p)).to(coords_tensor.device) for p in (centres, sizes, members, slots)
     )
     return lengths, centre, size, rows, slot
 
 
 def _group_on_device(
-    batch: PointBatch, used: Tensor, config: GroupingConfig, canonical: bool
+    batch: PointBatch, coords: Tensor, config: GroupingConfig, canonical: bool
 ) -> tuple[list[int], Tensor, Tensor, Tensor, Tensor]:
     """The same on the GPU, with the same indices."""
     starts = batch.offsets.tolist()
-    order = torch.arange(len(used), device=used.device)
+    order = torch.arange(len(coords), device=coords.device)
     if canonical:
-        for key in (*batch.feats.flip(1).unbind(1), *used.flip(1).unbind(1), batch.event_index):
-            order = order[torch.sort(key[order], stable=True).indices]  # the last key decides first
-    clouds = triton.clouds_of(used[order], [b - a for a, b in pairwise(starts)])
+        for key in (*batch.feats.flip(1).unbind(1), *coords.flip(1).unbind(1), batch.event_index):
+            order = order[torch.sort(key[order], stable=True).indices]  # the last key is the primary one
+    clouds = triton.clouds_of(coords[order], [b - a for a, b in pairwise(starts)])
     groups = triton.group(clouds, config)
     chosen = torch.nonzero(groups.event >= 0)[:, 0]
     lengths = torch.bincount(groups.event[chosen], minlength=len(starts) - 1).tolist()
     size = groups.sizes[chosen].long()
-    filled = torch.arange(config.n_points, device=used.device) < size[:, None]
-    taken, slot = torch.nonzero(filled).unbind(1)
-    rows = order[groups.indices[chosen][taken, slot].long()]
+    filled = torch.arange(config.n_points, device=coords.device) < size[:, None]
+    group_row, slot = torch.nonzero(filled).unbind(1)
+    rows = order[groups.indices[chosen][group_row, slot].long()]
     return lengths, order[groups.centres[chosen].long()], size, rows, slot
 
 
 def interpolate_points(batch: PointBatch, tokens: Tokens, k: int, missing_at: float = float("inf")) -> Interpolation:
     """The `k` token centres nearest to each point, weighted by inverse squared distance (PointNet++, section 3.4).
 
-    An event with fewer tokens uses those it has: a missing one is its first token, at the squared distance
+    In an event with fewer tokens, a missing one is replaced by the first token at the squared distance
     `missing_at`. Distances are in normalised coordinates.
     """
     if triton.serves(batch.coords.device.type):
@@ -175,9 +175,9 @@ def interpolate_points(batch: PointBatch, tokens: Tokens, k: int, missing_at: fl
     squared = np.empty((len(points), k), dtype=np.float32)
     offsets, first = _as_numpy(batch.offsets), 0
     for (begin, end), length in zip(pairwise(offsets), tokens.lengths, strict=True):
-        found, distance = k_nearest(points[begin:end], centres[first : first + length], k)
-        indices[begin:end] = np.maximum(found, 0) + first
-        squared[begin:end] = np.where(found < 0, missing_at, distance)
+        neighbours, distance = k_nearest(points[begin:end], centres[first : first + length], k)
+        indices[begin:end] = np.maximum(neighbours, 0) + first
+        squared[begin:end] = np.where(neighbours < 0, missing_at, distance)
         first += length
     return Interpolation(*(torch.from_numpy(a).to(batch.coords.device) for a in (indices, inverse_weights(squared))))
 
@@ -198,7 +198,7 @@ def inverse_weights(squared: np.ndarray) -> np.ndarray:
 
 
 def canonical_order(coords: np.ndarray, feats: np.ndarray) -> np.ndarray:
-    """The order of points by x, y, z, then features: equal for every way of storing the same points."""
+    """The order of points by x, y, z, then features: independent of the storage order."""
     keys = (*feats.T[::-1], coords[:, 2], coords[:, 1], coords[:, 0])  # lexsort's primary key is the last
     return np.lexsort(keys)
 

@@ -1,7 +1,7 @@
 """Transformer over the tokens of each event: pre-norm blocks, positions added before every block.
 
-PoLAr-MAE (arXiv 2502.02558), section 3.2 and table 6. Tokens of all events lie behind one another, (T, D); attention
-never crosses events, and LayerNorm acts on each token by itself, so an event's result does not depend on its batch.
+PoLAr-MAE (arXiv 2502.02558), section 3.2 and table 6. Tokens of all events are concatenated, (T, D); attention
+never crosses events, and LayerNorm acts per token, so an event's result does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch.nn import functional
 from benchmark.ops import triton
 
 LONGEST_WAVE = 2.0  # normalised units: the diameter of the unit ball that holds the detector
-PADDED_SHARE = 1.25  # events are attended to together while the longest has at most so many times the shortest's tokens
+PADDED_SHARE = 1.25  # maximum ratio of longest to shortest event in one padded attention call
 
 
 class Positions(NamedTuple):
-    """What a transformer is told of where the tokens are."""
+    """Positions of tokens, as a transformer uses them."""
 
     added: Tensor  # (T, D), added to the tokens before every block
-    rotation: Tensor | None  # (T, d / 2) phases that turn queries and keys of d channels, or None
+    rotation: Tensor | None  # (T, d / 2) phases that rotate queries and keys of d channels, or None
 
 
 class PositionEmbedding(nn.Module):
@@ -32,7 +32,7 @@ class PositionEmbedding(nn.Module):
 
     With a `shortest` wavelength (normalised units; 0: none, as published), attention sees relative positions too:
     rotary phases (Su et al., arXiv 2104.09864) of each coordinate, of wavelengths from the detector's size down to it.
-    A perceptron of absolute coordinates takes many thousand steps before it resolves neighbouring centres.
+    A perceptron of absolute coordinates needs many thousand steps to resolve neighbouring centres.
     """
 
     wave_numbers: Tensor | None
@@ -49,26 +49,26 @@ class PositionEmbedding(nn.Module):
         rotation = None
         if self.wave_numbers is not None:
             phases = (centres[:, :, None] * self.wave_numbers).flatten(1)  # (T, 3 n_waves)
-            rotation = functional.pad(phases, (0, self.n_pairs - phases.shape[1]))  # pairs left over are not turned
+            rotation = functional.pad(phases, (0, self.n_pairs - phases.shape[1]))  # remaining pairs are not rotated
         return Positions(self.layers(centres), rotation)
 
 
 class Packing(NamedTuple):
-    """Which of the tokens belong to which event."""
+    """The events of the tokens."""
 
     lengths: tuple[int, ...]  # tokens of each event, sum T
     event: Tensor  # (T,) event of each token
-    tiles: Tensor | None  # the same for the GPU's kernel, where attention takes it
+    tiles: Tensor | None  # the same for the GPU's attention kernel
 
     @classmethod
     def of(cls, lengths: Sequence[int], event: Tensor) -> Packing:
-        """Events of `lengths` tokens behind one another; `event` (T,) numbers them."""
+        """Concatenated events of `lengths` tokens; `event` (T,) numbers them."""
         kernel = triton.serves(event.device.type)
         return cls(tuple(lengths), event, triton.attention_tiles(lengths, event.device) if kernel else None)
 
 
-def turned(rows: Tensor, phases: Tensor) -> Tensor:
-    """Rows (T, heads, d) with channels i and i + d / 2 turned as a pair by the phases (T, d / 2)."""
+def rotate_pairs(rows: Tensor, phases: Tensor) -> Tensor:
+    """Rows (T, heads, d) with channel pairs i and i + d / 2 rotated by the phases (T, d / 2)."""
     cos, sin = phases.cos()[:, None].to(rows.dtype), phases.sin()[:, None].to(rows.dtype)
     first, second = rows.chunk(2, dim=2)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
@@ -77,8 +77,8 @@ def turned(rows: Tensor, phases: Tensor) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, packing: Packing, dropout: float) -> Tensor:
     """Scaled dot-product attention inside each event: (T, heads, d) in and out.
 
-    A CPU takes the events one by one and wastes nothing; a GPU takes them at once in one kernel where there is Triton,
-    else padded and masked.
+    A CPU computes event by event, without padding; a GPU all at once, in one kernel with Triton, else padded and
+    masked.
     """
     if packing.tiles is not None:
         return triton.attend(query, key, value, packing.tiles, dropout)
@@ -91,7 +91,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, packing: Packing, dropout:
 
 
 def attend_padded(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], dropout: float) -> Tensor:
-    """The same as `attend`, over events of similar length at once, so that little of the work is padding."""
+    """The same as `attend`, over events of similar length at once, to limit padding."""
     n_tokens = torch.tensor(lengths, device=query.device)
     present = torch.arange(max(lengths), device=query.device) < n_tokens[:, None]  # (B, longest)
     dense = query.new_zeros(3, *present.shape, *query.shape[1:])
@@ -102,8 +102,8 @@ def attend_padded(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[i
         longest = max(lengths[i] for i in bucket)
         index = torch.tensor(bucket, device=query.device)
         q, k, v = dense[:, index, :longest].transpose(2, 3)
-        found = _attention(q, k, v, dropout, present[index, None, None, :longest])
-        mixed[index, :longest] = found.transpose(1, 2)
+        result = _attention(q, k, v, dropout, present[index, None, None, :longest])
+        mixed[index, :longest] = result.transpose(1, 2)
     return mixed[present]
 
 
@@ -123,7 +123,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, mask: 
 
 
 class Block(nn.Module):
-    """Pre-norm attention and perceptron, the two branches beside the tokens' own way."""
+    """Pre-norm attention and perceptron, two residual branches."""
 
     norm: ClassVar[type[nn.Module]] = nn.LayerNorm
     drops_events: ClassVar[bool] = True  # stochastic depth drops a branch for whole events, not for single tokens
@@ -140,21 +140,21 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(
-        self, tokens: Tensor, positions: Positions, packing: Packing, kept: Tensor | None = None,
+        self, tokens: Tensor, positions: Positions, packing: Packing, factors: Tensor | None = None,
         always_drop: bool = False,
     ) -> Tensor:  # fmt: skip
         """tokens (T, D) -> (T, D).
 
-        `kept` (2, T, 1) multiplies the two branches: 0 where one is dropped. `always_drop` keeps the dropout
+        `factors` (2, T, 1) multiplies the two branches: 0 where one is dropped. `always_drop` keeps the dropout
         of attention on in evaluation.
         """
         dropout = self.attention_dropout if self.training or always_drop else 0.0
         tokens = tokens + positions.added
         query, key, value = self._heads(tokens, positions)
         attended = self.project(attend(query, key, value, packing, dropout).flatten(1))
-        tokens = tokens + (attended if kept is None else attended * kept[0].to(attended.dtype))
+        tokens = tokens + (attended if factors is None else attended * factors[0].to(attended.dtype))
         changed = self.mlp(self.norm2(tokens))
-        return tokens + (changed if kept is None else changed * kept[1].to(changed.dtype))
+        return tokens + (changed if factors is None else changed * factors[1].to(changed.dtype))
 
     def attention(self, tokens: Tensor, positions: Positions, lengths: Sequence[int]) -> list[Tensor]:
         """Attention weights (heads, n, n) inside each event, given the block's inputs (T, D); rows sum to 1."""
@@ -166,14 +166,14 @@ class Block(nn.Module):
         """Queries, keys and values, each (T, heads, d)."""
         query, key, value = self.qkv(self.norm1(tokens)).unflatten(1, (3, self.n_heads, -1)).unbind(1)
         if positions.rotation is not None:
-            query, key = turned(query, positions.rotation), turned(key, positions.rotation)
+            query, key = rotate_pairs(query, positions.rotation), rotate_pairs(key, positions.rotation)
         return query, key, value
 
 
 class Transformer(nn.Module):
     """`depth` blocks; returns the output of every one. Stochastic depth rises linearly to `drop_path`.
 
-    What it drops is drawn for all blocks at once, so that one compiled block serves them all.
+    Its random factors are drawn for all blocks at once, so that one compiled block serves all.
     """
 
     rates: Tensor
@@ -194,13 +194,13 @@ class Transformer(nn.Module):
     ) -> list[Tensor]:
         """tokens (T, D) -> the (T, D) output of each block, before the next addition of positions."""
         outputs = []
-        kept = self.kept(packing) if self.training and self.drops else [None] * len(self.blocks)
-        for block, factors in zip(self.blocks, kept, strict=True):
+        block_factors = self.branch_factors(packing) if self.training and self.drops else [None] * len(self.blocks)
+        for block, factors in zip(self.blocks, block_factors, strict=True):
             tokens = block(tokens, positions, packing, factors, always_drop)
             outputs.append(tokens)
         return outputs
 
-    def kept(self, packing: Packing) -> Tensor:
+    def branch_factors(self, packing: Packing) -> Tensor:
         """(depth, 2, T, 1) factors of each block's branches: 0 where one is dropped, else such that the mean is 1."""
         rates = self.rates[:, None, None]
         n = len(packing.lengths) if self.drops_events else len(packing.event)

@@ -1,4 +1,4 @@
-"""Transformer layers on dense batches of tokens, and where the tokens of a volume are."""
+"""Transformer layers on dense batches of tokens, and positions of a volume's tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models._vit import turned
+from benchmark.models._vit import rotate_pairs
 
 LONGEST = 4.0  # wavelength: twice the width of a volume, whose coordinates run from -1 to 1
 
@@ -26,12 +26,12 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, phases: Tensor | None, present: Tensor | None) -> Tensor:
-        """tokens (B, T, D) -> (B, T, D). phases (B, T, d / 2) turn queries and keys; present (B, T) bool."""
+        """tokens (B, T, D) -> (B, T, D). phases (B, T, d / 2) rotate queries and keys; present (B, T) bool."""
         if self.norm_first:
-            tokens = tokens + self._attended(self.norm1(tokens), phases, present)
-            return tokens + self._mixed(self.norm2(tokens))
-        tokens = self.norm1(tokens + self._attended(tokens, phases, present))
-        normed: Tensor = self.norm2(tokens + self._mixed(tokens))
+            tokens = tokens + self._attend(self.norm1(tokens), phases, present)
+            return tokens + self._feed_forward(self.norm2(tokens))
+        tokens = self.norm1(tokens + self._attend(tokens, phases, present))
+        normed: Tensor = self.norm2(tokens + self._feed_forward(tokens))
         return normed
 
     def attention(self, tokens: Tensor, phases: Tensor | None) -> Tensor:
@@ -39,7 +39,7 @@ class Layer(nn.Module):
         query, key, _ = self._heads(self.norm1(tokens) if self.norm_first else tokens, phases)
         return (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(3)
 
-    def _attended(self, tokens: Tensor, phases: Tensor | None, present: Tensor | None) -> Tensor:
+    def _attend(self, tokens: Tensor, phases: Tensor | None, present: Tensor | None) -> Tensor:
         query, key, value = self._heads(tokens, phases)
         mask = None if present is None else present[:, None, None, :]
         dropout = self.dropout.p if self.training else 0.0
@@ -52,10 +52,10 @@ class Layer(nn.Module):
         query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).unbind(2)  # (B, T, heads, d) each
         if phases is not None:
             turn = phases.flatten(0, 1)
-            query, key = (turned(rows.flatten(0, 1), turn).view_as(rows) for rows in (query, key))
+            query, key = (rotate_pairs(rows.flatten(0, 1), turn).view_as(rows) for rows in (query, key))
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
-    def _mixed(self, tokens: Tensor) -> Tensor:
+    def _feed_forward(self, tokens: Tensor) -> Tensor:
         between = functional.gelu(self.widen(tokens)) if self.activation == "gelu" else self.widen(tokens).relu()
         dropped: Tensor = self.dropout(self.narrow(self.dropout(between)))
         return dropped
@@ -65,7 +65,7 @@ def rotary_phases(centres: Tensor, shortest: float, head_width: int) -> Tensor:
     """(T, d / 2) phases of tokens at centres (T, 3) for heads of d channels: of y and x, in relative positions.
 
     Rotary embedding (Su et al., arXiv 2104.09864) with wavelengths from the volume's width down to `shortest`, in the
-    unit of the centres. What is left over is not turned.
+    unit of the centres. Remaining channels are not rotated.
     """
     n_waves = head_width // 4
     waves = shortest * (LONGEST / shortest) ** torch.linspace(0, 1, n_waves, device=centres.device)

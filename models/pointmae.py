@@ -1,4 +1,4 @@
-"""Point-MAE: a masked autoencoder on the same volumetric tokens, which reconstructs points and nothing else.
+"""Point-MAE: a masked autoencoder on the same volumetric tokens, which reconstructs points only.
 
 Pang et al., arXiv 2203.06604, as set up for particle trajectories by Young, Jwa and Terao, arXiv 2502.02558, section
 4.1: the tokens, encoder and decoder of PoLAr-MAE, and the Chamfer distance over positions and energy.

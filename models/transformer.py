@@ -29,7 +29,7 @@ class TransformerConfig(TokenTransformerConfig):
 
 
 class SupervisedTransformer(TokenTransformer):
-    """Tokens -> mini-PointNet -> transformer encoder -> head, all of it learnt from labels."""
+    """Tokens -> mini-PointNet -> transformer encoder -> head, trained on labels."""
 
     def __init__(self, config: TransformerConfig, inputs: Inputs, task: Task) -> None:
         super().__init__(config, inputs, task)
@@ -47,10 +47,10 @@ SPEC = ModelSpec(
     config=TransformerConfig,
     build=build,
     presets={
-        # chosen on validation events for this network, as mode `scratch` of PoLAr-MAE: see docs/pretraining.md
+        # tuned on validation events for this network, as mode `scratch` of PoLAr-MAE: see docs/pretraining.md
         "default": Preset(optim={"lr": 3e-3}),
         "tiny": Preset(model=TINY, optim={"lr": 2e-3}),
-        # Nobody has published this network trained from scratch: the recipe is that of PoLAr-MAE's fine-tuning.
+        # Not published from scratch: the recipe of PoLAr-MAE's fine-tuning.
         "paper": Preset(
             model=PAPER,
             optim={**PAPER_OPTIM, "warmup_fraction": FINE_TUNING_WARMUP},

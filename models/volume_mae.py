@@ -2,8 +2,8 @@
 
 After "Learning 3D Structure in Irradiated Lithium Fluoride via Masked Autoencoders": tokens of 5 x 10 x 10 voxels,
 positions by a perceptron on their centres, a transformer over the visible tokens, a decoder over all of them, mean
-squared error of the hidden voxels. The preset `paper` has the published sizes. It must differ from the public code in
-three things, without which nothing is learnt that could be used:
+squared error of the hidden voxels. The preset `paper` has the published sizes. It differs from the public code in
+three points that pre-training needs:
 
 - The decoder receives the encoder's outputs. In the public code it receives the embedded patches themselves, and no
   weight of the encoder ever gets a gradient.
@@ -11,9 +11,9 @@ three things, without which nothing is learnt that could be used:
   place of 34.6).
 - Every sample has its own mask. In the public code a batch shares one.
 
-The default preset is made for minutes on a CPU, and differs on purpose: rotary relative positions, so that few steps
-suffice to tell neighbours apart; what is predicted is a change to a smooth filling of the holes; and a few convolutions
-join the predicted tokens to the voxels around them.
+The default preset is made for minutes on a CPU, and differs on purpose: rotary relative positions, to resolve
+neighbours within few steps; predictions are changes to a smooth filling; and a few convolutions join predicted tokens
+to the surrounding voxels.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class VolumeMAEConfig:
     decoder_depth: int = 2
     decoder_heads: int = 4
     decoder_hidden: int = 256
-    # none: hidden voxels are predicted as they are, as published | smooth: a change to a smooth filling is
+    # none: hidden voxels are predicted directly, as published | smooth: as a change to a smooth filling
     residual: Literal["none", "smooth"] = "smooth"
     refine: int = 16  # channels of the convolutions that join predicted tokens to their surroundings; 0: none
-    token_weight: float = 0.5  # of the error before these convolutions, which would else do all the work
+    token_weight: float = 0.5  # weight of the error before these convolutions
     # Head of segmentation
-    head: Literal["conv", "linear"] = "conv"  # linear: a map from a token to its voxels, the read-out of mode `frozen`
+    head: Literal["conv", "linear"] = "conv"  # linear: a map from a token to its voxels, the head of mode `frozen`
     head_channels: int = 24
 
     def __post_init__(self) -> None:
@@ -95,10 +95,10 @@ class Decoder(nn.Module):
             nn.init.zeros_(self.leave.weight)
             nn.init.zeros_(self.leave.bias)
 
-    def forward(self, latents: Tensor, hidden: Tensor, places: Tensor, phases: Tensor | None) -> Tensor:
-        """(B, T, V) voxels of every token. latents (B, T, D), of which those of `hidden` (B, T) are not looked at."""
+    def forward(self, latents: Tensor, hidden: Tensor, positions: Tensor, phases: Tensor | None) -> Tensor:
+        """(B, T, V) voxels of every token. latents (B, T, D), of which those of `hidden` (B, T) are ignored."""
         tokens = torch.where(hidden[:, :, None], self.mask_token.to(latents.dtype), latents)
-        rows = self.enter(tokens + places)
+        rows = self.enter(tokens + positions)
         for layer in self.layers:
             rows = layer(rows, phases, None)
         voxels: Tensor = self.leave(self.norm(rows))
@@ -122,7 +122,7 @@ class Refinement(nn.Module):
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, volume: Tensor, hidden: Tensor) -> Tensor:
-        """(B, Z, Y, X) the image with what the convolutions add; hidden (B, Z, Y, X) bool."""
+        """(B, Z, Y, X) the refined image; hidden (B, Z, Y, X) bool."""
         slabs, shape = volume.reshape(-1, self.n_slices, *volume.shape[2:]), volume.shape
         marked = hidden.reshape(slabs.shape)[:, :1].to(volume.dtype)
         changed: Tensor = slabs + self.layers(torch.cat([slabs, marked], dim=1))
@@ -130,7 +130,7 @@ class Refinement(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """Scores of voxels: what the tokens say, spread over their voxels, beside the voxels themselves."""
+    """Scores of voxels, from token features spread over their voxels, and the voxels."""
 
     def __init__(self, config: VolumeMAEConfig, n_outputs: int) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class ConvHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """Scores of voxels as a linear map of their token: what can be read from the features alone."""
+    """Scores of voxels as a linear map of their token's features."""
 
     def __init__(self, config: VolumeMAEConfig, n_outputs: int) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class VolumeMAE(VolumeModel):
         self.config = c = config
         self.embed = nn.Linear(int(np.prod(c.patch)), c.width)
         n_tokens = max(inputs.frame.extent[1] / c.patch[1], inputs.frame.extent[0] / c.patch[2], 1.0)
-        self.shortest = 2 * c.rotary / n_tokens  # a volume is 2 wide in coordinates of positions
+        self.shortest = 2 * c.rotary / n_tokens  # a volume is 2 wide in position coordinates
         self.position = nn.Sequential(
             nn.Linear(3, c.position_hidden), nn.GELU(), nn.Linear(c.position_hidden, c.width)
         )  # fmt: skip
@@ -191,25 +191,25 @@ class VolumeMAE(VolumeModel):
             self.head = (ConvHead if c.head == "conv" else LinearHead)(c, task.n_outputs)
 
     def backbone(self) -> Iterable[nn.Module]:
-        """Everything that turns patches into token features; with the decoder where tokens are what is predicted."""
+        """The modules from patches to token features; with the decoder where the task predicts tokens."""
         encoder = (self.embed, self.position, self.encoder, self.norm)
         return (*encoder, self.decoder) if self.task.self_supervised else encoder
 
     def pretraining_only(self) -> Iterable[nn.Module]:
-        """The decoder, where the task is another one than predicting hidden tokens."""
+        """The decoder, unless the task predicts hidden tokens."""
         return () if self.task.self_supervised else (self.decoder,)
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(B, n_outputs, Z, Y, X) scores of voxels, or (B, 1, Z, Y, X) the volumes with hidden tokens predicted."""
         volume: Any = batch.volumes.values
         if self.head is None:
-            return self.predicted(volume, batch.volumes.hidden)[:, None]
-        features = self.norm(self.encoded(volume)[-1])
+            return self.predict_hidden(volume, batch.volumes.hidden)[:, None]
+        features = self.norm(self.encode_layers(volume)[-1])
         scores: Tensor = self.head(features.unflatten(1, self.grid(volume)), volume)
         return scores
 
     def pretrain_loss(self, batch: PointBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of the voxels of hidden tokens, which each volume has of its own."""
+        """Mean squared error of the voxels of hidden tokens, with a mask per volume."""
         volume: Any = batch.volumes.values if batch.volumes.hidden is None else batch.volumes.target
         hidden = self.draw_hidden(volume)
         voxels = _voxels(hidden, volume.shape)
@@ -217,8 +217,8 @@ class VolumeMAE(VolumeModel):
         error = (image - volume)[voxels].square().mean()
         if self.decoder.refine is None:
             return error, {"mse": error}
-        of_tokens = (tokens - volume)[voxels].square().mean()
-        return error + self.config.token_weight * of_tokens, {"mse": error, "mse_tokens": of_tokens}
+        token_error = (tokens - volume)[voxels].square().mean()
+        return error + self.config.token_weight * token_error, {"mse": error, "mse_tokens": token_error}
 
     def draw_hidden(self, volume: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, Tz, Ty, Tx) bool tokens to hide, drawn by torch's generator."""
@@ -226,12 +226,12 @@ class VolumeMAE(VolumeModel):
         hidden = hidden_tokens(noise.numpy(), self.config.mask_ratio, self.config.mask)
         return torch.from_numpy(hidden).to(volume.device)
 
-    def predicted(self, volume: Tensor, hidden: Tensor) -> Tensor:
-        """(B, Z, Y, X) the volumes with the tokens `hidden` (B, Tz, Ty, Tx) predicted, whose voxels it does not see."""
+    def predict_hidden(self, volume: Tensor, hidden: Tensor) -> Tensor:
+        """(B, Z, Y, X) the volumes with the tokens `hidden` (B, Tz, Ty, Tx) predicted; their voxels are not used."""
         return self.stages(volume, hidden)[1]
 
     def stages(self, volume: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The same before and after the convolutions that refine it."""
+        """The prediction before and after the refining convolutions."""
         grid = self.grid(volume)
         if tuple(hidden.shape[1:]) != grid:
             raise ValueError(
@@ -241,7 +241,7 @@ class VolumeMAE(VolumeModel):
         voxels, flat = _voxels(hidden, volume.shape), hidden.flatten(1)
         base = fill(volume, voxels)
         visible = self.encode_visible(torch.where(voxels, 0.0, volume), flat)
-        added, phases = self.places(volume, self.config.decoder_width // self.config.decoder_heads)
+        added, phases = self.embed_positions(volume, self.config.decoder_width // self.config.decoder_heads)
         decoded = unpatches(self.decoder(self.norm(visible), flat, added, phases), grid, volume.shape[1:])  # type: ignore[arg-type]
         if self.decoder.smooth:
             decoded = base + decoded
@@ -261,44 +261,44 @@ class VolumeMAE(VolumeModel):
         z, y, x = (n // p for n, p in zip(sizes, self.config.patch, strict=True))
         return z, y, x
 
-    def places(self, volume: Tensor, head_width: int) -> tuple[Tensor, Tensor | None]:
-        """Vectors (T, D) of the tokens' places, and phases (B, T, d / 2) for heads of this width, or None."""
+    def embed_positions(self, volume: Tensor, head_width: int) -> tuple[Tensor, Tensor | None]:
+        """Position vectors (T, D) of the tokens, and phases (B, T, d / 2) for heads of this width, or None."""
         centres = grid_centres(self.grid(volume), volume.device)
         phases = rotary_phases(centres, self.shortest, head_width) if self.config.rotary else None
         return self.position(centres), None if phases is None else phases.expand(len(volume), -1, -1)
 
-    def encoded(self, volume: Tensor) -> list[Tensor]:
+    def encode_layers(self, volume: Tensor) -> list[Tensor]:
         """Inputs (B, T, D) of every encoder layer with all tokens visible, and the last one's outputs."""
-        added, phases = self.places(volume, self.config.width // self.config.heads)
+        added, phases = self.embed_positions(volume, self.config.width // self.config.heads)
         rows = [self.embed(patches(volume, self.grid(volume))) + added]
         for layer in self.encoder:
             rows.append(layer(rows[-1], phases, None))
         return rows
 
     def encode_visible(self, volume: Tensor, hidden: Tensor) -> Tensor:
-        """(B, T, D) the encoder's outputs for the tokens outside `hidden` (B, T), which it sees alone; 0 for these."""
+        """(B, T, D) the encoder's outputs for the visible tokens, its only inputs; 0 for those in `hidden` (B, T)."""
         n, tokens = len(volume), patches(volume, self.grid(volume))
-        added, phases = self.places(volume, self.config.width // self.config.heads)
+        added, phases = self.embed_positions(volume, self.config.width // self.config.heads)
         lengths = (~hidden).sum(1)
         longest = max(1, int(lengths.max()))
-        order = hidden.to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # visible ones first, in their order
+        order = hidden.to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # visible first, in order
         present = torch.arange(longest, device=volume.device) < lengths[:, None]
-        take = order[:, :, None]
-        rows = self.embed(tokens.gather(1, take.expand(-1, -1, tokens.shape[2]))) + added[order]
+        index = order[:, :, None]
+        rows = self.embed(tokens.gather(1, index.expand(-1, -1, tokens.shape[2]))) + added[order]
         if phases is not None:
-            phases = phases.gather(1, take.expand(-1, -1, phases.shape[2]))
-        some = None if bool((lengths == longest).all()) else present | ~present.any(1, keepdim=True)
+            phases = phases.gather(1, index.expand(-1, -1, phases.shape[2]))
+        mask = None if bool((lengths == longest).all()) else present | ~present.any(1, keepdim=True)
         for layer in self.encoder:
-            rows = layer(rows, phases, some)
+            rows = layer(rows, phases, mask)
         rows = rows * present[:, :, None]
-        return rows.new_zeros(n, tokens.shape[1], rows.shape[2]).scatter(1, take.expand_as(rows), rows)
+        return rows.new_zeros(n, tokens.shape[1], rows.shape[2]).scatter(1, index.expand_as(rows), rows)
 
     @torch.inference_mode()
     def token_features(self, batch: PointBatch) -> Tensor:
         """(B, Tz, Ty, Tx, D) features of the encoder, every token visible."""
         self.eval()
         volume: Any = batch.volumes.values
-        features: Tensor = self.norm(self.encoded(volume)[-1]).unflatten(1, self.grid(volume))
+        features: Tensor = self.norm(self.encode_layers(volume)[-1]).unflatten(1, self.grid(volume))
         return features
 
     @torch.inference_mode()
@@ -306,18 +306,18 @@ class VolumeMAE(VolumeModel):
         """(B, heads, T, T) attention weights of an encoder layer, every token visible."""
         self.eval()
         volume: Any = batch.volumes.values
-        phases = self.places(volume, self.config.width // self.config.heads)[1]
+        phases = self.embed_positions(volume, self.config.width // self.config.heads)[1]
         chosen: Any = self.encoder[layer]
-        weights: Tensor = chosen.attention(self.encoded(volume)[layer], phases)
+        weights: Tensor = chosen.attention(self.encode_layers(volume)[layer], phases)
         return weights
 
     @torch.inference_mode()
     def reconstruct(self, batch: PointBatch, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Volumes with tokens hidden by `seed` and predicted, and which those were."""
+        """Volumes with hidden tokens, drawn by `seed`, predicted; and the mask."""
         self.eval()
         volume: Any = batch.volumes.values
         hidden = self.draw_hidden(volume, torch.Generator().manual_seed(seed))
-        return self.predicted(volume, hidden), hidden
+        return self.predict_hidden(volume, hidden), hidden
 
 
 def _voxels(hidden: Tensor, shape: torch.Size) -> Tensor:

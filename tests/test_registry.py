@@ -172,7 +172,7 @@ def test_the_path_of_a_file_of_the_suite_is_its_name():
 
 
 def test_a_dataset_by_path_is_known_by_name_afterwards(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_given", {})
+    monkeypatch.setattr(registry, "_datasets_by_path", {})
     path = tmp_path / "my_events.py"
     path.write_text(DATASET)
     with pytest.raises(UnknownNameError):
@@ -191,7 +191,7 @@ def test_a_dataset_brings_its_own_task_and_its_cuts(tmp_path, monkeypatch):
     from benchmark import tasks
     from benchmark.data.preparation import preparation
 
-    monkeypatch.setattr(registry, "_given", {})
+    monkeypatch.setattr(registry, "_datasets_by_path", {})
     (tmp_path / "my_events.py").write_text(DATASET)
     assert "my-task" not in tasks.every()
     registry.dataset_spec(str(tmp_path / "my_events.py"))

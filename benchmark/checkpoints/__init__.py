@@ -1,1 +1,1 @@
-"""Checkpoints: ours, which say what they are, and released ones of publications, which are read as plain data."""
+"""Checkpoints: the suite's, with a manifest, and released ones of publications, read as plain data."""

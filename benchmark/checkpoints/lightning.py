@@ -1,4 +1,4 @@
-"""Opens the checkpoints that Lightning writes, safely: tensors and plain data only, nothing in them is executed.
+"""Reads Lightning checkpoints safely: tensors and plain data only, no code is executed.
 
 `torch.load(weights_only=True)` rebuilds tensors and containers and refuses every other class or function that a file
 names; none is allowed in addition. Checkpoints of the published PoLAr-MAE code name three, all of them torch's or
@@ -33,7 +33,7 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def read_lightning(path: Path) -> Released:
-    """The tensors and settings of a Lightning checkpoint. Raises CheckpointError for whatever else the file is."""
+    """The tensors and settings of a Lightning checkpoint. Raises CheckpointError for any other file."""
     content = _load(path)
     if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
         raise _error(path, f"holds a {type(content).__name__}, not a dictionary")
@@ -43,10 +43,10 @@ def read_lightning(path: Path) -> Released:
     if unknown:
         raise _error(path, f"has the unknown entry {unknown[0]!r}")
     settings, data = content["hyper_parameters"], content.get("datamodule_hyper_parameters", {})
-    for what, values in (("hyper_parameters", settings), ("datamodule_hyper_parameters", data)):
+    for section, values in (("hyper_parameters", settings), ("datamodule_hyper_parameters", data)):
         if not isinstance(values, dict):
-            raise _error(path, f"has {what} that are a {type(values).__name__}, not a dictionary")
-        _check_plain(path, values, what, 0)
+            raise _error(path, f"has {section} that are a {type(values).__name__}, not a dictionary")
+        _check_plain(path, values, section, 0)
     state = content["state_dict"]
     _check_tensors(path, state)
     check_finite(path, state)
@@ -64,26 +64,26 @@ def _load(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if named:
+        match = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if match:
             raise CheckpointError(
-                f"{path} was not loaded: besides tensors it names {named[1]}, which could run code. Tensors and plain "
+                f"{path} was not loaded: besides tensors it names {match[1]}, which could run code. Tensors and plain "
                 f"values were expected. Take the checkpoint from its authors, or save it again without that object."
             ) from error
         raise _error(path, "cannot be decoded") from error
-    except Exception as error:  # damaged archives end in errors of many kinds
+    except Exception as error:  # damaged archives raise many types of errors
         raise _error(path, f"is damaged ({type(error).__name__})") from error
 
 
 def _check_archive(path: Path) -> None:
-    """A checkpoint is a zip archive without compression, so what it unpacks to is never larger than the file."""
+    """A checkpoint is a zip archive without compression, so its content is never larger than the file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
-            broken = None if packed else archive.testzip()  # torch itself compares no checksum
+            compressed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
+            broken = None if compressed else archive.testzip()  # torch itself compares no checksum
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise _error(path, f"is truncated or no checkpoint ({path.stat().st_size} bytes)") from error
-    if packed:
+    if compressed:
         raise _error(path, "is a compressed archive")
     if broken is not None:
         raise _error(path, f"is damaged: {broken} does not have its checksum")
@@ -93,13 +93,13 @@ def _check_plain(path: Path, value: Any, where: str, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise _error(path, f"nests {where[:60]} too deeply")
     if isinstance(value, Mapping):
-        for name, inner in value.items():
+        for name, item in value.items():
             if not isinstance(name, str):
                 raise _error(path, f"has an entry in {where} whose name is a {type(name).__name__}")
-            _check_plain(path, inner, f"{where}.{name}", depth + 1)
+            _check_plain(path, item, f"{where}.{name}", depth + 1)
     elif isinstance(value, list | tuple):
-        for inner in value:
-            _check_plain(path, inner, where, depth + 1)
+        for item in value:
+            _check_plain(path, item, where, depth + 1)
     elif not isinstance(value, _PLAIN):
         raise _error(path, f"has a {type(value).__name__} in {where}")
 
@@ -117,11 +117,11 @@ def _check_tensors(path: Path, state: Any) -> None:
 
 
 def _is_stored(tensor: Tensor) -> bool:
-    """Whether every element has a place of its own; strides can make terabytes of a single number."""
+    """Whether every element is stored; strides can expand a single number to terabytes."""
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
-def _error(path: Path, what: str) -> CheckpointError:
+def _error(path: Path, problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} {what}. A checkpoint as Lightning writes it was expected. Fetch it again, or check the path."
+        f"{path} {problem}. A checkpoint as Lightning writes it was expected. Fetch it again, or check the path."
     )

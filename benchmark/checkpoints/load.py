@@ -1,4 +1,4 @@
-"""Reads any checkpoint into the same shape, builds its model, and fills models with weights."""
+"""Reads checkpoints of any origin, builds their models, and loads weights into models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmark.contracts.torch_model import TorchModel
 
 RELEASED_SUFFIX = ".ckpt"
-_SPARE_ELEMENTS = 100_000_000  # that a model may have beyond its checkpoint (the other stage's part)
+_SPARE_ELEMENTS = 100_000_000  # a model's, beyond its checkpoint (the other stage's part)
 _SPARE_TENSORS = 10_000
 
 
@@ -37,7 +37,7 @@ class Checkpoint:
     state: Mapping[str, Tensor]  # under our names; a released checkpoint has been converted
 
     def build(self) -> TorchModel:
-        """The model with these weights. What only pre-training needs, or only prediction, may be left random."""
+        """The model with these weights. The other stage's part may stay random."""
         model = _bounded_model(self.path, self.manifest, self.state)
         fill(model, self)
         return model
@@ -74,11 +74,11 @@ def open_checkpoint(path: Path, model: str | None = None) -> Checkpoint:
 
 
 def fill(model: TorchModel, checkpoint: Checkpoint) -> None:
-    """Load all that the checkpoint's stage has: nothing else may be missing, unknown or misshaped."""
-    own = model.state_dict(keep_vars=True)
-    backbone, decoder = (_names(own, modules) for modules in (model.backbone(), model.pretraining_only()))
-    needed = backbone | decoder if checkpoint.manifest.stage == "pretrain" else set(own) - decoder
-    _check(checkpoint, {k: tuple(v.shape) for k, v in own.items()}, needed)
+    """Load all tensors of the checkpoint's stage; none may be missing, unknown or misshaped."""
+    model_state = model.state_dict(keep_vars=True)
+    backbone, decoder = (_module_keys(model_state, modules) for modules in (model.backbone(), model.pretraining_only()))
+    needed = backbone | decoder if checkpoint.manifest.stage == "pretrain" else set(model_state) - decoder
+    _check_tensors(checkpoint, {k: tuple(v.shape) for k, v in model_state.items()}, needed)
     model.load_state_dict(dict(checkpoint.state), strict=False)
 
 
@@ -92,18 +92,18 @@ def load_backbone(
     """
     if path.suffix != RELEASED_SUFFIX:
         state, metadata = read_safetensors(path)
-        if not describes_itself(metadata):  # weights without a description: names and shapes decide
+        if not describes_itself(metadata):  # no manifest: only names and shapes are checked
             model.load_backbone(path)
             return {}
         checkpoint = Checkpoint(path, from_metadata(path, metadata), state)
     else:
         checkpoint = open_checkpoint(path, spec.name)
-    _check_pair(checkpoint, spec, model_config, preprocess)
-    own = model.state_dict(keep_vars=True)
-    wanted = _names(own, model.backbone())
-    found = replace(checkpoint, state={k: v for k, v in checkpoint.state.items() if k in wanted})
-    _check(found, {k: tuple(own[k].shape) for k in wanted}, wanted)
-    model.load_state_dict(dict(found.state), strict=False)
+    _check_fits_run(checkpoint, spec, model_config, preprocess)
+    model_state = model.state_dict(keep_vars=True)
+    names = _module_keys(model_state, model.backbone())
+    backbone = replace(checkpoint, state={k: v for k, v in checkpoint.state.items() if k in names})
+    _check_tensors(backbone, {k: tuple(model_state[k].shape) for k in names}, names)
+    model.load_state_dict(dict(backbone.state), strict=False)
     return {"stage": checkpoint.manifest.stage, "origin": dict(checkpoint.manifest.origin)}
 
 
@@ -133,9 +133,9 @@ def open_released(path: Path, model: str) -> Checkpoint:
         origin={"released": path.name, "sha256": sha256_file(path)},
         training=imported.training,
     )
-    like = _bounded_model(path, manifest, released.state)
+    template = _bounded_model(path, manifest, released.state)
     try:
-        state = imported.convert(like.state_dict())
+        state = imported.convert(template.state_dict())
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return Checkpoint(path, manifest, state)
@@ -155,14 +155,14 @@ def _torch_model(spec: ModelSpec, manifest: Manifest) -> Any:
     return model
 
 
-def _bounded_model(path: Path, manifest: Manifest, held: Mapping[str, Tensor]) -> TorchModel:
-    """The manifest's model with random weights, unless it is far larger than the file that asks for it."""
+def _bounded_model(path: Path, manifest: Manifest, state: Mapping[str, Tensor]) -> TorchModel:
+    """The manifest's model with random weights. Raises CheckpointError if it is far larger than the file."""
     import torch
 
     spec = registry.model_spec(manifest.model)
-    limit = sum(t.numel() for t in held.values()) + _SPARE_ELEMENTS
+    limit = sum(t.numel() for t in state.values()) + _SPARE_ELEMENTS
     try:
-        with _no_more_than(limit, len(held) + _SPARE_TENSORS), torch.random.fork_rng(devices=[]):
+        with _limit_parameters(limit, len(state) + _SPARE_TENSORS), torch.random.fork_rng(devices=[]):
             model: TorchModel = _torch_model(spec, manifest)
     except (_TooLargeError, RuntimeError, MemoryError, ArithmeticError) as error:  # torch: no memory, impossible shapes
         raise CheckpointError(
@@ -179,16 +179,16 @@ class _TooLargeError(Exception):
 
 
 @contextmanager
-def _no_more_than(n_elements: int, n_tensors: int) -> Iterator[None]:
-    """Stop the building of modules that register more parameters than this. Not for several threads at once."""
+def _limit_parameters(n_elements: int, n_tensors: int) -> Iterator[None]:
+    """Abort building a model with more parameters than this. Not thread-safe."""
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
-    left = [n_elements, n_tensors]
+    remaining = [n_elements, n_tensors]
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        left[0] -= 0 if parameter is None else parameter.numel()
-        left[1] -= 1
-        if min(left) < 0:
+        remaining[0] -= 0 if parameter is None else parameter.numel()
+        remaining[1] -= 1
+        if min(remaining) < 0:
             raise _TooLargeError
 
     handle = register_module_parameter_registration_hook(count)
@@ -198,13 +198,13 @@ def _no_more_than(n_elements: int, n_tensors: int) -> Iterator[None]:
         handle.remove()
 
 
-def _names(own: Mapping[str, Any], modules: Any) -> set[str]:
-    """Those of a state dict's names that belong to some of the model's modules."""
+def _module_keys(model_state: Mapping[str, Any], modules: Any) -> set[str]:
+    """Keys of a state dict that belong to some of the model's modules."""
     ids = {id(t) for m in modules for t in (*m.parameters(), *m.buffers())}
-    return {k for k, v in own.items() if id(v) in ids}
+    return {k for k, v in model_state.items() if id(v) in ids}
 
 
-def _check(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], needed: set[str]) -> None:
+def _check_tensors(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], needed: set[str]) -> None:
     state = checkpoint.state
     missing, unknown = sorted(needed - set(state)), sorted(set(state) - set(shapes))
     misshaped = [
@@ -212,62 +212,65 @@ def _check(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], needed
         for k, v in sorted(state.items())
         if k in shapes and tuple(v.shape) != shapes[k]
     ]
-    for bad, what in ((missing, "lacks"), (unknown, "holds unknown"), (misshaped, "has misshaped")):
-        if bad:
+    for names, problem in ((missing, "lacks"), (unknown, "holds unknown"), (misshaped, "has misshaped")):
+        if names:
             raise CheckpointError(
-                f"The checkpoint {checkpoint.path} {what} {len(bad)} tensors (first: {bad[0]}). Those of a "
+                f"The checkpoint {checkpoint.path} {problem} {len(names)} tensors (first: {names[0]}). Those of a "
                 f"{checkpoint.manifest.model} with the checkpoint's configuration were expected. Type `python -m "
                 f"benchmark checkpoint info {checkpoint.path}`."
             )
 
 
-def _check_pair(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, preprocess: Preparation) -> None:
-    """The run's model computes with these weights what the checkpoint's did. Raises CheckpointError."""
+def _check_fits_run(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, preprocess: Preparation) -> None:
+    """Check that model and inputs of the run match the checkpoint's. Raises CheckpointError."""
     manifest = checkpoint.manifest
     if registry.canonical(manifest.model) != registry.canonical(spec.name):
         raise CheckpointError(
             f"{checkpoint.path} is a checkpoint of {manifest.model}. One of {spec.name} was expected. Type --model "
             f"{manifest.model}."
         )
-    theirs = {f"preprocess.{k}": v for k, v in manifest.preprocess.items() if k in _INPUTS}
-    ours = {f"preprocess.{k}": v for k, v in as_dict(preprocess).items()}
-    theirs |= {f"model.{k}": v for k, v in manifest.model_config.items() if k in spec.backbone_config}
-    ours |= {f"model.{k}": v for k, v in as_dict(model_config).items()}
-    different = [k for k, v in theirs.items() if ours.get(k) != v]
+    checkpoint_settings = {f"preprocess.{k}": v for k, v in manifest.preprocess.items() if k in _INPUT_FIELDS}
+    run_settings = {f"preprocess.{k}": v for k, v in as_dict(preprocess).items()}
+    checkpoint_settings |= {f"model.{k}": v for k, v in manifest.model_config.items() if k in spec.backbone_config}
+    run_settings |= {f"model.{k}": v for k, v in as_dict(model_config).items()}
+    different = [k for k, v in checkpoint_settings.items() if run_settings.get(k) != v]
     if not different:
         return
-    values = ", ".join(f"{k}={_text(theirs[k])} and not {_text(ours.get(k))}" for k in different[:3])
+    values = ", ".join(
+        f"{k}={_format_value(checkpoint_settings[k])} and not {_format_value(run_settings.get(k))}"
+        for k in different[:3]
+    )
     more = f" and {len(different) - 3} more settings" if len(different) > 3 else ""
     raise CheckpointError(
         f"{checkpoint.path} was made with {values}{more}. The run's own model was expected. Type "
-        f"{_closest(spec, manifest, theirs)}."
+        f"{_closest_options(spec, manifest, checkpoint_settings)}."
     )
 
 
-_INPUTS = ("columns", "event_columns", "log_eps_mev")  # of a preprocessing: what a backbone's weights rely on
+_INPUT_FIELDS = ("columns", "event_columns", "log_eps_mev")  # of a preprocessing: inputs of the backbone
 
 
-def _closest(spec: ModelSpec, manifest: Manifest, theirs: Mapping[str, Any]) -> str:
-    """The preset and the --set options that give these settings, with as few of the latter as possible."""
+def _closest_options(spec: ModelSpec, manifest: Manifest, checkpoint_settings: Mapping[str, Any]) -> str:
+    """The preset and the fewest --set options that give these settings."""
     task = tasks.task(manifest.task)
-    options = {name: _options(spec, name, task, theirs) for name in spec.presets}
-    best = min(options, key=lambda name: len(options[name]))
-    needed = [k.removeprefix("model.") for k in theirs if k.startswith("model.")]
+    options = {name: _set_options(spec, name, task, checkpoint_settings) for name in spec.presets}
+    closest = min(options, key=lambda name: len(options[name]))
+    needed = [k.removeprefix("model.") for k in checkpoint_settings if k.startswith("model.")]
     try:
-        chosen = {**spec.preset(best, task.detector).model, **{k: manifest.model_config[k] for k in needed}}
-        override(spec.config(), chosen, "model")
-    except ConfigError:  # other settings must follow these, such as the blocks that a head reads
-        every = {f"model.{k}": v for k, v in manifest.model_config.items()}
-        options[best] = _options(spec, best, task, {**theirs, **every})
-    return " ".join([f"--preset {best}", *options[best]])
+        model_settings = {**spec.preset(closest, task.detector).model, **{k: manifest.model_config[k] for k in needed}}
+        override(spec.config(), model_settings, "model")
+    except ConfigError:  # dependent settings, such as the blocks that a head reads
+        all_settings = {f"model.{k}": v for k, v in manifest.model_config.items()}
+        options[closest] = _set_options(spec, closest, task, {**checkpoint_settings, **all_settings})
+    return " ".join([f"--preset {closest}", *options[closest]])
 
 
-def _options(spec: ModelSpec, preset: str, task: Task, wanted: Mapping[str, Any]) -> list[str]:
-    model = as_dict(override(spec.config(), spec.preset(preset, task.detector).model, "model"))
-    given = {f"model.{k}": v for k, v in model.items()}
-    given |= {f"preprocess.{k}": v for k, v in as_dict(preparation(task)).items()}
-    return [f"--set {k}={_text(v)}" for k, v in wanted.items() if given.get(k) != v]
+def _set_options(spec: ModelSpec, preset: str, task: Task, target: Mapping[str, Any]) -> list[str]:
+    model_settings = as_dict(override(spec.config(), spec.preset(preset, task.detector).model, "model"))
+    current = {f"model.{k}": v for k, v in model_settings.items()}
+    current |= {f"preprocess.{k}": v for k, v in as_dict(preparation(task)).items()}
+    return [f"--set {k}={_format_value(v)}" for k, v in target.items() if current.get(k) != v]
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return ",".join(str(v) for v in value) if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""What a checkpoint of ours says of itself, in the metadata of its safetensors file."""
+"""The manifest of a checkpoint, in the metadata of its safetensors file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FORMAT = "particlebench checkpoint"
 FORMAT_VERSION = 1
 STAGES = ("pretrain", "finetune")
 _MAX_BATCH = 1_000_000
-_MAX_SIZE = 100_000  # of a width, depth ... of a model: what a file may make its reader allocate
+_MAX_SIZE = 100_000  # of a model's width, depth ...: limits what a file can make its reader allocate
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that is needed to build the model and to feed it; texts in the file, JSON where they are nested."""
+    """All that is needed to build and feed the model; texts in the file, JSON for nested values."""
 
     model: str  # registry name
     stage: str  # pretrain: its head is untrained or absent; finetune: it predicts
@@ -35,17 +35,17 @@ class Manifest:
     frame: Mapping[str, Any]  # fields of `Frame`: how the model normalises coordinates
     batch_size: int  # events per batch when it is scored
     origin: Mapping[str, Any]  # fingerprint of the run, or name and sha256 of the released file
-    training: Mapping[str, Any] = field(default_factory=dict)  # preset, mode, labels, draw, seed, dataset: where known
+    training: Mapping[str, Any] = field(default_factory=dict)  # preset, mode, labels, draw, seed, dataset, if known
     versions: Mapping[str, str] = field(default_factory=versions)
 
     def metadata(self) -> dict[str, str]:
-        """As safetensors keeps it: names and texts."""
+        """As safetensors stores it: names and texts."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         texts = {k: v if isinstance(v, str) else json.dumps(as_dict(v), sort_keys=True) for k, v in values.items()}
         return {"format": FORMAT, "format_version": str(FORMAT_VERSION), **texts}
 
     def known_task(self) -> Task:
-        """The task of the head. Raises CheckpointError for one whose counting has changed since."""
+        """The task of the head. Raises CheckpointError if its version has changed since."""
         task = tasks.task(self.task)
         if task.version != self.task_version:
             raise CheckpointError(
@@ -82,13 +82,13 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
             f"{path} has the checkpoint format {version!r}. Format {FORMAT_VERSION} was expected. Update particlebench."
         )
     try:
-        values = {f.name: _value(f.type, metadata[f.name]) for f in fields(Manifest)}
+        values = {f.name: _parse_field(f.type, metadata[f.name]) for f in fields(Manifest)}
         manifest = Manifest(**values)
         if manifest.model.endswith(".py"):
             raise ValueError(f"the model is the file {manifest.model[:60]!r}, and a checkpoint may only name one")
         if manifest.stage not in STAGES:
             raise ValueError(f"{manifest.stage[:40]!r} is no stage")
-        if _largest(manifest.model_config) > _MAX_SIZE:
+        if _largest_number(manifest.model_config) > _MAX_SIZE:
             raise ValueError(f"a size of the model is above {_MAX_SIZE}")
         manifest.preprocessing()
         manifest.detector_frame()
@@ -100,21 +100,23 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
     return manifest
 
 
-def _value(kind: Any, text: str) -> Any:
-    """A field from its text; `kind` is the annotation as written."""
-    if kind == "str":
+def _parse_field(annotation: Any, text: str) -> Any:
+    """A field from its text; `annotation` as written in the class."""
+    if annotation == "str":
         return text
     value = json.loads(text)
-    fits = (
-        1 <= value <= _MAX_BATCH if kind == "int" and type(value) is int else isinstance(value, dict) and kind != "int"
+    is_valid = (
+        1 <= value <= _MAX_BATCH
+        if annotation == "int" and type(value) is int
+        else isinstance(value, dict) and annotation != "int"
     )
-    if not fits:
+    if not is_valid:
         raise ValueError(f"{text[:40]} does not fit")
     return value
 
 
-def _largest(value: Any) -> float:
-    """The largest number among nested settings, by size."""
+def _largest_number(value: Any) -> float:
+    """The largest absolute number among nested settings."""
     if isinstance(value, Mapping | list):
-        return max((_largest(v) for v in (value.values() if isinstance(value, Mapping) else value)), default=0.0)
+        return max((_largest_number(v) for v in (value.values() if isinstance(value, Mapping) else value)), default=0.0)
     return abs(value) if isinstance(value, int | float) else 0.0

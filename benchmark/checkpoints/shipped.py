@@ -1,4 +1,4 @@
-"""Pre-trained weights that come with the package: `weights/<model>.safetensors` and `.json` beside the model's file.
+"""Pre-trained weights shipped with the package: `weights/<model>.safetensors` and `.json` beside the model's file.
 
 A newcomer's run starts from them instead of pre-training. `python -m benchmark pretrain` with --out writes such a pair.
 """
@@ -18,7 +18,7 @@ from benchmark.errors import CheckpointError
 from benchmark.io import sha256_file
 from benchmark.settings import as_dict
 
-# of a training record, that runs repeat
+# of a training record, copied into records of runs
 FACTS = ("steps", "n_steps", "resumed_at", "events", "wall_s", "first_loss", "last_loss", "grad_norm", "seed")
 HARDWARE = ("device", "device_name", "precision", "threads", "processes")
 
@@ -37,7 +37,7 @@ class Shipped:
         return str(self.record["weights_sha256"])
 
     def checked(self) -> Path:
-        """Path of the weights. Raises CheckpointError where they are missing or no longer as they were written."""
+        """Path of the weights. Raises CheckpointError where they are missing or changed."""
         if not self.path.is_file() or sha256_file(self.path) != self.sha256:
             raise CheckpointError(
                 f"The weights {self.path} that ship with the package are missing or damaged. The file with SHA-256 "
@@ -48,22 +48,22 @@ class Shipped:
 
 def find_shipped(model: str) -> Shipped | None:
     """The weights that ship with a model, if there are any. Raises CheckpointError for a damaged training record."""
-    about = weights_folder(model) / f"{registry.model_file(model).stem}.json"
-    if not about.is_file():
+    record_path = weights_folder(model) / f"{registry.model_file(model).stem}.json"
+    if not record_path.is_file():
         return None
     try:
-        record = json.loads(about.read_text(encoding="utf-8"))
+        record = json.loads(record_path.read_text(encoding="utf-8"))
         record["weights_sha256"], record["events"], record["config"]["model_config"], record["dataset"]["revision"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"The training record {about} is damaged ({type(error).__name__}: {error}). What `pretrain` writes "
+            f"The training record {record_path} is damaged ({type(error).__name__}: {error}). What `pretrain` writes "
             f"was expected. Install the package again, or type --pretrain to make new weights."
         ) from error
-    return Shipped(about.stem, about.with_suffix(".safetensors"), record)
+    return Shipped(record_path.stem, record_path.with_suffix(".safetensors"), record)
 
 
 def weights_folder(model: str) -> Path:
-    """Where a model's weights lie: `weights` beside its file."""
+    """A model's weights folder: `weights` beside its file."""
     return registry.model_file(model).parent / "weights"
 
 
@@ -77,20 +77,20 @@ def seen_in_pretraining(spec: ModelSpec, model_config: Any) -> dict[str, Any]:
 def mismatched_settings(
     shipped: Shipped, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str
 ) -> list[str]:
-    """Names of the settings in which a run differs from what the weights were made with; empty where they fit.
+    """Names of the settings in which a run differs from the weights' training; empty where they fit.
 
-    Compared are the model's settings that pre-training sees, the cuts and features, the classes whose points are
+    Compared are the model's settings that pre-training uses, the cuts and features, the classes whose points are
     dropped, and the dataset's name. Its revision and number of events are recorded, not compared.
     """
-    theirs = shipped.record["config"]
-    held = {k: v for k, v in theirs["model_config"].items() if k not in spec.head_config}
-    ours = seen_in_pretraining(spec, model_config)
-    pairs = {f"model.{k}": (ours.get(k), held.get(k)) for k in ours}
+    config = shipped.record["config"]
+    weights_settings = {k: v for k, v in config["model_config"].items() if k not in spec.head_config}
+    run_settings = seen_in_pretraining(spec, model_config)
+    pairs = {f"model.{k}": (run_settings.get(k), weights_settings.get(k)) for k in run_settings}
     cuts = json.loads(json.dumps(as_dict(preprocess)))
-    pairs |= {f"preprocess.{k}": (v, theirs["preprocess"].get(k)) for k, v in cuts.items()}
-    pairs["the task's dropped classes"] = (list(task.drop_classes), theirs["task"]["drop_classes"])
+    pairs |= {f"preprocess.{k}": (v, config["preprocess"].get(k)) for k, v in cuts.items()}
+    pairs["the task's dropped classes"] = (list(task.drop_classes), config["task"]["drop_classes"])
     pairs["the dataset"] = (dataset, shipped.record["dataset"]["name"])
-    return [name for name, (own, other) in pairs.items() if own != other]
+    return [name for name, (run_value, weights_value) in pairs.items() if run_value != weights_value]
 
 
 def fitting_weights(
@@ -104,7 +104,7 @@ def fitting_weights(
 
 
 def facts(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record of a run repeats of the training record of its pre-trained weights."""
+    """Facts of the weights' training record, for the record of a run."""
     environment = record["environment"]
     return {
         "weights_sha256": record["weights_sha256"],

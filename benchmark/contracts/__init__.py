@@ -1,4 +1,4 @@
-"""The contracts: all that an author of a model, baseline or dataset reads. Torch is imported on first use."""
+"""The contracts for authors of models, baselines and datasets. Torch is imported on first use."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The data contract: an `Event` as a dataset gives it, and a `PointBatch` as a model receives it. No torch needed."""
+"""The data contract: an `Event` from a dataset, and the `PointBatch` that a model receives. No torch needed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Event:
-    """One event before preprocessing: a whole readout, or the part of it that a task looks at.
+    """One event before preprocessing: a whole readout, or the part of it that a task uses.
 
     coords (N, 3) float32 in the frame's unit; energy (N,) float32 in the dataset's energy unit; labels: named (N,)
     int64 arrays (point labels), (N, C) float32 (fractions of a point's truth) or scalars (event labels).
@@ -45,9 +45,9 @@ class Event:
     energy: np.ndarray
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     features: Mapping[str, np.ndarray] = field(default_factory=dict)  # further named (N,) columns
-    scalars: Mapping[str, float] = field(default_factory=dict)  # what was measured of the event as a whole, by name
-    links: np.ndarray | None = None  # (E, 2) int64 sender and receiver among the N points, as the detector is built
-    link_kind: np.ndarray | None = None  # (E,) int64 which kind of neighbours they are
+    scalars: Mapping[str, float] = field(default_factory=dict)  # measured of the whole event, by name
+    links: np.ndarray | None = None  # (E, 2) int64 sender and receiver among the N points, detector geometry
+    link_kind: np.ndarray | None = None  # (E,) int64 kind of neighbours
     volume: np.ndarray | None = (
         None  # (Z, Y, X) float32 of an image, whose labels have a value per voxel; no points then
     )
@@ -76,7 +76,7 @@ class PointBatch(Generic[A]):
     # (N,) int64 classes or (N, C) float32 fractions of points, (B,) int64 classes or float32 values of events; None
     # when a model is scored
     target: A | None = None
-    instance: A | None = None  # (N,) int64 to which thing a point belongs; None like the target
+    instance: A | None = None  # (N,) int64 instance of each point; None like the target
     # quantities in the data's own units by name, for models that are built on the detector's geometry, and for
     # classical baselines, which read the experiment's own reconstruction
     point_info: Mapping[str, A] = field(default_factory=dict)  # (N,) each
@@ -84,7 +84,7 @@ class PointBatch(Generic[A]):
     links: Links[A] = field(default_factory=Links)
     whole: WholeEvents[A] = field(default_factory=WholeEvents)
     volumes: Volumes[A] = field(default_factory=Volumes)
-    prepared: Any = None  # what `TorchModel.prepare` has made of it, while training on a GPU
+    prepared: Any = None  # result of `TorchModel.prepare`, while training on a GPU
 
     @property
     def n_events(self) -> int:
@@ -133,7 +133,7 @@ class PointBatch(Generic[A]):
         normalised: A = (coords - centre) * scale
         return normalised
 
-    # The names below are those by which baselines with committed results read the parts; new code reads the parts.
+    # Aliases for baselines with committed results; new code reads the parts.
 
     @property
     def event_feats(self) -> A | None:
@@ -179,7 +179,7 @@ class PointBatch(Generic[A]):
         return self.map_arrays(lambda a: torch.as_tensor(a).to(device, non_blocking=True))
 
     def pin_memory(self) -> PointBatch[Tensor]:
-        """Tensors in memory that a GPU copies from by itself; torch's loaders ask for it."""
+        """Tensors in pinned memory, for torch's loaders."""
         import torch
 
         return self.map_arrays(lambda a: torch.as_tensor(a).pin_memory())
@@ -190,13 +190,13 @@ class PointBatch(Generic[A]):
         for name in _INFO:
             changed[name] = {key: function(values) for key, values in getattr(self, name).items()}
         for name in _PARTS:
-            changed[name] = _mapped(getattr(self, name), function)
+            changed[name] = _map_part(getattr(self, name), function)
         batch: Any = dataclasses.replace(self, **changed)
         mapped: PointBatch[Other] = batch
         return mapped
 
     def without_target(self) -> PointBatch[A]:
-        """A copy that a model may be scored on: no labels in it."""
+        """A copy without labels, for scoring a model."""
         return dataclasses.replace(
             self,
             target=None,
@@ -215,24 +215,24 @@ _INFO = ("point_info", "event_info")
 _PARTS = ("links", "whole", "volumes")
 
 
-def _mapped(part: Part, function: Callable[[Any], Any]) -> Part:
-    """A copy of a part with `function` applied to every array; an empty part is its own copy."""
+def _map_part(part: Part, function: Callable[[Any], Any]) -> Part:
+    """A copy of a part with `function` applied to every array; an empty part is returned as is."""
     arrays = {name: getattr(part, name) for name in part.ARRAYS}
     changed: dict[str, Any] = {name: function(values) for name, values in arrays.items() if values is not None}
     return dataclasses.replace(part, **changed) if changed else part
 
 
 def concatenate(batches: Sequence[PointBatch[np.ndarray]]) -> PointBatch[np.ndarray]:
-    """One numpy batch from several (usually one per event), in the given order. All have what the first one has."""
+    """One numpy batch from several (usually one per event), in order. All need the first one's arrays."""
     first = batches[0]
     starts = np.cumsum([0, *(b.n_points for b in batches)])  # (len(batches) + 1,) rows before each
-    joined: dict[str, Any] = _joined(batches, tuple(name for name in _ARRAYS if name != "offsets"))
+    joined: dict[str, Any] = _join_arrays(batches, tuple(name for name in _ARRAYS if name != "offsets"))
     for name in _INFO:
         parts = [getattr(b, name) for b in batches]
         joined[name] = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
     for name in _PARTS:
         parts = [getattr(b, name) for b in batches]
-        joined[name] = dataclasses.replace(parts[0], **_joined(parts, parts[0].ARRAYS))
+        joined[name] = dataclasses.replace(parts[0], **_join_arrays(parts, parts[0].ARRAYS))
     if first.links.ends is not None:  # rows of the whole batch
         ends = [b.links.ends + n for b, n in zip(batches, starts[:-1], strict=True) if b.links.ends is not None]
         joined["links"] = dataclasses.replace(joined["links"], ends=np.concatenate(ends))
@@ -245,7 +245,7 @@ def concatenate(batches: Sequence[PointBatch[np.ndarray]]) -> PointBatch[np.ndar
     )
 
 
-def _joined(items: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of batches or parts, one after the other; what the first one lacks is left out."""
+def _join_arrays(items: Sequence[Any], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named arrays of batches or parts, concatenated; those that the first one lacks are left out."""
     present = [name for name in names if getattr(items[0], name) is not None]
     return {name: np.concatenate([getattr(item, name) for item in items]) for name in present}

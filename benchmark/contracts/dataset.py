@@ -13,7 +13,7 @@ from benchmark.contracts.task import Task
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What never changes about a dataset."""
+    """The constant facts of a dataset."""
 
     name: str
     summary: str
@@ -28,7 +28,7 @@ class DatasetInfo:
 
 @runtime_checkable
 class EventSource(Protocol):
-    """Random access to the events of one split, in the order of sorted ids. Nothing is loaded before asked for."""
+    """Random access to the events of one split, in the order of sorted ids. Nothing is loaded before it is read."""
 
     @property
     def event_ids(self) -> tuple[str, ...]:
@@ -52,14 +52,14 @@ class Dataset(Protocol):
     files: Mapping[str, str]  # file name -> sha256 (or a stated cheaper digest for files over 1 GB)
 
     def events(self, split: str, sample: str = "event") -> EventSource:
-        """Events of one split, or the samples of them that a task asks for (`Task.sample`)."""
+        """Events of one split, or samples of them (`Task.sample`)."""
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
     """How to get a dataset. `config` is a frozen dataclass type, every field commented.
 
-    `open(config, root)` returns the `Dataset` found under `root` (None: the default cache folder), making it first
+    `open(config, root)` returns the `Dataset` under `root` (None: the default cache folder), creating it first
     where that needs no download (a simulation). `prepare(config, root)` downloads or simulates explicitly.
     """
 

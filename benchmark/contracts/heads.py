@@ -1,9 +1,9 @@
-"""From features of points to scores: the read-outs that all backbones share, so that each serves every task of points.
+"""From features of points to scores: heads that all backbones share, so that each serves every task of points.
 
 A backbone derives from `PointModel`, implements `features`, and ends its constructor with `self.add_head(width)`. Where
-a detector measures something of an event as a whole (`PointBatch.whole`), tasks of points give it to every point,
-beside the point's own columns, and tasks of events to the head, beside the pooled features. A backbone asks
-`self.expand_inputs(inputs)` once what columns it will get; the rest happens here.
+a detector measures quantities of a whole event (`PointBatch.whole`), point tasks append them to every point's columns,
+and event tasks to the pooled features. A backbone calls `self.expand_inputs(inputs)` once for the columns that it gets;
+the rest is done here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PLACES = ("place_x", "place_y", "place_z")  # columns of `append_event_columns`
 class PooledHead(nn.Module):
     """Scores of events: mean and maximum of the features over each event, then a perceptron with one hidden layer.
 
-    The norm is over channels, never over events: an event's scores do not depend on its batch mates.
+    The norm is over channels, never over events: an event's scores do not depend on the rest of its batch.
     """
 
     def __init__(self, width: int, n_outputs: int, hidden: int | None = None, n_event_features: int = 0) -> None:
@@ -56,17 +56,17 @@ class PointModel(TorchModel):
 
     head: nn.Linear | PooledHead
     n_event_features: int = 0
-    unit: float = 0.0  # of the coordinates that every point is told as columns too; 0: they are no columns
+    unit: float = 0.0  # length unit of coordinates added as columns; 0: none
 
     @abstractmethod
     def features(self, batch: PointBatch[Tensor]) -> Tensor:
-        """(N, width) features of points. The batch has the columns that `given` promises."""
+        """(N, width) features of points. The batch has the columns of `expand_inputs`."""
 
     def expand_inputs(self, inputs: Inputs, unit: float = 0.0) -> Inputs:
-        """The inputs as `features` will get them. Called once, at the start of a constructor.
+        """The inputs that `features` will get. Called once, at the start of a constructor.
 
-        `unit` above 0 adds the coordinates about the frame's centre, over this length, to each point's columns: what
-        a backbone that sees relative places alone does not know.
+        `unit` above 0 adds the coordinates about the frame's centre, over this length, to each point's columns, for
+        backbones that see relative positions only.
         """
         self.n_event_features = inputs.n_event_features
         self.unit = unit
@@ -75,9 +75,9 @@ class PointModel(TorchModel):
         return replace(inputs, columns=columns)
 
     def add_head(self, width: int) -> None:
-        """The read-out of the task: a linear map per point, or a perceptron on what an event's points have in common.
+        """The head of the task: a linear map per point, or a perceptron on pooled features of an event.
 
-        Called at the end of a constructor, after `given`.
+        Called at the end of a constructor, after `expand_inputs`.
         """
         self.head = head(self.task, width, self.n_event_features)
 
@@ -94,7 +94,7 @@ class PointModel(TorchModel):
 
 
 def head(task: Task, width: int, n_event_features: int = 0) -> nn.Linear | PooledHead:
-    """The shared read-out of a task from features of `width` channels."""
+    """The shared head of a task for features of `width` channels."""
     if task.level == "point":
         return nn.Linear(width, task.n_outputs)
     return PooledHead(width, task.n_outputs, n_event_features=n_event_features)
@@ -113,12 +113,12 @@ def append_event_columns(batch: PointBatch[Tensor], with_events: bool, unit: flo
 
 
 def shared_names(columns: Sequence[str]) -> tuple[str, ...]:
-    """Names of an event's columns among those of points, which may have the same."""
+    """Names of an event's columns among those of points, prefixed against clashes."""
     return tuple(f"event_{name}" for name in columns)
 
 
 def with_event_feats(rows: Tensor, n_event_features: int, event_feats: Tensor | None) -> Tensor:
-    """Rows of events (B, C) with their features (B, n_event_features) beside them, where a head was made for any."""
+    """Rows of events (B, C) with their features (B, n_event_features) appended, where the head expects any."""
     if not n_event_features:
         return rows
     if event_feats is None:

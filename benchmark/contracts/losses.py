@@ -28,9 +28,9 @@ def focal_loss(scores: Tensor, target: Tensor, weights: Tensor | None, gamma: fl
 
 
 def task_loss(task: Task, scores: Tensor, batch: PointBatch[Tensor], weights: Tensor | None) -> Tensor:
-    """The loss that a task prescribes for every model without one of its own.
+    """The task's loss, for every model without its own.
 
-    weights: (C,) of the classes, or None. Rows count as their energy to the power `task.loss.energy_power`, scaled to a
+    weights: (C,) of the classes, or None. Rows are weighted by energy ** `task.loss.energy_power`, scaled to a
     mean of 1 over the labelled rows of the batch.
     """
     loss = task.loss
@@ -80,7 +80,7 @@ def one_hot(target: Tensor, task: Task) -> Tensor:
 
 
 def row_weights(truth: Tensor, batch: PointBatch[Tensor], energy_power: float) -> Tensor:
-    """(N,) weights that sum to 1: of labelled rows alike, or by energy. Rows of zeros in `truth` have no label."""
+    """(N,) weights that sum to 1: equal for labelled rows, or by energy. Rows of zeros in `truth` have no label."""
     valid = (truth.sum(dim=1) > 0).to(truth.dtype)
     if energy_power and len(batch.energy) == len(truth):
         valid = valid * batch.energy.clamp(min=0) ** energy_power
@@ -91,16 +91,16 @@ def class_weights(task: Task, truth: Tensor, weights: Tensor | None) -> Tensor:
     """(C,) the task's own, or 1 with the positive class weighted as its loss says."""
     if weights is not None:
         return weights
-    every = torch.ones(task.n_outputs, dtype=truth.dtype, device=truth.device)
-    every[0 if task.soft else -1] = task.loss.positive_weight
-    return every
+    ones = torch.ones(task.n_outputs, dtype=truth.dtype, device=truth.device)
+    ones[0 if task.soft else -1] = task.loss.positive_weight
+    return ones
 
 
 def soft_focal_loss(scores: Tensor, truth: Tensor, share: Tensor, of_class: Tensor, gamma: float) -> Tensor:
     """Sum over rows of share x sum_c w_c y_c (1 - p_c)^gamma (-ln p_c); gamma 0 is cross-entropy.
 
     scores (N, C) unnormalised, truth (N, C) fractions, share (N,), of_class (C,). Lin et al. 2017, equation 5, with
-    fractions in the place of the true class.
+    fractions in place of the true class.
     """
     log_p = functional.log_softmax(scores.float(), dim=1)
     per_class = -log_p if not gamma else -((1.0 - log_p.exp()) ** gamma) * log_p

@@ -22,7 +22,7 @@ MODES: tuple[str, ...] = ("fft", "peft", "frozen", "scratch")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model is told about the data it will get: nothing else is needed to build it."""
+    """The description of the data that a model is built for."""
 
     columns: tuple[str, ...]  # names of the columns of `PointBatch.feats`
     frame: Frame
@@ -35,7 +35,7 @@ class Inputs:
 
     @property
     def n_event_features(self) -> int:
-        """Number of columns G that an event has as a whole."""
+        """Number of event columns G."""
         return len(self.event_columns)
 
 
@@ -68,7 +68,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything the suite knows of a model without building it.
+    """What the suite knows of a model without building it.
 
     `build(config, inputs, task)` returns a `Model`. Presets always hold `default` and `tiny`; `paper` holds the
     published hyper-parameters where there is a publication.
@@ -90,17 +90,17 @@ class ModelSpec:
     mode_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # e.g. frozen -> a linear read-out
     reference: str = ""  # paper, section and table
     extras: tuple[str, ...] = ()  # optional packages needed, as import names
-    # fields of `config` that decide what the backbone's weights mean, beyond their shapes: a run that starts from a
-    # checkpoint must have the same
+    # fields of `config` that change the backbone's computation beyond tensor shapes: a run from a checkpoint must have
+    # the same
     backbone_config: tuple[str, ...] = ()
-    # fields of `config` that pre-training does not see, such as the sizes of a head and its dropout
+    # fields of `config` that pre-training does not use, such as the sizes of a head and its dropout
     head_config: tuple[str, ...] = ()
-    # reads the checkpoints that the publication's own code wrote; raises CheckpointError for what it does not know
+    # reads the checkpoints that the publication's own code wrote; raises CheckpointError for unknown content
     import_released: Callable[[Released], Imported] | None = None
-    skip: Callable[[Task, str], str | None] = lambda task, device: None  # why it cannot do this task on this device
+    skip: Callable[[Task, str], str | None] = lambda task, device: None  # reason against this task on this device
 
     def effective_task(self, task: Task) -> Task:
-        """The task as the model is asked it: one that knows no volumes classifies their bright voxels as points."""
+        """The task for this model: models without volumes classify their bright voxels as points."""
         if task.data == "volumes" and "volumes" not in self.data:
             return replace(task, data="points", level="point")
         return task
@@ -111,12 +111,12 @@ class ModelSpec:
 
     def preset(self, name: str, detector: str) -> Preset:
         """The preset of this name with what differs on a detector. Raises KeyError."""
-        plain, own = self.presets[name], self.detector_presets.get(detector, {}).get(name, Preset())
-        return Preset(**{f.name: {**getattr(plain, f.name), **getattr(own, f.name)} for f in fields(Preset)})
+        base, override = self.presets[name], self.detector_presets.get(detector, {}).get(name, Preset())
+        return Preset(**{f.name: {**getattr(base, f.name), **getattr(override, f.name)} for f in fields(Preset)})
 
 
 class Model(ABC):
-    """What the suite asks of any model. Classical baselines derive from this, torch models from `TorchModel`."""
+    """The interface of any model. Classical baselines derive from this, torch models from `TorchModel`."""
 
     @abstractmethod
     def fit(self, batches: Iterator[PointBatch[np.ndarray]], task: Task) -> None:
@@ -144,5 +144,5 @@ class Model(ABC):
 
     @property
     def backends(self) -> Mapping[str, str]:
-        """Which engine computes what, by name, where a model has a choice. Kept in the record."""
+        """Engine used for each operation, where a model has a choice. Kept in the record."""
         return {}

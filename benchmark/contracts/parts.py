@@ -1,4 +1,4 @@
-"""The optional parts of a `PointBatch`, each empty where a detector has no such thing. No torch needed.
+"""The optional parts of a `PointBatch`, each empty where a detector lacks it. No torch needed.
 
 Of B events with N points. Arrays are numpy's on the data side and tensors after `PointBatch.to_torch`.
 """
@@ -13,22 +13,22 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-A = TypeVar("A", bound="np.ndarray | Tensor")  # the kind of all arrays of a batch
+A = TypeVar("A", bound="np.ndarray | Tensor")  # array type of a batch
 
 
 @dataclass(frozen=True)
 class Links(Generic[A]):
-    """Which points are neighbours as the detector is built: E directed edges, both fields or none."""
+    """Neighbouring points by detector geometry: E directed edges, both fields or none."""
 
     ends: A | None = None  # (E, 2) int64 sender and receiver, rows of the batch
-    kind: A | None = None  # (E,) int64 which kind of neighbours they are
+    kind: A | None = None  # (E,) int64 kind of neighbours
 
     ARRAYS: ClassVar[tuple[str, ...]] = ("ends", "kind")
 
 
 @dataclass(frozen=True)
 class WholeEvents(Generic[A]):
-    """What is known of each event as a whole.
+    """Quantities of each whole event.
 
     `auxiliary` is None like the target when a model is scored.
     """
@@ -54,13 +54,13 @@ class Volumes(Generic[A]):
     target: A | None = None  # (B, Z, Y, X) int64 classes or, where the volume itself is predicted, its float32 values
     instance: A | None = None  # (B, Z, Y, X) int64, 0 outside all instances
     hidden: A | None = None  # (B, Tz, Ty, Tx) bool, the tokens to predict
-    voxel: A | None = None  # (N,) int64 place of each point in its own volume, counted as C does
+    voxel: A | None = None  # (N,) int64 flat (C-order) index of each point in its own volume
 
     ARRAYS: ClassVar[tuple[str, ...]] = ("values", "target", "instance", "hidden", "voxel")
 
     @property
     def hidden_voxels(self) -> A:
-        """(B, Z, Y, X) bool the voxels of hidden tokens. Raises ValueError where no token is hidden or shown."""
+        """(B, Z, Y, X) bool the voxels of hidden tokens. Raises ValueError without volumes or mask."""
         voxels: Any = self.hidden
         if self.values is None or voxels is None:
             raise ValueError("A batch has no tokens that may be hidden. Volumes to be predicted were expected.")

@@ -15,19 +15,19 @@ LOSSES = {
 
 @dataclass(frozen=True)
 class Loss:
-    """The training loss of every model that has none of its own. Raises ValueError for values outside their range."""
+    """The training loss of models without their own. Raises ValueError for values outside their range."""
 
     # of classes: focal | cross_entropy (weighted by `positive_weight` or the task's class weights) | dice
     # | dice_cross_entropy, their sum; of a regression: mae | huber | mse
     kind: str = "focal"
     gamma: float = 2.0  # exponent of the focal loss
     positive_weight: float = 1.0  # of the first class where labels are fractions, of the last one of two otherwise
-    energy_power: float = 0.0  # points weigh as their energy to this power, scaled to a mean of 1; 0: all alike
+    energy_power: float = 0.0  # points are weighted by energy to this power, scaled to a mean of 1; 0: equally
 
     def __post_init__(self) -> None:
-        every = [kind for kinds in LOSSES.values() for kind in kinds]
-        if self.kind not in every:
-            raise ValueError(f"kind={self.kind!r} is not known. One of {', '.join(every)} was expected.")
+        known = [kind for kinds in LOSSES.values() for kind in kinds]
+        if self.kind not in known:
+            raise ValueError(f"kind={self.kind!r} is not known. One of {', '.join(known)} was expected.")
         for name in ("gamma", "energy_power", "positive_weight"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0) or (name == "positive_weight" and not value):
@@ -36,9 +36,9 @@ class Loss:
 
 @dataclass(frozen=True)
 class Task:
-    """What every model of a benchmark is asked, and how the answer is scored.
+    """What every model of a benchmark predicts, and how it is scored.
 
-    A task's version goes up whenever its counting changes: scores of different versions never share a table.
+    The version increases whenever its counting changes: scores of different versions never share a table.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Task:
     class_weights: tuple[float, ...] | None = None  # of the training loss, one per class
     ignore_index: int = -1
     reference: str = ""
-    detector: str = "lartpc"  # lartpc | calorimeter | lif: what cuts, features and units belong to
-    dataset: str = "lartpc-sim"  # where events come from unless the user says otherwise
+    detector: str = "lartpc"  # lartpc | calorimeter | lif: decides cuts, features and units
+    dataset: str = "lartpc-sim"  # default source of events
     sample: str = "event"  # what one "event" of the task is: event | cluster | track | association
     metrics: str = "segmentation"  # family of scores, see `benchmark.metrics.families`
     smaller_is_better: bool = False  # of the primary metric

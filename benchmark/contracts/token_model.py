@@ -1,4 +1,4 @@
-"""`TokenModel`: a torch model that cuts an event into tokens. What probes and studies ask of it."""
+"""`TokenModel`: a torch model that splits an event into tokens, as probes and studies need it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TokenFeatures:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a masked autoencoder makes of an event whose hidden tokens it has not seen."""
+    """A masked autoencoder's prediction of an event's hidden tokens."""
 
-    tokens: TokenFeatures  # features as the encoder gives them, zero for hidden tokens
+    tokens: TokenFeatures  # encoder features, zero for hidden tokens
     hidden: Tensor  # (T,) bool
     token: Tensor  # (P,) int64 hidden token of each predicted point
     coords: Tensor  # (P, 3) float32, in the unit of `PointBatch.coords`

@@ -1,4 +1,4 @@
-"""`TorchModel`: the base that most authors derive from. Write `forward`; the shared loop supplies fit and predict."""
+"""`TorchModel`: the base class of most models. Write `forward`; the shared loop supplies fit and predict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmark.errors import CheckpointError
 
 
 class TorchModel(nn.Module, Model):
-    """A torch model. All randomness comes from torch's global generator, which the loop seeds anew at every step.
+    """A torch model. All randomness comes from torch's global generator, which the loop reseeds at every step.
 
     A subclass sets `self.task` (done by this constructor), implements `forward(batch) -> scores` with (N, n_outputs)
     for a point task or (B, n_outputs) for an event task (of a regression: what is added to `batch.whole.baseline`),
@@ -35,15 +35,15 @@ class TorchModel(nn.Module, Model):
         self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
 
     def finetune_loss(self, batch: PointBatch[Tensor]) -> tuple[Tensor, Tensor]:
-        """Scalar training loss of a labelled batch, and its scores as `forward` gives them: what a step asks for.
+        """Scalar training loss of a labelled batch, and its scores from `forward`; called in each training step.
 
-        A model whose loss depends on more of the forward pass than its scores implements this in place of `loss`.
+        Override this instead of `loss` where the loss depends on more of the forward pass than its scores.
         """
         scores: Tensor = self(batch)
         return self.loss(batch, scores), scores
 
     def loss(self, batch: PointBatch[Tensor], scores: Tensor) -> Tensor:
-        """Scalar loss of the scores of a labelled batch; the task's own unless a model has a published one."""
+        """Scalar loss of the scores of a labelled batch; the task's loss unless a model overrides it."""
         from benchmark.contracts.losses import task_loss
 
         weights = self.get_buffer("class_weights") if self.task.class_weights else None
@@ -54,24 +54,23 @@ class TorchModel(nn.Module, Model):
         raise NotImplementedError(f"{type(self).__name__} has no self-supervised stage")
 
     def prepare(self, batch: PointBatch[Tensor], stage: str, generator: torch.Generator) -> Any:
-        """What can be made of a batch without any weight, for `stage` (`pretrain` or `finetune`); by default nothing.
+        """Preparation of a batch that needs no weights, for `stage` (`pretrain` or `finetune`); by default none.
 
-        On a GPU training asks for it before the step, on a stream of its own where a wait costs nothing, and hands it
-        over as `batch.prepared`; elsewhere nobody asks. `generator`, on the batch's device, is the only source of
-        random numbers.
+        On a GPU, training calls it before the step on a separate stream and passes the result as `batch.prepared`; on
+        a CPU it is not called. `generator`, on the batch's device, is the only source of random numbers.
         """
         return None
 
     def backbone(self) -> Iterable[nn.Module]:
-        """Modules whose weights pre-training gives. Modes `peft` and `frozen` keep them fixed, in evaluation mode."""
+        """Modules with pre-trained weights. Modes `peft` and `frozen` keep them fixed, in evaluation mode."""
         return ()
 
     def parts_to_compile(self) -> Iterable[nn.Module]:
-        """Alike parts that `torch.compile` makes one graph of, for every batch; by default none."""
+        """Identical modules to compile with `torch.compile`; by default none."""
         return ()
 
     def pretraining_only(self) -> Iterable[nn.Module]:
-        """Modules that only `pretrain_loss` uses (decoder, mask token); they take no part in supervised training."""
+        """Modules that only `pretrain_loss` uses (decoder, mask token); not used in supervised training."""
         return ()
 
     def fit(self, batches: Iterator[PointBatch[np.ndarray]], task: Task) -> None:
@@ -90,7 +89,7 @@ class TorchModel(nn.Module, Model):
 
     @property
     def n_parameters(self) -> int:
-        """Number of parameters that prediction uses (the pre-training decoder not counted)."""
+        """Number of parameters that prediction uses (without the pre-training decoder)."""
         unused = {id(p) for module in self.pretraining_only() for p in module.parameters()}
         return sum(p.numel() for p in self.parameters() if id(p) not in unused)
 
@@ -101,56 +100,56 @@ class TorchModel(nn.Module, Model):
     def load(self, path: Path) -> Mapping[str, str]:
         """Read a checkpoint of exactly this architecture."""
         state, metadata = read_safetensors(path)
-        self._check(path, state, self.state_dict())
+        self._check_state(path, state, self.state_dict())
         self.load_state_dict(state)
         return metadata
 
     def load_backbone(self, path: Path) -> Mapping[str, str]:
         """Read only the backbone's weights from a (pre-training) checkpoint of the same architecture."""
         state, metadata = read_safetensors(path)
-        own = self._state_of(self.backbone())
-        wanted = {k: v for k, v in state.items() if k in own}
-        self._check(path, wanted, own)
-        self.load_state_dict(wanted, strict=False)
+        expected = self._module_state(self.backbone())
+        backbone_state = {k: v for k, v in state.items() if k in expected}
+        self._check_state(path, backbone_state, expected)
+        self.load_state_dict(backbone_state, strict=False)
         return metadata
 
     def save_pretrained(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write what pre-training gives: the backbone and what only pre-training uses, without the head."""
+        """Write the backbone and the modules that only pre-training uses, without the head."""
         write_safetensors(path, self._pretrained_state(), {"model": type(self).__name__, **metadata})
 
     def load_pretrained(self, path: Path) -> Mapping[str, str]:
-        """Read what `save_pretrained` wrote, strictly. The head, which such files lack, stays as it is."""
+        """Read what `save_pretrained` wrote, strictly. The head, which is not in the file, is unchanged."""
         state, metadata = read_safetensors(path)
-        own = self._pretrained_state()
-        head = set(self.state_dict()) - set(own)
-        wanted = {k: v for k, v in state.items() if k not in head}
-        self._check(path, wanted, own)
-        self.load_state_dict(wanted, strict=False)
+        expected = self._pretrained_state()
+        head = set(self.state_dict()) - set(expected)
+        pretrained_state = {k: v for k, v in state.items() if k not in head}
+        self._check_state(path, pretrained_state, expected)
+        self.load_state_dict(pretrained_state, strict=False)
         return metadata
 
     def _pretrained_state(self) -> dict[str, Tensor]:
-        return self._state_of((*self.backbone(), *self.pretraining_only()))
+        return self._module_state((*self.backbone(), *self.pretraining_only()))
 
-    def _state_of(self, modules: Iterable[nn.Module]) -> dict[str, Tensor]:
+    def _module_state(self, modules: Iterable[nn.Module]) -> dict[str, Tensor]:
         owned = {id(t) for m in modules for t in (*m.parameters(), *m.buffers())}
         return {k: v for k, v in self.state_dict(keep_vars=True).items() if id(v) in owned}
 
-    def _check(self, path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Any]) -> None:
-        missing = sorted(set(expected) - set(found))
-        extra = sorted(set(found) - set(expected))
-        shapes = [k for k in expected if k in found and found[k].shape != expected[k].shape]
+    def _check_state(self, path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Any]) -> None:
+        missing = sorted(set(expected) - set(state))
+        extra = sorted(set(state) - set(expected))
+        shapes = [k for k in expected if k in state and state[k].shape != expected[k].shape]
         if not (missing or extra or shapes):
             return
-        what = next(
+        problem = next(
             text
-            for bad, text in (
+            for names, text in (
                 (missing, f"lacks {len(missing)} tensors (first: {missing[:1]})"),
                 (extra, f"holds {len(extra)} unknown tensors (first: {extra[:1]})"),
                 (shapes, f"has other shapes in {len(shapes)} tensors (first: {shapes[:1]})"),
             )
-            if bad
+            if names
         )
         raise CheckpointError(
-            f"The checkpoint {path} {what}. A checkpoint of {type(self).__name__} with the same configuration was "
+            f"The checkpoint {path} {problem}. A checkpoint of {type(self).__name__} with the same configuration was "
             f"expected. Give the checkpoint's own --model, --preset and --set values."
         )

@@ -1,4 +1,4 @@
-"""`VolumeModel`: a torch model that cuts a volume into tokens on a grid. What studies ask of it."""
+"""`VolumeModel`: a torch model that splits a volume into tokens on a grid, as studies need it."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class VolumeModel(TorchModel):
     def reconstruct(self, batch: PointBatch[Tensor], seed: int = 0) -> tuple[Tensor, Tensor]:
         """Hide a share of the tokens, chosen by `seed`, and predict them.
 
-        (B, Z, Y, X) float32 predicted at hidden tokens and given elsewhere, and which were hidden (B, Tz, Ty, Tx) bool.
+        (B, Z, Y, X) float32 predicted at hidden tokens and unchanged elsewhere, and hidden tokens (B, Tz, Ty, Tx) bool.
         """

@@ -1,4 +1,4 @@
-"""Augmentation: random rotations about the detector's centre, or reflections, and nothing else."""
+"""Augmentation: random rotations about the detector's centre, or reflections, nothing else."""
 
 from __future__ import annotations
 
@@ -50,34 +50,34 @@ def euler_rotation(angles: np.ndarray) -> np.ndarray:
 def rotations(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
     """(n, 3, 3) rotations of a batch of n events, by any of ROTATIONS but `none`.
 
-    `lattice` is the same uniform draw for each event, from the rotations that a network on voxels can be given without
-    moving a point off its voxel. `batch` is the published code's: one triple of angles, uniform in [-pi, pi), shared by
-    all events. `mirror` is for calorimeters, whose barrel looks the same in a mirror along the beam and in one across
-    it: the signs of eta and phi are drawn, depth stays.
+    `lattice` is the same uniform draw for each event, from the rotations that map voxels to
+    voxels. `batch` is the published code's: one triple of angles, uniform in [-pi, pi), shared by
+    all events. `mirror` is for calorimeters, whose barrel is symmetric under reflections along and across the beam:
+    the signs of eta and phi are drawn, depth stays.
     """
     if kind == "mirror":
         signs = rng.choice((-1.0, 1.0), size=(n, 2))
         return np.stack([np.diag((eta, phi, 1.0)) for eta, phi in signs])
     if kind == "lattice":
-        every = lattice_rotations()
-        return every[rng.integers(len(every), size=n)]
+        matrices = lattice_rotations()
+        return matrices[rng.integers(len(matrices), size=n)]
     if kind == "batch":
         return np.repeat(euler_rotation(rng.uniform(-np.pi, np.pi, 3))[None], n, axis=0)
     return random_rotations(n, rng)
 
 
 def rotate(batch: PointBatch[np.ndarray], matrices: np.ndarray) -> PointBatch[np.ndarray]:
-    """A copy of a numpy batch with each event turned about the frame's centre by its own of the matrices (B, 3, 3)."""
+    """A copy of a numpy batch with each event rotated about the frame's centre by its matrix of (B, 3, 3)."""
     centre = np.asarray(batch.frame.centre)
     turned = np.empty_like(batch.coords, dtype=np.float32)
     for matrix, begin, end in zip(matrices, batch.offsets[:-1], batch.offsets[1:], strict=True):
         turned[begin:end] = (batch.coords[begin:end] - centre) @ matrix.T + centre  # (n, 3)
-    volumes = batch.volumes if batch.volumes.values is None else _mirrored(batch.volumes, matrices)
+    volumes = batch.volumes if batch.volumes.values is None else _mirror_volumes(batch.volumes, matrices)
     return replace(batch, coords=turned, volumes=volumes)
 
 
-def _mirrored(volumes: Volumes[np.ndarray], matrices: np.ndarray) -> Volumes[np.ndarray]:
-    """Volumes with the axes turned over whose signs are negative; x is the last axis. Reflections are all they know."""
+def _mirror_volumes(volumes: Volumes[np.ndarray], matrices: np.ndarray) -> Volumes[np.ndarray]:
+    """Volumes flipped along axes with negative signs; x is the last axis. Volumes support reflections only."""
     axes = [tuple(2 - i for i in range(3) if m[i, i] < 0) for m in matrices]
     arrays = {name: getattr(volumes, name) for name in ("values", "target", "instance", "hidden")}
     turned: dict[str, Any] = {

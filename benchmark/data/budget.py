@@ -1,4 +1,4 @@
-"""Label budgets: which events are labelled. Nested, hashed, the same on every machine and for every model."""
+"""Label budgets: which events are labelled. Nested, hashed, equal on all machines and for all models."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def parse_labels(text: str) -> int | None:
 def subset(event_ids: Sequence[str], labels: int | None, draw: int) -> Subset:
     """The first `labels` events of the permutation that sorts sha256(draw, id).
 
-    Each event's place depends on nothing but the draw and its own id, so budgets of one draw are nested. Raises
-    DataError when fewer events exist than are asked for.
+    An event's rank depends on the draw and its id only, so budgets of one draw are nested. Raises DataError where
+    fewer events exist than requested.
     """
     n_events = len(event_ids)
     labels = n_events if labels is None else labels

@@ -1,7 +1,7 @@
-"""What happens to a calorimeter sample between the file and a model: cuts, energy matching, features, targets.
+"""Preprocessing of calorimeter samples: cuts, energy matching, features, targets.
 
-The counterpart of `benchmark.data.preprocess` for cells. What comes in is what `datasets/_calo_samples.py` gives.
-Networks see `feats` and `whole.feats`; the file's own quantities pass beside them as `point_info` and `event_info`.
+The counterpart of `benchmark.data.preprocess` for cells, applied to samples of `datasets/_calo_samples.py`. Networks
+see `feats` and `whole.feats`; the file's own quantities are in `point_info` and `event_info`.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class CellPreprocess:
     """Cuts and maps. Raises ValueError for values outside their range."""
 
     min_cells: int = 1  # samples with fewer cells are left out
-    true_energy_min_gev: float = 0.0  # of clusters: samples whose true energy is not above it are left out
-    match_energy: bool = False  # as many samples of each class in each tenth of a decade of true energy
+    true_energy_min_gev: float = 0.0  # of clusters: samples at or below this true energy are left out
+    match_energy: bool = False  # equally many samples of each class in each tenth of a decade of true energy
     columns: tuple[str, ...] = _CELLS  # feature columns of points
     event_columns: tuple[str, ...] = ("log_cluster_e", "abs_cluster_eta")  # of events
 
@@ -92,7 +92,7 @@ class CellPreprocess:
 
     @staticmethod
     def of(task: Task) -> CellPreprocess:
-        """What a task asks for unless the user says otherwise."""
+        """The task's defaults."""
         if task.sample == "association":
             return CellPreprocess(min_cells=25, columns=_WITH_TRACKS, event_columns=(*_TRACK, "track_chi2"))
         if task.sample == "track":
@@ -116,20 +116,20 @@ class CellPreprocess:
         return self
 
     def eligible(self, source: EventSource, task: Task) -> Eligible:
-        """Samples that pass the cuts, then those that the energy matching keeps."""
+        """Samples that pass the cuts and the energy matching."""
         table: Mapping[str, np.ndarray] = source.table  # type: ignore[attr-defined]
-        enough = np.asarray(table["n_cells"]) >= self.min_cells
-        above = np.asarray(table["true_energy"]) > self.true_energy_min_gev if "true_energy" in table else enough
-        kept = np.flatnonzero(enough & above)
-        excluded = {TOO_FEW_CELLS: int((~enough).sum()), BELOW_TRUE_ENERGY: int((enough & ~above).sum())}
+        has_enough = np.asarray(table["n_cells"]) >= self.min_cells
+        is_above = np.asarray(table["true_energy"]) > self.true_energy_min_gev if "true_energy" in table else has_enough
+        selected = np.flatnonzero(has_enough & is_above)
+        excluded = {TOO_FEW_CELLS: int((~has_enough).sum()), BELOW_TRUE_ENERGY: int((has_enough & ~is_above).sum())}
         if self.match_energy:
             matched = matched_in_energy(
-                np.asarray(table["true_energy"])[kept], np.asarray(table[task.label])[kept],
-                [source.event_ids[i] for i in kept],
+                np.asarray(table["true_energy"])[selected], np.asarray(table[task.label])[selected],
+                [source.event_ids[i] for i in selected],
             )  # fmt: skip
-            excluded[UNMATCHED_ENERGY] = len(kept) - len(matched)
-            kept = kept[matched]
-        return Eligible(kept.astype(np.int64), {reason: n for reason, n in excluded.items() if n})
+            excluded[UNMATCHED_ENERGY] = len(selected) - len(matched)
+            selected = selected[matched]
+        return Eligible(selected.astype(np.int64), {reason: n for reason, n in excluded.items() if n})
 
     def energy_of(self, scaled: np.ndarray) -> np.ndarray:
         """(N,) GeV of the column log_energy."""
@@ -137,14 +137,14 @@ class CellPreprocess:
         return energy
 
     def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch[np.ndarray]:
-        """One sample as a batch. Raises DataError for a label or a feature that it does not have."""
+        """One sample as a batch. Raises DataError for a missing label or feature."""
         energy = event.energy.astype(np.float32)
         try:
             feats = [_COLUMNS[name](event.features, energy) for name in self.columns]
-            of_event = [float(_EVENT_COLUMNS[name](event.scalars)) for name in self.event_columns]
+            event_feats = [float(_EVENT_COLUMNS[name](event.scalars)) for name in self.event_columns]
         except KeyError as error:
             raise DataError(
-                f"Sample {event.event_id} has no {error.args[0]!r}, which a feature is made of. Features of "
+                f"Sample {event.event_id} has no {error.args[0]!r}, which a feature needs. Features of "
                 f"{task.name} were expected. Correct --set preprocess.columns or preprocess.event_columns."
             ) from None
         target, auxiliary = _labels(event, task)
@@ -161,9 +161,9 @@ class CellPreprocess:
             event_info={name: np.array([value], dtype=np.float32) for name, value in event.scalars.items()},
             links=Links(event.links, event.link_kind),
             whole=WholeEvents(
-                feats=np.array([of_event], dtype=np.float32),  # (1, G)
+                feats=np.array([event_feats], dtype=np.float32),  # (1, G)
                 columns=self.event_columns,
-                baseline=_baseline(event, task),
+                baseline=_baseline_energy(event, task),
                 auxiliary=auxiliary,
                 auxiliary_columns=task.auxiliary,
             ),
@@ -176,24 +176,24 @@ def _scaled_energy(energy_gev: np.ndarray) -> np.ndarray:
 
 
 def matched_in_energy(energy_gev: np.ndarray, label: np.ndarray, ids: list[str], per_decade: int = 10) -> np.ndarray:
-    """Positions, ascending, of as many rows of each class in each bin of log10 energy: the first ones by hashed id.
+    """Positions, ascending, of equally many rows of each class in each bin of log10 energy: the first by hashed id.
 
     As for the published images of pions, whose classes were matched in true cluster energy; without it a classifier
     partly measures energy.
     """
     bins = np.floor(np.log10(np.maximum(energy_gev, 1e-6)) * per_decade).astype(np.int64)
     order = np.argsort([hashlib.sha256(i.encode()).hexdigest() for i in ids], kind="stable")
-    kept: list[np.ndarray] = []
+    selected: list[np.ndarray] = []
     for value in np.unique(bins):
-        here = order[bins[order] == value]
-        by_class = [here[label[here] == c] for c in np.unique(label)]
+        in_bin = order[bins[order] == value]
+        by_class = [in_bin[label[in_bin] == c] for c in np.unique(label)]
         fewest = min(len(rows) for rows in by_class)
-        kept += [rows[:fewest] for rows in by_class]
-    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+        selected += [rows[:fewest] for rows in by_class]
+    return np.sort(np.concatenate(selected)) if selected else np.zeros(0, np.int64)
 
 
-def _baseline(event: Event, task: Task) -> np.ndarray | None:
-    """(1,) log10 of what a regression's output is added to, GeV: a cluster at the EM scale, or a track's momentum."""
+def _baseline_energy(event: Event, task: Task) -> np.ndarray | None:
+    """(1,) log10 of a regression's baseline, GeV: a cluster's energy at the EM scale, or a track's momentum."""
     if task.kind != "regression":
         return None
     energy = event.scalars["cluster_e" if task.sample == "cluster" else "track_p"]
@@ -204,13 +204,13 @@ def _labels(event: Event, task: Task) -> tuple[np.ndarray, np.ndarray | None]:
     """The task's target, and its auxiliary labels (1, A)."""
     try:
         label = np.asarray(event.labels[task.label])
-        further = [float(event.labels[name]) for name in task.auxiliary]
+        values = [float(event.labels[name]) for name in task.auxiliary]
     except KeyError as error:
         raise DataError(
             f"Sample {event.event_id} has no label {error.args[0]!r}. It has "
             f"{', '.join(sorted(event.labels)) or 'none'}. Choose a task of this dataset."
         ) from None
-    auxiliary = np.array([further], dtype=np.float32) if task.auxiliary else None
+    auxiliary = np.array([values], dtype=np.float32) if task.auxiliary else None
     if task.kind == "regression" or task.soft:
         return np.atleast_1d(label).astype(np.float32), auxiliary
     target = np.atleast_1d(label).astype(np.int64)

@@ -19,23 +19,23 @@ SAMPLE_BYTES = 1 << 20
 def file_digest(path: Path, memo: Path | None = None) -> str:
     """Hex SHA-256 of a file; of one over 1 GiB, `sampled-` and the SHA-256 of its size and 64 evenly spaced MiB.
 
-    memo: folder of remembered digests (default `cache_dir()/digests`); one that cannot be written is done without.
+    memo: folder of cached digests (default `cache_dir()/digests`); ignored where it cannot be written.
     Raises DataError where the file cannot be read.
     """
     path = path.resolve()
-    note = (memo or cache_dir() / "digests") / f"{sha256_text(str(path))[:24]}.json"
+    cache_file = (memo or cache_dir() / "digests") / f"{sha256_text(str(path))[:24]}.json"
     try:
         stat = path.stat()
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-        known = _remembered(note, state)
-        if known:
-            return known
+        cached = _cached_digest(cache_file, state)
+        if cached:
+            return cached
         digest = sha256_file(path) if stat.st_size <= WHOLE_LIMIT else f"sampled-{sampled_sha256(path)}"
     except OSError as error:
-        what = error.strerror or error
-        raise DataError(f"{path} cannot be read: {what}. A readable file was expected. Check --data.") from error
-    with contextlib.suppress(BenchmarkError):  # only a memory of work done
-        atomic_write_json(note, {"path": str(path), "state": state, "digest": digest})
+        reason = error.strerror or error
+        raise DataError(f"{path} cannot be read: {reason}. A readable file was expected. Check --data.") from error
+    with contextlib.suppress(BenchmarkError):  # only a cache
+        atomic_write_json(cache_file, {"path": str(path), "state": state, "digest": digest})
     return digest
 
 
@@ -50,9 +50,9 @@ def sampled_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _remembered(note: Path, state: list[int]) -> str | None:
+def _cached_digest(cache_file: Path, state: list[int]) -> str | None:
     try:
-        kept = json.loads(note.read_text(encoding="utf-8"))
-        return str(kept["digest"]) if kept["state"] == state else None
+        entry = json.loads(cache_file.read_text(encoding="utf-8"))
+        return str(entry["digest"]) if entry["state"] == state else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,8 +8,8 @@ A pack is a folder with one raw binary file per column and a `manifest.json` tha
     offsets.bin   (E+1,) int64    event e owns points offsets[e]:offsets[e+1]
     rows.bin      (E+1,) int64    event e owns clusters rows[e]:rows[e+1]
 
-Labels are stored once per cluster (70 times fewer numbers than once per point) and expanded when asked for. A pack is
-built in a temporary folder that is renamed at the end: its final name holds a whole pack or does not exist.
+Labels are stored once per cluster (70 times fewer numbers than once per point) and expanded on access. A pack is built
+in a temporary folder that is renamed at the end: its final path holds a complete pack or does not exist.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmark.contracts import Event
 from benchmark.errors import DataError
 from benchmark.paths import CACHE_VARIABLE
 
-FORMAT = 1  # a change of the layout above makes every pack be built again
+FORMAT = 1  # increased when the layout above changes: packs are then rebuilt
 ID_DIGITS = 7  # of an event's number in its id: ids sort like the events for files of up to ten million events
 STALE_S = 24 * 3600.0  # a temporary folder older than this was left by a killed build
 
@@ -42,7 +42,7 @@ _DTYPES = {"coords": "<u2", "energy": "<f4", "clusters": "<i4", "offsets": "<i8"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some consecutive, already validated events on their way into a pack."""
+    """Consecutive, validated events to be written to a pack."""
 
     coords: np.ndarray  # (n, 3) whole numbers 0..65535
     energy: np.ndarray  # (n,)
@@ -77,7 +77,7 @@ class ClusterLabels(Mapping[str, np.ndarray]):
 
 
 class Pack:
-    """One pack, opened. Its arrays are mapped on first use, so that it is cheap to send to another process."""
+    """An open pack. Its arrays are memory-mapped on first use, so it is cheap to send to another process."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -134,7 +134,7 @@ class PackedSource:
     """An `EventSource` over one or more packs, in the order of (prefix, pack); ids are `<prefix>:<number>`."""
 
     def __init__(self, packs: Sequence[tuple[str, Pack]]) -> None:
-        self.packs = tuple(sorted(packs, key=lambda pair: f"{pair[0]}:"))  # the order in which the ids sort
+        self.packs = tuple(sorted(packs, key=lambda pair: f"{pair[0]}:"))  # sort order of the ids
         self._first = np.concatenate([[0], np.cumsum([p.n_events for _, p in self.packs])]).astype(np.int64)
 
     @cached_property
@@ -154,10 +154,10 @@ class PackedSource:
         index = index + len(self) if index < 0 else index
         if not 0 <= index < len(self):
             raise IndexError(f"event {index} of {len(self)}")
-        which = int(np.searchsorted(self._first, index, side="right")) - 1
-        prefix, pack = self.packs[which]
-        inside = int(index - self._first[which])
-        return pack.event(inside, f"{prefix}:{inside:0{ID_DIGITS}d}")
+        pack_index = int(np.searchsorted(self._first, index, side="right")) - 1
+        prefix, pack = self.packs[pack_index]
+        event_index = int(index - self._first[pack_index])
+        return pack.event(event_index, f"{prefix}:{event_index:0{ID_DIGITS}d}")
 
 
 def open_pack(folder: Path) -> Pack | None:
@@ -181,11 +181,11 @@ def verify(pack: Pack) -> list[str]:
 
 
 def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], source: Mapping[str, Any]) -> Pack:
-    """Write a pack to `folder` from a stream of chunks, of which one at a time is held in memory.
+    """Write a pack to `folder` from a stream of chunks, one in memory at a time.
 
-    columns: names of the cluster table's columns, the first of them the number of points. source: what the pack was
-    made from, kept in the manifest. Whatever the chunks raise passes through and leaves nothing behind; DataError when
-    the folder cannot be written (a full disk).
+    columns: names of the cluster table's columns, the first of them the number of points. source: origin of the
+    data, stored in the manifest. Errors of the chunks pass through and leave no files; DataError where the folder
+    cannot be written (a full disk).
     """
     with whole_folder(folder, lambda f: open_pack(f) is not None) as temporary:
         manifest = _write_columns(temporary, columns, chunks)
@@ -230,7 +230,7 @@ def _write_columns(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk]
 
 
 class ColumnWriter:
-    """Appends arrays to a raw file and hashes what it wrote."""
+    """Appends arrays to a raw file and hashes its bytes."""
 
     def __init__(self, path: Path, dtype: str) -> None:
         self._stream: BinaryIO = path.open("wb")
@@ -253,9 +253,9 @@ class ColumnWriter:
 
 @contextmanager
 def whole_folder(folder: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path]:
-    """A temporary folder to fill, renamed to `folder` at the end, or gone where the block raises.
+    """A temporary folder to fill, renamed to `folder` at the end, or deleted where the block raises.
 
-    `is_whole` tells whether a folder of that name may stay. Raises DataError when nothing can be written there (a full
+    `is_whole` tells whether an existing folder is complete. Raises DataError where nothing can be written (a full
     disk); other errors of the block pass through.
     """
     temporary = folder.with_name(f".{folder.name}.{host_name()}.{os.getpid()}.partial")
@@ -264,7 +264,7 @@ def whole_folder(folder: Path, is_whole: Callable[[Path], bool]) -> Iterator[Pat
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
-        _move_into_place(temporary, folder, is_whole)
+        _publish_folder(temporary, folder, is_whole)
     except OSError as error:
         raise DataError(
             f"The event cache {folder} could not be written: {error.strerror or error}. A writable folder with free "
@@ -276,12 +276,12 @@ def whole_folder(folder: Path, is_whole: Callable[[Path], bool]) -> Iterator[Pat
 
 
 def changed_meanwhile(folder: Path) -> DataError:
-    """What is raised where a folder is not whole although it has just been written."""
-    what = f"The event cache {folder} changed while it was written"
-    return DataError(f"{what}. One writer was expected. Repeat the command.")
+    """The error for a folder that is incomplete right after it was written."""
+    problem = f"The event cache {folder} changed while it was written"
+    return DataError(f"{problem}. One writer was expected. Repeat the command.")
 
 
-def _move_into_place(temporary: Path, folder: Path, is_whole: Callable[[Path], bool]) -> None:
+def _publish_folder(temporary: Path, folder: Path, is_whole: Callable[[Path], bool]) -> None:
     if folder.exists():
         if is_whole(folder):
             return  # another process finished the same pack first
@@ -294,7 +294,7 @@ def _move_into_place(temporary: Path, folder: Path, is_whole: Callable[[Path], b
 
 
 def remove_stale(parent: Path) -> None:
-    """Remove what killed builds left: those of this machine whose process is gone, and any that are old."""
+    """Remove temporary folders of killed builds: of dead processes on this machine, and old ones."""
     if not parent.is_dir():
         return
     for path in sorted(parent.glob(".*.partial")):
@@ -305,7 +305,7 @@ def remove_stale(parent: Path) -> None:
 
 
 def host_name() -> str:
-    """This machine in the names of temporary folders."""
+    """This machine's name in temporary folders."""
     return platform.node().replace(".", "-") or "unnamed"
 
 

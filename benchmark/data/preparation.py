@@ -1,4 +1,4 @@
-"""Which preprocessing belongs to a task: that of its detector, or of the dataset that brings the task along."""
+"""The preprocessing of a task: that of its detector, or of the outside dataset that defines the task."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class Preparation(Protocol):
         """Names of the labels that events of the task need."""
 
     def suited(self, info: DatasetInfo) -> Preparation:
-        """The same without what events of the dataset do not have and no task needs."""
+        """A copy without optional labels that the dataset lacks."""
 
     def eligible(self, source: EventSource, task: Task) -> Eligible:
-        """Which events of a source are used, and how many are not for each reason."""
+        """The usable events of a source, and the number excluded for each reason."""
 
     def apply(self, event: Event, task: Task, frame: Frame) -> PointBatch[np.ndarray]:
         """One event as a batch."""
 
     def energy_of(self, scaled: Any) -> Any:
-        """Energies, in the dataset's unit, of values of the column log_energy."""
+        """Energies, in the dataset's unit, from values of the column log_energy."""
 
 
 def preparation(task: Task) -> Preparation:
     """The preprocessing of a task with its default settings."""
     dataset = tasks.bringer(task)
     if dataset is not None and dataset.preparation is not None:
-        made: Preparation = dataset.preparation(task)
-        return made
+        result: Preparation = dataset.preparation(task)
+        return result
     if task.detector == "calorimeter":
         return CellPreprocess.of(task)
     return VolumePreprocess() if task.data == "volumes" else Preprocess()
 
 
 def model_inputs(prepared: Preparation, frame: Frame) -> Inputs:
-    """What a model is told of the events that this preprocessing gives it."""
+    """The model's inputs under this preprocessing."""
     return Inputs(tuple(prepared.columns), frame, tuple(prepared.event_columns))

@@ -1,4 +1,4 @@
-"""What happens to an event between the file and a model: cuts, energy map, targets. Kept in every record.
+"""Preprocessing of events: cuts, energy map, targets. Its settings are in every record.
 
 Defaults follow PoLAr-MAE (arXiv:2502.02558, and its data set code at 2fd3b80): E > 0.13 MeV, at least 1024 points
 before any cut, log energy with the threshold as its epsilon, no scaling per event.
@@ -61,13 +61,13 @@ class Preprocess:
         return "min_points=0"
 
     def labels(self, task: Task) -> tuple[str, ...]:
-        """The task's own, and the instance that was asked for."""
+        """The task's labels, and the configured instance."""
         return (task.label, *task.auxiliary, *((self.instance,) if self.instance else ()))
 
     def suited(self, info: DatasetInfo) -> Preprocess:
         """Without instances where the dataset has none of the default name."""
-        without = self.instance == "group" and self.instance not in info.labels
-        return replace(self, instance="") if without else self
+        drop_instance = self.instance == "group" and self.instance not in info.labels
+        return replace(self, instance="") if drop_instance else self
 
     def eligible(self, source: EventSource, task: Task) -> Eligible:
         """Which events of a source are used."""
@@ -84,7 +84,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Eligible:
-    """Which events of a source are used, and how many are not for each reason."""
+    """The usable events of a source, and the number excluded for each reason."""
 
     indices: np.ndarray  # (n,) int64, ascending positions in the source
     excluded: Mapping[str, int]
@@ -109,18 +109,18 @@ def energy_of(scaled: np.ndarray, config: Preprocess) -> np.ndarray:
 
 def eligible(source: EventSource, task: Task, config: Preprocess) -> Eligible:
     """Events with at least `min_points` points in the file, of which at least one survives the cuts."""
-    enough = np.flatnonzero(np.asarray(source.n_points) >= config.min_points)
-    kept = np.array([i for i in enough if _keep(source[int(i)], task, config).any()], dtype=np.int64)
-    excluded = {BELOW_MIN_POINTS: len(source) - len(enough), NOTHING_LEFT: len(enough) - len(kept)}
-    return Eligible(kept, {reason: n for reason, n in excluded.items() if n})
+    large_enough = np.flatnonzero(np.asarray(source.n_points) >= config.min_points)
+    selected = np.array([i for i in large_enough if _point_mask(source[int(i)], task, config).any()], dtype=np.int64)
+    excluded = {BELOW_MIN_POINTS: len(source) - len(large_enough), NOTHING_LEFT: len(large_enough) - len(selected)}
+    return Eligible(selected, {reason: n for reason, n in excluded.items() if n})
 
 
 def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> PointBatch[np.ndarray]:
-    """One event as a batch: points cut, features made, the task's label as target (0..C-1).
+    """One event as a batch: points cut, features computed, the task's label as target (0..C-1).
 
-    Coordinates stay in the frame's unit. Raises DataError where nothing is left or a label is missing or unknown.
+    Coordinates stay in the frame's unit. Raises DataError where no point is left or a label is missing or unknown.
     """
-    keep = _keep(event, task, config)
+    keep = _point_mask(event, task, config)
     if not keep.any():
         raise DataError(
             f"Event {event.event_id} has no point left after the cuts (E > {config.energy_min_mev} MeV, classes "
@@ -141,8 +141,8 @@ def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> Po
     )
 
 
-def _keep(event: Event, task: Task, config: Preprocess) -> np.ndarray:
-    """(N,) bool: above the energy threshold and not of a dropped class, wherever in the event that class stands."""
+def _point_mask(event: Event, task: Task, config: Preprocess) -> np.ndarray:
+    """(N,) bool: above the energy threshold and not of a dropped class."""
     keep: np.ndarray = event.energy > np.float32(config.energy_min_mev)
     if task.is_labelled_by_point and task.drop_classes:
         label = _label(event, task.label)
@@ -156,8 +156,8 @@ def _coords(coords: np.ndarray, config: Preprocess, frame: Frame) -> np.ndarray:
     if config.coords == "detector":
         return coords
     middle = (coords.min(axis=0) + coords.max(axis=0)) / 2
-    moved: np.ndarray = coords - middle + np.asarray(frame.centre, dtype=np.float32)
-    return moved
+    centred: np.ndarray = coords - middle + np.asarray(frame.centre, dtype=np.float32)
+    return centred
 
 
 def _target(event: Event, task: Task, keep: np.ndarray) -> np.ndarray:
@@ -173,7 +173,7 @@ def _class_numbers(label: np.ndarray, event: Event, task: Task) -> np.ndarray:
     """Label values -> 0..C-1 in ascending order of those that are not dropped; the ignored value stays."""
     n_values = task.n_outputs + len(task.drop_classes)
     values = [v for v in range(n_values) if v not in task.drop_classes][: task.n_outputs]
-    table = np.full(n_values + 1, -1, dtype=np.int64)  # the last place is for values outside
+    table = np.full(n_values + 1, -1, dtype=np.int64)  # the last entry is for values outside
     table[values] = np.arange(len(values))
     inside = (label >= 0) & (label < n_values)
     classes: np.ndarray = table[np.where(inside, label, n_values)]

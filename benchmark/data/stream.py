@@ -41,7 +41,7 @@ class EventSet:
         return replace(self, indices=self.indices[list(subset.indices)])
 
     def first(self, n_events: int, *stream: object) -> EventSet:
-        """`n_events` drawn at random (0 or more than there are: all), by the named stream; kept in sorted order."""
+        """`n_events` drawn at random (0 or too many: all) by the named stream, in sorted order."""
         if not 0 < n_events < len(self):
             return self
         order = generator("choice of events", *stream).permutation(len(self))[:n_events]
@@ -53,33 +53,37 @@ class EventSet:
         return concatenate([self.config.apply(e, self.task, self.frame) for e in events])
 
     def in_order(self, batch_size: int) -> Iterator[PointBatch[np.ndarray]]:
-        """Every event once, in order of size, so that a model that pads pads little. No event is dropped."""
+        """Every event once, sorted by size, to reduce padding. No event is dropped."""
         order = np.argsort(np.asarray(self.source.n_points)[self.indices], kind="stable")
         for start in range(0, len(order), batch_size):
             yield self.batch(order[start : start + batch_size])
 
 
 def source_of(dataset: Dataset, split: str, task: Task) -> EventSource:
-    """The events of a split, or the samples of them that the task asks for."""
+    """The events of a split, or the task's samples of them."""
     return dataset.events(split) if task.sample == "event" else dataset.events(split, task.sample)
 
 
 def check_declared(info: DatasetInfo, task: Task, config: Preparation) -> None:
-    """Raises DataError where the dataset does not say that its events have the labels of a task."""
-    _check(config.labels(task), info.labels, task, f"The dataset {info.name}", "Add it to DatasetInfo.labels")
+    """Raises DataError where the dataset does not declare the labels of a task."""
+    _check_has_labels(
+        config.labels(task), info.labels, task, f"The dataset {info.name}", "Add it to DatasetInfo.labels"
+    )
 
 
 def check_labels(info: DatasetInfo, task: Task, config: Preparation, event: Event) -> None:
     """Raises DataError where an event lacks a label of a task, declared or not."""
     where = f"Event {event.event_id} of {info.name}"
-    _check(config.suited(info).labels(task), event.labels, task, where, "Add it to Event.labels")
+    _check_has_labels(config.suited(info).labels(task), event.labels, task, where, "Add it to Event.labels")
 
 
-def _check(needed: Sequence[str], there: Mapping[str, object], task: Task, where: str, remedy: str) -> None:
-    missing = [name for name in needed if name not in there]
+def _check_has_labels(
+    needed: Sequence[str], available: Mapping[str, object], task: Task, where: str, remedy: str
+) -> None:
+    missing = [name for name in needed if name not in available]
     if missing:
         raise DataError(
-            f"{where} has no label {missing[0]!r}, which {task.name} needs; it has {', '.join(there) or 'none'}. "
+            f"{where} has no label {missing[0]!r}, which {task.name} needs; it has {', '.join(available) or 'none'}. "
             f"{', '.join(needed)} was expected. {remedy}, or choose another --task."
         )
 
@@ -89,41 +93,41 @@ def event_set(dataset: Dataset, split: str, task: Task, config: Preparation) -> 
     config = config.suited(dataset.info)
     check_declared(dataset.info, task, config)
     source = source_of(dataset, split, task)
-    usable = config.eligible(source, task)
-    if len(usable.indices) == 0:
+    eligible = config.eligible(source, task)
+    if len(eligible.indices) == 0:
         raise DataError(
-            f"No event of the {split} split of {dataset.info.name} passes the preprocessing ({usable.excluded}). At "
+            f"No event of the {split} split of {dataset.info.name} passes the preprocessing ({eligible.excluded}). At "
             f"least one was expected. Loosen it, for example with --set preprocess.{config.looser}."
         )
-    check_labels(dataset.info, task, config, source[int(usable.indices[0])])
-    dropped: dict[str, int] = dict(getattr(source, "dropped", {}))  # before they became samples
-    return EventSet(source, task, config, dataset.info.frame, usable.indices, {**dropped, **usable.excluded})
+    check_labels(dataset.info, task, config, source[int(eligible.indices[0])])
+    dropped: dict[str, int] = dict(getattr(source, "dropped", {}))  # excluded before sampling
+    return EventSet(source, task, config, dataset.info.frame, eligible.indices, {**dropped, **eligible.excluded})
 
 
 def training_batch(
     events: EventSet, step: int, batch_size: int, seed: int, stage: str, *, rotation: str,
     share: tuple[int, int] = (0, 1),
 ) -> PointBatch[np.ndarray]:  # fmt: skip
-    """The batch of one training step: a function of its arguments alone, so that a resumed run sees the same batches.
+    """The batch of one training step: a function of its arguments, so a resumed run gets the same batches.
 
     Events come from consecutive random permutations of the set, so each is seen equally often. `rotation` is one of
-    `augment.ROTATIONS`. `share` (r, n): events r, r + n, ... of the batch, turned as they are in the whole one.
+    `augment.ROTATIONS`. `share` (r, n): events r, r + n, ... of the batch, with the same rotations.
     """
     n_events = len(events)
     first = step * batch_size
     positions = [_position(n_events, i, seed, stage) for i in range(first, first + batch_size)]
-    own = slice(share[0], None, share[1])
-    batch = events.batch(positions[own])
-    if batch.volumes.hidden is not None:  # other tokens in every step; scoring keeps each event's own
-        draws = [generator("hidden tokens", stage, seed, step, place) for place in range(batch_size)]
-        batch = events.config.hide(batch, draws[own])  # type: ignore[attr-defined]
+    share_slice = slice(share[0], None, share[1])
+    batch = events.batch(positions[share_slice])
+    if batch.volumes.hidden is not None:  # new masks in every step; scoring uses a fixed one per event
+        draws = [generator("hidden tokens", stage, seed, step, row) for row in range(batch_size)]
+        batch = events.config.hide(batch, draws[share_slice])  # type: ignore[attr-defined]
     if rotation == "none":
         return batch
-    return rotate(batch, rotations(rotation, batch_size, generator("rotation", stage, seed, step))[own])
+    return rotate(batch, rotations(rotation, batch_size, generator("rotation", stage, seed, step))[share_slice])
 
 
-def _position(n_events: int, place: int, seed: int, stage: str) -> int:
-    epoch, within = divmod(place, n_events)
+def _position(n_events: int, i: int, seed: int, stage: str) -> int:
+    epoch, within = divmod(i, n_events)
     return int(_permutation(n_events, epoch, seed, stage)[within])
 
 

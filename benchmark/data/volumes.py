@@ -1,7 +1,7 @@
-"""What happens to a tile of a volume between the file and a model: bright voxels as points, and tokens that are hidden.
+"""Preprocessing of volume tiles: bright voxels as points, and hidden tokens.
 
-Networks on volumes see the tile as the data set gives it. Those on points see its bright voxels, found with the tile's
-own background, which other tiles cannot change.
+Volume networks see the tile as stored in the data set. Point networks see its bright voxels, selected above the tile's
+own background, independent of other tiles.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class VolumePreprocess:
         return "min_points=1"
 
     def labels(self, task: Task) -> tuple[str, ...]:
-        """The task's own and the number of each track; none where the volume itself is predicted."""
+        """The task's label and the track number; none where the volume itself is predicted."""
         return () if task.self_supervised else (task.label, "instance")
 
     def suited(self, info: DatasetInfo) -> VolumePreprocess:
@@ -92,7 +92,7 @@ class VolumePreprocess:
         volume = event.volume
         if volume is None:
             raise DataError(
-                f"Event {event.event_id} has no volume, which {task.name} is about. A tile was expected. Choose "
+                f"Event {event.event_id} has no volume, which {task.name} needs. A tile was expected. Choose "
                 f"another --task or --dataset."
             )
         if task.self_supervised:
@@ -102,7 +102,7 @@ class VolumePreprocess:
             return self.hide(batch, [generator("hidden tokens", event.event_id)])
         label, instance = (_label(event, name) for name in (task.label, "instance"))
         significance = _significance(volume)
-        voxel = self._bright(significance)
+        voxel = self._bright_voxels(significance)
         batch = _batch(event, volume, voxel, significance.ravel()[voxel], self, frame)
         return replace(
             batch,
@@ -114,7 +114,7 @@ class VolumePreprocess:
         )
 
     def hide(self, batch: PointBatch[np.ndarray], draws: Sequence[np.random.Generator]) -> PointBatch[np.ndarray]:
-        """The batch with other tokens hidden than so far: each volume's own, drawn by its own generator."""
+        """The batch with newly drawn hidden tokens, by one generator per volume."""
         whole = np.asarray(batch.volumes.target)
         grid = self._grid(whole.shape[1:])
         noise = np.stack([draw.random(grid) for draw in draws])
@@ -131,20 +131,20 @@ class VolumePreprocess:
             )
         return tuple(n // t for n, t in zip(shape, self.token, strict=True))
 
-    def _bright(self, significance: np.ndarray) -> np.ndarray:
-        """(N,) int64 places, ascending, of the voxels that become points; among equal ones the first count."""
+    def _bright_voxels(self, significance: np.ndarray) -> np.ndarray:
+        """(N,) int64 flat indices, ascending, of the voxels that become points; ties go to the first."""
         flat = significance.ravel()
         n = int(np.clip((flat > self.sigma_min).sum(), min(self.min_points, len(flat)), self.max_points))
-        least = -np.partition(-flat, n - 1)[n - 1]
-        above, equal = np.flatnonzero(flat > least), np.flatnonzero(flat == least)
+        threshold = -np.partition(-flat, n - 1)[n - 1]
+        above, equal = np.flatnonzero(flat > threshold), np.flatnonzero(flat == threshold)
         return np.sort(np.concatenate([above, equal[: n - len(above)]])).astype(np.int64)
 
 
 def _significance(volume: np.ndarray) -> np.ndarray:
-    """(Z, Y, X) float32 how many robust sigmas each voxel stands above the median of the tile."""
+    """(Z, Y, X) float32 robust sigmas of each voxel above the median of the tile."""
     median, sigma = median_and_sigma(volume)
-    above: np.ndarray = ((volume - median) / max(sigma, 1e-6)).astype(np.float32)
-    return above
+    significance: np.ndarray = ((volume - median) / max(sigma, 1e-6)).astype(np.float32)
+    return significance
 
 
 def _batch(

@@ -3,7 +3,7 @@
 Counted are matrix products, convolutions and attention, two operations per multiplication and addition (torch's own
 `torch.utils.flop_counter`), those inside our sparse convolutions too. Not counted are element-wise functions, norms,
 sums and maxima over neighbours, and whatever runs outside torch: the grouping of points into tokens, the search for
-neighbours, kernel maps. So the figure compares networks; `wall s` compares whole programs.
+neighbours, kernel maps. So FLOPs compare networks; `wall s` compares whole programs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPAQUE = frozenset({"triton", "spconv", "spconv-triton", "minkowski"})  # engine
 def flops_per_event(model: TorchModel, events: EventSet, n_events: int = N_EVENTS) -> int | None:
     """Mean over the first events of the set, each predicted alone and without labels.
 
-    None where an engine hides its products from torch: a part of the count would pass for the whole.
+    None where an engine hides its products from torch: the count would be incomplete.
     """
     if OPAQUE & set(model.backends.values()):
         return None
@@ -37,13 +37,12 @@ def flops_per_event(model: TorchModel, events: EventSet, n_events: int = N_EVENT
 def forward_flops(model: TorchModel, batch: PointBatch) -> int:
     """FLOPs of one prediction of a batch.
 
-    With gradients on, though none is taken: torch's layers otherwise take shortcuts that the counter cannot look into,
-    and attention is told to be made of plain products for the same reason.
+    Gradients are enabled, and attention uses plain products: torch's fast paths are invisible to the counter.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     device = next(model.parameters()).device
-    counter = FlopCounterMode(display=False, custom_mapping=_FURTHER)
+    counter = FlopCounterMode(display=False, custom_mapping=_FLOP_FORMULAS)
     try:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             model(batch.to_torch(device))
@@ -53,12 +52,12 @@ def forward_flops(model: TorchModel, batch: PointBatch) -> int:
     return int(counter.get_total_flops())
 
 
-def _added_product(into: Any, left: Any, right: Any, *rest: Any, **further: Any) -> int:
+def _count_added_product(target: Any, left: Any, right: Any, *rest: Any, **kwargs: Any) -> int:
     """Of shapes (..., m, n), (..., m, k), (..., k, n)."""
     return 2 * _size(left) * int(right[-1])
 
 
-def _vector_product(matrix: Any, vector: Any, *rest: Any, **further: Any) -> int:
+def _count_vector_product(matrix: Any, vector: Any, *rest: Any, **kwargs: Any) -> int:
     return 2 * _size(matrix)
 
 
@@ -69,9 +68,9 @@ def _size(shape: Any) -> int:
     return total
 
 
-# what torch's table lacks: products that are added in place, which our sparse convolution uses, and with a vector
-_FURTHER = {
-    torch.ops.aten.addmm_: _added_product,
-    torch.ops.aten.baddbmm_: _added_product,
-    torch.ops.aten.mv: _vector_product,
+# missing in torch's table: in-place added products (our sparse convolution), and matrix-vector products
+_FLOP_FORMULAS = {
+    torch.ops.aten.addmm_: _count_added_product,
+    torch.ops.aten.baddbmm_: _count_added_product,
+    torch.ops.aten.mv: _count_vector_product,
 }

@@ -1,4 +1,4 @@
-"""Scores of a trained model as a run records them: its predictions, or a probe of its tokens; and what they cost."""
+"""Scores of a trained model as a run records them: its predictions, or a probe of its tokens; and costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Scoring:
     """How a run is scored."""
 
     batch_size: int  # events
-    draw: int  # which tokens a probe is fitted to, where there are too many
+    draw: int  # selects a probe's training tokens, where there are too many
     probe: ProbeConfig | None = None  # None: the model's own predictions
 
 
@@ -35,7 +35,7 @@ def score_model(
 
 
 def _costs(model: Model, scored: EventSet, result: Evaluation, is_probed: bool) -> dict[str, Any]:
-    """Parameters, events predicted per second and, of a network that can be counted, forward FLOPs per event."""
+    """Parameters, events predicted per second and, where countable, forward FLOPs per event."""
     from benchmark.contracts.torch_model import TorchModel
 
     costs = {

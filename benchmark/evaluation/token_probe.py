@@ -4,7 +4,7 @@ A token holds a class where one of its member points has it, so a token may hold
 on principal components of the features. Two protocols:
 
 - `clean`, the default: the events of the label budget, all their tokens (of more than `max_tokens`, a random sample);
-  features standardised, since the SVM's penalty is not blind to their scale and encoders differ in it; scored on every
+  features standardised, since the SVM's penalty depends on their scale; scored on every
   token of the test split from counts that add up over events.
 - `published`: what the code of PoLAr-MAE (arXiv:2502.02558, at 2fd3b80) does during pre-training: the first
   `max_tokens` tokens of the training split in file order, scored on the first of the validation split, in batches of 4
@@ -55,7 +55,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Standardised features or features as they are, principal components, one linear SVM per class: all fitted."""
+    """Fitted scaler (optional), principal components, and one linear SVM per class."""
 
     scaler: Any  # sklearn.preprocessing.StandardScaler, or None
     pca: Any  # sklearn.decomposition.PCA
@@ -71,7 +71,7 @@ class LinearProbe:
 
 
 def fit_probe(features: np.ndarray, labels: np.ndarray, config: ProbeConfig) -> LinearProbe:
-    """Fit to (T, D) features and (T, C) labels. A class that no token holds is never predicted."""
+    """Fit to (T, D) features and (T, C) labels. A class without tokens is never predicted."""
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.multiclass import OneVsRestClassifier
@@ -83,10 +83,10 @@ def fit_probe(features: np.ndarray, labels: np.ndarray, config: ProbeConfig) -> 
     features = features if scaler is None else scaler.transform(features)
     pca = PCA(min(config.components, *features.shape), svd_solver="full").fit(features)
     svm = OneVsRestClassifier(LinearSVC(C=config.c, class_weight="balanced", random_state=0))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # of classes that all or no tokens hold (the record's support), and of this:
+    with warnings.catch_warnings(record=True) as warnings_seen:
+        warnings.simplefilter("always")  # about classes that all or no tokens hold; and ConvergenceWarning
         svm.fit(pca.transform(features), labels.astype(np.int8))
-    return LinearProbe(scaler, pca, svm, not any(issubclass(w.category, ConvergenceWarning) for w in caught))
+    return LinearProbe(scaler, pca, svm, not any(issubclass(w.category, ConvergenceWarning) for w in warnings_seen))
 
 
 def probe(
@@ -95,7 +95,7 @@ def probe(
 ) -> Evaluation:  # fmt: skip
     """Fit the probe to tokens of `labelled`, score it on tokens of `scored`. `rng` resamples events for the intervals.
 
-    `labelled` is the whole training split under the published protocol. `draw` chooses tokens where there are too many.
+    `labelled` is the whole training split under the published protocol. `draw` selects tokens where there are too many.
     Raises DataError without tokens, BenchmarkError for features that are not finite.
     """
     if config.protocol == "published":
@@ -130,9 +130,11 @@ def probe_score(model: Model, train: EventSet, held_out: EventSet, config: Probe
     Macro and per-class F1 and subset accuracy, without those that are undefined. Only as many events are encoded as
     needed; 3,000 tokens take about a second on one core.
     """
-    seen, unseen = (first_tokens(model, events, config.max_tokens) for events in (train, held_out))
-    fitted = fit_probe(seen.features, seen.labels, config)
-    counts = multilabel_counts(fitted.predict(unseen.features), unseen.labels, np.array([0, len(unseen)]))
+    train_tokens, test_tokens = (first_tokens(model, events, config.max_tokens) for events in (train, held_out))
+    fitted = fit_probe(train_tokens.features, train_tokens.labels, config)
+    counts = multilabel_counts(
+        fitted.predict(test_tokens.features), test_tokens.labels, np.array([0, len(test_tokens)])
+    )
     values = scores_from_counts(counts[0])
     scores = {"macro_f1": float(values["macro_f1"]), "subset_accuracy": float(values["subset_accuracy"])}
     scores |= {f"f1_{name}": float(f1) for name, f1 in zip(held_out.task.classes, values["f1"], strict=True)}
@@ -155,24 +157,24 @@ def first_tokens(model: Model, events: EventSet, max_tokens: int) -> Tokens:
             bar.update(min(n_tokens, max_tokens))
             if n_tokens >= max_tokens:
                 break
-    return _joined(parts, events)[slice(max_tokens)]
+    return _concatenate(parts, events)[slice(max_tokens)]
 
 
 def sampled_tokens(model: Model, events: EventSet, batch_size: int, max_tokens: int, draw: int) -> Tokens:
     """All tokens of the set, or `max_tokens` of them at random, in the order of event ids.
 
     Every token gets a random number that depends on its own event and `draw` alone, and the smallest ones stay: so
-    neither batches nor their order matter, and no more than needed is held in memory.
+    the result is independent of batches and their order, and memory is bounded.
     """
     ids = events.event_ids
     parts, keys = [], []
-    for tokens in _encoded(model, events, batch_size, "encoding tokens of the labelled events"):
+    for tokens in _encode_batches(model, events, batch_size, "encoding tokens of the labelled events"):
         parts.append(tokens)
-        keys.append(_keys(tokens.event, ids, draw))
+        keys.append(_random_keys(tokens.event, ids, draw))
         if sum(map(len, keys)) > 2 * max_tokens:
-            parts, keys = _smallest(parts, keys, max_tokens, events)
-    (chosen,), _ = _smallest(parts, keys, max_tokens, events)
-    return chosen[np.argsort(chosen.event, kind="stable")]
+            parts, keys = _select_smallest(parts, keys, max_tokens, events)
+    (sample,), _ = _select_smallest(parts, keys, max_tokens, events)
+    return sample[np.argsort(sample.event, kind="stable")]
 
 
 def token_labels(token: np.ndarray, point: np.ndarray, target: np.ndarray, n_tokens: int, n_classes: int) -> np.ndarray:
@@ -192,22 +194,22 @@ def _clean_counts(
 ) -> np.ndarray:
     """(n_events, C + 1, 4) counts over all tokens of all events."""
     counts = np.zeros((len(scored), scored.task.n_outputs + 1, 4), np.int64)
-    for tokens in _encoded(model, scored, batch_size, "scoring the tokens of the test split"):
-        _count(fitted, tokens, counts)
+    for tokens in _encode_batches(model, scored, batch_size, "scoring the tokens of the test split"):
+        _fill_counts(fitted, tokens, counts)
     return counts
 
 
 def _published_counts(
     model: Model, fitted: LinearProbe, scored: EventSet, config: ProbeConfig, batch_size: int
 ) -> np.ndarray:
-    """The same over the first tokens; events beyond the last of them have no row."""
+    """The same over the first tokens; later events have no row."""
     tokens = first_tokens(model, scored, config.max_tokens)
     counts = np.zeros((int(tokens.event[-1]) + 1, scored.task.n_outputs + 1, 4), np.int64)
-    _count(fitted, tokens, counts)
+    _fill_counts(fitted, tokens, counts)
     return counts
 
 
-def _count(fitted: LinearProbe, tokens: Tokens, counts: np.ndarray) -> None:
+def _fill_counts(fitted: LinearProbe, tokens: Tokens, counts: np.ndarray) -> None:
     """Fill the rows of these tokens' events."""
     ordered = tokens[np.argsort(tokens.event, kind="stable")]
     events, starts = np.unique(ordered.event, return_index=True)
@@ -215,12 +217,12 @@ def _count(fitted: LinearProbe, tokens: Tokens, counts: np.ndarray) -> None:
     counts[events] = multilabel_counts(fitted.predict(ordered.features), ordered.labels, offsets)
 
 
-def _encoded(model: Model, events: EventSet, batch_size: int, title: str) -> Iterator[Tokens]:
-    place = {event_id: i for i, event_id in enumerate(events.event_ids)}
+def _encode_batches(model: Model, events: EventSet, batch_size: int, title: str) -> Iterator[Tokens]:
+    index_of = {event_id: i for i, event_id in enumerate(events.event_ids)}
     done = 0
     with progress(title, len(events)) as bar:
         for batch in events.in_order(batch_size):
-            positions = np.array([place[i] for i in batch.event_ids])
+            positions = np.array([index_of[i] for i in batch.event_ids])
             yield _encode(model, batch, positions, events.task.n_outputs)
             done += batch.n_events
             bar.update(done)
@@ -230,9 +232,9 @@ def _encode(model: Model, batch: PointBatch, positions: np.ndarray, n_classes: i
     """Tokens of a labelled batch; the model sees no label. positions: (B,) of its events in their set."""
     encoder = _token_model(model)
     device = next(encoder.parameters()).device
-    found = encoder.token_features(batch.without_target().to_torch(device))
-    features = found.features.float().cpu().numpy()
-    token, point = found.token.cpu().numpy(), found.point.cpu().numpy()
+    token_features = encoder.token_features(batch.without_target().to_torch(device))
+    features = token_features.features.float().cpu().numpy()
+    token, point = token_features.token.cpu().numpy(), token_features.point.cpu().numpy()
     wrong = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(wrong):
         raise BenchmarkError(
@@ -240,7 +242,7 @@ def _encode(model: Model, batch: PointBatch, positions: np.ndarray, n_classes: i
             f"The pre-training probably diverged: type for example --set pretrain_optim.lr=1e-4."
         )
     labels = token_labels(token, point, np.asarray(batch.target), len(features), n_classes)
-    return Tokens(features, labels, np.repeat(positions, found.lengths))
+    return Tokens(features, labels, np.repeat(positions, token_features.lengths))
 
 
 def _token_model(model: Model) -> TokenModel:
@@ -248,13 +250,13 @@ def _token_model(model: Model) -> TokenModel:
 
     if not isinstance(model, TokenModel):
         raise BenchmarkError(
-            f"{type(model).__name__} cuts no event into tokens. A TokenModel was expected. Derive it from "
+            f"{type(model).__name__} has no tokens. A TokenModel was expected. Derive it from "
             f"benchmark.contracts.TokenModel, or take `token` out of its levels."
         )
     return model
 
 
-def _keys(event: np.ndarray, ids: tuple[str, ...], draw: int) -> np.ndarray:
+def _random_keys(event: np.ndarray, ids: tuple[str, ...], draw: int) -> np.ndarray:
     """(T,) a random number per token, from its event's own stream."""
     keys = np.empty(len(event))
     for position in np.unique(event):
@@ -263,16 +265,16 @@ def _keys(event: np.ndarray, ids: tuple[str, ...], draw: int) -> np.ndarray:
     return keys
 
 
-def _smallest(
+def _select_smallest(
     parts: list[Tokens], keys: list[np.ndarray], n_tokens: int, events: EventSet
 ) -> tuple[list[Tokens], list[np.ndarray]]:
-    """The tokens of the smallest keys, in unchanged order."""
-    tokens, key = _joined(parts, events), np.concatenate(keys)
+    """The tokens with the smallest keys, in unchanged order."""
+    tokens, key = _concatenate(parts, events), np.concatenate(keys)
     rows = np.sort(np.argsort(key, kind="stable")[:n_tokens])
     return [tokens[rows]], [key[rows]]
 
 
-def _joined(parts: list[Tokens], events: EventSet) -> Tokens:
+def _concatenate(parts: list[Tokens], events: EventSet) -> Tokens:
     if not sum(map(len, parts)):
         raise DataError(
             f"The {len(events)} events have no token. At least one was expected. Check the settings of the model's "

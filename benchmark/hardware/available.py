@@ -1,4 +1,4 @@
-"""Compute engines that the suite can use, and for each that is missing, why, and the exact remedy."""
+"""Compute engines of the suite, and for each missing one the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Backend:
 
 
 def backends() -> list[Backend]:
-    """All engines that some part of the suite can use."""
+    """All engines that the suite can use."""
     return [
         Backend("cpu", "everything", lambda: None),
         Backend("numba", "tokenisation and simulation on CPUs", partial(missing_package, "numba")),

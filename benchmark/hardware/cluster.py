@@ -1,4 +1,4 @@
-"""SLURM and other batch systems, through submitit: the one place that names it."""
+"""SLURM and other batch systems, through submitit: the only file that imports it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.errors import BenchmarkError
 
 
 def executor(folder: Path, parameters: Mapping[str, Any]) -> Any:
-    """A submitit executor whose jobs and logs lie in `folder`, which every node must see.
+    """A submitit executor with jobs and logs in `folder`, which every node must see.
 
     parameters: `cluster` ("slurm", "local", "debug"; None finds out) and submitit's own, e.g. slurm_partition,
     timeout_min, mem_gb. Raises BenchmarkError without submitit.

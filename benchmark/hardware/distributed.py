@@ -1,6 +1,6 @@
-"""Several processes that train together (torchrun, srun): who this one is, and what the first does for all.
+"""Distributed processes (torchrun, srun): this one's rank, and work that the first does for all.
 
-One process is the plain case: then nothing here imports torch or talks to anybody.
+With a single process nothing here imports torch or communicates.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from benchmark.errors import BenchmarkError
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=12)  # while the first process packs data or scores, the others wait
+PATIENCE = timedelta(hours=12)  # while the first process builds the cache or scores, the others wait
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that run the same command."""
+    """This process's rank among those of the same command."""
 
     rank: int = 0
     n: int = 1  # all of them, on all machines
@@ -41,92 +41,92 @@ class Processes:
 
 def processes() -> Processes:
     """From the environment that torchrun (WORLD_SIZE ...) or srun (SLURM_STEP_NUM_TASKS ...) gives each process."""
-    n = _number("WORLD_SIZE", 1)
+    n = _env_int("WORLD_SIZE", 1)
     if "RANK" in os.environ and n > 1:
-        return Processes(_number("RANK", 0), n, _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", n))
-    n = _number("SLURM_STEP_NUM_TASKS", 1)  # of a step of srun; a batch script has none
+        return Processes(_env_int("RANK", 0), n, _env_int("LOCAL_RANK", 0), _env_int("LOCAL_WORLD_SIZE", n))
+    n = _env_int("SLURM_STEP_NUM_TASKS", 1)  # of a step of srun; a batch script has none
     if n > 1:
-        n_machines = _number("SLURM_STEP_NUM_NODES", 1)
-        return Processes(_number("SLURM_PROCID", 0), n, _number("SLURM_LOCALID", 0), n // n_machines)
+        n_machines = _env_int("SLURM_STEP_NUM_NODES", 1)
+        return Processes(_env_int("SLURM_PROCID", 0), n, _env_int("SLURM_LOCALID", 0), n // n_machines)
     return Processes()
 
 
-def _number(name: str, otherwise: int) -> int:
-    return int(os.environ.get(name, otherwise))
+def _env_int(name: str, default: int) -> int:
+    return int(os.environ.get(name, default))
 
 
 def join(device: str) -> Processes:
-    """Connect the processes of this command, once; with a GPU each where `device` is cuda. Alone, nothing happens."""
-    own = processes()
-    if own.n == 1:
-        return own
+    """Connect the processes of this command, once; with a GPU each where `device` is cuda. No-op for one process."""
+    group = processes()
+    if group.n == 1:
+        return group
     import torch
 
     if device == "cuda":
-        torch.cuda.set_device(own.local_rank)
+        torch.cuda.set_device(group.local_rank)
     if not torch.distributed.is_initialized():
-        export_torchrun_env(own)
+        export_torchrun_env(group)
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, rank=own.rank, world_size=own.n, timeout=PATIENCE)
-        atexit.register(_leave)
-    return own
+        torch.distributed.init_process_group(backend, rank=group.rank, world_size=group.n, timeout=PATIENCE)
+        atexit.register(_destroy_group)
+    return group
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` returns in the first process, in every process. Its failure is everybody's."""
-    own = processes()
-    if own.n == 1:
+    """Run `make` in the first process and return its value in all. An error is raised in all."""
+    group = processes()
+    if group.n == 1:
         return make()
     from torch import distributed
 
-    answer: list[Any] = [None, None]  # value, failure
+    result: list[Any] = [None, None]  # value, failure
     try:
-        if own.first:
-            answer[0] = make()
+        if group.first:
+            result[0] = make()
     except Exception as error:
-        answer[1] = f"{type(error).__name__}: {error}"
+        result[1] = f"{type(error).__name__}: {error}"
         raise
     finally:
-        distributed.broadcast_object_list(answer, src=0)
-    if answer[1] is not None:
-        raise BenchmarkError(f"The first process stopped ({answer[1]}). All were expected to go on. See its message.")
-    value: T = answer[0]
+        distributed.broadcast_object_list(result, src=0)
+    if result[1] is not None:
+        raise BenchmarkError(f"The first process stopped ({result[1]}). All were expected to go on. See its message.")
+    value: T = result[0]
     return value
 
 
 @contextmanager
 def after_first() -> Iterator[None]:
-    """The first process passes through the block alone; the others follow, and find what it has made."""
-    own = processes()
-    if own.n == 1:
+    """The first process runs the block; the others run it afterwards."""
+    group = processes()
+    if group.n == 1:
         yield
         return
     from torch import distributed
 
-    if not own.first:
+    if not group.first:
         distributed.barrier()
     try:
         yield
-    finally:  # after a failure too, which the others then meet themselves
-        if own.first:
+    finally:  # after an error too, which the others then raise themselves
+        if group.first:
             distributed.barrier()
 
 
-def export_torchrun_env(own: Processes) -> None:
-    """Lightning and torch read these variables; srun gives the same facts under other names."""
+def export_torchrun_env(group: Processes) -> None:
+    """Lightning and torch read these variables; srun sets the same values under other names."""
     if "MASTER_ADDR" not in os.environ:
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         cluster = SLURMEnvironment(auto_requeue=False)
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
     for name, value in (
-        ("RANK", own.rank), ("WORLD_SIZE", own.n), ("LOCAL_RANK", own.local_rank), ("LOCAL_WORLD_SIZE", own.n_local),
-        ("GROUP_RANK", own.rank // own.n_local),
+        ("RANK", group.rank), ("WORLD_SIZE", group.n), ("LOCAL_RANK", group.local_rank),
+        ("LOCAL_WORLD_SIZE", group.n_local), ("GROUP_RANK", group.rank // group.n_local),
     ):  # fmt: skip
         os.environ.setdefault(name, str(value))
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     from torch import distributed
 
     if distributed.is_initialized():

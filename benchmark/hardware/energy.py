@@ -1,7 +1,6 @@
-"""Electrical energy of a run, where the machine tells it: processor packages (RAPL) and NVIDIA GPUs (NVML).
+"""Electrical energy of a run, where the machine measures it: processor packages (RAPL) and NVIDIA GPUs (NVML).
 
-What is measured is the whole package's or card's, other programs on it included; records keep the number only of what
-could be read, and None where nothing could.
+Measured for the whole package or card, other programs included; None where a counter cannot be read.
 """
 
 from __future__ import annotations
@@ -12,16 +11,18 @@ RAPL = Path("/sys/class/powercap")  # energy_uj counts microjoules and starts ag
 
 
 class EnergyMeter:
-    """Counts from when it is made."""
+    """Counts from its creation."""
 
     def __init__(self, device: str = "cpu") -> None:
-        self._packages = {path: value for path in _packages() if (value := _number(path / "energy_uj")) is not None}
+        self._packages = {
+            path: value for path in _package_paths() if (value := _read_number(path / "energy_uj")) is not None
+        }
         self._gpu = _gpu_j() if device == "cuda" else None
         self._device = device
 
     def joules(self) -> float | None:
         """Energy so far; None where it cannot be measured, as in most containers."""
-        parts = [_used(path, before) for path, before in self._packages.items()]
+        parts = [_package_j(path, before) for path, before in self._packages.items()]
         if self._device == "cuda":
             now = _gpu_j()
             parts.append(None if now is None or self._gpu is None else now - self._gpu)
@@ -29,20 +30,20 @@ class EnergyMeter:
         return round(sum(known), 1) if known and len(known) == len(parts) else None
 
 
-def _packages() -> list[Path]:
-    """The domains of whole packages; those inside them would be counted twice."""
+def _package_paths() -> list[Path]:
+    """The domains of whole packages; subdomains would be counted twice."""
     return sorted(path for path in RAPL.glob("intel-rapl:*") if path.name.count(":") == 1)
 
 
-def _used(package: Path, before: float) -> float | None:
-    now = _number(package / "energy_uj")
+def _package_j(package: Path, before: float) -> float | None:
+    now = _read_number(package / "energy_uj")
     if now is None:
         return None
-    around = (_number(package / "max_energy_range_uj") or 0.0) if now < before else 0.0
+    around = (_read_number(package / "max_energy_range_uj") or 0.0) if now < before else 0.0
     return (now - before + around) / 1e6
 
 
-def _number(path: Path) -> float | None:
+def _read_number(path: Path) -> float | None:
     try:
         return float(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -55,5 +56,5 @@ def _gpu_j() -> float | None:
 
         pynvml.nvmlInit()
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(0))) / 1e3
-    except Exception:  # not installed, no driver, a card that does not count: all mean that nothing is known
+    except Exception:  # not installed, no driver, a card that does not count: all mean unknown
         return None

@@ -1,4 +1,4 @@
-"""Where a run happens: device, threads, precision, versions, commit. Probed only when asked."""
+"""The environment of a run: device, threads, precision, versions, commit. Probed on call."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PACKAGES = ("particlebench", "torch", "lightning", "numpy", "scipy", "numba", "h
 
 
 def limit_thread_spinning() -> None:
-    """Let waiting OpenMP threads sleep, and oneDNN keep few compiled kernels.
+    """Let waiting OpenMP threads sleep, and limit oneDNN's cache of compiled kernels.
 
     On a shared CPU spinning threads can slow small steps down tenfold and more. Ragged batches have new shapes in each
-    step, and a kernel kept for each shape is memory that grows by gigabytes in some thousand steps and saves no time.
+    step, and caching a kernel for each shape uses gigabytes after some thousand steps and saves no time.
 
-    Only works before torch is imported, so the command line calls it first; a user's own settings stay.
+    Only works before torch is imported, so the command line calls it first; a user's settings take precedence.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
@@ -31,32 +31,34 @@ def limit_thread_spinning() -> None:
 def usable_cores() -> int:
     """CPU cores that this process may use: affinity and OMP_NUM_THREADS respected."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, int(asked))) if asked.isdigit() else cores
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores, int(limit))) if limit.isdigit() else cores
 
 
-def choose_device(asked: str) -> str:
+def choose_device(requested: str) -> str:
     """`cpu` or `cuda` from `auto`, `cpu` or `cuda`. Raises ConfigError where there is no such device."""
     import torch
 
-    if asked not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {asked!r} is not known. One of auto, cpu, cuda was expected. Type --device auto.")
-    if asked == "cuda" and not torch.cuda.is_available():
+    if requested not in ("auto", "cpu", "cuda"):
         raise ConfigError(
-            "--device cuda was asked for, but torch sees no CUDA device. A CUDA build of torch and a GPU were "
+            f"--device {requested!r} is not known. One of auto, cpu, cuda was expected. Type --device auto."
+        )
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda is not possible: torch sees no CUDA device. A CUDA build of torch and a GPU were "
             "expected. Type --device cpu, or `python -m benchmark doctor` for the reason."
         )
-    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def choose_precision(asked: str, device: str) -> str:
+def choose_precision(requested: str, device: str) -> str:
     """`32` or `bf16` from `auto`, `32` or `bf16`. `auto` takes bf16 (mixed) on GPUs only.
 
     On a CPU bf16 saves at most a third of a step's time here, and for ragged batches torch's CPU library keeps compiled
     code for every new number of rows, so that memory grows from step to step.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     return "bf16" if device == "cuda" else "32"
 
 
@@ -72,31 +74,31 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide results."""
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            result[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    if "particlebench" not in found:
+    if "particlebench" not in result:
         from benchmark import __version__
 
-        found["particlebench"] = __version__
-    return found
+        result["particlebench"] = __version__
+    return result
 
 
 def commit() -> dict[str, Any]:
     """Git commit of the suite and whether its tracked code differs from it; records and tables do not count."""
-    here = checkout()
-    if not (here / ".git").exists():
+    root = checkout()
+    if not (root / ".git").exists():
         return {"commit": None, "dirty": None}
-    head = _git(here, "rev-parse", "HEAD")
-    changed = _git(here, "status", "--porcelain", "--untracked-files=normal", "--", ".", ":!leaderboards", ":!runs")
+    head = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".", ":!leaderboards", ":!runs")
     return {"commit": head, "dirty": None if changed is None else bool(changed)}
 
 
 def describe_machine(device: str, precision: str, threads: int) -> dict[str, Any]:
-    """What a record says of the machine."""
+    """The machine's entry in a record."""
     import torch
 
     from benchmark.hardware.kernels import missing, triton_version
@@ -127,9 +129,9 @@ def peak_memory_bytes(device: str) -> int:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()

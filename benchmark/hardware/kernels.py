@@ -1,4 +1,4 @@
-"""Whether the Triton kernels of `cuda/` can be used here: asked by every engine that is made of them."""
+"""Whether the Triton kernels of `cuda/` can be used here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-OLDEST = (3, 3)  # version of Triton that has all that the kernels are written in; torch 2.7 brings it
+OLDEST = (3, 3)  # oldest Triton version with all needed features; comes with torch 2.7
 
 
 def missing() -> str | None:
@@ -23,7 +23,7 @@ def missing() -> str | None:
 
 
 def triton_version() -> str:
-    """Of Triton, under either name that torch gives it."""
+    """Triton's version, under either of its package names."""
     try:
         return metadata.version("triton")
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The machine of one command, set up once: device, precision, threads, and the processes that work together."""
+"""The machine of one command, set up once: device, precision, threads, processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Machine:
     threads: int  # CPU threads of torch
     processes: Processes
     energy: EnergyMeter  # counts from here
-    description: dict[str, Any]  # what a record says of it
+    description: dict[str, Any]  # entry in a record
 
     @property
     def place(self) -> str:
@@ -39,7 +39,7 @@ class Machine:
 
 
 def choose_hardware(device: str, precision: str) -> tuple[str, str]:
-    """Device (cpu or cuda) and precision (32 or bf16) from what was asked for, `auto` included. Raises ConfigError."""
+    """Device (cpu or cuda) and precision (32 or bf16) from the options, `auto` included. Raises ConfigError."""
     chosen = choose_device(device)
     return chosen, choose_precision(precision, chosen)
 
@@ -48,17 +48,17 @@ def set_up_machine(device: str, precision: str, threads: int | None, compiled: b
     """Fix torch's threads and deterministic algorithms, and connect the processes of this command.
 
     device, precision: as `choose_hardware` gives them. compiled: whether training compiles the blocks of transformers.
-    Raises ConfigError for what cannot be done here.
+    Raises ConfigError for impossible settings.
     """
     check_compiled(compiled, device)
-    meter, n_threads, own = EnergyMeter(device), set_up_torch(threads), join(device)
+    meter, n_threads, group = EnergyMeter(device), set_up_torch(threads), join(device)
     extra: dict[str, Any] = {"compiled": True} if compiled else {}
-    description = {**describe_machine(device, precision, n_threads), "processes": own.n, **extra}
-    return Machine(device, n_threads, own, meter, description)
+    description = {**describe_machine(device, precision, n_threads), "processes": group.n, **extra}
+    return Machine(device, n_threads, group, meter, description)
 
 
 def check_compiled(compiled: bool, device: str) -> None:
-    """Raises ConfigError where blocks cannot be compiled: attention has to be one operator."""
+    """Raises ConfigError where blocks cannot be compiled: attention must be one operator (Triton)."""
     reason = missing() if compiled else None
     if compiled and (device != "cuda" or reason is not None):
         raise ConfigError(
@@ -67,13 +67,15 @@ def check_compiled(compiled: bool, device: str) -> None:
         )
 
 
-def set_up_torch(asked: int | None) -> int:
+def set_up_torch(requested: int | None) -> int:
     """Fix torch's CPU threads (None: every usable core) and its deterministic algorithms; returns the threads."""
     import torch
 
-    if asked is not None and asked < 1:
-        raise ConfigError(f"--threads {asked} is not possible. A number from 1 on was expected. Leave --threads out.")
-    threads = asked or usable_cores()
+    if requested is not None and requested < 1:
+        raise ConfigError(
+            f"--threads {requested} is not possible. A number from 1 on was expected. Leave --threads out."
+        )
+    threads = requested or usable_cores()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # else torch also fills every new tensor with NaN first, a tenth to a quarter of a step on a CPU

@@ -1,10 +1,10 @@
-"""Optional packages: whether each is here, and what to type where it is not. The one place that says so."""
+"""Optional packages: whether each is installed, and how to install it. The only place for these remedies."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-REMEDIES = {  # import name -> what brings the package
+REMEDIES = {  # import name -> how to install it
     "huggingface_hub": "pip install 'particlebench[hub]'",
     "optuna": "pip install 'particlebench[tune]'",
     "submitit": "pip install 'particlebench[cluster]'",
@@ -18,5 +18,5 @@ REMEDIES = {  # import name -> what brings the package
 
 
 def missing_package(name: str) -> str | None:
-    """None where a package can be imported, else that it is missing and what to type. name: as it is imported."""
+    """None where a package can be imported, else that it is missing and how to install it. name: its import name."""
     return None if find_spec(name) else f"the package is missing: {REMEDIES.get(name, f'pip install {name}')}"

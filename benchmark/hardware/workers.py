@@ -1,7 +1,7 @@
-"""Many tasks in a few long-lived processes: one task's failure, or its process's death, costs no other task.
+"""Many tasks in a few long-lived processes: a failed task or a dead process does not affect other tasks.
 
-Each process is spawned, keeps what it has imported from task to task, and writes what it prints into a log. A process
-that dies (killed, out of memory) is replaced, and its task counts as failed.
+Each process is spawned, keeps its imports between tasks, and writes its output into a log. A process that dies (killed,
+out of memory) is replaced, and its task counts as failed.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ class Task(Generic[T]):
     """One piece of work. `after`: the name of a task that must have ended before this one starts."""
 
     name: str
-    what: T
+    payload: T  # argument of the work function
     log: Path  # where its output goes
     after: str | None = None
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task that has ended: its error is what a user is told, None where all went well."""
+    """A finished task, with its error message; None for success."""
 
     name: str
     error: str | None
 
 
 class _Process(Generic[T]):
-    """One worker and the task it is at."""
+    """One worker and its current task."""
 
     def __init__(self, work: Callable[[T], None], environment: Mapping[str, str]) -> None:
         self.environment = environment
         context = get_context("spawn")  # not forked: the parent may run threads of torch or HDF5
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, work), daemon=True)
-        with _set(environment):  # inherited: what the process imports may read it at once
+        self.pipe, child_pipe = context.Pipe()
+        self.process = context.Process(target=_serve, args=(child_pipe, work), daemon=True)
+        with _set_environment(environment):  # inherited, so that imports can read it
             self.process.start()
-        other.close()
+        child_pipe.close()
         self.task: Task[T] | None = None
 
-    def give(self, task: Task[T]) -> None:
+    def assign(self, task: Task[T]) -> None:
         self.task = task
-        self.pipe.send((task.what, task.log))
+        self.pipe.send((task.payload, task.log))
 
-    def ended(self) -> TaskResult:
-        """Waits for what the process says of its task."""
+    def wait_result(self) -> TaskResult:
+        """Wait for the result of the current task."""
         name = self.task.name if self.task else ""
         try:
             error = self.pipe.recv()
@@ -79,13 +79,13 @@ class _Process(Generic[T]):
 def run_tasks(
     tasks: Sequence[Task[T]], work: Callable[[T], None], workers: int, environments: Sequence[Mapping[str, str]] = ({},)
 ) -> Iterator[TaskResult]:
-    """Carry out tasks in the given order, at most `workers` at a time; yields each as it ends.
+    """Run tasks in order, at most `workers` at a time; yields each as it ends.
 
     work: a function at the top level of a module; its exceptions become errors. environments: variables set in the
     processes before anything is imported, in turn (one GPU each, for example). A task whose `after` failed is not
     started and ends with an error.
     """
-    waiting, failed, done = list(tasks), set[str](), set[str]()
+    waiting, failed, succeeded = list(tasks), set[str](), set[str]()
     names = {task.name for task in tasks}
     pool: list[_Process[T]] = []
     try:
@@ -94,7 +94,7 @@ def run_tasks(
                 waiting.remove(task)
                 failed.add(task.name)
                 yield TaskResult(task.name, f"{task.after} failed, which it needs")
-            for task in [t for t in waiting if t.after is None or t.after not in names or t.after in done]:
+            for task in [t for t in waiting if t.after is None or t.after not in names or t.after in succeeded]:
                 idle = next((p for p in pool if p.task is None), None)
                 if idle is None and len(pool) < workers:
                     free = [e for e in environments if all(p.environment is not e for p in pool)]
@@ -103,28 +103,28 @@ def run_tasks(
                 if idle is None:
                     break
                 waiting.remove(task)
-                idle.give(task)
+                idle.assign(task)
             busy = {p.pipe: p for p in pool if p.task is not None}
             for pipe in connection.wait(list(busy), timeout=60):
                 process = busy[pipe]  # type: ignore[index]
-                ended = process.ended()
-                (failed if ended.error else done).add(ended.name)
+                result = process.wait_result()
+                (failed if result.error else succeeded).add(result.name)
                 if not process.process.is_alive():
                     pool.remove(process)
-                yield ended
+                yield result
     finally:
         for process in pool:
             process.stop()
 
 
 @contextmanager
-def _set(environment: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in environment}
+def _set_environment(environment: Mapping[str, str]) -> Iterator[None]:
+    previous = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -135,23 +135,23 @@ def _serve(pipe: Any, work: Callable[[Any], None]) -> None:
     end_with_parent()
     while True:
         try:
-            what, log = pipe.recv()
+            payload, log = pipe.recv()
         except (EOFError, OSError, KeyboardInterrupt):
             return
         try:
-            pipe.send(_logged(work, what, log))
+            pipe.send(_run_logged(work, payload, log))
         except (OSError, KeyboardInterrupt):
             return
 
 
-def _logged(work: Callable[[Any], None], what: Any, log: Path) -> str | None:
+def _run_logged(work: Callable[[Any], None], payload: Any, log: Path) -> str | None:
     """The task's error, if any; its output, and the error's traceback, go into the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8", buffering=1) as stream:
         before = sys.stdout, sys.stderr
         sys.stdout = sys.stderr = stream
         try:
-            work(what)
+            work(payload)
         except Exception as error:
             traceback.print_exc()
             return " ".join(f"{error}".split()) or type(error).__name__

@@ -1,10 +1,10 @@
 """Cells to tracks: does the focus track's particle hold most of a cell's energy? Scores on cells alone.
 
-A cell belongs to a class where more than half of its true energy is of it (fraction > 0.5), and is said to where the
-probability exceeds 0.5; a cell may so belong to none. Points of tracks never count. Every score stands twice: weighted
-with the cell's energy, which is what a reconstruction of energies asks for, and unweighted, a cell each. Noise makes
-energies negative; such cells weigh nothing. In jets few cells are the focus track's, so accuracies stand beside that of
-the best constant answer, which they must beat to mean anything.
+A cell belongs to a class where more than half of its true energy is of it (fraction > 0.5), and is predicted to
+where the probability exceeds 0.5; a cell can belong to none. Points of tracks do not count. Every score is given twice:
+weighted with the cell's energy, as the reconstruction of energies needs, and unweighted. Noise makes energies negative;
+such cells have weight 0. In jets few cells are the focus track's, so the accuracy of the best constant prediction is
+given beside each accuracy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def state(
     """(B, C, 2, 4) float32 per event and class: COLUMNS weighted with the energy in GeV [0], and unweighted [1].
 
     probabilities: (N, C) of the first C of CLASSES, not logits. fractions: (N, C) of a cell's true energy.
-    energy_gev: (N,) GeV. is_cell: (N,) bool; other rows are not looked at. offsets: (B+1,) event b owns rows
+    energy_gev: (N,) GeV. is_cell: (N,) bool; other rows are ignored. offsets: (B+1,) event b owns rows
     offsets[b]:offsets[b+1], and may own no cell. Raises BenchmarkError for shapes that differ, and for cells with
     probabilities or fractions outside 0 to 1 or energies that are not finite.
     """
@@ -41,20 +41,20 @@ def state(
     probabilities, fractions, energy_gev = probabilities[is_cell], fractions[is_cell], energy_gev[is_cell]
     _check_values(probabilities, fractions, energy_gev)
     event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[is_cell]
-    truth, chosen = fractions > CUT, probabilities > CUT  # (cells, C)
-    kind = np.where(truth, np.where(chosen, 0, 2), np.where(chosen, 1, 3))  # places in COLUMNS
+    truth, predicted = fractions > CUT, probabilities > CUT  # (cells, C)
+    outcome = np.where(truth, np.where(predicted, 0, 2), np.where(predicted, 1, 3))  # index in COLUMNS
     n_events, n_classes = len(offsets) - 1, probabilities.shape[1]
-    place = ((event[:, None] * n_classes + np.arange(n_classes)) * len(COLUMNS) + kind).ravel()
+    index = ((event[:, None] * n_classes + np.arange(n_classes)) * len(COLUMNS) + outcome).ravel()
     energy = np.repeat(np.maximum(energy_gev, 0).astype(np.float64), n_classes)
     sums = [
-        np.bincount(place, weights, minlength=n_events * n_classes * len(COLUMNS)).reshape(n_events, n_classes, -1)
-        for weights in (energy, np.ones(len(place)))
+        np.bincount(index, weights, minlength=n_events * n_classes * len(COLUMNS)).reshape(n_events, n_classes, -1)
+        for weights in (energy, np.ones(len(index)))
     ]
     return np.stack(sums, axis=2).astype(np.float32)
 
 
 def rows(section: str, n_classes: int = len(CLASSES)) -> tuple[str, ...]:
-    """Labels of a section's rows, with as many classes as the state has; none of `overall`. Raises UnknownNameError."""
+    """Labels of a section's rows, for the state's number of classes; none for `overall`. Raises UnknownNameError."""
     labels: Mapping[str, tuple[str, ...]] = {"overall": (), "per_class": CLASSES[:n_classes]}
     if section not in labels:
         raise unknown_name("section", section, labels, "Choose one of them.")
@@ -64,7 +64,7 @@ def rows(section: str, n_classes: int = len(CLASSES)) -> tuple[str, ...]:
 def scores(state: np.ndarray, times: np.ndarray) -> Scores:
     """Every score of (B, C, 2, 4) events that are each drawn times[r] times: section -> name -> (R,) or (R, C).
 
-    times: (R, B) integers; a row of ones gives the plain scores. `overall` is of the focus class, but for macro_f1, and
+    times: (R, B) integers; a row of ones gives the plain scores. `overall` is of the focus class, except macro_f1;
     precision is the purity, recall the efficiency; names are energy-weighted unless they end in `_unweighted`. A class
     that is neither true nor predicted anywhere has no precision, recall or F1 (NaN) and is left out of macro_f1.
     Raises BenchmarkError for multiplicities of another shape.
@@ -78,28 +78,28 @@ def scores(state: np.ndarray, times: np.ndarray) -> Scores:
 
 
 def scores_from_counts(counts: np.ndarray) -> Scores:
-    """The same of (R, C, 2, 4) sums over events."""
+    """The scores of (R, C, 2, 4) sums over events."""
     result: Scores = {"overall": {}, "per_class": {}}
-    for number, ending in enumerate(WEIGHTINGS):
-        tp, fp, fn, tn = np.moveaxis(np.asarray(counts, dtype=np.float64)[:, :, number], -1, 0)  # (R, C) each
+    for weighting, suffix in enumerate(WEIGHTINGS):
+        tp, fp, fn, tn = np.moveaxis(np.asarray(counts, dtype=np.float64)[:, :, weighting], -1, 0)  # (R, C) each
         total, occurs = tp + fp + fn + tn, tp + fp + fn > 0
-        of_class = {
+        by_class = {
             "f1": ratio(2 * tp, 2 * tp + fp + fn, occurs),
             "precision": ratio(tp, tp + fp, occurs),
             "recall": ratio(tp, tp + fn, occurs),
             "accuracy": ratio(tp + tn, total, total > 0),
             "majority_accuracy": ratio(np.maximum(tp + fn, fp + tn), total, total > 0),
         }
-        result["per_class"] |= {name + ending: value for name, value in of_class.items()}
-        result["overall"] |= {name + ending: value[:, 0] for name, value in of_class.items()}
-        result["overall"]["macro_f1" + ending] = macro(of_class["f1"], occurs)
+        result["per_class"] |= {name + suffix: value for name, value in by_class.items()}
+        result["overall"] |= {name + suffix: value[:, 0] for name, value in by_class.items()}
+        result["overall"]["macro_f1" + suffix] = macro(by_class["f1"], occurs)
     return result
 
 
 def extra(state: np.ndarray) -> dict[str, Any]:
     """Plain values beside the scores: cells, energy, and per class the four sums and the share that is true.
 
-    That share is also the expected F1 of guesses at random with the class's frequency: the least an F1 must beat.
+    That share is also the expected F1 of random guesses with the class's frequency, a lower reference.
     """
     values = np.asarray(state, dtype=np.float64)
     n_cells = values[:, 0, 1].sum(axis=-1)  # (B,)
@@ -110,20 +110,20 @@ def extra(state: np.ndarray) -> dict[str, Any]:
         "energy_gev": float(total[0, 0].sum()),
         "counts": {
             label: {
-                "energy_gev": dict(zip(COLUMNS, of_class[0].tolist(), strict=True)),
-                "cells": dict(zip(COLUMNS, of_class[1].astype(int).tolist(), strict=True)),
+                "energy_gev": dict(zip(COLUMNS, class_counts[0].tolist(), strict=True)),
+                "cells": dict(zip(COLUMNS, class_counts[1].astype(int).tolist(), strict=True)),
             }
-            for label, of_class in zip(rows("per_class", len(total)), total, strict=True)
+            for label, class_counts in zip(rows("per_class", len(total)), total, strict=True)
         },
         "true_share": {
-            label: {name: _true_share(of_class[i]) for i, name in enumerate(("energy_gev", "cells"))}
-            for label, of_class in zip(rows("per_class", len(total)), total, strict=True)
+            label: {name: _true_share(class_counts[i]) for i, name in enumerate(("energy_gev", "cells"))}
+            for label, class_counts in zip(rows("per_class", len(total)), total, strict=True)
         },
     }
 
 
 def _true_share(counts: np.ndarray) -> float | None:
-    """(tp + fn) / all of (4,) counts; None of nothing."""
+    """(tp + fn) / all of (4,) counts; None without counts."""
     all_ = counts.sum()
     return plain(ratio(counts[0] + counts[2], all_, all_ > 0))
 
@@ -151,7 +151,7 @@ def _check_shapes(
 
 
 def _check_values(probabilities: np.ndarray, fractions: np.ndarray, energy_gev: np.ndarray) -> None:
-    """Of cells alone."""
+    """Check the values of cells."""
     for name, values, remedy in (
         ("probabilities", probabilities, "Pass them through a sigmoid or softmax first."),
         ("fractions", fractions, "Check the data set's labels."),

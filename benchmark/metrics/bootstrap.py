@@ -1,7 +1,7 @@
 """Uncertainty over events: percentile intervals from resampled sums of any counts that add up over events.
 
 B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Events are the independent units, not
-points. Training randomness is not in these intervals: draws and seeds show it.
+points. These intervals exclude training randomness, which draws and seeds show.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def resampled_sums(counts: np.ndarray, rng: np.random.Generator, n_resamples: in
 
 
 def multiplicities(n_events: int, rng: np.random.Generator, n_resamples: int = N_RESAMPLES) -> Iterator[np.ndarray]:
-    """Blocks (r, B) float64 of how often each event occurs in a resample, n_resamples rows in all."""
+    """Blocks (r, B) float64 of each event's multiplicity in a resample, n_resamples rows in total."""
     chances = np.full(n_events, 1.0 / n_events)
     block = max(1, _BLOCK_ELEMENTS // n_events)
     for begin in range(0, n_resamples, block):
@@ -58,7 +58,7 @@ def intervals(
 
 
 def percentiles(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """(2, ...) lower and upper ends of the middle `level` of (R, ...) resampled scores, NaN left out.
+    """(2, ...) lower and upper ends of the central `level` of (R, ...) resampled scores, without NaN.
 
     Infinite scores, such as a rejection without a false positive, count: an end among them is infinite.
     """
@@ -70,6 +70,6 @@ def percentiles(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
             ends = [(1 - level) / 2, (1 + level) / 2]
             with np.errstate(invalid="ignore"):
                 quantiles = np.quantile(defined, ends)
-            # between two infinite scores lies no number
+            # no quantile between two infinite scores
             result[:, i] = np.where(np.isnan(quantiles), np.quantile(defined, ends, method="higher"), quantiles)
     return result.reshape(2, *values.shape[1:])

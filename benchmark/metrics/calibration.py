@@ -1,9 +1,9 @@
-"""Whether a classifier's confidence can be believed: reliability diagram and expected calibration error.
+"""Calibration of a classifier: reliability diagram and expected calibration error.
 
 C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3: rows are sorted into bins by the
-probability of the class that was chosen; in each bin the mean probability should be the share of right choices. The
-error is the mean distance of the two, weighted with the rows in a bin. Sums per event add up, so that neither batches
-nor their order can change it, and events can be resampled.
+probability of the predicted class; in each bin the mean probability should equal the accuracy. The error is the mean
+absolute difference of the two, weighted with the rows in a bin. Sums per event are additive, so the error does not
+depend on batches, and events can be resampled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmark.metrics.bootstrap import intervals
 from benchmark.metrics.summary import plain
 
 N_BINS = 15
-SUMS = ("rows", "confidence", "right")  # what is added up in a bin
+SUMS = ("rows", "confidence", "right")  # sums of a bin
 
 
 def can_be_judged(task: Task) -> bool:
@@ -26,21 +26,21 @@ def can_be_judged(task: Task) -> bool:
 
 
 def state(scores: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
-    """(B, N_BINS, 3) float64 sums of each event: rows, their confidence, how many of them were right.
+    """(B, N_BINS, 3) float64 sums of each event: rows, their confidence, number of correct ones.
 
     scores: (N, C) unnormalised, a row per point or per event.
     """
     target = np.asarray(batch.target)
     counted = target != task.ignore_index
-    powers = np.exp(np.asarray(scores, np.float64) - np.max(scores, axis=1, keepdims=True))
-    confidence = powers.max(axis=1) / powers.sum(axis=1)
-    right = np.asarray(scores).argmax(axis=1) == target
+    exponentials = np.exp(np.asarray(scores, np.float64) - np.max(scores, axis=1, keepdims=True))
+    confidence = exponentials.max(axis=1) / exponentials.sum(axis=1)
+    is_correct = np.asarray(scores).argmax(axis=1) == target
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     lengths = np.diff(np.asarray(batch.offsets)) if task.level == "point" else np.ones(batch.n_events, int)
-    place = (np.repeat(np.arange(batch.n_events), lengths) * N_BINS + bins)[counted]
+    index = (np.repeat(np.arange(batch.n_events), lengths) * N_BINS + bins)[counted]
     sums = [
-        np.bincount(place, weights, minlength=batch.n_events * N_BINS)
-        for weights in (None, confidence[counted], right[counted].astype(np.float64))
+        np.bincount(index, weights, minlength=batch.n_events * N_BINS)
+        for weights in (None, confidence[counted], is_correct[counted].astype(np.float64))
     ]
     return np.stack(sums, axis=1).reshape(batch.n_events, N_BINS, 3)
 

@@ -1,4 +1,4 @@
-"""Counts what a model predicts, event by event, and reports the scores as a record holds them."""
+"""Counts predictions event by event, and reports the scores in a record's format."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from benchmark.metrics.families import family, report
 
 
 class Counter:
-    """States of `n_events` events under a task's family of scores, and of its calibration where it has one."""
+    """States of `n_events` events under a task's family of scores, and of its calibration, if any."""
 
     def __init__(self, task: Task, n_events: int) -> None:
         self.task = task
         self.family = family(task.metrics)
         # (n_events, ...) states; of classes (C, C) [true, predicted]
         self.counts = np.zeros((n_events, *self.family.shape(task)), dtype=self.family.dtype)
-        self._is_judged = calibration.can_be_judged(task)
-        self._judged = np.zeros((n_events, calibration.N_BINS, len(calibration.SUMS)))
+        self._has_calibration = calibration.can_be_judged(task)
+        self._calibration_states = np.zeros((n_events, calibration.N_BINS, len(calibration.SUMS)))
 
     def add(self, rows: list[int], scores: np.ndarray, batch: PointBatch) -> None:
         """Count a labelled batch, whose events are the given rows. scores: as the model returned them."""
         self.counts[rows] = self.family.count(scores, batch, self.task)
-        if self._is_judged:
-            self._judged[rows] = calibration.state(scores, batch, self.task)
+        if self._has_calibration:
+            self._calibration_states[rows] = calibration.state(scores, batch, self.task)
 
     def report(self, rng: np.random.Generator) -> dict[str, Any]:
         """A record's metrics: scores with 95% intervals over events, resampled by `rng`, and the calibration."""
         metrics = report(self.family, self.counts, self.task, rng)
-        if self._is_judged:
-            metrics["calibration"] = calibration.report(self._judged, rng)
+        if self._has_calibration:
+            metrics["calibration"] = calibration.report(self._calibration_states, rng)
         return metrics

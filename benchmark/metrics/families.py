@@ -1,8 +1,8 @@
 """Families of scores: how a task's predictions become a state per event, and how states become scores with intervals.
 
-A state is an array with a row per test event, kept in records. Scores are functions of the states and of how often each
-event counts: once each for the score itself, and as a bootstrap drew them for its interval. So a record is enough to
-compute every score again, to compare models on the same resamples, and to average runs. No torch needed.
+A state is an array with a row per test event, stored in records. Scores are functions of the states and of each event's
+multiplicity: 1 for the score itself, bootstrap draws for its interval. So a record is enough to recompute every score,
+to compare models on the same resamples, and to average runs. No torch needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Sections = dict[str, dict[str, np.ndarray]]  # section -> score -> (R,) in "over
 
 
 class Column(NamedTuple):
-    """A column of a table of results: where its score lies in a record's metrics."""
+    """A column of a table of results: the path of its score in a record's metrics."""
 
     title: str
     section: str
@@ -35,7 +35,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Linear:
-    """The scores of tables where they follow from few sums over events: thousands of runs are resampled at once."""
+    """Table scores that follow from few sums over events, for resampling thousands of runs at once."""
 
     features: Callable[[tuple[int, ...]], np.ndarray]  # shape of a state -> (cells, F) how its cells add up
     scores: Callable[[np.ndarray], dict[tuple[str, str], np.ndarray]]  # sums (..., F) -> (section, score) -> values
@@ -43,7 +43,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Family:
-    """One way of scoring."""
+    """A family of scores."""
 
     sections: tuple[str, ...]  # of its scores, OVERALL the first
     shape: Callable[[Task], tuple[int, ...]]  # of an event's state
@@ -61,42 +61,49 @@ def family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def report(kind: Family, states: np.ndarray, task: Task, rng: np.random.Generator) -> dict[str, Any]:
+def report(metric_family: Family, states: np.ndarray, task: Task, rng: np.random.Generator) -> dict[str, Any]:
     """Scores of a test set as a record holds them: `{"value", "low", "high"}` each, null where undefined.
 
     Intervals are 95% percentile bootstraps over events, drawn by `rng`.
     """
-    once = kind.scores(states, np.ones((1, len(states))))
-    drawn = [kind.scores(states, times) for times in multiplicities(len(states), rng)]
-    values = {s: {n: v[0] for n, v in of.items()} for s, of in once.items()}
-    ends = {s: {n: percentiles(np.concatenate([d[s][n] for d in drawn])) for n in of} for s, of in once.items()}
-    return {**as_entries(kind, values, ends, task.classes), **kind.extra(states, task), "n_events": len(states)}
+    plain_scores = metric_family.scores(states, np.ones((1, len(states))))
+    resamples = [metric_family.scores(states, times) for times in multiplicities(len(states), rng)]
+    values = {s: {n: v[0] for n, v in section_scores.items()} for s, section_scores in plain_scores.items()}
+    ends = {
+        s: {n: percentiles(np.concatenate([d[s][n] for d in resamples])) for n in section_scores}
+        for s, section_scores in plain_scores.items()
+    }
+    return {
+        **as_entries(metric_family, values, ends, task.classes),
+        **metric_family.extra(states, task),
+        "n_events": len(states),
+    }
 
 
 def as_entries(
-    kind: Family, values: Mapping[str, Mapping[str, Any]], ends: Mapping[str, Mapping[str, np.ndarray]],
+    metric_family: Family, values: Mapping[str, Mapping[str, Any]], ends: Mapping[str, Mapping[str, np.ndarray]],
     classes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """values: section -> score -> () or (rows,); ends: the same with lower and upper ends in front."""
+    """values: section -> score -> () or (rows,); ends: the same with a leading axis of lower and upper ends."""
     result: dict[str, Any] = {}
     for section, scores in values.items():
 
-        def entry(name: str, *where: int, section: str = section) -> dict[str, float | None]:
-            low, high = (end[where] for end in ends[section][name]) if name in ends.get(section, {}) else (np.nan,) * 2
-            return {"value": plain(np.asarray(values[section][name])[where]), "low": plain(low), "high": plain(high)}
+        def entry(name: str, *index: int, section: str = section) -> dict[str, float | None]:
+            low, high = (end[index] for end in ends[section][name]) if name in ends.get(section, {}) else (np.nan,) * 2
+            return {"value": plain(np.asarray(values[section][name])[index]), "low": plain(low), "high": plain(high)}
 
         if section == OVERALL:
             result[section] = {name: entry(name) for name in scores}
         else:
-            rows = kind.rows(section, classes)
+            rows = metric_family.rows(section, classes)
             result[section] = {row: {name: entry(name, i) for name in scores} for i, row in enumerate(rows)}
     return result
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
     """(N, C) float64 probabilities of unnormalised scores."""
-    powers: np.ndarray = np.exp(np.asarray(scores, np.float64) - np.max(scores, axis=1, keepdims=True))
-    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    exponentials: np.ndarray = np.exp(np.asarray(scores, np.float64) - np.max(scores, axis=1, keepdims=True))
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
 
 
@@ -105,25 +112,25 @@ def _confusion(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray
     return segmentation.confusion(outputs, np.asarray(batch.target), offsets, ignore_index=task.ignore_index)
 
 
-def _summed(
+def _additive_scores(
     function: Callable[[np.ndarray], dict[str, np.ndarray]], per_class: Sequence[str]
 ) -> Callable[[np.ndarray, np.ndarray], Sections]:
-    """Scores of additive counts: summed first, divided once."""
+    """Scores of counts summed over events."""
 
     def scores(states: np.ndarray, times: np.ndarray) -> Sections:
         flat = np.asarray(states, np.float64).reshape(len(states), -1)
-        every = function((times @ flat).reshape(len(times), *states.shape[1:]))
-        parts: Sections = {OVERALL: {n: v for n, v in every.items() if n not in per_class}}
-        parts["per_class"] = {n: every[n] for n in per_class}
+        values = function((times @ flat).reshape(len(times), *states.shape[1:]))
+        parts: Sections = {OVERALL: {n: v for n, v in values.items() if n not in per_class}}
+        parts["per_class"] = {n: values[n] for n in per_class}
         return parts
 
     return scores
 
 
-def _f1_of_sums(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+def _f1_from_sums(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     """F1 of each class and their macro mean from (..., 2C) sums: twice the hits, then truth and prediction together."""
     twice_hits, both = np.split(sums, 2, axis=-1)
-    if both.size and both.min() > 0:  # every class occurs everywhere: the usual case, of thousands of runs
+    if both.size and both.min() > 0:  # fast path: every class occurs everywhere
         f1 = twice_hits / both
         return {(OVERALL, "macro_f1"): f1.mean(axis=-1), ("per_class", "f1"): f1}
     occurs = both > 0
@@ -148,12 +155,12 @@ def _confusion_features(shape: tuple[int, ...]) -> np.ndarray:
 def _multilabel_features(shape: tuple[int, ...]) -> np.ndarray:
     n, n_outcomes = shape[0] - 1, shape[1]
     row, outcome = np.divmod(np.arange(shape[0] * n_outcomes), n_outcomes)
-    of_class = row[:, None] == np.arange(n)
-    weights = np.array([2, 1, 1, 0])[outcome][:, None]  # hits count twice, false and missed ones once
-    return np.concatenate([2 * of_class * (outcome == 0)[:, None], of_class * weights], axis=1)
+    is_class = row[:, None] == np.arange(n)
+    weights = np.array([2, 1, 1, 0])[outcome][:, None]  # weights: hits 2, false and missed 1
+    return np.concatenate([2 * is_class * (outcome == 0)[:, None], is_class * weights], axis=1)
 
 
-def _of_segmentation(states: np.ndarray, task: Task) -> dict[str, Any]:
+def _segmentation_extra(states: np.ndarray, task: Task) -> dict[str, Any]:
     total = states.sum(axis=0)
     support = {c: total[i].sum().item() for i, c in enumerate(task.classes)}
     extra: dict[str, Any] = {"support": support, "confusion": total.tolist()}
@@ -195,10 +202,12 @@ def _reconstruction(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.nd
 def _tracks(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray:
     instance = np.asarray(batch.volumes.instance)
     if outputs.ndim == 2:
-        called = tracks.dense(outputs, np.asarray(batch.volumes.voxel), np.asarray(batch.offsets), instance.shape[1:])
+        predicted = tracks.dense(
+            outputs, np.asarray(batch.volumes.voxel), np.asarray(batch.offsets), instance.shape[1:]
+        )
     else:
-        called = outputs[:, 1] > outputs[:, 0]
-    return tracks.state(called, instance)
+        predicted = outputs[:, 1] > outputs[:, 0]
+    return tracks.state(predicted, instance)
 
 
 def _association_rows(section: str, classes: Sequence[str]) -> tuple[str, ...]:
@@ -209,17 +218,17 @@ FAMILIES: dict[str, Family] = {
     "segmentation": Family(
         sections=(OVERALL, "per_class"),
         shape=lambda task: (task.n_outputs, task.n_outputs), dtype="int64", count=_confusion,
-        scores=_summed(segmentation.scores_from_counts, segmentation.PER_CLASS),
-        rows=lambda section, classes: tuple(classes), extra=_of_segmentation, columns=_f1_columns,
-        linear=Linear(_confusion_features, _f1_of_sums),
+        scores=_additive_scores(segmentation.scores_from_counts, segmentation.PER_CLASS),
+        rows=lambda section, classes: tuple(classes), extra=_segmentation_extra, columns=_f1_columns,
+        linear=Linear(_confusion_features, _f1_from_sums),
     ),
-    # of token probes, whose counts `benchmark.evaluation.token_probe` makes
+    # of token probes; counts from `benchmark.evaluation.token_probe`
     "multilabel": Family(
         sections=(OVERALL, "per_class"),
         shape=lambda task: (task.n_outputs + 1, 4), dtype="int64", count=_confusion,
-        scores=_summed(multilabel.scores_from_counts, multilabel.PER_CLASS),
+        scores=_additive_scores(multilabel.scores_from_counts, multilabel.PER_CLASS),
         rows=lambda section, classes: tuple(classes), extra=lambda states, task: {}, columns=_f1_columns,
-        linear=Linear(_multilabel_features, _f1_of_sums),
+        linear=Linear(_multilabel_features, _f1_from_sums),
     ),
     "pions": Family(
         sections=pions.SECTIONS,

@@ -1,6 +1,6 @@
 """Scores where a token may hold several classes at once, from counts that add up over events.
 
-Every class is a yes-or-no question. The rule for empty classes is that of `benchmark.metrics.segmentation`: a class
+Every class is a binary label. The rule for empty classes is that of `benchmark.metrics.segmentation`: a class
 that is neither true nor predicted anywhere has no score and is left out of the macro mean.
 """
 
@@ -22,8 +22,8 @@ def multilabel_counts(predicted: np.ndarray, truth: np.ndarray, offsets: np.ndar
     """(B, C + 1, 4) int64 counts per event.
 
     predicted, truth: (T, C) bool. offsets: (B+1,) event b owns rows offsets[b]:offsets[b+1]. Rows 0..C-1 of the counts
-    are a class each: true positives, false positives, false negatives, true negatives. The last row counts tokens:
-    those right in every class, all the others, and two zeros. Raises BenchmarkError for arrays whose shapes differ.
+    are classes: true positives, false positives, false negatives, true negatives. The last row counts tokens:
+    correct in every class, all others, and two zeros. Raises BenchmarkError for arrays whose shapes differ.
     """
     predicted, truth, offsets = np.asarray(predicted, bool), np.asarray(truth, bool), np.asarray(offsets)
     if predicted.shape != truth.shape or offsets[-1] != len(truth):
@@ -31,12 +31,12 @@ def multilabel_counts(predicted: np.ndarray, truth: np.ndarray, offsets: np.ndar
             f"There are predictions of shape {predicted.shape}, labels of shape {truth.shape} and {offsets[-1]} tokens "
             f"of events. Equal numbers were expected. Check what the model's token_features returns."
         )
-    right = (predicted == truth).all(axis=1)
+    is_correct = (predicted == truth).all(axis=1)
     outcomes = np.stack([predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth], axis=-1)
-    whole = np.stack([right, ~right, np.zeros_like(right), np.zeros_like(right)], axis=-1)
-    rows = np.concatenate([outcomes, whole[:, None]], axis=1)  # (T, C + 1, 4)
-    before = np.concatenate([np.zeros_like(rows[:1], dtype=np.int64), np.cumsum(rows, axis=0, dtype=np.int64)])
-    counts: np.ndarray = before[offsets[1:]] - before[offsets[:-1]]
+    token_counts = np.stack([is_correct, ~is_correct, np.zeros_like(is_correct), np.zeros_like(is_correct)], axis=-1)
+    rows = np.concatenate([outcomes, token_counts[:, None]], axis=1)  # (T, C + 1, 4)
+    cumulative = np.concatenate([np.zeros_like(rows[:1], dtype=np.int64), np.cumsum(rows, axis=0, dtype=np.int64)])
+    counts: np.ndarray = cumulative[offsets[1:]] - cumulative[offsets[:-1]]
     return counts
 
 

@@ -1,8 +1,8 @@
-"""A publication's own way of counting segmentation, where it differs from the suite's. Never in a column with ours.
+"""A publication's segmentation scores, where they differ from the suite's. Never in a column with the suite's.
 
-The code of PoLAr-MAE (arXiv:2502.02558, at 2fd3b80) scores each validation batch of 32 events in file order by itself
-(torchmetrics) and averages over the batches, weighted with their numbers of events. So a score depends on the order and
-size of the batches, and a class that is rare in a batch weighs as much as one that is not. The table of the paper is
+The code of PoLAr-MAE (arXiv:2502.02558, at 2fd3b80) scores each validation batch of 32 events in file order separately
+(torchmetrics) and averages over the batches, weighted by their numbers of events. So a score depends on the order and
+size of the batches, and rare classes of a batch have the weight of common ones. The table of the paper is
 consistent with scores over all voxels, as the suite's are; these are for comparison with training logs.
 """
 

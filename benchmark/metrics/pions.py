@@ -1,16 +1,16 @@
 """Charged against neutral pions: ROC, rejection at fixed efficiency, and scores at the threshold 0.5.
 
 Charged pions (class 1) are the signal, neutral pions (class 0) the background. The rejection is 1/FPR at a fixed
-efficiency for charged pions, as in ATLAS's table of pion classifiers; the formula 1 - FPR that is printed beside that
-table cannot give its numbers, for they exceed 1. Two definitions of the rejection differ where the efficiency is no
+efficiency for charged pions, as in ATLAS's table of pion classifiers; the formula 1 - FPR printed with that table
+cannot give its numbers, which exceed 1. Two definitions of the rejection differ where the efficiency is no
 exact number of events, so each has a name:
 
     rejection_90               step: the threshold is the k-th largest score of a charged pion, k = ceil(0.9 n);
                                scores at or above it are accepted.
     rejection_90_interpolated  FPR on the straight line between the two ROC vertices around the efficiency.
 
-Without a single false positive the rejection is infinite; `extra` then states what the data exclude. Resamples without
-one count as such, so that an interval has no upper end where false positives are few.
+Without false positives the rejection is infinite; `extra` then gives a lower limit. Infinite resamples count, so an
+interval has no upper end where false positives are few.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ABS_ETA = np.array([0.0, 0.7, 1.4, 3.0])
 PERCENT = (90, 95)  # efficiencies for charged pions of the rejections
 CUT = 0.5  # a charged pion where the probability exceeds it
 SECTIONS = ("overall", "per_class", "by_abs_eta", "by_energy")
-_BLOCK_ELEMENTS = 1 << 20  # multiplicities worked on at once: 8 MiB
+_BLOCK_ELEMENTS = 1 << 20  # multiplicities per block: 8 MiB
 
 
 def state(scores: np.ndarray, target: np.ndarray, energy_gev: np.ndarray, abs_eta: np.ndarray) -> np.ndarray:
     """(B, 4) float32 per event, columns COLUMNS.
 
-    scores: (B, 2) of neutral and charged pion. Rows that all are probabilities (none negative, sums of 1) are taken as
-    they are; any others go through a softmax. Both give the same order and the same side of 0.5. target: (B,) 0 or 1.
+    scores: (B, 2) of neutral and charged pion. If all rows are probabilities (none negative, sums of 1) they are used
+    as is; otherwise a softmax is applied. target: (B,) 0 or 1.
     energy_gev: (B,) true energy, GeV. abs_eta: (B,) |pseudorapidity|. Raises BenchmarkError for shapes that differ,
     values that are not finite, and targets other than 0 and 1.
     """
@@ -90,7 +90,7 @@ def _probability(scores: np.ndarray) -> np.ndarray:
     if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, rtol=0, atol=1e-5):
         return np.asarray(scores[:, 1])
     margin = scores[:, 1] - scores[:, 0]
-    small = np.exp(-np.abs(margin))  # of two classes the softmax is a sigmoid of the difference; this cannot overflow
+    small = np.exp(-np.abs(margin))  # for two classes softmax is a sigmoid; this form cannot overflow
     return np.asarray(np.where(margin >= 0, 1.0, small) / (1 + small))
 
 
@@ -110,7 +110,7 @@ def rows(section: str) -> tuple[str, ...]:
 def scores(state: np.ndarray, times: np.ndarray) -> Scores:
     """Every score of (B, 4) events that are each drawn times[r] times: section -> name -> (R,) or (R, rows).
 
-    times: (R, B) integers; a row of ones gives the plain scores. Equal to scoring the repeated rows. NaN where a score
+    times: (R, B) integers; a row of ones gives the plain scores. Equal to scores of repeated rows. NaN where a score
     is undefined: without signal or background, or a rejection without false positives. Raises BenchmarkError for
     multiplicities of another shape.
     """
@@ -122,29 +122,29 @@ def scores(state: np.ndarray, times: np.ndarray) -> Scores:
 
     def block(drawn: np.ndarray) -> Scores:
         drawn = drawn[:, order]
-        at_cut, whole = _at_cut(ranked, drawn), _ranking(ranked, drawn)
-        by_energy = [_ranking(ranked[chosen], drawn[:, chosen]) for chosen in energy]
-        accuracy = [_at_cut(ranked[chosen], drawn[:, chosen])["accuracy"] for chosen in energy]
+        at_cut, ranking = _scores_at_cut(ranked, drawn), _ranking_scores(ranked, drawn)
+        by_energy = [_ranking_scores(ranked[in_bin], drawn[:, in_bin]) for in_bin in energy]
+        accuracy = [_scores_at_cut(ranked[in_bin], drawn[:, in_bin])["accuracy"] for in_bin in energy]
         return {
-            "overall": whole | {name: value for name, value in at_cut.items() if value.ndim == 1},
+            "overall": ranking | {name: value for name, value in at_cut.items() if value.ndim == 1},
             "per_class": {name.removesuffix("_of"): at_cut[name] for name in ("precision_of", "recall_of", "f1_of")},
-            "by_abs_eta": _stacked([_ranking(ranked[chosen], drawn[:, chosen]) for chosen in eta]),
-            "by_energy": _stacked(by_energy) | {"accuracy": np.stack(accuracy, axis=1)},
+            "by_abs_eta": _stack_bins([_ranking_scores(ranked[in_bin], drawn[:, in_bin]) for in_bin in eta]),
+            "by_energy": _stack_bins(by_energy) | {"accuracy": np.stack(accuracy, axis=1)},
         }
 
     return blockwise(times, len(values), block)
 
 
-def _stacked(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """(R, rows) of what a section of bins shows."""
+def _stack_bins(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """(R, rows) scores of a section of bins."""
     return {name: np.stack([part[name] for part in parts], axis=1) for name in ("roc_auc", "rejection_90")}
 
 
-def _at_cut(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores at CUT: (R,) each, and (R, 2) of the names that end in `_of`, per class."""
-    signal, chosen = values[:, 1] == 1, values[:, 0] > CUT
-    kinds = np.stack([signal & chosen, ~signal & chosen, signal & ~chosen, ~signal & ~chosen], axis=1)
-    tp, fp, fn, tn = (times @ kinds.astype(np.float64)).T  # (R,) each
+def _scores_at_cut(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores at CUT: (R,) each, and (R, 2) per class for names that end in `_of`."""
+    signal, selected = values[:, 1] == 1, values[:, 0] > CUT
+    outcomes = np.stack([signal & selected, ~signal & selected, signal & ~selected, ~signal & ~selected], axis=1)
+    tp, fp, fn, tn = (times @ outcomes.astype(np.float64)).T  # (R,) each
     hits = np.stack([tn, tp], axis=1)  # (R, 2) per class
     predicted = np.stack([tn + fn, tp + fp], axis=1)
     truth = np.stack([tn + fp, tp + fn], axis=1)
@@ -165,17 +165,17 @@ def _at_cut(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _ranking(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
-    """(R,) scores of the order alone. values: (n, 4) by falling probability. times: (R, n)."""
+def _ranking_scores(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
+    """(R,) scores of the ranking. values: (n, 4) by descending probability. times: (R, n)."""
     if not len(values):
-        names = ("roc_auc", *(f"rejection_{p}{how}" for p in PERCENT for how in ("", "_interpolated")))
+        names = ("roc_auc", *(f"rejection_{p}{rule}" for p in PERCENT for rule in ("", "_interpolated")))
         return {name: np.full(len(times), np.nan) for name in names}
     signal, background = roc_vertices(values, times)
     n_signal, n_background = signal[:, -1], background[:, -1]
     both = (n_signal > 0) & (n_background > 0)
     steps = np.diff(background, axis=1, prepend=0.0)
-    middle = signal - np.diff(signal, axis=1, prepend=0.0) / 2  # ties count one half
-    result = {"roc_auc": ratio(np.einsum("rg,rg->r", steps, middle), n_signal * n_background, both)}
+    midpoints = signal - np.diff(signal, axis=1, prepend=0.0) / 2  # ties count one half
+    result = {"roc_auc": ratio(np.einsum("rg,rg->r", steps, midpoints), n_signal * n_background, both)}
     for percent in PERCENT:
         for name, n_false in zip(("", "_interpolated"), _false_positives(signal, background, percent), strict=True):
             finite = ratio(n_background, n_false, both & (n_false > 0))
@@ -186,7 +186,7 @@ def _ranking(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
 def roc_vertices(values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(R, G) accepted signal and (R, G) accepted background at each of G distinct thresholds, the highest first.
 
-    values: (n, 4) rows of a state by falling probability, n > 0. times: (R, n) float64.
+    values: (n, 4) rows of a state by descending probability, n > 0. times: (R, n) float64.
     """
     ends = np.flatnonzero(np.diff(values[:, 0], append=-np.inf))  # last row of each group of equal scores
     signal = np.cumsum(times * (values[:, 1] == 1), axis=1)[:, ends]
@@ -195,17 +195,17 @@ def roc_vertices(values: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.
 
 def _false_positives(signal: np.ndarray, background: np.ndarray, percent: int) -> tuple[np.ndarray, np.ndarray]:
     """(R,) accepted background at an efficiency in percent: by the step rule, and on the line between vertices."""
-    wanted = percent * signal[:, -1] / 100
-    vertex = (signal < wanted[:, None]).sum(axis=1)[:, None]  # the first that reaches the efficiency
+    target = percent * signal[:, -1] / 100
+    vertex = (signal < target[:, None]).sum(axis=1)[:, None]  # first vertex at the efficiency
 
-    def accepted(of: np.ndarray, where: np.ndarray) -> np.ndarray:
-        chosen: np.ndarray = np.take_along_axis(of, np.maximum(where, 0), axis=1)[:, 0]
-        return np.where(where[:, 0] >= 0, chosen, 0.0)
+    def accepted(counts: np.ndarray, index: np.ndarray) -> np.ndarray:
+        chosen: np.ndarray = np.take_along_axis(counts, np.maximum(index, 0), axis=1)[:, 0]
+        return np.where(index[:, 0] >= 0, chosen, 0.0)
 
     step, before = accepted(background, vertex), accepted(background, vertex - 1)
-    reached, reached_before = accepted(signal, vertex), accepted(signal, vertex - 1)
-    gained = np.where(reached > reached_before, reached - reached_before, 1.0)
-    return step, before + (wanted - reached_before) / gained * (step - before)
+    signal_step, signal_before = accepted(signal, vertex), accepted(signal, vertex - 1)
+    gain = np.where(signal_step > signal_before, signal_step - signal_before, 1.0)
+    return step, before + (target - signal_before) / gain * (step - before)
 
 
 def extra(state: np.ndarray) -> dict[str, Any]:
@@ -222,15 +222,15 @@ def extra(state: np.ndarray) -> dict[str, Any]:
         "confusion": [[int((~signal & ~chosen).sum()), int((~signal & chosen).sum())],
                       [int((signal & ~chosen).sum()), int((signal & chosen).sum())]],
         "n_outside_bins": {section: int((~inside.any(axis=0)).sum()) for section, inside in bins.items()},
-        "overall": _points(values),
+        "overall": _operating_points(values),
         **{
-            section: {label: _points(values[row]) for label, row in zip(rows(section), inside, strict=True)}
+            section: {label: _operating_points(values[row]) for label, row in zip(rows(section), inside, strict=True)}
             for section, inside in bins.items()
         },
     }  # fmt: skip
 
 
-def _points(values: np.ndarray) -> dict[str, Any]:
+def _operating_points(values: np.ndarray) -> dict[str, Any]:
     """Counts and operating points of (n, 4) events in any order."""
     signal = np.sort(values[values[:, 1] == 1, 0])[::-1]
     background = values[values[:, 1] == 0, 0]
@@ -250,13 +250,13 @@ def _points(values: np.ndarray) -> dict[str, Any]:
     return result
 
 
-# --- shared with the other families of per-event states ---
+# --- shared with the other families ---
 
 
 def in_bins(values: np.ndarray, edges: np.ndarray, last_closed: bool = False) -> np.ndarray:
-    """(bins, B) bool: which values lie in [lo, hi), or [lo, hi] of the last bin where it is closed.
+    """(bins, B) bool: values in [lo, hi), or [lo, hi] for a closed last bin.
 
-    Edges are rounded to float32, as the columns of a state are, so that a value at an edge lies above it.
+    Edges are rounded to float32, like the columns of a state, so a value at an edge is in the upper bin.
     """
     edges = np.asarray(edges, dtype=np.float32).astype(np.float64)
     inside = (values >= edges[:-1, None]) & (values < edges[1:, None])
@@ -271,7 +271,7 @@ def bin_labels(edges: np.ndarray) -> tuple[str, ...]:
 
 
 def blockwise(times: np.ndarray, n_events: int, score: Callable[[np.ndarray], Scores]) -> Scores:
-    """The scores of (R, B) multiplicities, worked on in blocks of resamples so that memory stays bounded.
+    """The scores of (R, B) multiplicities, computed in blocks of resamples to bound memory.
 
     score: (r, B) float64 -> scores of r resamples. Raises BenchmarkError for multiplicities of another shape, and
     without any.

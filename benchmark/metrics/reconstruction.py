@@ -1,11 +1,11 @@
-"""Predicted values of hidden tokens of a volume: errors, and what they are worth beside fillings without training.
+"""Predicted values of hidden tokens of a volume: errors, and skill relative to fillings without training.
 
-A token is "signal" where one of its true voxels stands more than 5 robust sigmas above the tile's median: the image
-alone decides, so that it means the same in real and in simulated data. Few tokens are, and a mean over all tokens says
-next to nothing of them; every error therefore stands for all, background and signal tokens. Every record holds the same
-errors of four fillings: the mean of what is visible, the mean of the neighbouring tokens, each token's own mean (which
-only an oracle knows), and harmonic inpainting. Skill is 1 - error / error of harmonic inpainting: 0 is smooth
-interpolation, 1 is perfect. Sums over events are divided once, so a tile counts by its hidden voxels.
+A token is "signal" where one of its true voxels is more than 5 robust sigmas above the tile's median: defined by the
+image, so equal for real and simulated data. Few tokens are, and a mean over all tokens hides them; errors are therefore
+given for all, background and signal tokens. Every record holds the same errors of four fillings: the mean of visible
+voxels, the mean of the neighbouring tokens, each token's true mean (an oracle), and harmonic inpainting. Skill is
+1 - error / error of harmonic inpainting: 0 is smooth interpolation, 1 is perfect. Sums over events are divided once, so
+tiles are weighted by their hidden voxels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmark.ops.robust import median_and_sigma
 
 PREDICTORS = ("model", "global_mean", "neighbour_mean", "oracle_token_mean", "harmonic")
 REFERENCES = PREDICTORS[1:]
-IMAGES = ("model", "harmonic")  # whose whole images are compared too
+IMAGES = ("model", "harmonic")  # predictors whose whole images are compared
 SIGNAL_SIGMAS = 5.0
 # of an event: hidden voxels in background and in signal tokens, hidden signal tokens, 1 for the event
 COUNTS = ("n_background", "n_signal", "n_peaks", "n_events")
@@ -44,46 +44,49 @@ def signal_tokens(volume: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def state(predicted: np.ndarray, true: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """(B, len(COLUMNS)) float32 from volumes (B, Z, Y, X) and the tokens that were hidden (B, Tz, Ty, Tx).
+    """(B, len(COLUMNS)) float32 from volumes (B, Z, Y, X) and the hidden tokens (B, Tz, Ty, Tx).
 
-    Only hidden voxels of the prediction are looked at.
+    Only hidden voxels of the prediction are used.
     """
-    return np.stack([_of_event(p, t, h) for p, t, h in zip(predicted, true, hidden, strict=True)]).astype(np.float32)
+    events = zip(predicted, true, hidden, strict=True)
+    return np.stack([_event_values(p, t, h) for p, t, h in events]).astype(np.float32)
 
 
-def _of_event(predicted: np.ndarray, true: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+def _event_values(predicted: np.ndarray, true: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     from benchmark.ops import harmonic
 
     tokens = harmonic.blocks(true.astype(np.float64), hidden.shape)
     voxels = harmonic.unblocks(hidden[..., None], true.shape)
-    given = np.where(voxels, np.float32(0), true)
+    visible = np.where(voxels, np.float32(0), true)
     images = {
         "model": np.where(voxels, predicted, true),
-        "global_mean": harmonic.global_mean(given, hidden),
-        "neighbour_mean": harmonic.neighbour_mean(given, hidden),
+        "global_mean": harmonic.global_mean(visible, hidden),
+        "neighbour_mean": harmonic.neighbour_mean(visible, hidden),
         "oracle_token_mean": harmonic.own_mean(true, hidden),
-        "harmonic": harmonic.inpaint(given, voxels),
+        "harmonic": harmonic.inpaint(visible, voxels),
     }
     signal = signal_tokens(true, hidden.shape)
-    found: dict[str, float] = {"n_events": 1.0, "n_peaks": float((hidden & signal).sum())}
+    values: dict[str, float] = {"n_events": 1.0, "n_peaks": float((hidden & signal).sum())}
     parts = {"background": hidden & ~signal, "signal": hidden & signal}
-    for part, chosen in parts.items():
-        found[f"n_{part}"] = float(chosen.sum() * tokens.shape[3])
+    for part, is_part in parts.items():
+        values[f"n_{part}"] = float(is_part.sum() * tokens.shape[3])
         for name, image in images.items():
-            error = harmonic.blocks(image.astype(np.float64), hidden.shape)[chosen] - tokens[chosen]
-            found[f"{part}_{name}"] = float((error**2).sum())
+            error = harmonic.blocks(image.astype(np.float64), hidden.shape)[is_part] - tokens[is_part]
+            values[f"{part}_{name}"] = float((error**2).sum())
     median = float(np.median(true))
-    peaks = tokens[parts["signal"]].max(axis=1) - median  # above 0: that is what makes them signal
+    peaks = tokens[parts["signal"]].max(axis=1) - median  # above 0 by the definition of signal
     for name in IMAGES:
-        answers = harmonic.blocks(images[name].astype(np.float64), hidden.shape)[parts["signal"]].max(axis=1) - median
-        found[f"peaks_{name}"] = float((answers / peaks).sum())
-        found[f"psnr_{name}"] = psnr(images[name], true)
-        found[f"ssim_{name}"] = ssim(images[name], true)
-    return np.array([found[name] for name in COLUMNS])
+        predicted_peaks = (
+            harmonic.blocks(images[name].astype(np.float64), hidden.shape)[parts["signal"]].max(axis=1) - median
+        )
+        values[f"peaks_{name}"] = float((predicted_peaks / peaks).sum())
+        values[f"psnr_{name}"] = psnr(images[name], true)
+        values[f"ssim_{name}"] = ssim(images[name], true)
+    return np.array([values[name] for name in COLUMNS])
 
 
 def psnr(image: np.ndarray, true: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of a volume; the range is that of the true one's values. 100 where equal."""
+    """Peak signal-to-noise ratio in dB of a volume; with the range of the true values. 100 where equal."""
     error = float(((image.astype(np.float64) - true) ** 2).mean())
     width = float(true.max()) - float(true.min())
     return 100.0 if error <= 0 or width <= 0 else min(100.0, 10 * np.log10(width**2 / error))
@@ -130,38 +133,38 @@ def scores(states: np.ndarray, times: np.ndarray) -> Scores:
 
 
 def _scores_from_sums(sums: np.ndarray) -> Scores:
-    """The same of (R, len(COLUMNS)) sums over events."""
+    """The scores of (R, len(COLUMNS)) sums over events."""
     column = {name: sums[:, i] for i, name in enumerate(COLUMNS)}
-    own, harmonic = (_of_predictor(column, name) for name in IMAGES)
+    model, harmonic = (_predictor_scores(column, name) for name in IMAGES)
     skill = {
-        f"skill_{part}": 1 - ratio(own[f"mse_{part}"], harmonic[f"mse_{part}"], harmonic[f"mse_{part}"] > 0)
+        f"skill_{part}": 1 - ratio(model[f"mse_{part}"], harmonic[f"mse_{part}"], harmonic[f"mse_{part}"] > 0)
         for part in ("all", "background", "signal")
     }
-    references = [_of_predictor(column, name) for name in REFERENCES]
-    nothing = np.full(len(sums), np.nan)
+    references = [_predictor_scores(column, name) for name in REFERENCES]
+    undefined = np.full(len(sums), np.nan)
     return {
-        "overall": {**skill, **own},
-        "reference": {name: np.stack([r.get(name, nothing) for r in references], axis=1) for name in own},
+        "overall": {**skill, **model},
+        "reference": {name: np.stack([r.get(name, undefined) for r in references], axis=1) for name in model},
     }
 
 
-def _of_predictor(column: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+def _predictor_scores(column: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     n = {part: column[f"n_{part}"] for part in ("background", "signal")}
     error = {part: column[f"{part}_{name}"] for part in n}
     both = n["background"] + n["signal"]
-    found = {
+    scores = {
         "mse_all": ratio(error["background"] + error["signal"], both, both > 0),
         **{f"mse_{part}": ratio(error[part], n[part], n[part] > 0) for part in n},
     }
     if name in IMAGES:
         n_peaks, n_events = column["n_peaks"], column["n_events"]
-        found["peak_recovery"] = ratio(column[f"peaks_{name}"], n_peaks, n_peaks > 0)
-        found |= {part: ratio(column[f"{part}_{name}"], n_events, n_events > 0) for part in ("psnr", "ssim")}
-    return found
+        scores["peak_recovery"] = ratio(column[f"peaks_{name}"], n_peaks, n_peaks > 0)
+        scores |= {part: ratio(column[f"{part}_{name}"], n_events, n_events > 0) for part in ("psnr", "ssim")}
+    return scores
 
 
 def extra(states: np.ndarray) -> dict[str, Any]:
-    """Plain values beside the scores: how much was hidden, and what makes a token one of signal."""
+    """Plain values beside the scores: numbers of hidden voxels and signal tokens, and the signal threshold."""
     total = np.asarray(states, dtype=np.float64).sum(axis=0)
     return {
         "hidden_voxels": {part: int(total[COLUMNS.index(f"n_{part}")]) for part in ("background", "signal")},

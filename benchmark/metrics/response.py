@@ -1,8 +1,8 @@
-"""Energy response of a regression: R = predicted / true energy, its median, its width, and how both run with energy.
+"""Energy response of a regression: R = predicted / true energy, its median, its width, and both versus energy.
 
 The width is half the spread between the 16th and 84th percentile, over the median: iqr_over_2median. Published plots of
 the same name show twice that (the code of caloml-atlas divides by the median, that of gn4pions by two medians), so both
-are kept, each under its own name. Percentiles interpolate linearly between events (numpy's default); in a resample they
+are given under separate names. Percentiles interpolate linearly between events (numpy's default); in a resample they
 are those of the repeated rows. Fine bins are the 40 of gn4pions' published curves, 0.1 to 1000 GeV.
 """
 
@@ -39,7 +39,7 @@ def state(predicted_gev: np.ndarray, true_gev: np.ndarray, target_class: np.ndar
     in no class. abs_eta: (B,) |pseudorapidity|. Raises BenchmarkError for shapes that differ, and for energies that are
     not finite or not above 0 (after rounding to float32).
     """
-    with np.errstate(over="ignore"):  # an energy beyond float32 is told of below
+    with np.errstate(over="ignore"):  # energies beyond float32 raise below
         columns = columns_of(predicted_gev, true_gev=true_gev, label=target_class, abs_eta=abs_eta)
     for number, (name, remedy) in enumerate((
         ("predicted", "The training probably diverged: type for example --set optim.lr=1e-4."),
@@ -79,23 +79,23 @@ def scores(state: np.ndarray, times: np.ndarray) -> Scores:
     order = np.argsort(response, kind="stable")
     response, values = response[order], values[order]
     log_error = np.abs(np.log10(values[:, 0]) - np.log10(values[:, 1]))
-    terms = np.stack([response, log_error, np.abs(response - 1) <= WITHIN], axis=1)  # (B, 3): what means are taken of
-    parts = _parts(values)
+    terms = np.stack([response, log_error, np.abs(response - 1) <= WITHIN], axis=1)  # (B, 3): terms of means
+    masks = _row_masks(values)
 
     def block(drawn: np.ndarray) -> Scores:
         drawn = drawn[:, order]
         result: Scores = {"overall": _statistics(response, terms, drawn)}
-        for section, inside in parts.items():
-            least = MIN_ROWS if section == "fine_bins" else 1
-            of_rows = [_statistics(response[row], terms[row], drawn[:, row], least) for row in inside]
-            result[section] = {name: np.stack([one[name] for one in of_rows], axis=1) for name in NAMES}
+        for section, mask in masks.items():
+            min_rows = MIN_ROWS if section == "fine_bins" else 1
+            of_rows = [_statistics(response[row], terms[row], drawn[:, row], min_rows) for row in mask]
+            result[section] = {name: np.stack([row_scores[name] for row_scores in of_rows], axis=1) for name in NAMES}
         return result
 
     return blockwise(times, len(values), block)
 
 
-def _parts(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Section -> (rows, B) bool, which events a row holds."""
+def _row_masks(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Section -> (rows, B) bool, the events of each row."""
     return {
         "per_class": values[:, 2] == np.arange(len(CLASSES))[:, None],
         "by_energy": in_bins(values[:, 1], DECADES_GEV),
@@ -103,26 +103,26 @@ def _parts(values: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _statistics(response: np.ndarray, terms: np.ndarray, times: np.ndarray, least: int = 1) -> dict[str, np.ndarray]:
-    """NAMES -> (R,). response: (n,) rising. terms: (n, 3). times: (R, n). NaN where fewer than `least` are drawn."""
+def _statistics(response: np.ndarray, terms: np.ndarray, times: np.ndarray, min_rows: int = 1) -> dict[str, np.ndarray]:
+    """NAMES -> (R,). response: (n,) rising. terms: (n, 3). times: (R, n). NaN where fewer than `min_rows` are drawn."""
     q16, median, q84 = repeated_percentiles(response, times, _PERCENT).T
     n_drawn = times.sum(axis=1)
     means = (times @ terms) / np.maximum(n_drawn, 1)[:, None]  # (R, 3)
     width = (q84 - q16) / median
     values = (median, width / 2, width, *means.T)
     names = (*NAMES[:3], "mean_response", "mae_log10", "share_within_10_percent")
-    return {name: np.where(n_drawn >= least, value, np.nan) for name, value in zip(names, values, strict=True)}
+    return {name: np.where(n_drawn >= min_rows, value, np.nan) for name, value in zip(names, values, strict=True)}
 
 
 def repeated_percentiles(rising: np.ndarray, times: np.ndarray, percent: tuple[int, ...]) -> np.ndarray:
-    """(R, len(percent)) np.percentile of the values repeated times[r] times, without repeating them; NaN of none.
+    """(R, len(percent)) np.percentile of the values repeated times[r] times, without repeating; NaN without values.
 
     rising: (n,) sorted. times: (R, n) float64 integers.
     """
     n_resamples, n = times.shape
     if not n:
         return np.full((n_resamples, len(percent)), np.nan)
-    running = np.cumsum(times)  # over all resamples in one row, so that one search finds every rank
+    running = np.cumsum(times)  # over all resamples, so that one search finds every rank
     ends = running[n - 1 :: n]
     begins = np.concatenate([[0.0], ends[:-1]])
     size = ends - begins  # (R,)
@@ -131,12 +131,12 @@ def repeated_percentiles(rising: np.ndarray, times: np.ndarray, percent: tuple[i
     upper = np.minimum(lower + 1, np.maximum(size - 1, 0)[:, None])
     first = np.arange(n_resamples)[:, None] * n
 
-    def at(which: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(running, begins[:, None] + which, side="right") - first
-        chosen: np.ndarray = rising[np.clip(found, 0, n - 1)]
-        return chosen
+    def value_at(rank_: np.ndarray) -> np.ndarray:
+        position = np.searchsorted(running, begins[:, None] + rank_, side="right") - first
+        values: np.ndarray = rising[np.clip(position, 0, n - 1)]
+        return values
 
-    low, high, share = at(lower), at(upper), rank - lower
+    low, high, share = value_at(lower), value_at(upper), rank - lower
     step = high - low
     between = np.where(share >= 0.5, high - step * (1 - share), low + step * share)  # rounds as numpy does
     return np.where(size[:, None] > 0, between, np.nan)
@@ -146,10 +146,10 @@ def extra(state: np.ndarray) -> dict[str, Any]:
     """Plain values beside the scores: counts, 16th and 84th percentiles, and errors in GeV of every part.
 
     mae_gev and mse_gev2 are means of |predicted - true| and of its square, r2 is one minus the latter over the true
-    energies' variance: dominated by the highest energies, and given for comparison with publications that use them.
+    energies' variance: dominated by the highest energies; for comparison with publications.
     """
     values = np.asarray(state, dtype=np.float64)
-    parts = _parts(values)
+    parts = _row_masks(values)
     return {
         "n_outside_bins": {s: int((~parts[s].any(axis=0)).sum()) for s in ("by_energy", "fine_bins")},
         "overall": _summary(values),

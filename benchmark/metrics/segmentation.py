@@ -1,6 +1,6 @@
-"""Classification scores from confusion counts that add up over events; points, or whole events, are classified.
+"""Classification scores of points or events, from confusion counts that are summed over events.
 
-Counts are summed first and divided once, so neither the batch size nor the number of devices can change a score.
+Counts are summed before division, so scores do not depend on batch size or number of devices.
 
 Rule for empty classes: a class that is absent from truth and prediction over the whole test set has no score (NaN, and
 `null` in records) and is left out of the macro mean; a class that is absent from only one of the two scores 0. This is
@@ -31,21 +31,21 @@ def confusion(
 ) -> np.ndarray:
     """(B, C, C) counts per event, rows the truth and columns the prediction; int64, or float64 where weighted.
 
-    scores: (N, C), the largest wins, the lowest class among equals. target: (N,) classes 0..C-1, or `ignore_index` for
-    rows that do not count. offsets: (B+1,) event b owns rows offsets[b]:offsets[b+1]; None when every row is an event.
-    weights: (N,) what a row counts, for example its energy. Raises BenchmarkError for scores that are not finite,
+    scores: (N, C), argmax, ties to the lowest class. target: (N,) classes 0..C-1, or `ignore_index` for
+    ignored rows. offsets: (B+1,) event b owns rows offsets[b]:offsets[b+1]; None when every row is an event.
+    weights: (N,) weight of each row, for example its energy. Raises BenchmarkError for scores that are not finite,
     targets outside the classes, or arrays whose lengths differ.
     """
     scores, target = np.asarray(scores), np.asarray(target)
     n_rows, n_classes = scores.shape
     offsets = np.arange(n_rows + 1) if offsets is None else np.asarray(offsets)
-    _check(scores, target, offsets, ignore_index, weights)
+    _check_inputs(scores, target, offsets, ignore_index, weights)
     n_events = len(offsets) - 1
     event = np.repeat(np.arange(n_events), np.diff(offsets))
     counted = target != ignore_index
     cell = (event * n_classes + target) * n_classes + scores.argmax(axis=1)
-    kept_weights = None if weights is None else np.asarray(weights, dtype=np.float64)[counted]
-    counts = np.bincount(cell[counted], kept_weights, minlength=n_events * n_classes**2)
+    row_weights = None if weights is None else np.asarray(weights, dtype=np.float64)[counted]
+    counts = np.bincount(cell[counted], row_weights, minlength=n_events * n_classes**2)
     return counts.reshape(n_events, n_classes, n_classes)
 
 
@@ -93,7 +93,7 @@ def report(
     }
 
 
-def _check(
+def _check_inputs(
     scores: np.ndarray, target: np.ndarray, offsets: np.ndarray, ignore_index: int, weights: np.ndarray | None
 ) -> None:
     n_rows, n_classes = scores.shape

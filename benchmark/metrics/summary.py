@@ -1,4 +1,4 @@
-"""What every family of scores shares: one division rule, and scores as plain values for a record."""
+"""Shared by all families of scores: the division rule, and scores as plain values for a record."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Voxels of tracks in a volume, and tracks as whole objects.
 
-Voxels count one by one. Objects are what a physicist counts: connected groups (26 neighbours) of voxels called track,
-of at least MIN_VOXELS; smaller groups are speckle and are no objects, but their voxels count as voxels. A true track,
-as far as it lies in the tile and has at least as many voxels, is found where at least half of its voxels are called
-track (efficiency), and separated where one object matches it with an intersection over union of at least a half. An
-object is pure where at least half of its voxels are of one true track. Efficiency stands by the size of the track too:
-large ones are easy. A track that a tile's edge cuts counts in both tiles.
+Voxels are scored one by one. Objects are connected groups (26 neighbours) of voxels predicted as track, of at least
+MIN_VOXELS; smaller groups are no objects, but their voxels count as voxels. A true track with at least as many voxels
+in the tile is found where at least half of its voxels are predicted as track (efficiency), and separated where one
+object matches it with an intersection over union of at least a half. An object is pure where at least half of its
+voxels are of one true track. Efficiency is also given by track size. A track cut by a tile's edge counts in both
+tiles.
 """
 
 from __future__ import annotations
@@ -27,63 +27,63 @@ COLUMNS = (
 SECTIONS = ("overall", "by_size")
 
 
-def state(called: np.ndarray, instance: np.ndarray) -> np.ndarray:
-    """(B, len(COLUMNS)) int64 from volumes (B, Z, Y, X): bool voxels called track, true tracks by number (0: none)."""
-    return np.stack([_of_event(c, i) for c, i in zip(called, instance, strict=True)])
+def state(predicted: np.ndarray, instance: np.ndarray) -> np.ndarray:
+    """(B, len(COLUMNS)) int64 from volumes (B, Z, Y, X): bool predicted voxels, true tracks by number (0: none)."""
+    return np.stack([_event_counts(c, i) for c, i in zip(predicted, instance, strict=True)])
 
 
-def _of_event(called: np.ndarray, instance: np.ndarray) -> np.ndarray:
+def _event_counts(predicted: np.ndarray, instance: np.ndarray) -> np.ndarray:
     truth = instance > 0
-    found = {
-        "tp": (called & truth).sum(), "fp": (called & ~truth).sum(), "fn": (~called & truth).sum(),
-        "tn": (~called & ~truth).sum(),
+    counts = {
+        "tp": (predicted & truth).sum(), "fp": (predicted & ~truth).sum(), "fn": (~predicted & truth).sum(),
+        "tn": (~predicted & ~truth).sum(),
     }  # fmt: skip
-    objects, n_objects = connected(called)
-    numbers, true = np.unique(instance, return_inverse=True)  # number 0, where there is any background, sorts first
+    objects, n_objects = connected(predicted)
+    numbers, true = np.unique(instance, return_inverse=True)  # number 0 (background) sorts first
     true = true.reshape(instance.shape)
-    both = np.zeros((len(numbers), n_objects + 1), dtype=np.int64)  # voxels shared by a true track and an object
-    np.add.at(both, (true.ravel(), objects.ravel()), 1)
-    tracks = numbers > 0
-    size_true, size_object = both.sum(axis=1), both.sum(axis=0)
-    counted = tracks & (size_true >= MIN_VOXELS)
-    called_of = np.bincount(true.ravel(), weights=called.ravel(), minlength=len(numbers))
-    is_found = called_of >= SHARE * size_true
-    shared = both[:, 1:]
+    overlap = np.zeros((len(numbers), n_objects + 1), dtype=np.int64)  # voxels shared by a true track and an object
+    np.add.at(overlap, (true.ravel(), objects.ravel()), 1)
+    is_track = numbers > 0
+    size_true, size_object = overlap.sum(axis=1), overlap.sum(axis=0)
+    is_counted = is_track & (size_true >= MIN_VOXELS)
+    n_predicted = np.bincount(true.ravel(), weights=predicted.ravel(), minlength=len(numbers))
+    is_found = n_predicted >= SHARE * size_true
+    shared = overlap[:, 1:]
     union = size_true[:, None] + size_object[None, 1:] - shared
     separated = (shared >= SHARE * union).any(axis=1)
-    pure = shared[tracks].max(axis=0, initial=0) >= SHARE * size_object[1:]
-    found |= {"n_objects": n_objects, "n_pure": pure.sum(), "n_separated": (separated & counted).sum()}
+    pure = shared[is_track].max(axis=0, initial=0) >= SHARE * size_object[1:]
+    counts |= {"n_objects": n_objects, "n_pure": pure.sum(), "n_separated": (separated & is_counted).sum()}
     bins = np.searchsorted(SIZES, size_true, side="right") - 1
     for i in range(len(SIZES)):
-        found |= {
-            f"n_true_{i}": (counted & (bins == i)).sum(),
-            f"n_found_{i}": (counted & (bins == i) & is_found).sum(),
+        counts |= {
+            f"n_true_{i}": (is_counted & (bins == i)).sum(),
+            f"n_found_{i}": (is_counted & (bins == i) & is_found).sum(),
         }
-    return np.array([int(found[name]) for name in COLUMNS], dtype=np.int64)
+    return np.array([int(counts[name]) for name in COLUMNS], dtype=np.int64)
 
 
-def connected(called: np.ndarray, least: int = MIN_VOXELS) -> tuple[np.ndarray, int]:
-    """(Z, Y, X) int64 numbers 1..n of connected groups of at least `least` voxels, 0 elsewhere, and n."""
+def connected(predicted: np.ndarray, min_voxels: int = MIN_VOXELS) -> tuple[np.ndarray, int]:
+    """(Z, Y, X) int64 numbers 1..n of connected groups of at least `min_voxels` voxels, 0 elsewhere, and n."""
     from scipy.ndimage import label
 
-    groups, n_groups = label(called, structure=np.ones((3, 3, 3)))
+    groups, n_groups = label(predicted, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(groups.ravel(), minlength=n_groups + 1)
-    kept = sizes >= least
-    kept[0] = False
-    number = np.where(kept, np.cumsum(kept), 0)
-    return number[groups], int(kept.sum())
+    is_large = sizes >= min_voxels
+    is_large[0] = False
+    number = np.where(is_large, np.cumsum(is_large), 0)
+    return number[groups], int(is_large.sum())
 
 
 def dense(scores: np.ndarray, voxel: np.ndarray, offsets: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(B, Z, Y, X) bool voxels called track, from scores (N, 2) of points at places `voxel` (N,) of B tiles of `shape`.
+    """(B, Z, Y, X) bool predicted track voxels, from scores (N, 2) of points with flat indices `voxel` (N,) in B tiles.
 
-    Voxels that are no points are called background.
+    Voxels that are no points are background.
     """
     n_events = len(offsets) - 1
-    called = np.zeros((n_events, int(np.prod(shape))), dtype=bool)
+    predicted = np.zeros((n_events, int(np.prod(shape))), dtype=bool)
     event = np.repeat(np.arange(n_events), np.diff(offsets))
-    called[event, voxel] = scores[:, 1] > scores[:, 0]
-    return called.reshape(n_events, *shape)
+    predicted[event, voxel] = scores[:, 1] > scores[:, 0]
+    return predicted.reshape(n_events, *shape)
 
 
 def rows(section: str) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def rows(section: str) -> tuple[str, ...]:
 def scores(states: np.ndarray, times: np.ndarray) -> Scores:
     """Every score of (B, len(COLUMNS)) events that are each drawn times[r] times: section -> name -> (R,) or (R, rows).
 
-    F1 is undefined (NaN) where there is neither a true nor a called voxel; so are the others where nothing is counted.
+    F1 is undefined (NaN) without true and predicted voxels; the others are where their denominator is 0.
     """
     values = np.asarray(states, dtype=np.float64)
 
@@ -108,7 +108,7 @@ def scores(states: np.ndarray, times: np.ndarray) -> Scores:
 
 
 def _scores_from_sums(sums: np.ndarray) -> Scores:
-    """The same of (R, len(COLUMNS)) sums over events."""
+    """The scores of (R, len(COLUMNS)) sums over events."""
     column = {name: sums[:, i] for i, name in enumerate(COLUMNS)}
     tp, fp, fn = (column[name] for name in ("tp", "fp", "fn"))
     n_true, n_found = (
@@ -130,7 +130,7 @@ def _scores_from_sums(sums: np.ndarray) -> Scores:
 
 
 def extra(states: np.ndarray) -> dict[str, Any]:
-    """Plain values beside the scores: numbers of voxels, tracks and objects, and what counts as one."""
+    """Plain values beside the scores: numbers of voxels, tracks and objects, and the minimum size."""
     total = np.asarray(states).sum(axis=0)
     column = {name: int(total[i]) for i, name in enumerate(COLUMNS)}
     return {

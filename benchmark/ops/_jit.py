@@ -1,4 +1,4 @@
-"""One place that decides how kernels are compiled, typed so that strict type checking sees through the decorator."""
+"""How kernels are compiled, in one file; typed so that mypy sees through the decorator."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Centrality-based non-maximum suppression: choose group centres that cover an event with little overlap.
 
-PoLAr-MAE (arXiv 2502.02558), algorithm 1: candidates are visited by falling number of neighbours, and a kept centre
+PoLAr-MAE (arXiv 2502.02558), algorithm 1: candidates are visited by descending number of neighbours, and a kept centre
 removes the candidates around it.
 """
 
@@ -36,26 +36,26 @@ def _suppress(points: Float32, radius: float, limit: np.float32, cap: int) -> tu
                     total += dx * dx + dy * dy + dz * dz < limit
             counts[order[a]] = total
     scores = np.minimum(counts, cap)
-    kept = np.ones(n, dtype=np.bool_)
-    listed = np.empty(counts.max(), dtype=np.int64)
+    keep = np.ones(n, dtype=np.bool_)
+    neighbours = np.empty(counts.max(), dtype=np.int64)
     for candidate in stable_order(scores.max() - scores):  # highest first, equal scores by ascending index
-        if not kept[candidate]:
+        if not keep[candidate]:
             continue
         px, py, pz = points[candidate, 0], points[candidate, 1], points[candidate, 2]
-        n_listed = 0
+        n_neighbours = 0
         for row in range(9):
             for b in range(runs[cell_of[candidate], row, 0], runs[cell_of[candidate], row, 1]):
                 dx, dy, dz = px - x[b], py - y[b], pz - z[b]
                 if dx * dx + dy * dy + dz * dz < limit:
-                    listed[n_listed] = order[b]
-                    n_listed += 1
-        if n_listed > cap:  # only the first neighbours by index are known, so only they can be removed
-            listed[:n_listed].sort()
-            n_listed = cap
-        for slot in range(n_listed):
-            if listed[slot] != candidate:
-                kept[listed[slot]] = False
-    return kept, scores
+                    neighbours[n_neighbours] = order[b]
+                    n_neighbours += 1
+        if n_neighbours > cap:  # past the cap only the first neighbours by index are removed
+            neighbours[:n_neighbours].sort()
+            n_neighbours = cap
+        for slot in range(n_neighbours):
+            if neighbours[slot] != candidate:
+                keep[neighbours[slot]] = False
+    return keep, scores
 
 
 def suppress(
@@ -66,8 +66,8 @@ def suppress(
     `candidates` (n, 3) are all points of an event or seeds sampled from it; two count as neighbours when strictly
     nearer than 2 x `radius` x `overlap` (a point is its own neighbour). Higher scores are kept first; ties go to the
     lower index. `overlap` 1 forbids that two balls of `radius` overlap; smaller values let them. With
-    `max_neighbours`, each candidate knows only its first so many neighbours by index: scores saturate, and the
-    others are not removed.
+    `max_neighbours`, only each candidate's first neighbours by index count: scores saturate, and the others are
+    not removed.
     """
     points = as_points(candidates, "candidates")
     reach = 2.0 * radius * overlap
@@ -77,29 +77,29 @@ def suppress(
     if not len(points):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     cap = len(points) if max_neighbours is None else max_neighbours
-    kept, scores = _suppress(points, float(np.float32(reach)), limit, cap)
-    return np.flatnonzero(kept), scores
+    keep, scores = _suppress(points, float(np.float32(reach)), limit, cap)
+    return np.flatnonzero(keep), scores
 
 
 @kernel
 def _suppress_listed(offsets: Int64, indices: Int64) -> Bool:
     scores = offsets[1:] - offsets[:-1]
-    kept = np.ones(scores.shape[0], dtype=np.bool_)
+    keep = np.ones(scores.shape[0], dtype=np.bool_)
     if scores.shape[0] == 0:
-        return kept
+        return keep
     for candidate in stable_order(scores.max() - scores):
-        if not kept[candidate]:
+        if not keep[candidate]:
             continue
         for slot in range(offsets[candidate], offsets[candidate + 1]):
             if indices[slot] != candidate:
-                kept[indices[slot]] = False
-    return kept
+                keep[indices[slot]] = False
+    return keep
 
 
 def suppress_listed(neighbours: Neighbours) -> Int64:
-    """Centres kept by C-NMS, ascending (k,), from neighbour lists that another engine has searched.
+    """Centres kept by C-NMS, ascending (k,), from another engine's neighbour lists.
 
-    List i holds the candidates strictly nearer than 2 x radius x overlap to candidate i, itself among them, in
+    List i holds the candidates strictly nearer than 2 x radius x overlap to candidate i, itself included, in
     ascending index, cut at the cap where there is one.
     """
     return np.flatnonzero(_suppress_listed(neighbours.offsets, neighbours.indices))

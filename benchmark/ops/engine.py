@@ -1,9 +1,9 @@
-"""The interface of grouping engines: who carries out the searches behind grouping.
+"""The interface of grouping engines, which carry out the searches of grouping.
 
 Every engine gives the same indices; they differ in speed and device. An engine works on the events of a batch at
 once, each a float32 array of its own, so that one that runs on a GPU can pad or concatenate them as it likes. It has to
-supply farthest points, balls and nearest neighbours; suppression and thinning then follow from these. An engine with
-kernels of its own for a whole step overrides that step.
+supply farthest points, balls and nearest neighbours; suppression and thinning follow from these. An engine with a
+kernel for a whole step overrides that step.
 """
 
 from __future__ import annotations

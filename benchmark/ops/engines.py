@@ -1,9 +1,4 @@
-"""Who carries out the searches behind grouping. Every engine gives the same indices; they differ in speed and device.
-
-An engine works on the events of a batch at once, each a float32 array of its own, so that one that runs on a GPU can
-pad or concatenate them as it likes. It has to supply farthest points, balls and nearest neighbours; suppression and
-thinning then follow from these. An engine with kernels of its own for a whole step overrides that step.
-"""
+"""The grouping engines by name. All give the same indices; they differ in speed and device."""
 
 from __future__ import annotations
 
@@ -20,14 +15,14 @@ def engine(name: str) -> Engine:
         raise unknown_name("grouping engine", name, ENGINES, "Type `python -m benchmark list backends`.")
     if name == "native":
         return NATIVE
-    found = _optional(name)
-    reason = found.available()
+    loaded = _load_optional(name)
+    reason = loaded.available()
     if reason is not None:
         raise BenchmarkError(f"The grouping engine {name} cannot be used: {reason}. Or choose the engine native.")
-    return found
+    return loaded
 
 
-def _optional(name: str) -> Engine:
+def _load_optional(name: str) -> Engine:
     if name == "triton":
         from benchmark.ops.triton import Triton
 

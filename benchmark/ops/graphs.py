@@ -2,9 +2,9 @@
 
 Edges follow PyTorch Geometric: row 0 of `edge_index` is the source (the neighbour), row 1 the destination (the point
 that receives). They are sorted by destination, then from near to far; equally far neighbours go by their coordinates
-(x, then y, then z), so that the order in which points are stored decides nothing but their numbers. No edge joins two
-events, and none joins a point to itself: an event of one point has no edge. Points at the same place are neighbours
-at distance 0; only among them does the stored order break ties.
+(x, then y, then z), so that the storage order of points only decides their numbers. No edge joins two
+events, and none joins a point to itself: an event of one point has no edge. Points with equal coordinates are
+neighbours at distance 0; only among them does the storage order break ties.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def edge_starts(edge_index: Tensor, n_points: int) -> Tensor:
 
 
 def canonical_order(points: Float32) -> Int64:
-    """(n,) positions that sort the points (n, 3) by x, then y, then z; those at the same place keep their order."""
+    """(n,) positions that sort the points (n, 3) by x, then y, then z; equal ones keep their order."""
     return np.lexsort((points[:, 2], points[:, 1], points[:, 0]))
 
 
@@ -62,26 +62,26 @@ def _graph(coords: Tensor, offsets: Tensor, k: int, limit: np.float32, name: str
         or (np.diff(bounds) < 0).any()
     ):
         raise ValueError(f"offsets are {bounds.tolist()}. Numbers that rise from 0 to {len(points)} were expected.")
-    parts = [_event(points[a:b], k, limit) + a for a, b in pairwise(bounds) if b - a > 1]
+    parts = [_event_edges(points[a:b], k, limit) + a for a, b in pairwise(bounds) if b - a > 1]
     edges = np.concatenate(parts, axis=1) if parts else np.empty((2, 0), dtype=np.int64)
     return torch.from_numpy(edges).to(coords.device)
 
 
-def _event(points: Float32, k: int, limit: np.float32) -> Int64:
-    """Edges of one event, (2, E). The search gives equally far neighbours by index: those of the sorted points."""
+def _event_edges(points: Float32, k: int, limit: np.float32) -> Int64:
+    """Edges of one event, (2, E). The search orders equally far neighbours by index in the sorted points."""
     n, order = len(points), canonical_order(points)
-    placed = points[order]
-    found, squares = k_nearest(placed, placed, min(k + 1, n))  # one of them is the point itself
+    sorted_points = points[order]
+    neighbours, squares = k_nearest(sorted_points, sorted_points, min(k + 1, n))  # one of them is the point itself
     rank = np.empty(n, dtype=np.int64)
     rank[order] = np.arange(n)
-    found, squares = found[rank], squares[rank]  # rows in the order of the points, numbers still sorted
-    kept = _others(found, rank) & (squares < limit)
-    destination = np.repeat(np.arange(n), kept.sum(axis=1))
-    return np.stack([order[found[kept]], destination])
+    neighbours, squares = neighbours[rank], squares[rank]  # rows in the order of the points, numbers still sorted
+    is_edge = _other_points(neighbours, rank) & (squares < limit)
+    destination = np.repeat(np.arange(n), is_edge.sum(axis=1))
+    return np.stack([order[neighbours[is_edge]], destination])
 
 
-def _others(found: Int64, own: Int64) -> Bool:
-    """Where a row holds another point; a point hidden behind its doubles, and so not in its row, loses the last."""
-    others: Bool = found != own[:, None]
-    others[others.all(axis=1), -1] = False
-    return others
+def _other_points(neighbours: Int64, point: Int64) -> Bool:
+    """Where a row holds another point; a row that lacks its own point (many coincident points) drops the last."""
+    is_other: Bool = neighbours != point[:, None]
+    is_other[is_other.all(axis=1), -1] = False
+    return is_other

@@ -25,13 +25,13 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 @dataclass(frozen=True)
 class GroupingConfig:
-    """How an event is cut into groups; lengths in the unit of the coordinates."""
+    """How an event is split into groups; lengths in the unit of the coordinates."""
 
     radius: float = 5.0  # radius of a group; 5 voxels of 3 mm in the paper
     overlap: float = 0.73  # f: centres are kept at least 2 x radius x f apart
     n_points: int = 32  # points per group, K; a fuller ball is thinned
     max_groups: int | None = 512  # context length; None: no limit
-    overflow: Literal["first", "spread"] = "first"  # centres kept beyond the limit: the first, or far from each other
+    overflow: Literal["first", "spread"] = "first"  # centres kept of more than that: the first, or far apart
     n_seeds: int | None = None  # farthest points that become candidates of C-NMS or, without it, centres
     max_candidate_neighbours: int | None = None  # cap of the neighbour lists inside C-NMS, None: no cap
     max_ball: int | None = None  # cap of a ball before it is thinned, first by index; None: no cap. For fps_knn: how
@@ -40,11 +40,11 @@ class GroupingConfig:
 
     @property
     def chosen_strategy(self) -> Strategy:
-        """The strategy, with the meaning of None filled in."""
+        """The strategy, with None resolved."""
         return self.strategy or ("cnms_ball" if self.n_seeds is None else "fps_cnms_ball")
 
     def check(self) -> None:
-        """Raise ValueError for settings outside their range or that do not fit together."""
+        """Raise ValueError for settings that are out of range or inconsistent."""
         if self.max_groups is not None and self.max_groups < 1:
             raise ValueError(f"max_groups is {self.max_groups}. At least 1 group per event, or None, was expected.")
         if self.chosen_strategy not in STRATEGIES:
@@ -61,7 +61,7 @@ class Groups(NamedTuple):
 
     centres: Int64  # (T,) index of each group's central point, ascending
     indices: Int64  # (T, K) member points in the order of sampling; empty slots repeat the first member
-    mask: Bool  # (T, K) True where the slot holds a point of its own
+    mask: Bool  # (T, K) True where the slot holds a distinct point
 
 
 def centres_of(events: Sequence[Float32], config: GroupingConfig, engine: Engine = NATIVE) -> list[Int64]:
@@ -69,30 +69,30 @@ def centres_of(events: Sequence[Float32], config: GroupingConfig, engine: Engine
     config.check()
     n_seeds = config.n_seeds or 0
     if config.chosen_strategy in ("fps_ball", "fps_knn"):
-        wanted = n_seeds if config.max_groups is None else min(n_seeds, config.max_groups)
-        return [np.unique(chosen) for chosen in engine.farthest(events, wanted)]  # a prefix is spread already
+        n_centres = n_seeds if config.max_groups is None else min(n_seeds, config.max_groups)
+        return [np.unique(chosen) for chosen in engine.farthest(events, n_centres)]  # a prefix is already spread
     suppression = (config.radius, config.overlap, config.max_candidate_neighbours)
     if config.chosen_strategy == "cnms_ball":
-        kept = engine.suppressed(events, *suppression)
+        centres = engine.suppressed(events, *suppression)
     else:
         seeds = engine.farthest(events, n_seeds)
-        alive = engine.suppressed([p[s] for p, s in zip(events, seeds, strict=True)], *suppression)
-        kept = [s[k] for s, k in zip(seeds, alive, strict=True)]
+        survivors = engine.suppressed([p[s] for p, s in zip(events, seeds, strict=True)], *suppression)
+        centres = [s[k] for s, k in zip(seeds, survivors, strict=True)]
     if config.max_groups is None:
-        return kept
+        return centres
     if config.overflow == "first":
-        return [k[: config.max_groups] for k in kept]
-    full = [e for e, k in enumerate(kept) if len(k) > config.max_groups]
-    spread = engine.farthest([events[e][kept[e]] for e in full], config.max_groups)
+        return [k[: config.max_groups] for k in centres]
+    full = [e for e, k in enumerate(centres) if len(k) > config.max_groups]
+    spread = engine.farthest([events[e][centres[e]] for e in full], config.max_groups)
     for e, chosen in zip(full, spread, strict=True):
-        kept[e] = kept[e][np.sort(chosen)]
-    return kept
+        centres[e] = centres[e][np.sort(chosen)]
+    return centres
 
 
 def members_of(
     events: Sequence[Float32], centres: Sequence[Int64], config: GroupingConfig, engine: Engine = NATIVE
 ) -> list[Neighbours]:
-    """The members of each group before it is thinned: a ball in ascending index, or the nearest, nearest first."""
+    """The members of each group before it is thinned: a ball by ascending index, or the nearest, nearest first."""
     queries = [points[c] for points, c in zip(events, centres, strict=True)]
     if config.chosen_strategy == "fps_knn":
         return engine.nearest(queries, events, config.max_ball or config.n_points)
@@ -100,10 +100,9 @@ def members_of(
 
 
 def group_events(events: Sequence[Float32], config: GroupingConfig, engine: Engine = NATIVE) -> list[Groups]:
-    """The groups of several events, each `coords` (n, 3) in the unit of `config.radius`, one as if alone.
+    """The groups of several events, each `coords` (n, 3) in the unit of `config.radius`, independent of each other.
 
-    `engine`: who searches (see `benchmark.ops.engines`); all give the same indices. Raises ValueError for settings
-    that do not fit together.
+    `engine`: see `benchmark.ops.engines`; all give the same indices. Raises ValueError for inconsistent settings.
     """
     clouds = [as_points(coords) for coords in events]
     centres = centres_of(clouds, config, engine)
@@ -114,7 +113,7 @@ def group_events(events: Sequence[Float32], config: GroupingConfig, engine: Engi
 def group_event(coords: Float32, config: GroupingConfig, engine: Engine = NATIVE) -> Groups:
     """The groups of one event, `coords` (n, 3) in the unit of `config.radius`. An empty event has no groups.
 
-    The result follows the order of the points where distances or scores tie; callers that need independence of the
-    order sort the points first. Raises ValueError for settings that do not fit together.
+    Ties in distance or score are broken by the order of the points; sort them first for a result that does not depend
+    on it. Raises ValueError for inconsistent settings.
     """
     return group_events([coords], config, engine)[0]

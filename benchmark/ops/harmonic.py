@@ -1,7 +1,7 @@
-"""Fillings of hidden parts of a volume from what is visible, without any training: what a model has to beat.
+"""Fillings of hidden parts of a volume from its visible ones, without training: what a model has to beat.
 
 Harmonic inpainting solves Laplace's equation in the hidden voxels, with the visible ones as boundary values: the
-smoothest surface through what is known. A model that is no better has learnt to interpolate.
+smoothest surface through the visible values. A model that is no better has learnt to interpolate.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.ops._jit import Bool, Float64, Int64, kernel
 
-TOLERANCE = 1e-4  # of the largest change in a sweep, relative to the spread of the visible values
+TOLERANCE = 1e-4  # largest change in a sweep, relative to the spread of the visible values
 RELAXATION = 1.85  # over-relaxation: holes are some tens of voxels wide
 MAX_SWEEPS = 2000
 
@@ -28,19 +28,19 @@ def inpaint(volume: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     if len(visible) < result.size:
         result[hidden] = visible.mean()
         z, y, x = np.nonzero(hidden)
-        places = np.stack([z, y, x], axis=1).astype(np.int64)
-        _relax(result, places, np.ascontiguousarray(hidden), TOLERANCE * max(float(visible.std()), 1e-12))
+        voxels = np.stack([z, y, x], axis=1).astype(np.int64)
+        _over_relax(result, voxels, np.ascontiguousarray(hidden), TOLERANCE * max(float(visible.std()), 1e-12))
     filled: np.ndarray = result.astype(np.float32)
     return filled
 
 
 @kernel
-def _relax(values: Float64, places: Int64, hidden: Bool, tolerance: float) -> int:
+def _over_relax(values: Float64, voxels: Int64, hidden: Bool, tolerance: float) -> int:
     nz, ny, nx = values.shape
     for sweep in range(MAX_SWEEPS):
         largest = 0.0
-        for i in range(places.shape[0]):
-            z, y, x = places[i, 0], places[i, 1], places[i, 2]
+        for i in range(voxels.shape[0]):
+            z, y, x = voxels[i, 0], voxels[i, 1], voxels[i, 2]
             total, n = 0.0, 0
             if z > 0:
                 total += values[z - 1, y, x]
@@ -77,7 +77,7 @@ def blocks(volume: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def unblocks(tokens: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The volume of `blocks`: tokens (Tz, Ty, Tx, V), or (Tz, Ty, Tx, 1) for constant ones, back in their places."""
+    """The volume of `blocks`: tokens (Tz, Ty, Tx, V), or (Tz, Ty, Tx, 1) for constant ones."""
     grid = tokens.shape[:3]
     size = [n // g for n, g in zip(shape, grid, strict=True)]
     whole = np.broadcast_to(tokens, (*grid, size[0] * size[1] * size[2])).reshape(*grid, *size)
@@ -89,38 +89,38 @@ def global_mean(volume: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """(Z, Y, X) with hidden tokens (Tz, Ty, Tx) set to the mean of all visible voxels, 0 without any."""
     tokens = blocks(volume, hidden.shape)
     visible = tokens[~hidden]
-    return _filled(volume, hidden, np.full(hidden.shape, visible.mean() if visible.size else 0.0))
+    return _fill_tokens(volume, hidden, np.full(hidden.shape, visible.mean() if visible.size else 0.0))
 
 
 def neighbour_mean(volume: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """(Z, Y, X) with each hidden token set to the mean of the visible tokens around it.
 
-    Those within one token in y and x; where none of them is visible, within two, and so on. 0 without any.
+    Within one token in y and x; where none is visible, within two, and so on. 0 without any.
     """
     means = blocks(volume, hidden.shape).mean(axis=3)
-    known = np.where(hidden, 0.0, means)
-    value, found = np.zeros(hidden.shape), ~hidden
+    visible_means = np.where(hidden, 0.0, means)
+    value, is_filled = np.zeros(hidden.shape), ~hidden
     for reach in range(1, max(hidden.shape) + 1):
-        if found.all():
+        if is_filled.all():
             break
-        total, count = _around(known, reach), _around((~hidden).astype(float), reach)
-        fresh = ~found & (count > 0)
-        value[fresh] = total[fresh] / count[fresh]
-        found |= fresh
-    return _filled(volume, hidden, value)
+        total, count = _sum_around(visible_means, reach), _sum_around((~hidden).astype(float), reach)
+        is_new = ~is_filled & (count > 0)
+        value[is_new] = total[is_new] / count[is_new]
+        is_filled |= is_new
+    return _fill_tokens(volume, hidden, value)
 
 
 def own_mean(volume: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """(Z, Y, X) with each hidden token set to its own mean, which only an oracle knows: `volume` is the true one."""
-    return _filled(volume, hidden, blocks(volume, hidden.shape).mean(axis=3))
+    """(Z, Y, X) with each hidden token set to its true mean, an oracle: `volume` is the true one."""
+    return _fill_tokens(volume, hidden, blocks(volume, hidden.shape).mean(axis=3))
 
 
-def _filled(volume: np.ndarray, hidden: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _fill_tokens(volume: np.ndarray, hidden: np.ndarray, values: np.ndarray) -> np.ndarray:
     tokens = np.where(hidden[..., None], values[..., None], blocks(volume, hidden.shape))
     return unblocks(tokens, volume.shape).astype(np.float32)
 
 
-def _around(values: np.ndarray, reach: int) -> np.ndarray:
+def _sum_around(values: np.ndarray, reach: int) -> np.ndarray:
     """Sums of (Tz, Ty, Tx) values over squares of 2 reach + 1 tokens in y and x, by cumulated sums."""
     padded = np.pad(values, ((0, 0), (reach + 1, reach), (reach + 1, reach)))
     table, width = padded.cumsum(axis=1).cumsum(axis=2), 2 * reach + 1

@@ -1,4 +1,4 @@
-"""Small tables that the host makes for a device."""
+"""Small tables from the host to a device."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 def to_device(table: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The numbers of a (nested) list on the device; the host does not wait for a GPU to take them."""
-    made = torch.tensor(table, dtype=dtype)
-    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
+    """The numbers of a (nested) list on the device; the host does not wait for the copy."""
+    tensor = torch.tensor(table, dtype=dtype)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def like(table: Any, tensor: Tensor) -> Tensor:
-    """The same in the type and on the device of a tensor."""
+    """The same with a tensor's dtype and device."""
     return to_device(table, tensor.dtype, tensor.device)

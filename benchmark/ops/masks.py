@@ -1,4 +1,4 @@
-"""Which tokens of a volume are hidden: uniformly at random, or as many in every block of tokens."""
+"""Which tokens of a volume are hidden: uniformly at random, or the same number in every block of tokens."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ BLOCK = 5  # tokens along an axis of a block of `stratified`
 def hidden_tokens(noise: np.ndarray, ratio: float, kind: str = "random") -> np.ndarray:
     """(B, Tz, Ty, Tx) bool from uniform noise of that shape: in each volume the tokens with the smallest noise.
 
-    random: the share `ratio` of a volume's tokens, rounded; stratified: of each block of 5 x 5 x 5 of them, or of what
-    the grid holds of it (of 5 x 5 tokens at a ratio of 40%: 10). Each volume has its own. Raises ValueError.
+    random: the share `ratio` of a volume's tokens, rounded; stratified: of each block of 5 x 5 x 5 of them, cut
+    at the grid's edge (of 5 x 5 tokens at a ratio of 40%: 10). Each volume has its own. Raises ValueError.
     """
     if kind not in MASKS:
         raise ValueError(f"mask={kind!r} is not known. One of {', '.join(MASKS)} was expected.")

@@ -1,4 +1,4 @@
-"""The grouping engine of compiled CPU code, which is always there."""
+"""The grouping engine of compiled CPU code, always available."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Neighbours(NamedTuple):
 
 
 def squared_radius(radius: float) -> np.float32:
-    """The squared radius as single-precision code forms it: rounded first, then squared."""
+    """The squared radius in single precision: rounded first, then squared."""
     if not radius > 0:
         raise ValueError(f"radius is {radius}. A positive length was expected.")
     single = np.float32(radius)
@@ -50,8 +50,8 @@ def squared_radius(radius: float) -> np.float32:
 
 
 @kernel
-def _ball(queries: Float32, points: Float32, radius: float, limit: np.float32, cap: int) -> tuple[Int64, Int64]:
-    """Each query looks into the cells around it; its neighbours are then sorted by index and cut at the cap."""
+def _search_balls(queries: Float32, points: Float32, radius: float, limit: np.float32, cap: int) -> tuple[Int64, Int64]:
+    """Searches the cells around each query; neighbours are sorted by index and cut at the cap."""
     n_queries = queries.shape[0]
     frame = frame_of(queries, points, radius)
     n_y, n_z = np.int64(frame[4]), np.int64(frame[5])
@@ -62,24 +62,24 @@ def _ball(queries: Float32, points: Float32, radius: float, limit: np.float32, c
     query_keys = keys_of(queries, frame)
     offsets = np.zeros(n_queries + 1, dtype=np.int64)
     indices = np.empty(max(4 * points.shape[0], 64), dtype=np.int64)
-    found = np.empty(points.shape[0], dtype=np.int64)
+    candidates = np.empty(points.shape[0], dtype=np.int64)
     for query in range(n_queries):
         runs = runs_around(query_keys[query], sorted_keys, n_y, n_z)
         px, py, pz = queries[query, 0], queries[query, 1], queries[query, 2]
-        n_found = 0
+        n_near = 0
         for row in range(9):
             for position in range(runs[row, 0], runs[row, 1]):
                 dx, dy, dz = x[position] - px, y[position] - py, z[position] - pz
-                found[n_found] = order[position]  # overwritten unless it counts: no branch to mispredict
-                n_found += dx * dx + dy * dy + dz * dz < limit
-        found[:n_found].sort()
-        n_kept = min(n_found, cap)
+                candidates[n_near] = order[position]  # overwritten unless it counts: no branch to mispredict
+                n_near += dx * dx + dy * dy + dz * dz < limit
+        candidates[:n_near].sort()
+        n_kept = min(n_near, cap)
         stop = offsets[query] + n_kept
         if stop > indices.shape[0]:
             longer = np.empty(2 * stop, dtype=np.int64)
             longer[: offsets[query]] = indices[: offsets[query]]
             indices = longer
-        indices[offsets[query] : stop] = found[:n_kept]
+        indices[offsets[query] : stop] = candidates[:n_kept]
         offsets[query + 1] = stop
     return offsets, indices[: offsets[n_queries]].copy()
 
@@ -87,21 +87,21 @@ def _ball(queries: Float32, points: Float32, radius: float, limit: np.float32, c
 def ball_query(queries: Float32, points: Float32, radius: float, max_neighbours: int | None = None) -> Neighbours:
     """Points strictly nearer than `radius` to each query, in ascending index.
 
-    `queries` (m, 3) and `points` (n, 3) in the unit of `radius`. `max_neighbours` keeps the first so many by index,
+    `queries` (m, 3) and `points` (n, 3) in the unit of `radius`. `max_neighbours` keeps the first by index,
     not by distance; None keeps all.
     """
-    asked, among = as_points(queries, "queries"), as_points(points, "points")
+    query_points, all_points = as_points(queries, "queries"), as_points(points, "points")
     limit = squared_radius(radius)
     if max_neighbours is not None and max_neighbours < 1:
         raise ValueError(f"max_neighbours is {max_neighbours}. At least 1, or None for all, was expected.")
-    if not len(asked) or not len(among):
-        return Neighbours(np.zeros(len(asked) + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
-    cap = len(among) if max_neighbours is None else max_neighbours
-    return Neighbours(*_ball(asked, among, float(np.float32(radius)), limit, cap))
+    if not len(query_points) or not len(all_points):
+        return Neighbours(np.zeros(len(query_points) + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+    cap = len(all_points) if max_neighbours is None else max_neighbours
+    return Neighbours(*_search_balls(query_points, all_points, float(np.float32(radius)), limit, cap))
 
 
 @kernel
-def _along_curve(points: Float32) -> Int64:
+def _curve_order(points: Float32) -> Int64:
     """The points in the order of a space-filling (Morton) curve, so that consecutive ones lie close together."""
     low, extent = np.empty(3), 0.0
     for axis in range(3):
@@ -111,14 +111,14 @@ def _along_curve(points: Float32) -> Int64:
     codes = np.zeros(points.shape[0], dtype=np.int64)
     for i in range(points.shape[0]):
         for axis in range(3):
-            place = np.int64((np.float64(points[i, axis]) - low[axis]) * steps)
+            step = np.int64((np.float64(points[i, axis]) - low[axis]) * steps)
             for bit in range(CURVE_BITS):
-                codes[i] |= ((place >> bit) & 1) << (3 * bit + axis)
+                codes[i] |= ((step >> bit) & 1) << (3 * bit + axis)
     return stable_order(codes)
 
 
 @kernel
-def _boxes(near: Float32) -> Float32:
+def _bounding_boxes(near: Float32) -> Float32:
     """Bounding box of each block of consecutive points: (6, n_blocks), lower ends, then upper ends."""
     n_blocks = (near.shape[0] + BLOCK - 1) // BLOCK
     boxes = np.empty((6, n_blocks), dtype=np.float32)
@@ -132,21 +132,21 @@ def _boxes(near: Float32) -> Float32:
 
 
 @kernel
-def _distances_to_boxes(px: np.float32, py: np.float32, pz: np.float32, boxes: Float32, away: Float32) -> None:
-    """Squared distances of one point to all boxes, into `away` (n_blocks,); 0 inside. One axis at a time vectorises."""
+def _distances_to_boxes(px: np.float32, py: np.float32, pz: np.float32, boxes: Float32, squared: Float32) -> None:
+    """Squared point-to-box distances, into `squared` (n_blocks,); 0 inside. One axis at a time vectorises."""
     zero = np.float32(0)
-    for axis, place in enumerate((px, py, pz)):
+    for axis, coordinate in enumerate((px, py, pz)):
         low, high = boxes[axis], boxes[3 + axis]
-        for block in range(away.shape[0]):
-            below, above = low[block] - place, place - high[block]
+        for block in range(squared.shape[0]):
+            below, above = low[block] - coordinate, coordinate - high[block]
             gap = below if below > above else above
             gap = gap if gap > zero else zero
-            away[block] = gap * gap if axis == 0 else away[block] + gap * gap
+            squared[block] = gap * gap if axis == 0 else squared[block] + gap * gap
 
 
 @kernel
 def _enter_block(query: Float32, near: Float32, order: Int64, block: int, keys: Int64, bits: Int32) -> None:
-    """Put the points of one block that are near enough into the sorted `keys`; `bits` (BLOCK,) is room to work in."""
+    """Put the points of one block that are near enough into the sorted `keys`; `bits` (BLOCK,) is a work buffer."""
     first = block * BLOCK
     n_inside = min(BLOCK, near.shape[1] - first)
     distances = bits.view(np.float32)
@@ -167,31 +167,31 @@ def _enter_block(query: Float32, near: Float32, order: Int64, block: int, keys: 
 
 @kernel
 def _nearest(queries: Float32, points: Float32, best: Int64, nearest: Float32) -> None:
-    """Blocks of points whose box is farther than the worst neighbour so far are passed over.
+    """Skips blocks of points whose box is farther than the worst neighbour so far.
 
-    A point's distance is never below its box's: rounding is monotone, and both are formed in the same way. Distance
-    and index make one key, since non-negative floats order like their bit patterns: equal distances go by index.
+    A point's distance is never below its box's: rounding is monotone, and both are computed alike. Distance and index
+    make one key, since non-negative floats order like their bit patterns: equal distances go by index.
     """
     k = best.shape[1]
-    order = _along_curve(points)
+    order = _curve_order(points)
     near = np.empty((3, points.shape[0]), dtype=np.float32)
     for axis in range(3):
         near[axis] = points[order, axis]
-    boxes = _boxes(points[order])
+    boxes = _bounding_boxes(points[order])
     n_blocks = boxes.shape[1]
-    away = np.empty(n_blocks, dtype=np.float32)
-    away_bits, squares = away.view(np.int32), nearest.view(np.int32)
-    listed = np.empty(n_blocks, dtype=np.int64)
+    squared = np.empty(n_blocks, dtype=np.float32)
+    squared_bits, squares = squared.view(np.int32), nearest.view(np.int32)
+    near_blocks = np.empty(n_blocks, dtype=np.int64)
     bits = np.empty(BLOCK, dtype=np.int32)
     keys = np.empty(k, dtype=np.int64)
     none = (np.int64(INFINITY_BITS) << 32) | INDEX_BITS
     for query in range(queries.shape[0]):
-        _distances_to_boxes(queries[query, 0], queries[query, 1], queries[query, 2], boxes, away)
+        _distances_to_boxes(queries[query, 0], queries[query, 1], queries[query, 2], boxes, squared)
         lowest = np.int32(INFINITY_BITS)
         for block in range(n_blocks):  # integers: a minimum that vectorises
-            lowest = min(lowest, away_bits[block])
+            lowest = min(lowest, squared_bits[block])
         start = 0
-        while away_bits[start] != lowest:
+        while squared_bits[start] != lowest:
             start += 1
         keys[:] = none
         low = max(start - k // (2 * BLOCK), 0)  # with its neighbours along the curve, about k points
@@ -199,13 +199,13 @@ def _nearest(queries: Float32, points: Float32, best: Int64, nearest: Float32) -
         for block in range(low, high):
             _enter_block(queries[query], near, order, block, keys, bits)
         worst = np.int32(keys[k - 1] >> 32)
-        n_listed = 0
+        n_near = 0
         for block in range(n_blocks):
-            listed[n_listed] = block  # overwritten unless it counts: no branch to mispredict
-            n_listed += (away_bits[block] <= worst) & ((block < low) | (block >= high))
-        for slot in range(n_listed):
-            if away_bits[listed[slot]] <= keys[k - 1] >> 32:
-                _enter_block(queries[query], near, order, listed[slot], keys, bits)
+            near_blocks[n_near] = block  # overwritten unless it counts: no branch to mispredict
+            n_near += (squared_bits[block] <= worst) & ((block < low) | (block >= high))
+        for slot in range(n_near):
+            if squared_bits[near_blocks[slot]] <= keys[k - 1] >> 32:
+                _enter_block(queries[query], near, order, near_blocks[slot], keys, bits)
         for slot in range(k):
             best[query, slot] = keys[slot] & INDEX_BITS if keys[slot] != none else -1
             squares[query, slot] = keys[slot] >> 32
@@ -216,12 +216,12 @@ def k_nearest(queries: Float32, points: Float32, k: int) -> tuple[Int64, Float32
 
     Equidistant points are ordered by index. Where fewer than `k` points exist, the rest is -1 and infinity.
     """
-    asked, among = as_points(queries, "queries"), as_points(points, "points")
+    query_points, all_points = as_points(queries, "queries"), as_points(points, "points")
     if k < 1:
         raise ValueError(f"k is {k}. At least 1 neighbour was expected.")
-    best = np.full((len(asked), k), -1, dtype=np.int64)
-    nearest = np.full((len(asked), k), np.inf, dtype=np.float32)
-    if not len(asked) or not len(among):
+    best = np.full((len(query_points), k), -1, dtype=np.int64)
+    nearest = np.full((len(query_points), k), np.inf, dtype=np.float32)
+    if not len(query_points) or not len(all_points):
         return best, nearest
-    _nearest(asked, among, best, nearest)
+    _nearest(query_points, all_points, best, nearest)
     return best, nearest

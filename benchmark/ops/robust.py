@@ -1,4 +1,4 @@
-"""Level and spread of a background that a few bright voxels must not move."""
+"""Level and spread of a background, robust against a few bright voxels."""
 
 from __future__ import annotations
 

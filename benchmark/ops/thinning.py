@@ -10,7 +10,7 @@ from benchmark.ops.neighbours import Neighbours
 
 
 @kernel
-def _thin(points: Float32, offsets: Int64, members: Int64, n_points: int) -> tuple[Int64, Bool]:
+def _thin_balls(points: Float32, offsets: Int64, members: Int64, n_points: int) -> tuple[Int64, Bool]:
     """Farthest point sampling inside each ball, from its first point; the order of sampling is kept."""
     n_groups = offsets.shape[0] - 1
     indices = np.full((n_groups, n_points), -1, dtype=np.int64)
@@ -31,4 +31,4 @@ def thin(coords: Float32, balls: Neighbours, n_points: int) -> tuple[Int64, Bool
     """At most `n_points` members of each ball by farthest point sampling: indices and mask, both (T, n_points)."""
     if n_points < 1:
         raise ValueError(f"n_points is {n_points}. At least 1 point per group was expected.")
-    return _thin(as_points(coords), balls.offsets, balls.indices, n_points)
+    return _thin_balls(as_points(coords), balls.offsets, balls.indices, n_points)

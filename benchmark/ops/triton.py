@@ -1,4 +1,4 @@
-"""The kernels of `cuda/` for searches, grouping and attention: the only file of the suite that names them.
+"""The kernels of `cuda/` for searches, grouping and attention: the only file that imports them.
 
 As an engine it takes and returns arrays on the host, one event each; the functions below it stay on the device.
 """
@@ -43,34 +43,34 @@ class Triton(Engine):
         from benchmark.cuda.neighbours import ball_query
 
         clouds = _upload(events)
-        offsets, rows = ball_query(*_asked(queries), clouds, radius, cap).lists()
-        return _per_event(offsets.cpu().numpy(), rows.cpu().numpy().astype(np.int64), queries, events)
+        offsets, rows = ball_query(*_upload_queries(queries), clouds, radius, cap).lists()
+        return _split_events(offsets.cpu().numpy(), rows.cpu().numpy().astype(np.int64), queries, events)
 
     def nearest(self, queries: Sequence[Float32], events: Sequence[Float32], k: int) -> list[Neighbours]:
         """See Engine."""
         from benchmark.cuda.neighbours import k_nearest
 
-        rows = k_nearest(*_asked(queries), _upload(events), k)[0].cpu().numpy().astype(np.int64)
+        rows = k_nearest(*_upload_queries(queries), _upload(events), k)[0].cpu().numpy().astype(np.int64)
         present = rows >= 0
         offsets = np.concatenate([[0], np.cumsum(present.sum(1))])
-        return _per_event(offsets, rows[present], queries, events)
+        return _split_events(offsets, rows[present], queries, events)
 
     def suppressed(self, events: Sequence[Float32], radius: float, overlap: float, cap: int | None) -> list[Int64]:
         """See Engine."""
         from benchmark.cuda.cnms import suppress as run
 
-        kept = run(_upload(events), radius, overlap, cap)[0].cpu().numpy()
-        return [np.flatnonzero(part) for part in np.split(kept, np.cumsum([len(e) for e in events])[:-1])]
+        keep = run(_upload(events), radius, overlap, cap)[0].cpu().numpy()
+        return [np.flatnonzero(part) for part in np.split(keep, np.cumsum([len(e) for e in events])[:-1])]
 
 
 @cache
 def serves(device: str) -> bool:
-    """Whether models compute with these kernels on a kind of device."""
+    """Whether models compute with these kernels on a device type."""
     return device == "cuda" and missing() is None
 
 
 def attention_tiles(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """What `attend` is told of events with `lengths` tokens (`cuda/attention.py`)."""
+    """The tiles that `attend` needs for events with `lengths` tokens (`cuda/attention.py`)."""
     from benchmark.cuda.attention import tiles_of
 
     tiles: Tensor = tiles_of(lengths, device)
@@ -151,32 +151,34 @@ def suppress(clouds: Any, radius: float, overlap: float) -> Tensor:
     """(N,) bool: kept by C-NMS (`cuda/cnms.py`)."""
     from benchmark.cuda.cnms import suppress as run
 
-    kept: Tensor = run(clouds, radius, overlap)[0]
-    return kept
+    keep: Tensor = run(clouds, radius, overlap)[0]
+    return keep
 
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _join(parts: Sequence[Float32]) -> Tensor:
+def _upload_points(parts: Sequence[Float32]) -> Tensor:
     joined = np.concatenate(parts) if parts else np.zeros((0, 3), np.float32)
     return torch.from_numpy(np.ascontiguousarray(joined)).to(_device())
 
 
 def _upload(events: Sequence[Float32]) -> Any:
-    return clouds_of(_join(events), [len(points) for points in events])
+    return clouds_of(_upload_points(events), [len(points) for points in events])
 
 
-def _asked(queries: Sequence[Float32]) -> tuple[Tensor, Tensor]:
+def _upload_queries(queries: Sequence[Float32]) -> tuple[Tensor, Tensor]:
     event = np.repeat(np.arange(len(queries), dtype=np.int32), [len(q) for q in queries])
-    return _join(queries), torch.from_numpy(event).to(_device())
+    return _upload_points(queries), torch.from_numpy(event).to(_device())
 
 
-def _per_event(offsets: Int64, rows: Int64, queries: Sequence[Float32], events: Sequence[Float32]) -> list[Neighbours]:
-    found, query, first = [], 0, 0
-    for asked, points in zip(queries, events, strict=True):
-        own = offsets[query : query + len(asked) + 1]
-        found.append(Neighbours(own - own[0], rows[own[0] : own[-1]] - first))
-        query, first = query + len(asked), first + len(points)
-    return found
+def _split_events(
+    offsets: Int64, rows: Int64, queries: Sequence[Float32], events: Sequence[Float32]
+) -> list[Neighbours]:
+    lists, query, first = [], 0, 0
+    for event_queries, points in zip(queries, events, strict=True):
+        bounds = offsets[query : query + len(event_queries) + 1]
+        lists.append(Neighbours(bounds - bounds[0], rows[bounds[0] : bounds[-1]] - first))
+        query, first = query + len(event_queries), first + len(points)
+    return lists

@@ -20,10 +20,10 @@ class SparseBackend(ABC):
 
     @abstractmethod
     def version(self) -> str:
-        """Of the package that computes."""
+        """Version of the package."""
 
     def connect(self, sites: Sites, depth: int) -> None:
-        """Find ahead what `depth` levels of a U-shaped network connect, kept on the sites; by default the levels alone.
+        """Search in advance the pairs of `depth` levels of a U-shaped network, cached on the sites; here levels only.
 
         Submanifold convolutions on every level, 2^3 convolutions and their inverses between them.
         """

@@ -1,7 +1,7 @@
-"""What a backend of sparse convolution computes, and which one does it here.
+"""The backends of sparse convolution by name, and the choice for a device.
 
 Kernels have one layout everywhere, (offsets, channels in, channels out), the first spatial axis fastest, so weights
-move between backends. A backend other than ours must pass `conformance` on the device at hand before it is used.
+move between backends. Backends other than `native` must pass `conformance` on the device at hand before it is used.
 """
 
 from __future__ import annotations
@@ -43,28 +43,32 @@ def backend(name: str) -> SparseBackend:
 
 
 def choose(name: str, device: str | torch.device) -> SparseBackend:
-    """The backend that `name` means on a device; `auto` takes triton on GPUs where it can be used, else native.
+    """The backend of this name on a device; `auto` is triton on GPUs where it can be used, else native.
 
     Raises UnknownNameError, and BenchmarkError with the reason where a named one is missing or computes wrong results.
     """
-    kind = torch.device(device).type
+    device_type = torch.device(device).type
     if name == "auto":
-        return backend("triton") if kind == "cuda" and unusable("triton", kind) is None else backend("native")
-    reason = unusable(name, kind)
+        return (
+            backend("triton")
+            if device_type == "cuda" and unusable("triton", device_type) is None
+            else backend("native")
+        )
+    reason = unusable(name, device_type)
     if reason is not None:
         raise BenchmarkError(
-            f"The sparse backend {name} cannot be used on this {kind} device: {reason}. A backend that computes what "
-            f"a dense convolution does was expected. Choose native, which always can, or auto."
+            f"The sparse backend {name} cannot be used on this {device_type} device: {reason}. A backend that gives "
+            f"the results of a dense convolution was expected. Choose native, or auto."
         )
     return backend(name)
 
 
 @cache
-def unusable(name: str, kind: str) -> str | None:
-    """Why a backend cannot be used on a kind of device (cpu, cuda), or None. Tried once per process."""
+def unusable(name: str, device_type: str) -> str | None:
+    """Why a backend cannot be used on a device type (cpu, cuda), or None. Tested once per process."""
     candidate = backend(name)
     if name == "native":
         return None
     from benchmark.sparse.conformance import mismatch_reason
 
-    return candidate.available() or mismatch_reason(candidate, torch.device(kind))
+    return candidate.available() or mismatch_reason(candidate, torch.device(device_type))

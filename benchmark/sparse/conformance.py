@@ -1,4 +1,4 @@
-"""Whether a backend computes what dense convolution does: values and gradients, at several thread counts, twice."""
+"""Comparison of a backend with dense convolution: values and gradients, at several thread counts, twice."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 
 TOLERANCE = 1e-5  # of the largest value, in float32
-FAR = 768  # voxels along a detector's axis
-N_FAR = 12  # events of that size are more than 32-bit keys tell apart
+AXIS_SIZE = 768  # voxels along a detector's axis
+N_EVENTS = 12  # so many events of that size exceed 32-bit keys
 SIDES = {"submanifold": 3, "strided": 2, "strided3": 3, "inverse": 2}  # of the kernel
 OPERATIONS = tuple(SIDES)
 
 
 def mismatch_reason(backend: SparseBackend, device: torch.device) -> str | None:
-    """One clause on the first departure from dense convolution on this device, or None.
+    """The first mismatch with dense convolution on this device in words, or None.
 
-    In single precision and with gradients, whatever the code that asks runs in: autocast, or prediction.
+    Tested in single precision with gradients, also when called under autocast or inference mode.
     """
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-            return _first_departure(backend, device)
-    except Exception as error:  # another package's failure, of any kind, is the finding
+            return _first_mismatch(backend, device)
+    except Exception as error:  # any error of another package is a mismatch
         return f"its convolution fails with {type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
 
 
-def _first_departure(backend: SparseBackend, device: torch.device) -> str | None:
+def _first_mismatch(backend: SparseBackend, device: torch.device) -> str | None:
     sites = example(device)
     for operation in OPERATIONS:
         expected = dense(operation, sites)
         for threads in (1, 2):
-            with _threads(threads):
+            with _set_threads(threads):
                 for _ in range(2):
-                    found = sparse(backend, operation, sites)
-                    for what, a, b in zip(
-                        ("values", "feature gradient", "weight gradient"), found, expected, strict=True
+                    result = sparse(backend, operation, sites)
+                    for quantity, a, b in zip(
+                        ("values", "feature gradient", "weight gradient"), result, expected, strict=True
                     ):
                         error = float((a - b).abs().max() / b.abs().max())
                         if not error <= TOLERANCE:
                             return (
-                                f"the {what} of its {operation} convolution with {threads} threads are off by "
+                                f"the {quantity} of its {operation} convolution with {threads} threads are off by "
                                 f"{error:.1e} of the largest, where {TOLERANCE:.0e} was allowed"
                             )
-    return _aliases(backend, device)
+    return _check_event_mixing(backend, device)
 
 
 def example(device: torch.device, n_voxels: int = 2000, size: int = 20) -> Sites:
-    """Voxels of three events that fill a fifth of their box, negative coordinates among them."""
-    drawn = torch.randperm(3 * size**3, generator=torch.Generator().manual_seed(3))[: 3 * n_voxels]
-    event, place = drawn // size**3, drawn % size**3
-    axes = [place // size**2, place // size % size, place % size]
+    """Voxels of three events that fill a fifth of their box, with negative coordinates too."""
+    numbers = torch.randperm(3 * size**3, generator=torch.Generator().manual_seed(3))[: 3 * n_voxels]
+    event, position = numbers // size**3, numbers % size**3
+    axes = [position // size**2, position // size % size, position % size]
     return Sites.of(torch.stack([event, *(a - 5 for a in axes)], dim=1).to(device))[0]
 
 
@@ -89,13 +89,16 @@ def dense(operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
     fine, coarse = sites.coords, sites.coarser.coords
     origin = 2 * coarse[:, 1:].amin(0) - 2  # even, so that the halved grid starts at a voxel
     shape = (2 * (coarse[:, 1:].amax(0) + 2) - origin).tolist()
-    places = {"fine": _places(fine, origin), "coarse": _places(coarse, torch.div(origin, 2, rounding_mode="floor"))}
+    indices = {
+        "fine": _grid_indices(fine, origin),
+        "coarse": _grid_indices(coarse, torch.div(origin, 2, rounding_mode="floor")),
+    }
     start, end = (
         ("coarse" if operation == "inverse" else "fine"),
         ("coarse" if operation.startswith("strided") else "fine"),
     )
     size = shape if start == "fine" else [s // 2 for s in shape]
-    grid = features.new_zeros(sites.n_events, *size, features.shape[1]).index_put(places[start], features)
+    grid = features.new_zeros(sites.n_events, *size, features.shape[1]).index_put(indices[start], features)
     grid = grid.permute(0, 4, 1, 2, 3)
     side = SIDES[operation]
     kernel = weight.view(side, side, side, *weight.shape[1:]).permute(4, 3, 2, 1, 0)  # (out, in, x, y, z)
@@ -105,40 +108,42 @@ def dense(operation: str, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
         result = conv3d(grid, kernel, stride=2, padding=side - 2)
     else:
         result = conv_transpose3d(grid, kernel.transpose(0, 1), stride=2)
-    values = result.permute(0, 2, 3, 4, 1)[places[end]]
+    values = result.permute(0, 2, 3, 4, 1)[indices[end]]
     for_features, for_weight = torch.autograd.grad(values, (features, weight), gradient)
     return values.detach().float(), for_features.float(), for_weight.float()
 
 
-def _places(coords: Tensor, origin: Tensor) -> tuple[Tensor, ...]:
+def _grid_indices(coords: Tensor, origin: Tensor) -> tuple[Tensor, ...]:
     return (coords[:, 0], *(coords[:, 1:] - origin).unbind(1))
 
 
-def _aliases(backend: SparseBackend, device: torch.device) -> str | None:
-    """Whether voxels of different events are taken for neighbours, as they are where 32-bit keys overflow."""
+def _check_event_mixing(backend: SparseBackend, device: torch.device) -> str | None:
+    """Whether voxels of different events become neighbours, as with overflowing 32-bit keys."""
     sites = far_apart(device)
     features = torch.ones(len(sites), 1, device=device)
     values = backend.submanifold(features, torch.ones(27, 1, 1, device=device), sites)
-    if bool((values != 1).any()):  # every voxel has itself alone
-        return f"it takes voxels of different events for neighbours where {N_FAR} events span {FAR} voxels"
+    if bool((values != 1).any()):  # no voxel has neighbours
+        return f"it takes voxels of different events for neighbours where {N_EVENTS} events span {AXIS_SIZE} voxels"
     return None
 
 
 def far_apart(device: torch.device) -> Sites:
-    """Voxels without neighbours, whose row-major numbers, cut to 31 or 32 bits, are those of neighbours."""
-    corners = [(0, 0, 0, 0), (N_FAR - 1, FAR - 1, FAR - 1, FAR - 1)]
-    start = (5 * FAR + 5) * FAR + 5
+    """Voxels without neighbours, but adjacent when their row-major numbers are cut to 31 or 32 bits."""
+    corners = [(0, 0, 0, 0), (N_EVENTS - 1, AXIS_SIZE - 1, AXIS_SIZE - 1, AXIS_SIZE - 1)]
+    start = (5 * AXIS_SIZE + 5) * AXIS_SIZE + 5
     numbers = [start, start + 2**31 + 1, start + 2**32 - 1]
-    voxels = [(n // FAR**3, n // FAR**2 % FAR, n // FAR % FAR, n % FAR) for n in numbers]
+    voxels = [
+        (n // AXIS_SIZE**3, n // AXIS_SIZE**2 % AXIS_SIZE, n // AXIS_SIZE % AXIS_SIZE, n % AXIS_SIZE) for n in numbers
+    ]
     mirrored = [(e, z, y, x + 20) for e, x, y, z in voxels]  # the same with the first axis fastest
     return Sites.of(torch.tensor([*corners, *voxels, *mirrored], device=device))[0]
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
+def _set_threads(n: int) -> Iterator[None]:
+    previous = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)

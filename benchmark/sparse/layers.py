@@ -1,4 +1,4 @@
-"""The layers of a sparse network: a kernel each, computed by the backend that they are given at each call."""
+"""The layers of a sparse network: a kernel each, computed by the backend passed to each call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.sparse.sites import Sites
 from benchmark.sparse.tensor import SparseTensor
 
 
-class _Convolution(nn.Module):
+class _ConvolutionLayer(nn.Module):
     """A kernel (offsets, channels in, channels out), uniform in +-1 / sqrt(fan), as MinkowskiEngine's layers are."""
 
     def __init__(self, n_offsets: int, n_in: int, n_out: int, fan_channels: int) -> None:
@@ -27,7 +27,7 @@ class _Convolution(nn.Module):
         return "offsets={}, channels {} -> {}".format(*self.kernel.shape)
 
 
-class SubmanifoldConvolution(_Convolution):
+class SubmanifoldConvolution(_ConvolutionLayer):
     """3^3 on the same sites (Graham & van der Maaten, arXiv:1706.01307)."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -38,7 +38,7 @@ class SubmanifoldConvolution(_Convolution):
         return x.with_features(backend.submanifold(x.features, self.kernel, x.sites))
 
 
-class StridedConvolution(_Convolution):
+class StridedConvolution(_ConvolutionLayer):
     """2^3 or 3^3 with stride 2, onto the coarser sites."""
 
     def __init__(self, n_in: int, n_out: int, side: Literal[2, 3] = 2) -> None:
@@ -49,8 +49,8 @@ class StridedConvolution(_Convolution):
         return SparseTensor(backend.strided(x.features, self.kernel, x.sites), x.sites.coarser)
 
 
-class InverseConvolution(_Convolution):
-    """2^3 from the coarser sites back onto the sites they were made from, by the strided convolution's own pairs."""
+class InverseConvolution(_ConvolutionLayer):
+    """2^3 from the coarser sites back to the finer ones, by the strided convolution's pairs."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(8, n_in, n_out, n_out)
@@ -58,6 +58,6 @@ class InverseConvolution(_Convolution):
     def forward(self, x: SparseTensor, sites: Sites, backend: SparseBackend) -> SparseTensor:
         """Features on `sites`, whose `coarser` are those of `x`. Raises ValueError for others."""
         if sites.coarser is not x.sites:
-            raise ValueError("an inverse convolution goes back to the sites that its input was made from")
+            raise ValueError("an inverse convolution needs the sites that its input was downsampled from")
         result: Tensor = backend.inverse(x.features, self.kernel, sites)
         return SparseTensor(result, sites)

@@ -1,8 +1,8 @@
 """MinkowskiEngine as a backend of sparse convolution: the only file that imports it.
 
-What is relied on (MinkowskiEngine 0.5): kernels (offsets, in, out), the first axis fastest, as here; coordinates in
+Relies on (MinkowskiEngine 0.5): kernels (offsets, in, out), the first axis fastest, as here; coordinates in
 units of the input's voxels, multiples of the stride; a coordinate manager, which shares kernel maps between layers and
-may reorder rows. It could not be built for current torch when this was written: `conformance` decides on use.
+may reorder rows. Not tested with current torch, for which it could not be built: `conformance` decides on use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmark.sparse.sites import Sites
 
 
 class Minkowski(SparseBackend):
-    """Where a user has built it."""
+    """MinkowskiEngine, if built by the user."""
 
     name = "minkowski"
 
@@ -48,16 +48,16 @@ class Minkowski(SparseBackend):
         return self._convolve("MinkowskiConvolutionTranspose", 2, 2, features, weight, sites.coarser, sites)
 
     def _convolve(
-        self, kind: str, side: int, stride: int, features: Tensor, weight: Tensor, start: Sites, end: Sites
+        self, layer_class: str, side: int, stride: int, features: Tensor, weight: Tensor, start: Sites, end: Sites
     ) -> Tensor:
         finer = start if start.stride <= end.stride else end
         manager = finer.shared.engine.get("minkowski") or _manager()
-        for sites in (start, end):  # one for all levels: sites are used from fine to coarse
+        for sites in (start, end):  # shared by all levels, from fine to coarse
             sites.shared.engine["minkowski"] = manager
-        given, _ = _tensor(features, start, manager)
-        layer = _layer(kind, weight.shape[1], weight.shape[2], side, stride)
-        wanted, end_row = _tensor(features.new_empty(len(end), 1), end, manager)
-        result: Tensor = functional_call(layer, {"kernel": weight}, (given, wanted.coordinate_map_key)).F
+        input_tensor, _ = _engine_tensor(features, start, manager)
+        layer = _make_layer(layer_class, weight.shape[1], weight.shape[2], side, stride)
+        target, end_row = _engine_tensor(features.new_empty(len(end), 1), end, manager)
+        result: Tensor = functional_call(layer, {"kernel": weight}, (input_tensor, target.coordinate_map_key)).F
         return result[end_row]
 
 
@@ -67,17 +67,17 @@ def _manager() -> Any:
     return engine.CoordinateManager(D=3)
 
 
-def _tensor(features: Tensor, sites: Sites, manager: Any) -> tuple[Any, Tensor]:
-    """Their tensor on the sites, and its row for each of ours."""
+def _engine_tensor(features: Tensor, sites: Sites, manager: Any) -> tuple[Any, Tensor]:
+    """The engine's tensor on the sites, and its row for each site."""
     import MinkowskiEngine as engine
 
-    places = torch.cat([sites.coords[:, :1], sites.coords[:, 1:] * sites.stride], dim=1).int()
-    tensor = engine.SparseTensor(features, places, tensor_stride=sites.stride, coordinate_manager=manager)
+    coords = torch.cat([sites.coords[:, :1], sites.coords[:, 1:] * sites.stride], dim=1).int()
+    tensor = engine.SparseTensor(features, coords, tensor_stride=sites.stride, coordinate_manager=manager)
     return tensor, tensor.inverse_mapping.long()
 
 
 @cache
-def _layer(kind: str, n_in: int, n_out: int, side: int, stride: int) -> Any:
+def _make_layer(layer_class: str, n_in: int, n_out: int, side: int, stride: int) -> Any:
     import MinkowskiEngine as engine
 
-    return getattr(engine, kind)(n_in, n_out, kernel_size=side, stride=stride, dimension=3)
+    return getattr(engine, layer_class)(n_in, n_out, kernel_size=side, stride=stride, dimension=3)

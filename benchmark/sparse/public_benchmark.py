@@ -5,8 +5,8 @@ stem, then four stages of residual blocks, the last three of which begin with a 
 in training mode, the energy as only input; 1 to 16 events of PILArNet-M with 4,690 to 56,700 voxels in all.
 
 Ours differs in two points. The voxels of a coarser level are the parents of the finer ones for every backend, as in
-MinkowskiEngine; spconv on its own would add the voxels that an odd voxel also touches. And `workload` cuts the events
-that it is given to the published number of voxels.
+MinkowskiEngine; spconv on its own would add the voxels that an odd voxel also touches. And `workload` cuts events to
+the published number of voxels.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ def workload(events: Iterable[tuple[Tensor, Tensor]], n_events: int) -> tuple[Te
     coords: list[Tensor] = []
     energies: list[Tensor] = []
     for xyz, energy in events:
-        wanted = share + (rest if len(coords) == n_events - 1 else 0)
-        if len(xyz) < wanted:
+        n_voxels = share + (rest if len(coords) == n_events - 1 else 0)
+        if len(xyz) < n_voxels:
             continue
-        nearest = (xyz - xyz[:1]).long().square().sum(1).argsort(stable=True)[:wanted]
-        coords.append(torch.cat([torch.full((wanted, 1), len(coords)), xyz[nearest].long()], dim=1))
+        nearest = (xyz - xyz[:1]).long().square().sum(1).argsort(stable=True)[:n_voxels]
+        coords.append(torch.cat([torch.full((n_voxels, 1), len(coords)), xyz[nearest].long()], dim=1))
         energies.append(energy[nearest].float())
         if len(coords) == n_events:
             return torch.cat(coords), torch.cat(energies)[:, None]
@@ -108,7 +108,7 @@ def workload(events: Iterable[tuple[Tensor, Tensor]], n_events: int) -> tuple[Te
 
 
 def one_pass(net: PublicNetwork, backend: SparseBackend, coords: Tensor, energies: Tensor, backward: bool) -> Tensor:
-    """The sum of the network's outputs, the benchmark's loss; with `backward`, its gradients besides.
+    """The sum of the network's outputs, the benchmark's loss; with `backward`, gradients are computed too.
 
     The search for neighbours is part of the pass, unlike in the published times, whose tensor is built once.
     """

@@ -1,8 +1,8 @@
-"""The file of tiles that were chosen for a card by trial, for `cuda/convolution.py`.
+"""The file of tuned tiles of a card, for `cuda/convolution.py`.
 
 Without one, the rule in `cuda/tiles.py` gives every card the same sizes. `python -m benchmark perf sparse --tune` tries
-out others and keeps the fastest in the cache; every later run on that card takes them, and its record names their hash,
-since other sizes may round otherwise.
+others and stores the fastest in the cache; later runs on that card use them, and their records hold the file's hash,
+since other sizes may round differently.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Tile(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What a tile is for."""
+    """The use of a tile."""
 
     kernel: str  # one of KERNELS
     n_in: int  # channels
@@ -51,39 +51,41 @@ class Use(NamedTuple):
 
 @cache
 def tuned(device: torch.device) -> dict[Use, Tile]:
-    """What was chosen by trial for this device's card; read once per process."""
+    """The tuned tiles of this device's card; read once per process."""
     file = file_of(device) if device.type == "cuda" else None
     return read(file) if file is not None and file.is_file() else {}
 
 
 def file_of(device: torch.device) -> Path:
-    """Where a card's tiles are kept, for the version of Triton that compiles them."""
+    """The file of a card's tiles, for the installed version of Triton."""
     card = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
     return cache_dir() / "tiles" / f"{card}-triton-{triton_version()}.json"
 
 
 def recorded_tiles(device: str) -> dict[str, str]:
-    """What a record says of tiles that somebody has tuned for this GPU: their hash under `tiles`, or nothing."""
-    found = hash_of(torch.device(device))
-    return {} if found is None else {"tiles": found}
+    """Record entry for tuned tiles of this GPU: their hash under `tiles`, or empty."""
+    sha256 = hash_of(torch.device(device))
+    return {} if sha256 is None else {"tiles": sha256}
 
 
 def hash_of(device: torch.device) -> str | None:
-    """SHA-256 of the file of a card's tiles; None where the rule holds."""
+    """SHA-256 of the file of a card's tiles; None without one."""
     file = file_of(device) if device.type == "cuda" and missing() is None else None
     return sha256_file(file) if file is not None and file.is_file() else None
 
 
 def write(file: Path, chosen: dict[Use, Tile]) -> Path:
-    """Keep tiles for later runs; returns the file."""
+    """Store tiles for later runs; returns the file."""
     atomic_write_json(file, {str(use): list(sizes) for use, sizes in sorted(chosen.items(), key=lambda c: str(c[0]))})
     return file
 
 
 def read(file: Path) -> dict[Use, Tile]:
-    """Raises DataError for what `write` cannot have written."""
+    """Tiles from a file of `write`. Raises DataError for invalid content."""
     try:
-        return {_use(key): _tile(sizes) for key, sizes in json.loads(file.read_text(encoding="utf-8")).items()}
+        return {
+            _parse_use(key): _parse_tile(sizes) for key, sizes in json.loads(file.read_text(encoding="utf-8")).items()
+        }
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"{file} holds no sizes of tiles ({error}). What `python -m benchmark perf sparse --tune` writes was "
@@ -91,18 +93,18 @@ def read(file: Path) -> dict[Use, Tile]:
         ) from error
 
 
-def _use(text: str) -> Use:
+def _parse_use(text: str) -> Use:
     kernel, n_in, n_out, dtype = text.split(" ")
     if kernel not in KERNELS or dtype not in DTYPES:
         raise ValueError(f"unknown kernel or type {text!r}")
     return Use(kernel, int(n_in), int(n_out), DTYPES[dtype])
 
 
-def _tile(sizes: Any) -> Tile:
-    made = Tile(*sizes)
-    if not possible(made):
+def _parse_tile(sizes: Any) -> Tile:
+    tile = Tile(*sizes)
+    if not possible(tile):
         raise ValueError(f"impossible sizes {sizes}")
-    return made
+    return tile
 
 
 def possible(sizes: Tile) -> bool:

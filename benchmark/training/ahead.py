@@ -1,7 +1,7 @@
-"""Batches for a GPU, moved there and prepared while the step before still computes.
+"""Batches for a GPU, copied and prepared on a side stream during the previous training step.
 
-What models make of a batch without any weight (tokens, for example) has sizes that the host must read before it can go
-on. On a stream of its own that wait is for this work alone, not for all that the step before has queued.
+Preparation without weights (tokens, for example) has sizes that the host must read. On a side stream the host waits for
+this work only, not for the queue of the previous step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmark.seeding import seed_from
 
 
 class Ahead:
-    """The batches of `loader`, step by step from `start`. The trainer must ask for one before it needs it."""
+    """The batches of `loader`, step by step from `start`. The trainer must fetch each one ahead."""
 
     def __init__(
         self, loader: Iterable[PointBatch | BenchmarkError], model: TorchModel, stage: str, seed: int, start: int,
@@ -40,42 +40,42 @@ class Ahead:
 
 
 class SideStream:
-    """A second queue of work on the GPU."""
+    """A second stream of the GPU."""
 
     def __init__(self, kind: str) -> None:
-        """kind: cuda; cpu for tests, where there is but one queue."""
+        """kind: device type, cuda; cpu for tests, with a single stream."""
         self.streams = torch.get_device_module(kind)
         self.device = torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
-        self.own = self.streams.Stream(priority=-1)  # before what is queued on the main one
+        self.stream = self.streams.Stream(priority=-1)  # higher priority than the main stream
 
     def prepared(self, model: TorchModel, batch: PointBatch, stage: str, seed: int) -> PointBatch:
         """The batch on the device with `prepared`, ready for the stream that is current."""
-        with self.streams.stream(self.own), torch.no_grad():
+        with self.streams.stream(self.stream), torch.no_grad():
             batch = batch.to_torch(self.device)
             generator = torch.Generator(self.device).manual_seed(seed)
             batch = dataclasses.replace(batch, prepared=model.prepare(batch, stage, generator))
         user = self.streams.current_stream()
-        user.wait_stream(self.own)
+        user.wait_stream(self.stream)
         for tensor in tensors_in(batch):
-            if tensor.is_cuda:  # its memory is not given away before the other stream is done with it
+            if tensor.is_cuda:  # keeps its memory until the main stream is done with it
                 tensor.record_stream(user)
         return batch
 
 
 def tensors_in(value: Any) -> list[Tensor]:
     """All tensors in a value: in objects of the suite, tuples, lists and mappings, at any depth."""
-    found, seen, left = [], set(), [value]
-    while left:
-        item = left.pop()
+    tensors, seen, stack = [], set(), [value]
+    while stack:
+        item = stack.pop()
         if id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, Tensor):
-            found.append(item)
+            tensors.append(item)
         elif isinstance(item, (tuple, list)):
-            left += item
+            stack += item
         elif isinstance(item, Mapping):
-            left += item.values()
+            stack += item.values()
         elif dataclasses.is_dataclass(item) or type(item).__module__.partition(".")[0] == "benchmark":
-            left += vars(item).values() if hasattr(item, "__dict__") else []
-    return found
+            stack += vars(item).values() if hasattr(item, "__dict__") else []
+    return tensors

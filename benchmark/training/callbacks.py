@@ -1,4 +1,4 @@
-"""What happens between the steps of training: states to resume from, numbers for the record, scores by a probe."""
+"""Callbacks between training steps: training states, numbers for the record, scores of a probe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_POINTS = {"pretrain": 200, "finetune": 60}  # of a history in a record, by s
 
 
 class States(Callback):
-    """Saves training states: every so many steps, after the last one, when the time is over. Keeps the latest two."""
+    """Saves training states: every `every` steps, after the last one, and at the deadline. Keeps the latest two."""
 
     def __init__(self, folder: Path, every: int, n_steps: int, deadline: float | None) -> None:
         self.folder, self.every, self.n_steps, self.deadline = folder, every, n_steps, deadline
@@ -35,8 +35,8 @@ class States(Callback):
         """After every step. All processes stop together."""
         step = trainer.global_step
         if self.deadline is not None:
-            over = time.monotonic() >= self.deadline
-            trainer.should_stop = trainer.strategy.reduce_boolean_decision(over, all=False)
+            expired = time.monotonic() >= self.deadline
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(expired, all=False)
         if step % self.every == 0 or step == self.n_steps or trainer.should_stop:
             trainer.save_checkpoint(self.folder / f"step={step:08d}.ckpt")  # the first process writes
             if processes().first:
@@ -45,20 +45,20 @@ class States(Callback):
 
 
 class _Step(NamedTuple):
-    """What one step gave, on its way from the device."""
+    """Numbers of one step, while being copied from the device."""
 
     number: int
     names: tuple[str, ...]
     values: torch.Tensor  # (n_names,)
     counts: torch.Tensor | None
     rate: float
-    arrived: torch.cuda.Event | None  # None: it is here
+    arrived: torch.cuda.Event | None  # None: already on the host
 
 
 class Watch(Callback):
-    """Shows progress and keeps what each step gave, over interruptions too.
+    """Shows progress and stores each step's numbers, across resumes.
 
-    A GPU's numbers are read when the next step has been queued, so that the GPU never waits for the host.
+    A GPU's numbers are read after the next step is queued, so the GPU is never idle.
     """
 
     def __init__(self, n_steps: int, title: str, max_points: int = MAX_POINTS["pretrain"]) -> None:
@@ -66,7 +66,7 @@ class Watch(Callback):
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.series: dict[str, list[float]] = {}  # the loss's parts, the learning rate
-        self.counts: list[list[list[int]]] = []  # of each step's events, [true][predicted], in a classification
+        self.counts: list[list[list[int]]] = []  # per step, [true][predicted], in a classification
         self.earlier_s = 0.0  # time of the steps before a resume
         self._waiting: list[_Step] = []
         self._started = time.monotonic()
@@ -85,7 +85,7 @@ class Watch(Callback):
         return self.earlier_s + time.monotonic() - self._started
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        """Numbers of the step, means over the processes. Raises BenchmarkError where the loss is no longer a number."""
+        """Numbers of the step, means over the processes. Raises BenchmarkError where the loss is not finite."""
         values = {"loss": outputs["loss"], **outputs["parts"]}
         means = {name: trainer.strategy.reduce(v.detach(), reduce_op="mean") for name, v in values.items()}
         means["grad_norm"] = module.grad_norm
@@ -93,20 +93,20 @@ class Watch(Callback):
         counts = outputs["counts"]
         if counts is not None:
             counts = trainer.strategy.reduce(counts, reduce_op="sum").to("cpu", non_blocking=True)
-        kept = numbers.to("cpu", non_blocking=True)
+        copied = numbers.to("cpu", non_blocking=True)
         arrived = None
         if numbers.is_cuda:
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
-        self._waiting.append(_Step(trainer.global_step, tuple(means), kept, counts, outputs["lr"], arrived))
-        self._read(later=1 if numbers.is_cuda else 0)
+        self._waiting.append(_Step(trainer.global_step, tuple(means), copied, counts, outputs["lr"], arrived))
+        self._read_steps(later=1 if numbers.is_cuda else 0)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """The last step's numbers."""
-        self._read()
+        self._read_steps()
 
-    def _read(self, later: int = 0) -> None:
-        """Take the numbers of all steps but the `later` last."""
+    def _read_steps(self, later: int = 0) -> None:
+        """Store the numbers of all steps but the last `later`."""
         while len(self._waiting) > later:
             step = self._waiting.pop(0)
             if step.arrived is not None:
@@ -126,10 +126,10 @@ class Watch(Callback):
             self._bar.update(step.number, f"loss {self.losses[-1]:.4f}")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a state keeps."""
-        self._read()
-        kept = {"losses": self.losses, "norms": self.norms, "series": self.series, "counts": self.counts}
-        return {**kept, "wall_s": self.wall_s}
+        """Values for the training state."""
+        self._read_steps()
+        curves = {"losses": self.losses, "norms": self.norms, "series": self.series, "counts": self.counts}
+        return {**curves, "wall_s": self.wall_s}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
@@ -139,10 +139,10 @@ class Watch(Callback):
         self.earlier_s, self._started = state["wall_s"], time.monotonic()
 
     def history(self) -> dict[str, list[Any]]:
-        """At most `max_points` numbers per curve: over equal stretches of steps, `step` is a stretch's last.
+        """At most `max_points` numbers per curve: over equal ranges of steps, `step` is the last of a range.
 
         Means of the loss, its parts, the learning rate and the gradient's norm before clipping; and, in a
-        classification, the (C, C) `counts` of the training events that the stretch saw, as augmented.
+        classification, the summed (C, C) `counts` of the augmented training events.
         """
         n_points = min(len(self.losses), self.max_points)
         edges = np.unique(np.linspace(0, len(self.losses), n_points + 1).round().astype(int))
@@ -155,36 +155,36 @@ class Watch(Callback):
 
 
 class Probing(Callback):
-    """Scores the model before the first step, every so many steps, and after the last one, without disturbing it."""
+    """Scores the model before the first step, every `every` steps, and after the last, without effect on training."""
 
     def __init__(self, probe: Probe, every: int, n_steps: int) -> None:
         self.probe, self.every, self.n_steps = probe, every, n_steps
         self.history: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        """Random weights are the curve's first point."""
+        """Score the random weights first."""
         if trainer.global_step == 0:
-            self._ask(trainer, module)
+            self._run_probe(trainer, module)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         """After every step."""
         if trainer.global_step % self.every == 0 or trainer.global_step == self.n_steps:
-            self._ask(trainer, module)
+            self._run_probe(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a state keeps."""
+        """Values for the training state."""
         return {"history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
         self.history = list(state["history"])
 
-    def _ask(self, trainer: Any, module: Any) -> None:
-        def ask() -> dict[str, float]:
+    def _run_probe(self, trainer: Any, module: Any) -> None:
+        def compute_scores() -> dict[str, float]:
             with preserve_rng_and_mode(module.model):
                 return {name: float(value) for name, value in self.probe(module.model).items()}
 
-        scores = from_first(ask)
+        scores = from_first(compute_scores)
         finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
         self.history.append({"step": trainer.global_step, **finite})
         for logger in trainer.loggers:
@@ -193,7 +193,7 @@ class Probing(Callback):
 
 @contextmanager
 def preserve_rng_and_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Whatever the block does to the model's modes and to the generators of torch and numpy is undone after it."""
+    """Restore the model's modes and the generators of torch and numpy after the block."""
     modes = [(module, module.training) for module in model.modules()]
     numpy_state = np.random.get_state()
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []

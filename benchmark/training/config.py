@@ -37,12 +37,12 @@ class PretrainConfig(TrainConfig):
     """Self-supervised training on unlabelled events of the training split. Done once, reused by every label budget."""
 
     steps: int = 250  # optimiser steps
-    events: int = 2000  # unlabelled events at most; 0 takes all of the training split
+    events: int = 2000  # maximum of unlabelled events; 0 takes all of the training split
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """A linear probe of frozen tokens; what each protocol does is said in `benchmark.evaluation.token_probe`."""
+    """A linear probe of frozen tokens; see `benchmark.evaluation.token_probe` for the protocols."""
 
     c: float = 0.005  # of the linear SVM: a smaller one regularises more
     components: int = 128  # principal components of the features, at most

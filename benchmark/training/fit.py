@@ -1,6 +1,6 @@
-"""Fixed-step training through Lightning: the same rule for every model, exact resume, logs, progress, a time limit.
+"""Fixed-step training through Lightning: the same rule for every model, exact resume, logs, progress, time limit.
 
-On several devices (torchrun, srun) a step's batch is the same list of events as on one: each process takes its share.
+On several devices (torchrun, srun) the batch of a step holds the same events as on one; each process takes its share.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ MAX_LOADERS = 8  # processes that prepare batches for one GPU
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a stage of training did."""
+    """Result of a training stage."""
 
     steps: int  # optimiser steps done, those before a resume included
-    n_steps: int  # asked for
+    n_steps: int  # requested
     resumed_at: int  # first step of this process
-    first_loss: float | None  # None: no step was made
+    first_loss: float | None  # None: no steps
     last_loss: float | None  # mean over the last tenth of the steps
     grad_norm: float | None  # mean over the same steps, before clipping
     wall_s: float = 0.0  # of all steps, those before a resume and probes included
     history: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # see `Watch.history`
-    probe: Sequence[Mapping[str, Any]] = ()  # step and scores, each time the probe was asked
+    probe: Sequence[Mapping[str, Any]] = ()  # step and scores of each probe
 
     @property
     def stopped(self) -> bool:
@@ -56,7 +56,7 @@ class FitReport:
         return self.steps < self.n_steps
 
     def facts(self) -> dict[str, Any]:
-        """What does not depend on the speed of the machine, without the curves."""
+        """Values independent of the machine's speed, without the curves."""
         return {k: v for k, v in asdict(self).items() if k not in ("wall_s", "history", "probe")}
 
 
@@ -70,7 +70,7 @@ class Hardware:
 
     @classmethod
     def of(cls, environment: Mapping[str, Any], precision: str) -> Hardware:
-        """What a record's `environment` says, with a stage's own precision."""
+        """From a record's `environment`, with the stage's precision."""
         return cls(environment["device"], precision, environment.get("compiled", False))
 
 
@@ -81,89 +81,91 @@ def fit(
 ) -> FitReport:  # fmt: skip
     """Train `model` in place for `train.steps` steps. Training states and logs go to `folder`.
 
-    With `resume`, continues from the last state in `folder` and ends with the weights of an uninterrupted run; without,
-    states found there are deleted. `deadline`, of `time.monotonic()`, ends training early, but not before one
-    step. `probe(model)` is asked for scores before the first step, every `probe_every` steps (0: never) and at the
-    end; training goes on as if it had not been. Raises BenchmarkError where the loss is no longer a number.
+    With `resume`, continues from the last state in `folder` and gives the weights of an uninterrupted run; otherwise
+    existing states are deleted. `deadline`, of `time.monotonic()`, ends training early, after at least one
+    step. `probe(model)` gives scores before the first step, every `probe_every` steps (0: never) and at the end,
+    without effect on training. Raises BenchmarkError where the loss is not finite.
     """
-    _quiet()
-    own = join(hardware.device)
-    if train.batch_size < own.n:
+    _silence_lightning()
+    group = join(hardware.device)
+    if train.batch_size < group.n:
         raise ConfigError(
-            f"{stage}: batch_size={train.batch_size} does not share out over {own.n} processes. At least one event for "
+            f"{stage}: batch_size={train.batch_size} cannot be split over {group.n} processes. At least one event for "
             f"each was expected. Raise --set train.batch_size and pretrain.batch_size, or start fewer processes."
         )
-    state = from_first(lambda: _state(folder, resume))
+    state = from_first(lambda: _resume_state(folder, resume))
     start = 0 if state is None else step_of(state)
     module = Training(model, optim, train.steps, seed, stage, frozen)
     watch = Watch(train.steps, title, MAX_POINTS[stage])
     probing = Probing(probe, probe_every, train.steps) if probe is not None and probe_every else None
-    states = States(folder, train.checkpoint_every, train.steps, deadline)  # after the others: it keeps their numbers
+    states = States(folder, train.checkpoint_every, train.steps, deadline)  # last: saves the other callbacks' numbers
     trainer = lightning.Trainer(
         max_epochs=1, max_steps=train.steps, precision="bf16-mixed" if hardware.precision == "bf16" else "32-true",
-        log_every_n_steps=1 if hardware.device == "cpu" else 20,  # each time a GPU has to wait
+        log_every_n_steps=1 if hardware.device == "cpu" else 20,  # a GPU waits for each log
         callbacks=[c for c in (watch, probing, states) if c is not None],
         logger=[
-            CSVLogger(folder, name="csv", version=f"from-step-{start}"),  # a resumed run does not erase earlier rows
+            CSVLogger(folder, name="csv", version=f"from-step-{start}"),  # keeps the rows of earlier runs
             TensorBoardLogger(folder, name="tensorboard", version=""),
         ],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        use_distributed_sampler=False, **_devices(hardware.device, own),
+        use_distributed_sampler=False, **_trainer_devices(hardware.device, group),
     )  # fmt: skip
-    stream = _Steps(events, train, seed, stage, start, own)
-    with watch, _interruptible(), _compiled(model, hardware.compiled):
-        loader: Any = _loader(stream, hardware.device, own)
+    stream = _StepBatches(events, train, seed, stage, start, group)
+    with watch, _raise_interrupts(), _compile_parts(model, hardware.compiled):
+        loader: Any = _loader(stream, hardware.device, group)
         if hardware.device == "cuda":
-            loader = Ahead(loader, model, stage, seed, start, own.rank)
+            loader = Ahead(loader, model, stage, seed, start, group.rank)
         trainer.fit(module, loader, ckpt_path=str(state) if state else None)
     model.requires_grad_(True)
     return _report(watch, probing, trainer.global_step, train.steps, start)
 
 
 @contextmanager
-def _compiled(model: TorchModel, wanted: bool) -> Iterator[None]:
-    """Training inside runs compiled parts; scores are taken by the model as it is written."""
-    parts = list(model.parts_to_compile()) if wanted else []
+def _compile_parts(model: TorchModel, enabled: bool) -> Iterator[None]:
+    """Compiled parts inside the block, restored afterwards: scores are computed uncompiled."""
+    parts = list(model.parts_to_compile()) if enabled else []
     for part in parts:
         part.compile(dynamic=True)  # not `fullgraph`: where torch gives up, training goes on uncompiled
     try:
         yield
     finally:
         for part in parts:
-            part._compiled_call_impl = None  # what `compile` has set; torch has no way back
+            part._compiled_call_impl = None  # set by `compile`; torch cannot undo it
 
 
-def _state(folder: Path, resume: bool) -> Path | None:
+def _resume_state(folder: Path, resume: bool) -> Path | None:
     if not resume:
         delete_checkpoints(folder)
     return last_state(folder)
 
 
-def _devices(device: str, own: Processes) -> dict[str, Any]:
+def _trainer_devices(device: str, group: Processes) -> dict[str, Any]:
     """One device; or one for each process that torchrun or srun has started."""
     accelerator = "gpu" if device == "cuda" else "cpu"
-    if own.n == 1:  # named, or Lightning would look for a cluster by itself
+    if group.n == 1:  # explicit, or Lightning detects a cluster itself
         return {"accelerator": accelerator, "devices": 1, "plugins": [LightningEnvironment()]}
     return {
-        "accelerator": accelerator, "devices": own.n_local, "num_nodes": own.n_machines,
+        "accelerator": accelerator, "devices": group.n_local, "num_nodes": group.n_machines,
         "strategy": DDPStrategy(find_unused_parameters=False), "plugins": [TorchElasticEnvironment()],
     }  # fmt: skip
 
 
-def _loader(stream: _Steps, device: str, own: Processes) -> DataLoader:
-    """Batches in the order of steps. For a GPU other processes prepare them ahead, each every n-th."""
+def _loader(stream: _StepBatches, device: str, group: Processes) -> DataLoader:
+    """Batches by step. For a GPU, worker processes prepare every n-th each."""
     if device == "cpu":
         return DataLoader(stream, batch_size=None)
-    n = max(1, min(MAX_LOADERS, usable_cores() // own.n_local - 1))
+    n = max(1, min(MAX_LOADERS, usable_cores() // group.n_local - 1))
     return DataLoader(stream, batch_size=None, num_workers=n, pin_memory=True)
 
 
-class _Steps(IterableDataset):
-    """Batches from one step on. Each is a function of its step, so nothing has to be saved to resume."""
+class _StepBatches(IterableDataset):
+    """Batches from a step on. Each depends on its step only, so resuming needs no saved state."""
 
-    def __init__(self, events: EventSet, train: TrainConfig, seed: int, stage: str, start: int, own: Processes) -> None:
+    def __init__(
+        self, events: EventSet, train: TrainConfig, seed: int, stage: str, start: int, group: Processes
+    ) -> None:
         self.events, self.train, self.seed, self.stage, self.start = events, train, seed, stage, start
-        self.share = (own.rank, own.n)
+        self.share = (group.rank, group.n)
 
     def __iter__(self) -> Iterator[PointBatch | BenchmarkError]:
         worker = get_worker_info()
@@ -185,18 +187,18 @@ class _Steps(IterableDataset):
 
 
 def _report(watch: Watch, probing: Probing | None, steps: int, n_steps: int, start: int) -> FitReport:
-    asked = () if probing is None else tuple(probing.history)
+    probe_scores = () if probing is None else tuple(probing.history)
     if not watch.losses:
         return FitReport(steps, n_steps, start, None, None, None)
     tail = slice(-max(1, len(watch.losses) // 10), None)
     last, norm = (sum(v[tail]) / len(v[tail]) for v in (watch.losses, watch.norms))
     wall = round(watch.wall_s, 2)
-    return FitReport(steps, n_steps, start, watch.losses[0], last, norm, wall, watch.history(), asked)
+    return FitReport(steps, n_steps, start, watch.losses[0], last, norm, wall, watch.history(), probe_scores)
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lightning turns Ctrl-C into a silent exit with code 1, and ignores the next one. Give it back to the caller."""
+def _raise_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C, which Lightning turns into a silent exit with code 1."""
     try:
         yield
     except SystemExit as error:
@@ -206,8 +208,8 @@ def _interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
-def _quiet() -> None:
-    """Lightning's banners and hints are not for the suite's users."""
+def _silence_lightning() -> None:
+    """Hide Lightning's banners and hints."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")

@@ -1,4 +1,4 @@
-"""What Lightning trains: a model, one of its two losses, its optimiser and the learning-rate schedule."""
+"""The Lightning module: a model, one of its two losses, its optimiser and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lr_factor(step: int, n_steps: int, optim: OptimConfig) -> float:
 
 
 def make_optimiser(groups: list[dict[str, Any]], optim: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW, Adam, or stochastic gradient descent with Nesterov's momentum; on a GPU all weights in one kernel."""
+    """AdamW, Adam, or stochastic gradient descent with Nesterov's momentum; fused on a GPU."""
     fused = all(p.is_cuda for group in groups for p in group["params"]) or None
     if optim.optimiser == "sgd":
         momentum = optim.betas[0]
@@ -48,8 +48,8 @@ def make_optimiser(groups: list[dict[str, Any]], optim: OptimConfig) -> torch.op
             nesterov=momentum > 0,
             fused=fused,
         )
-    kind = torch.optim.AdamW if optim.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=fused)
+    optimiser_class = torch.optim.AdamW if optim.optimiser == "adamw" else torch.optim.Adam
+    return optimiser_class(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=fused)
 
 
 class Training(lightning.LightningModule):
@@ -65,16 +65,16 @@ class Training(lightning.LightningModule):
         self.processes = processes()
         for module in self.frozen:
             module.requires_grad_(False)
-        for parameter in _unused(model, stage):
+        for parameter in _unused_parameters(model, stage):
             parameter.requires_grad_(False)
 
     def training_step(self, batch: PointBatch, index: int) -> dict[str, Any]:
-        """Loss of one batch, its parts, the learning rate, and the counts of what was classified as what.
+        """Loss of one batch, its parts, the learning rate, and confusion counts.
 
         Seeded by the step: a resumed run draws the same numbers.
         """
-        others = (self.processes.rank,) if self.processes.rank else ()
-        torch.manual_seed(seed_from("training step", self.stage, self.seed, self.global_step, *others))
+        rank = (self.processes.rank,) if self.processes.rank else ()
+        torch.manual_seed(seed_from("training step", self.stage, self.seed, self.global_step, *rank))
         for module in self.frozen if self.model.keeps_frozen_backbone_in_evaluation else ():
             module.eval()
         parts: dict[str, Tensor] = {}
@@ -83,21 +83,21 @@ class Training(lightning.LightningModule):
             loss, parts = self.model.pretrain_loss(batch)
         else:
             loss, scores = self.model.finetune_loss(batch)
-            counts = self._counts(batch, scores)
+            counts = self._class_counts(batch, scores)
         if self.processes.n > 1:
-            weight = self._weight(batch)
+            weight = self._process_weight(batch)
             loss, parts = loss * weight, {name: part * weight for name, part in parts.items()}
         values = {f"{self.stage}/{name}": value.detach() for name, value in (*parts.items(), ("loss", loss))}
         self.log_dict(values, batch_size=batch.n_events, sync_dist=self.processes.n > 1)
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        self.log(f"{self.stage}/lr", torch.tensor(rate))  # a bare number would be sent to the GPU and waited for
+        self.log(f"{self.stage}/lr", torch.tensor(rate))  # a plain float would be copied to the GPU, with a wait
         parts = {name: part.detach() for name, part in parts.items()}
         return {"loss": loss, "parts": parts, "lr": rate, "counts": counts}
 
-    def _counts(self, batch: PointBatch, scores: Tensor) -> Tensor | None:
-        """(C, C) how many labelled rows of each class, rows the truth, were given which; None in a regression.
+    def _class_counts(self, batch: PointBatch, scores: Tensor) -> Tensor | None:
+        """(C, C) confusion counts of labelled rows, [true, predicted]; None in a regression.
 
-        Products of zeros and ones: no step of it waits for a GPU.
+        A product of one-hot rows: does not wait for a GPU.
         """
         if self.model.task.kind != "classification" or (batch.target is None and batch.volumes.target is None):
             return None
@@ -108,25 +108,25 @@ class Training(lightning.LightningModule):
         truth, predicted = (row[:, None] == classes for row in (target, scores.detach().argmax(1)))
         return truth.float().T @ predicted.float()
 
-    def _weight(self, batch: PointBatch) -> Tensor:
-        """Number of processes x this one's share of the points, or of the events where they are what is labelled.
+    def _process_weight(self, batch: PointBatch) -> Tensor:
+        """Number of processes x this one's share of the points, or of the events for event and volume tasks.
 
-        For a loss that is a mean over them, the processes' mean of losses so weighted is that of the whole batch.
+        The processes' mean of losses weighted so is the loss of the whole batch, for mean losses.
         """
         by_event = self.stage == "finetune" and self.model.task.level in ("event", "volume")
         rows = torch.tensor(float(batch.n_events if by_event else batch.n_points), device=self.device)
-        every = rows.clone()
-        torch.distributed.all_reduce(every)
-        return rows * self.processes.n / every
+        total = rows.clone()
+        torch.distributed.all_reduce(total)
+        return rows * self.processes.n / total
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, a smaller rate for pre-trained weights where asked for, and a schedule per step."""
+        """The optimiser, with the backbone's learning rate scaled, and a schedule per step."""
         o = self.optim
-        optimiser = make_optimiser(self._groups(), o)
+        optimiser = make_optimiser(self._parameter_groups(), o)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(step, self.n_steps, o))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _groups(self) -> list[dict[str, Any]]:
+    def _parameter_groups(self) -> list[dict[str, Any]]:
         backbone = {id(p) for m in self.model.backbone() for p in m.parameters()} if self.stage == "finetune" else set()
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.model.parameters():
@@ -143,7 +143,7 @@ class Training(lightning.LightningModule):
         ]
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip by the global norm, and keep the norm from before. Lightning's own way refuses fused optimisers."""
+        """Clip by the global norm, and store the norm before. Lightning's own clipping refuses fused optimisers."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = self.optim.clip_norm or math.inf
         self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit).detach()
@@ -151,16 +151,16 @@ class Training(lightning.LightningModule):
     def transfer_batch_to_device(
         self, batch: PointBatch | BenchmarkError, device: torch.device, index: int
     ) -> PointBatch:
-        """Batches know how to move themselves. Raises what the preparation of this one raised."""
+        """Move the batch to the device. Raises the error of its preparation, if any."""
         if isinstance(batch, BenchmarkError):
             raise batch
         return batch.to_torch(device)
 
 
-def _unused(model: TorchModel, stage: str) -> list[nn.Parameter]:
+def _unused_parameters(model: TorchModel, stage: str) -> list[nn.Parameter]:
     """Parameters that a stage's loss does not depend on: the decoder in fine-tuning, the head in pre-training.
 
-    Several processes wait for the gradient of every parameter that is not fixed.
+    Distributed training needs a gradient for every trainable parameter.
     """
     pretraining_only = [p for module in model.pretraining_only() for p in module.parameters()]
     if stage == "finetune":

@@ -10,7 +10,7 @@ from benchmark.errors import CheckpointError
 
 
 def last_state(folder: Path) -> Path | None:
-    """The latest training state in a folder that can be read, if there is one. Damaged ones are deleted, and named."""
+    """The latest readable training state in a folder, or None. Damaged ones are deleted and reported."""
     import torch
 
     for path in reversed(states_in(folder)):
@@ -36,7 +36,7 @@ def _check_sums(path: Path) -> None:
 
 
 def delete_checkpoints(folder: Path) -> None:
-    """Delete the training states of a folder: what they led to is kept elsewhere, or not wanted."""
+    """Delete the training states of a folder."""
     for path in states_in(folder):
         path.unlink(missing_ok=True)
 

@@ -207,10 +207,10 @@ def test_nothing_damaged_is_uploaded(weights, tmp_path, monkeypatch):
 def test_the_file_is_named_where_a_repository_has_several():
     listing = [hub.RemoteFile(n, 1, None, None) for n in ("README.md", "a.ckpt", "b.safetensors")]
     with pytest.raises(DataError, match=r"2 files of weights.*a.ckpt, b.safetensors"):
-        hub._wanted(hub.parse_name(REPO), listing)
+        hub._select_file(hub.parse_name(REPO), listing)
     with pytest.raises(DataError, match=r"has no file c.ckpt"):
-        hub._wanted(hub.parse_name(f"{REPO}:c.ckpt"), listing)
-    assert hub._wanted(hub.parse_name(f"{REPO}:a.ckpt"), listing) == listing[1]
+        hub._select_file(hub.parse_name(f"{REPO}:c.ckpt"), listing)
+    assert hub._select_file(hub.parse_name(f"{REPO}:a.ckpt"), listing) == listing[1]
 
 
 @pytest.mark.parametrize(

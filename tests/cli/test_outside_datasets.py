@@ -41,7 +41,7 @@ OWN = (
 def call(tmp_path, monkeypatch, capsys):
     """`call("run", ...)` in a folder with `events`: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_given", {})
+    monkeypatch.setattr(registry, "_datasets_by_path", {})
     monkeypatch.delenv("PARTICLEBENCH_RECORDS", raising=False)
     npz_files.write_folder(tmp_path / "events", {"train": 6, "val": 2, "test": 3})
 

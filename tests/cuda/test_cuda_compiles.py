@@ -73,7 +73,7 @@ def launches():
     GridExecutor.__call__ = note
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(convolution, "wanted_programs", lambda device: 10_000)  # so that gradients come in pieces
+            patch.setattr(convolution, "n_programs", lambda device: 10_000)  # so that gradients come in pieces
             exercise()
     finally:
         GridExecutor.__call__ = run

@@ -147,7 +147,7 @@ def test_the_weights_gradient_is_the_same_from_many_pieces(sites, monkeypatch):
         torch.randn(*shape, generator=draw).to(DEVICE) for shape in ((len(sites), 4), (27, 4, 6), (len(sites), 6))
     ]
     expected = passes(reference, arrays, sites.neighbours, CENTRE, torch.float64)[2]
-    monkeypatch.setattr(convolution, "wanted_programs", lambda device: 10_000)
+    monkeypatch.setattr(convolution, "n_programs", lambda device: 10_000)
     pairs = replace(sites.neighbours)  # nothing of it is cut yet
     found = passes(convolve, arrays, pairs, CENTRE, torch.float32)[2]
     assert any(kept[2] for key, kept in pairs._cut.items() if isinstance(key, tuple))

@@ -128,9 +128,9 @@ def test_the_fastest_tile_is_found_step_by_step_and_computes_the_same(sites, tab
     weight = torch.randn(27, 4, 6, device=DEVICE)
     expected = convolve(features, weight, sites.neighbours, CENTRE)
     use = Use("products", 4, 6, torch.float32)
-    real = tuning.applied
+    real = tuning.sum_products
 
-    def applied(*arguments):
+    def sum_products(*arguments):
         if table.get(use, by_rule(use)).warps == 2:
             raise TritonError("out of registers")
         return real(*arguments)
@@ -140,7 +140,7 @@ def test_the_fastest_tile_is_found_step_by_step_and_computes_the_same(sites, tab
         t = table.get(use, by_rule(use))
         return 1.0 + t.rows / 64 + t.stages + t.warps / 64
 
-    monkeypatch.setattr(tuning, "applied", applied)
+    monkeypatch.setattr(tuning, "sum_products", sum_products)
     found = tune([(features, weight, sites.neighbours, CENTRE)], clock, lambda text: None)
     assert found[use] == by_rule(use)._replace(rows=16, stages=1)
     assert found[Use("weights", 4, 6, torch.float32)] == by_rule(Use("weights", 4, 6, torch.float32))
@@ -156,8 +156,8 @@ def test_the_fastest_tile_is_found_step_by_step_and_computes_the_same(sites, tab
 def test_a_tile_that_computes_something_else_is_passed_over(sites, table, monkeypatch):
     features, weight = torch.randn(len(sites), 4, device=DEVICE), torch.randn(27, 4, 6, device=DEVICE)
     use = Use("products", 4, 6, torch.float32)
-    real = tuning.applied
-    monkeypatch.setattr(tuning, "applied", lambda *a: real(*a) * (2 if table[use].rows < 64 else 1))
+    real = tuning.sum_products
+    monkeypatch.setattr(tuning, "sum_products", lambda *a: real(*a) * (2 if table[use].rows < 64 else 1))
     found = tune(
         [(features, weight, sites.neighbours, CENTRE)], lambda job: 1.0 + table[use].rows / 64, lambda text: None
     )

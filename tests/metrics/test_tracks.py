@@ -85,9 +85,9 @@ def test_neighbours_across_edges_and_corners_are_connected():
     called = volume().astype(bool)
     for i in range(5):
         called[i, 10 + i, 10 + i] = True
-    groups, n = connected(called, least=5)
+    groups, n = connected(called, min_voxels=5)
     assert n == 1 and (groups > 0).sum() == 5
-    assert connected(called, least=6)[1] == 0
+    assert connected(called, min_voxels=6)[1] == 0
 
 
 def test_tracks_fall_into_bins_of_size():

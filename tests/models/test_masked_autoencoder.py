@@ -207,7 +207,7 @@ def test_reference_drops_tokens_and_clean_drops_events():
         kept = []
         for seed in range(20):
             torch.manual_seed(seed)
-            made = net.encoder.kept(packing)
+            made = net.encoder.branch_factors(packing)
             assert made.shape == (len(net.encoder.blocks), 2, n, 1)
             assert bool((made[0] == 1).all())  # the first block drops nothing
             assert set(made[-1].unique().tolist()) <= {0.0, 2.0}

@@ -94,10 +94,13 @@ def test_other_numbers_of_hidden_tokens_in_a_batch_change_nothing():
     hidden[0] = False
     hidden[0, 0, 0, :] = True  # four
     hidden[1] = True  # all of them
-    together = model.predicted(batch.volumes.target, hidden)
+    together = model.predict_hidden(batch.volumes.target, hidden)
     for i in range(3):
         torch.testing.assert_close(
-            model.predicted(batch.volumes.target[i : i + 1], hidden[i : i + 1])[0], together[i], atol=1e-5, rtol=1e-4
+            model.predict_hidden(batch.volumes.target[i : i + 1], hidden[i : i + 1])[0],
+            together[i],
+            atol=1e-5,
+            rtol=1e-4,
         )
     assert torch.isfinite(together).all()
 
@@ -168,7 +171,7 @@ def test_pretraining_lowers_its_loss_and_its_weights_serve_both_tasks(tmp_path):
     other.load_backbone(tmp_path / "w.safetensors")
     batch = make_batch(RECONSTRUCTION).to_torch()
     seen = batch.volumes.values, batch.volumes.hidden
-    torch.testing.assert_close(other.predicted(*seen), model.predicted(*seen))
+    torch.testing.assert_close(other.predict_hidden(*seen), model.predict_hidden(*seen))
 
 
 @pytest.mark.parametrize("seed", range(2))

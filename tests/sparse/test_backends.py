@@ -8,7 +8,16 @@ import torch
 from benchmark.errors import BenchmarkError, DataError, UnknownNameError
 from benchmark.sparse import BACKENDS, Sites, SparseTensor, backend, choose, layers, voxelise
 from benchmark.sparse.backends import unusable
-from benchmark.sparse.conformance import FAR, OPERATIONS, TOLERANCE, arguments, dense, example, mismatch_reason, sparse
+from benchmark.sparse.conformance import (
+    AXIS_SIZE,
+    OPERATIONS,
+    TOLERANCE,
+    arguments,
+    dense,
+    example,
+    mismatch_reason,
+    sparse,
+)
 from benchmark.sparse.native import Native
 from benchmark.sparse.public_benchmark import SIZES, VOXELS, PublicNetwork, one_pass, workload
 
@@ -84,7 +93,7 @@ class Aliasing(Native):
 
     def submanifold(self, features, weight, sites):
         event, x, y, z = sites.coords.unbind(1)
-        key = (((event * FAR + x) * FAR + y) * FAR + z) & 0xFFFFFFFF
+        key = (((event * AXIS_SIZE + x) * AXIS_SIZE + y) * AXIS_SIZE + z) & 0xFFFFFFFF
         near = (key[:, None] - key).abs() == 1
         together = near & (event[:, None] != event)
         return super().submanifold(features, weight, sites) + together.sum(1, keepdim=True)
@@ -149,7 +158,10 @@ def test_neighbours_are_those_of_a_search_over_all_pairs():
 
 
 def test_voxels_of_different_events_are_never_neighbours_however_far_they_reach():
-    assert len(sites_of([0, FAR - 1, FAR - 1, FAR - 1], [9, 0, 0, 0], [1, 0, 0, 0]).neighbours.source) == 0
+    assert (
+        len(sites_of([0, AXIS_SIZE - 1, AXIS_SIZE - 1, AXIS_SIZE - 1], [9, 0, 0, 0], [1, 0, 0, 0]).neighbours.source)
+        == 0
+    )
     edge = 2**15  # 20 events of boxes of 2^48 voxels
     corners = [[e, *(c,) * 3] for e in range(20) for c in (-edge, edge - 1)]
     sites = sites_of(*corners)
@@ -187,7 +199,7 @@ def test_an_event_with_one_voxel_is_convolved(operation):
 @pytest.mark.parametrize(
     ("voxels", "message"),
     [
-        ([[0, 1, 2, 3], [1, 1, 2, 3], [0, 1, 2, 3]], r"given more than once \(first: event 0 at \[1, 2, 3\]\)"),
+        ([[0, 1, 2, 3], [1, 1, 2, 3], [0, 1, 2, 3]], r"not unique \(first: event 0 at \[1, 2, 3\]\)"),
         ([[0, 1, 2, 2**31]], r"A voxel coordinate is 2147483648\. Finite numbers that fit 32 bits"),
         ([[0, 0, 0, 0], [0, 2**30, 2**30, 2**30]], r"need keys of more than 64 bits"),
         ([[-1, 0, 0, 0]], r"Event numbers run from -1 to -1"),
@@ -219,7 +231,7 @@ def test_layers_go_down_and_back_to_the_same_sites():
     assert down.features.shape == (len(sites.coarser), 4) and down.stride == 2
     up = layers.InverseConvolution(4, 2)
     assert up(down, sites, backend("native")).features.shape == (len(sites), 2)
-    with pytest.raises(ValueError, match="goes back to the sites"):
+    with pytest.raises(ValueError, match="needs the sites"):
         up(down, sites.coarser, backend("native"))
 
 

@@ -83,7 +83,7 @@ def test_numbers_that_are_on_their_way_are_read_a_step_later_and_all_in_the_end(
     with watch:
         for number, loss in enumerate((3.0, 2.0, 1.0), 1):
             watch._waiting.append(step(number, loss))
-            watch._read(later=1)
+            watch._read_steps(later=1)
             assert len(watch.losses) == number - 1
         kept = watch.state_dict()
         assert kept["losses"] == watch.losses == [3.0, 2.0, 1.0]
@@ -91,6 +91,6 @@ def test_numbers_that_are_on_their_way_are_read_a_step_later_and_all_in_the_end(
         assert kept["series"] == {"chamfer": [0.5] * 3, "lr": [0.1] * 3}
         assert kept["counts"] == [[[1, 0], [0, 1]]] * 3
         watch._waiting.append(step(4, float("nan")))
-        watch._read(later=1)
+        watch._read_steps(later=1)
         with pytest.raises(BenchmarkError, match="nan at step 4"):
             watch.on_train_end(None, None)
