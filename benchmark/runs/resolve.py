@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,7 @@ def resolve(request: Request) -> RunConfig:
     """
     labels = parse_labels(request.labels)
     chosen = _choose(request)
-    for name, number in (("draw", request.draw), ("seed", request.seed)):
-        if number < 0:
-            raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
+    draw, seed = (_whole(name, getattr(request, name)) for name in ("draw", "seed"))
     sections = _sections(chosen)
     _apply(sections, request.assignments)
     spec, dataset = chosen.spec, chosen.data_spec.info.name
@@ -74,13 +73,25 @@ def resolve(request: Request) -> RunConfig:
     checkpoint = _checkpoint(request.checkpoint, chosen.pretrains)
     return RunConfig(
         task=task, dataset=dataset, model=spec.name, preset=chosen.preset_name, labels=labels, mode=chosen.mode,
-        draw=request.draw, seed=request.seed, checkpoint=checkpoint,
+        draw=draw, seed=seed, checkpoint=checkpoint,
         checkpoint_sha256=None if checkpoint is None else sha256_file(Path(checkpoint)),
         data=sections["data"], preprocess=sections["preprocess"],
         model_config=sections["model"], optim=sections.get("optim", OptimConfig()), train=sections["train"],
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
         probe=sections.get("probe"), weights=weights,
     )  # fmt: skip
+
+
+def _whole(name: str, value: int) -> int:
+    """A whole number from 0 on. Raises ConfigError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        what = "negative" if isinstance(value, int) else "no whole number"
+        raise ConfigError(f"--{name} {value!r} is {what}. A whole number from 0 on was expected. Type --{name} 0.")
+    return number
 
 
 def _loss(loss: Loss, task: Task) -> Loss:

@@ -162,7 +162,7 @@ def run_command(tuning: Tuning, request: Request, data: Path | None = None) -> s
     """The `run` to type with the rate that was found; None where none was."""
     if tuning.best_rate is None:
         return None
-    typed = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", request.labels]
+    typed = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", str(request.labels)]
     plain = Request(request.model, dataset=tasks.task(request.task).dataset)
     for field in ("task", "dataset", "preset", "mode", "draw", "seed"):
         value = getattr(request, field)
