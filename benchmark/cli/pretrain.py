@@ -73,7 +73,7 @@ def pretrain(
 
 
 def _lines(done: Any) -> list[str]:
-    from benchmark.runs.pretrain import CURVES, RECORD, WEIGHTS
+    from benchmark.runs.pretrain import CURVES, RECORD
 
     r = done.record
     if done.stopped:
@@ -88,6 +88,6 @@ def _lines(done: Any) -> list[str]:
             f"{name} {value:.3f}" for name, value in score.items() if name != "step" and value is not None
         )
         lines.append(f"probe at step {score['step']:,}: {scores}")
-    lines += [f"weights: {done.folder / WEIGHTS}", f"record: {done.folder / RECORD}"]
+    lines += [f"weights: {done.weights}", f"record: {done.folder / RECORD}"]
     lines += [f"curves: {done.folder / CURVES}"] if (done.folder / CURVES).is_file() else []
     return lines + ([f"copied to: {done.out} and {done.out.with_suffix('.json')}"] if done.out is not None else [])

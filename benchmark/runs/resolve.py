@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def resolve(request: Request) -> RunConfig:
     chosen = _choose(request)
     draw, seed = (_whole(name, getattr(request, name)) for name in ("draw", "seed"))
     sections = _sections(chosen)
-    _apply(sections, request.assignments)
+    apply_settings(sections, request.assignments)
     spec, dataset = chosen.spec, chosen.data_spec.info.name
     task = dataclasses.replace(chosen.task, loss=_loss(sections.get("loss", chosen.task.loss), chosen.task))
     for name in ("train", "pretrain"):
@@ -153,7 +153,8 @@ def _optim(preset: Preset, pretrains: bool) -> dict[str, Any]:
     return {k: v for k, v in preset.optim.items() if pretrains or k != "backbone_lr_scale"}
 
 
-def _apply(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:
+def apply_settings(sections: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Change settings in their sections, in place. Raises ConfigError, UnknownNameError."""
     changes: dict[str, dict[str, str]] = {}
     for key, value in parse_assignments(list(assignments)).items():
         section, name = _locate(sections, key)
