@@ -10,6 +10,7 @@ is imported before a function needs it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from benchmark.data.stream import EventSet
     from benchmark.runs.config import Request
-    from benchmark.runs.execution import Execution
+    from benchmark.runs.execution import Execution, Say
     from benchmark.runs.pretrain import Pretraining
 
 __all__ = [
@@ -190,12 +191,14 @@ def run(
     checkpoint: str | Path | None = None, settings: Settings = (), device: str = "auto", threads: int | None = None,
     data: str | Path | None = None, records: str | Path | None = None, runs: str | Path = "runs",
     max_minutes: float | None = None, resume: bool = True, force: bool = False, compiled: bool = False,
+    quiet: bool = False,
 ) -> RunRecord:  # fmt: skip
     """Train on a label budget, score the whole test split, write the record and return it.
 
     A recorded run is not repeated. labels: labelled events, or "all". model: a name, or the path of a Python file that
     binds SPEC. records: folder of records, else runs/records. runs: folder of logs and weights. A run that
-    `max_minutes` ended has the status "stopped", and the same call continues it. Raises BenchmarkError.
+    `max_minutes` ended has the status "stopped", and the same call continues it. quiet: no progress on standard error.
+    Raises BenchmarkError.
 
         >>> from benchmark import api
         >>> small = {"data.train": 8, "data.val": 2, "data.test": 4}
@@ -212,20 +215,21 @@ def run(
     how = _execution(asked, device, threads, data, records, runs, max_minutes, resume, force, compiled)
     from benchmark.runs.run import run as carry_out
 
-    return carry_out(asked, how).record
+    with _progress(quiet) as say:
+        return carry_out(asked, how, say).record
 
 
 def pretrain(
     model: str | Path, *, task: str = TASK, dataset: str | None = None, preset: str = "default", seed: int = 0,
     settings: Settings = (), probe_every: int = 0, out: str | Path | None = None, device: str = "auto",
     threads: int | None = None, data: str | Path | None = None, max_minutes: float | None = None, resume: bool = True,
-    force: bool = False, compiled: bool = False,
+    force: bool = False, compiled: bool = False, quiet: bool = False,
 ) -> Pretraining:  # fmt: skip
     """Pre-train on unlabelled events, unless that is done; every `run` with these settings starts from the weights.
 
     The result has `weights` (path), `folder`, `record` (a dictionary: steps, losses, settings) and `fresh`. out: a copy
-    of the weights, .safetensors. probe_every: steps between scores of a linear probe of the tokens. Raises
-    BenchmarkError.
+    of the weights, .safetensors. probe_every: steps between scores of a linear probe of the tokens. quiet: no progress
+    on standard error. Raises BenchmarkError.
 
         >>> from benchmark import api
         >>> small = {"data.train": 8, "data.val": 2, "data.test": 4, "pretrain.steps": 2, "pretrain.events": 4}
@@ -237,7 +241,8 @@ def pretrain(
     how = _execution(asked, device, threads, data, None, "runs", max_minutes, resume, force, compiled)
     from benchmark.runs.pretrain import pretrain as carry_out
 
-    return carry_out(asked, how, _path(out), probe_every)
+    with _progress(quiet) as say:
+        return carry_out(asked, how, _path(out), probe_every, say)
 
 
 def predict(
@@ -283,8 +288,11 @@ def score(
 ) -> dict[str, Any]:
     """Scores with 95% intervals, by the code that scores runs, of predictions made anywhere.
 
-    predictions: event id -> array as `predict` gives it, or the arrays in the order of the ids. truth: `Events`, or,
-    of tasks that score classes of points alone, event id -> (N,) classes from 0 on, negative where there is none.
+    predictions: event id -> array as `predict` gives it, or the arrays in the order of the ids. Scores of classes are
+    logarithms of probabilities, up to a constant; where the largest alone counts, this matters to the calibration only.
+    truth: `Events`, or, of tasks that score classes of points alone, event id -> (N,) classes from 0 on, negative where
+    there is none.
+
     Returns what a record holds under `metrics`: `["overall"]["macro_f1"]["value"]`, with "low" and "high" beside it,
     and the same by class in `["per_class"]`. Intervals are bootstraps over events, as in records: equal for equal
     predictions of the same events. Raises DataError for arrays that do not fit, ConfigError for another task's truth.
@@ -408,6 +416,16 @@ def _execution(
         device, threads, _path(data), _path(records), Path(runs), max_minutes, resume, force, compiled,
         command_of(asked),
     )  # fmt: skip
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Say]:
+    """What the user is told of a run: everything, or nothing."""
+    from benchmark.progress import no_progress
+    from benchmark.runs.execution import say_nothing, to_stderr
+
+    with no_progress() if quiet else nullcontext():
+        yield say_nothing if quiet else to_stderr
 
 
 def _restored(

@@ -55,6 +55,16 @@ def progress(title: str, total: int, silent: bool = False) -> Iterator[Bar]:
 
 
 @contextmanager
+def no_progress() -> Iterator[None]:
+    """No bar is shown inside."""
+    _shown.append("nothing")
+    try:
+        yield
+    finally:
+        _shown.pop()
+
+
+@contextmanager
 def _visible(title: str, total: int) -> Iterator[Bar]:
     from rich.console import Console
 

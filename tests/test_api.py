@@ -122,9 +122,16 @@ def test_run_and_pretrain_take_the_options_of_the_command_line():
         given = {n: p.default for n, p in inspect.signature(function).parameters.items()}
         screen = {"as_json", "beside", "backend"}  # what is shown, and a short form of a setting
         assert set(typed) - screen <= set(given)
-        assert set(given) - set(typed) <= {"runs"}
+        assert set(given) - set(typed) <= {"runs", "quiet"}
         for name in set(given) & set(typed) - {"settings", "labels"}:
             assert given[name] == typed[name], name
+
+
+def test_a_quiet_run_says_nothing(data, here, capsys):
+    run("majority", data, quiet=True)
+    assert capsys.readouterr() == ("", "")
+    run("majority", data, draw=1)
+    assert "scoring the test split" in capsys.readouterr().err
 
 
 def test_events_are_sorted_lazy_and_can_be_cut(data):
