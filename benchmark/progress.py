@@ -55,6 +55,16 @@ def progress(title: str, total: int, silent: bool = False) -> Iterator[Bar]:
 
 
 @contextmanager
+def no_progress() -> Iterator[None]:
+    """No bar is shown inside."""
+    _visible_titles.append("nothing")
+    try:
+        yield
+    finally:
+        _visible_titles.pop()
+
+
+@contextmanager
 def _open_bar(title: str, total: int) -> Iterator[Bar]:
     from rich.console import Console
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,6 +44,23 @@ def parse_assignments(assignments: list[str]) -> dict[str, str]:
             )
         result[key.strip()] = value.strip()
     return result
+
+
+def as_assignments(settings: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """`key=value` texts from a dictionary such as `{"train.steps": 100}` or `{"train": {"steps": 100}}`, or from texts.
+
+    Raises ConfigError for a text without `=`.
+    """
+    if isinstance(settings, Mapping):
+        return tuple(f"{key}={_text(value)}" for key, value in flat(settings).items())
+    texts = [settings] if isinstance(settings, str) else list(settings)
+    parse_assignments(texts)
+    return tuple(texts)
+
+
+def _text(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    return ",".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def as_dict(settings: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmark.errors import ConfigError, UnknownNameError
-from benchmark.settings import as_dict, override, parse_assignments
+from benchmark.settings import as_assignments, as_dict, override, parse_assignments
 
 
 @dataclass(frozen=True)
@@ -137,3 +137,15 @@ def test_settings_become_plain_values_for_json():
     assert plain["inner"] == {"depth": 2}
     assert plain["betas"] == [0.9, 0.999]
     assert plain["limit"] == 4
+
+
+def test_a_dictionary_of_settings_is_what_one_would_type():
+    typed = ("depth=7", "rate=0.001", "wide=True", "widths=1,2", "limit=None")
+    given = {"depth": 7, "rate": 1e-3, "wide": True, "widths": (1, 2), "limit": None}
+    assert as_assignments(given) == as_assignments(typed) == typed
+    changed = override(Settings(), parse_assignments(list(typed)), "model")
+    assert {name: getattr(changed, name) for name in given} == given
+    assert as_assignments({"train": {"steps": 3}, "data.test": 4}) == ("train.steps=3", "data.test=4")
+    assert as_assignments("train.steps=3") == ("train.steps=3",)
+    with pytest.raises(ConfigError, match=r"'train.steps' has no value"):
+        as_assignments(["train.steps"])

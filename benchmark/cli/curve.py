@@ -35,7 +35,7 @@ def curve(
     from benchmark.plots.efficiency_curves import FORMATS, draw_curve
     from benchmark.records.published import comparable
     from benchmark.records.store import found_records, records_dir
-    from benchmark.reports.efficiency import curves, reachable, smaller_is_better
+    from benchmark.reports.efficiency import board_of, chosen_curves, curves, reachable, smaller_is_better
 
     asked = tasks.task(task)
     path = out or Path("runs/curve.png")
@@ -44,12 +44,10 @@ def curve(
     if score is not None and not abs(score) < float("inf"):  # also of NaN
         raise ConfigError(f"--score {score} cannot be reached. A finite number was expected. Type for example 0.7.")
     found, _ = found_records(records or records_dir())
-    board = _board([r for r in found if r.status == "finished"], asked.name, dataset)
+    board = board_of(found, asked.name, dataset)
     chosen = [name.strip() for name in (models or "").split(",") if name.strip()]
     every = curves(board)
-    for name in chosen:
-        _known(every, name)
-    kept = [c for c in every if not chosen or c.name in chosen or c.model in chosen]
+    kept = chosen_curves(every, chosen)
     smaller = smaller_is_better(board)
     target = score if score is not None else reachable(kept, smaller)
     draw_curve(board, path, comparable(asked.name, board.averages[0].record.task["primary_metric"]), chosen)
@@ -59,30 +57,6 @@ def curve(
     if ratio is not None:
         _show_ratio(every, ratio, target, smaller)
     screen.print(f"curve: {path}", soft_wrap=True, highlight=False)
-
-
-def _board(found: Sequence[object], task: str, dataset: str | None) -> Leaderboard:
-    from benchmark.errors import DataError, unknown_name
-    from benchmark.reports.leaderboard import leaderboards
-
-    boards = [b for b in leaderboards(found) if b.task == task and not b.protocol]  # type: ignore[arg-type]
-    if not boards:
-        raise DataError(
-            f"There is no finished run of {task}. Runs with several label budgets were expected. Type "
-            f"`python -m benchmark sweep --help`."
-        )
-    if dataset is not None:
-        if dataset not in {b.dataset for b in boards}:
-            raise unknown_name("dataset with runs", dataset, {b.dataset for b in boards}, "Correct --dataset.")
-        boards = [b for b in boards if b.dataset == dataset]
-    return max(boards, key=lambda b: len(b.rows))
-
-
-def _known(every: Sequence[Curve], name: str) -> None:
-    from benchmark.errors import unknown_name
-
-    if not any(name in (c.name, c.model) for c in every):
-        raise unknown_name("model with runs", name, {c.model for c in every}, "Correct --models.")
 
 
 def _show_labels(board: Leaderboard, kept: Sequence[Curve], target: float, smaller: bool) -> None:

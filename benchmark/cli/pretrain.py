@@ -75,7 +75,7 @@ def pretrain(
 
 
 def _result_lines(result: Any) -> list[str]:
-    from benchmark.runs.pretrain import CURVES, RECORD, WEIGHTS
+    from benchmark.runs.pretrain import CURVES, RECORD
 
     r = result.record
     if result.stopped:
@@ -90,7 +90,7 @@ def _result_lines(result: Any) -> list[str]:
             f"{name} {value:.3f}" for name, value in score.items() if name != "step" and value is not None
         )
         lines.append(f"probe at step {score['step']:,}: {scores}")
-    lines += [f"weights: {result.folder / WEIGHTS}", f"record: {result.folder / RECORD}"]
+    lines += [f"weights: {result.weights}", f"record: {result.folder / RECORD}"]
     lines += [f"curves: {result.folder / CURVES}"] if (result.folder / CURVES).is_file() else []
     return lines + (
         [f"copied to: {result.out} and {result.out.with_suffix('.json')}"] if result.out is not None else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,17 +21,17 @@ class Subset:
         return len(self.indices)
 
 
-def parse_labels(text: str) -> int | None:
-    """Number of labelled events from the command line; None means `all`. Raises ConfigError."""
-    if text == "all":
+def parse_labels(budget: int | str) -> int | None:
+    """Number of labelled events, from a number or its text; None means `all`. Raises ConfigError."""
+    if budget == "all":
         return None
     try:
-        number = int(text.replace("_", ""))
-    except ValueError:
+        number = int(budget.replace("_", "")) if isinstance(budget, str) else operator.index(budget)
+    except (ValueError, TypeError):
         number = 0
-    if number < 1:
+    if number < 1 or isinstance(budget, bool):
         raise ConfigError(
-            f"--labels {text!r} is not a label budget. A whole number of events from 1 on, or `all`, was expected. "
+            f"--labels {budget!r} is not a label budget. A whole number of events from 1 on, or `all`, was expected. "
             f"Type for example --labels 100."
         )
     return number

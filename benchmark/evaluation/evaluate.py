@@ -39,7 +39,7 @@ def evaluate(
             started = time.perf_counter()
             scores = np.asarray(model.predict(batch.without_target()))
             predict_s += time.perf_counter() - started
-            _check_scores(scores, batch, events.task)
+            check_scores(scores, batch, events.task)
             counter.add([index_of[i] for i in batch.event_ids], scores, batch)
             done += batch.n_events
             bar.update(done)
@@ -55,7 +55,8 @@ def expected_shapes(batch: PointBatch, task: Task) -> tuple[tuple[int, ...], ...
     return (point_shape,) if task.level == "point" else ((batch.n_events, task.n_outputs),)
 
 
-def _check_scores(scores: np.ndarray, batch: PointBatch, task: Task) -> None:
+def check_scores(scores: np.ndarray, batch: PointBatch, task: Task) -> None:
+    """Raises BenchmarkError for scores of another shape than the task's, or that are not finite."""
     expected = expected_shapes(batch, task)
     if scores.shape not in expected:
         raise BenchmarkError(

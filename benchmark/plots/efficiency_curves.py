@@ -5,16 +5,20 @@ Below: the same for every class. A dot is one run, a line the mean over draws an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.io import atomic_path
-from benchmark.plots.style import pyplot
+from benchmark.plots.style import load_backend_in_notebook, require_matplotlib
 from benchmark.records.published import Published
 from benchmark.reports.efficiency import MACRO, Curve, classes_of, curves
 from benchmark.reports.frames import points, runs
 from benchmark.reports.leaderboard import Leaderboard
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 150
 FORMATS = (".png", ".pdf", ".svg")
@@ -24,18 +28,43 @@ WIDTH, HEIGHT = 5.2, 3.6  # of a panel, inches
 
 def draw_curve(board: Leaderboard, path: Path, published: Sequence[Published] = (), chosen: Sequence[str] = ()) -> None:
     """Write a figure, in the format that the path's ending names. chosen: names of curves; all without any."""
-    plt = pyplot()
+    with _style():
+        figure = _figure(board, published, chosen)
+        with atomic_path(path) as partial:
+            figure.savefig(partial, dpi=DPI, format=path.suffix.lstrip("."))
+
+
+def curve_figure(board: Leaderboard, published: Sequence[Published] = (), chosen: Sequence[str] = ()) -> Figure:
+    """The figure that `draw_curve` writes; the settings and the backend of matplotlib stay as they are."""
+    with _style():
+        figure = _figure(board, published, chosen)
+    load_backend_in_notebook()
+    return figure
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """seaborn's look for one figure. Raises BenchmarkError without matplotlib."""
+    require_matplotlib()
+    import matplotlib
     import seaborn as sns
 
-    sns.set_theme(style="ticks", context="paper", font_scale=1.05)
+    look = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.05)}
+    with matplotlib.rc_context(look):
+        yield
+
+
+def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence[str]) -> Figure:
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
     macro = _kept(curves(board), chosen)
     styles = _styles(sns, [c.name for c in macro])
     classes = classes_of(board)
     n_columns = 2
     n_rows = 1 + (len(classes) + 1) // n_columns
-    figure, axes = plt.subplots(
-        n_rows, n_columns, figsize=(WIDTH * n_columns, HEIGHT * n_rows), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(WIDTH * n_columns, HEIGHT * n_rows), layout="constrained")  # no window of pyplot's
+    axes = figure.subplots(n_rows, n_columns, squeeze=False)
     record = board.averages[0].record
     metric = record.task["primary_metric"]
     _measured(sns, axes[0][0], macro, styles, metric)
@@ -47,13 +76,11 @@ def draw_curve(board: Leaderboard, path: Path, published: Sequence[Published] = 
     for axis in list(axes[1:].flat)[len(classes) :]:
         axis.set_axis_off()
     figure.legend(
-        handles=_handles(plt, styles), loc="outside lower center", ncols=4, frameon=False, fontsize=9, markerscale=1.2
+        handles=_handles(styles), loc="outside lower center", ncols=4, frameon=False, fontsize=9, markerscale=1.2
     )
     figure.suptitle(f"{board.task}: score against labelled events. Bands: 95% over events and runs.", fontsize=11)
     sns.despine(figure)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=DPI, format=path.suffix.lstrip("."))
-    plt.close(figure)
+    return figure
 
 
 def _kept(found: Sequence[Curve], chosen: Sequence[str]) -> list[Curve]:
@@ -115,8 +142,10 @@ def _log_axis(axis: Any, labels: Any) -> None:
             axis.set_xlim(values[0] / 3, values[0] * 3)
 
 
-def _handles(plt: Any, styles: dict[str, tuple[Any, str]]) -> list[Any]:
+def _handles(styles: dict[str, tuple[Any, str]]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
     return [
-        plt.Line2D([], [], color=colour, marker=marker, label=name, markersize=5)
+        Line2D([], [], color=colour, marker=marker, label=name, markersize=5)
         for name, (colour, marker) in styles.items()
     ]

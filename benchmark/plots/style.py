@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,32 @@ COLOURS = ("#d1495b", "#30638e", "#edae49", "#00798c", "#999999")  # distinct wi
 
 def pyplot() -> Any:
     """matplotlib.pyplot that draws into files. Raises BenchmarkError without matplotlib."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise BenchmarkError(
-            "Pictures need matplotlib, which is not installed. Its package was expected. Type pip install matplotlib."
-        ) from error
+    require_matplotlib()
+    import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def require_matplotlib() -> None:
+    """Raises BenchmarkError without matplotlib."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise BenchmarkError(
+            "Pictures need matplotlib, which is not installed. Its package was expected. Type pip install matplotlib."
+        ) from error
+
+
+def load_backend_in_notebook() -> None:
+    """Let a notebook show figures made without pyplot, as `%matplotlib inline` does; elsewhere nothing happens."""
+    if "IPython" in sys.modules:
+        import matplotlib.pyplot as plt
+
+        # the first call of this kind loads the backend, which tells IPython of figures
+        plt.draw_if_interactive()  # type: ignore[no-untyped-call]
 
 
 def require_methods(methods: Mapping[str, np.ndarray], name: str) -> None:

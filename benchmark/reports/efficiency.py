@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import ConfigError, unknown_name
+from benchmark.errors import ConfigError, DataError, unknown_name
 from benchmark.metrics.bootstrap import LEVEL
 from benchmark.records.record import RunRecord
 from benchmark.records.scores import primary
 from benchmark.records.scores import score as score_of
 from benchmark.reports.averages import Average
-from benchmark.reports.leaderboard import Leaderboard
+from benchmark.reports.leaderboard import Leaderboard, leaderboards
 from benchmark.settings import flat
 
 _FREE = ("labels", "draw", "seed", "checkpoint", "checkpoint_sha256", "optim.lr")  # may differ between points
@@ -61,6 +61,32 @@ class Amount:
     low: float | None
     high: float | None
     text: str
+
+
+def board_of(records: Iterable[RunRecord], task: str, dataset: str | None = None) -> Leaderboard:
+    """The largest leaderboard of a task's finished runs by the suite's own protocol: what curves are drawn of.
+
+    Raises DataError without a finished run, UnknownNameError for a dataset without runs.
+    """
+    finished = [r for r in records if r.status == "finished" and r.task["name"] == task and not r.protocol]
+    if not finished:
+        raise DataError(
+            f"There is no finished run of {task}. Runs with several label budgets were expected. Type "
+            f"`python -m benchmark sweep --help`."
+        )
+    names = {r.dataset["name"] for r in finished}
+    if dataset is not None and dataset not in names:
+        raise unknown_name("dataset with runs", dataset, names, "Correct --dataset.")
+    boards = leaderboards(r for r in finished if dataset in (None, r.dataset["name"]))
+    return max(boards, key=lambda board: len(board.rows))
+
+
+def chosen_curves(found: Sequence[Curve], names: Sequence[str]) -> list[Curve]:
+    """The curves of these names or models; all without any. Raises UnknownNameError."""
+    for name in names:
+        if not any(name in (c.name, c.model) for c in found):
+            raise unknown_name("model with runs", name, {c.model for c in found}, "Correct --models.")
+    return [c for c in found if not names or c.name in names or c.model in names]
 
 
 def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:

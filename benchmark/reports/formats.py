@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.reports.leaderboard import Cell, Leaderboard
+from benchmark.reports.leaderboard import ABOUT, Cell, Leaderboard
 from benchmark.reports.tables import N_LABEL_COLUMNS, markdown_table
 
 _LATEX = {
@@ -51,18 +51,8 @@ def markdown(board: Leaderboard, full: bool = False) -> str:
 
 def csv_text(boards: Iterable[Leaderboard]) -> str:
     """One table of all boards; interval ends have their own columns, numbers six digits."""
-    lines: list[dict[str, object]] = []
-    keys: dict[str, None] = dict.fromkeys(("task", "version", "dataset", "revision", "protocol"))
-    for board in boards:
-        board_values = {name: getattr(board, name) for name in list(keys)[:5]}
-        for row in board.rows:
-            line: dict[str, object] = dict(board_values)
-            for head, cell in zip(board.heads, row, strict=True):
-                line[head.key] = _number_text(cell.value)
-                if cell.low is not None or cell.high is not None:
-                    line |= {f"{head.key}_low": _number_text(cell.low), f"{head.key}_high": _number_text(cell.high)}
-            lines.append(line)
-            keys |= dict.fromkeys(line)
+    lines = [{key: _number_text(value) for key, value in line.items()} for board in boards for line in board.values()]
+    keys = dict.fromkeys((*ABOUT, *(key for line in lines for key in line)))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(keys), restval="", lineterminator="\n")
     writer.writeheader()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.reports.efficiency import Curve
+    from benchmark.reports.leaderboard import Leaderboard
 
 INTERVAL = ("low", "high")
 
@@ -31,6 +32,16 @@ def runs(records: Iterable[RunRecord]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame([_run_row(record) for record in records])
+
+
+def rows(boards: Iterable[Leaderboard]) -> pd.DataFrame:
+    """One row per row of leaderboards, with task, version, dataset, revision and protocol in front.
+
+    Numbers are numbers; a score's interval stands beside it as `<score>_low` and `<score>_high`.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([values for board in boards for values in board.values()])
 
 
 def points(curves: Iterable[Curve]) -> pd.DataFrame:

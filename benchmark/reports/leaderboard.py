@@ -18,6 +18,7 @@ from benchmark.reports.score_text import places_of
 from benchmark.reports.tables import cell, dirty_note, shown
 
 NONE = "-"
+ABOUT = ("task", "version", "dataset", "revision", "protocol")  # what a whole leaderboard has in common
 BOLD_NOTE = "bold: the paired 95% interval separates this row from every other of its budget"
 
 
@@ -66,6 +67,22 @@ class Leaderboard:
         """The cells of one column."""
         index = [head.key for head in self.heads].index(key)
         return [row[index] for row in self.rows]
+
+    def values(self) -> list[dict[str, float | str | None]]:
+        """The numbers of each row by key, what was scored on what in front, and intervals as `<key>_low`, `<key>_high`.
+
+        A cell without an interval has no such keys.
+        """
+        return [{**{name: getattr(self, name) for name in ABOUT}, **_values(self.heads, row)} for row in self.rows]
+
+
+def _values(heads: Sequence[Head], row: Sequence[Cell]) -> dict[str, float | str | None]:
+    found: dict[str, float | str | None] = {}
+    for head, held in zip(heads, row, strict=True):
+        found[head.key] = held.value
+        if held.low is not None or held.high is not None:
+            found |= {f"{head.key}_low": held.low, f"{head.key}_high": held.high}
+    return found
 
 
 def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[Leaderboard]:

@@ -69,7 +69,7 @@ class Request:
     task: str = DEFAULT_TASK
     dataset: str | None = None
     preset: str = "default"
-    labels: str = "100"
+    labels: int | str = 100  # labelled events; `all` for every one
     mode: str | None = None
     draw: int = 0
     seed: int = 0

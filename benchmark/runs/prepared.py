@@ -89,12 +89,9 @@ class Prepared:
 
     def build_model(self) -> Model:
         """The model with this seed's initial weights, before pre-training; a torch model on its device."""
-        import torch
-
         from benchmark.contracts.torch_model import TorchModel
 
-        torch.manual_seed(seed_from("weights", self.config.model, self.config.seed))
-        model = self.spec.build_model(self.config.model_config, self.inputs, self.config.task)
+        model = first_model(self.identity, self.inputs)
         return model.to(self.device) if isinstance(model, TorchModel) else model
 
     def with_config(self, config: RunConfig) -> Prepared:
@@ -114,6 +111,15 @@ def identify(request: Request, device: str) -> Identity:
             f"Type `python -m benchmark list models`."
         )
     return Identity(request.model, config, spec, chosen_device, precision, model_code(request.model))
+
+
+def first_model(identity: Identity, inputs: Inputs) -> Model:
+    """The model with the weights that its seed starts from, pre-training aside; seeds torch."""
+    import torch
+
+    config = identity.config
+    torch.manual_seed(seed_from("weights", config.model, config.seed))
+    return identity.spec.build_model(config.model_config, inputs, config.task)
 
 
 def prepare(identity: Identity, execution: Execution) -> Prepared:

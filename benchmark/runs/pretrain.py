@@ -41,6 +41,11 @@ class Pretraining:
         """Whether the time limit ended it."""
         return "weights_sha256" not in self.record
 
+    @property
+    def weights(self) -> Path | None:
+        """Where the weights lie; None where the time limit ended pre-training."""
+        return None if self.stopped else self.folder / WEIGHTS
+
 
 def pretrain(
     request: Request, execution: Execution, out: Path | None = None, probe_every: int = 0, say: Say = to_stderr

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,9 @@ def resolve(request: Request) -> RunConfig:
     """
     labels = parse_labels(request.labels)
     selection = _select(request)
-    for name, number in (("draw", request.draw), ("seed", request.seed)):
-        if number < 0:
-            raise ConfigError(f"--{name} {number} is negative. A whole number from 0 on was expected. Type --{name} 0.")
+    draw, seed = (_whole_number(name, getattr(request, name)) for name in ("draw", "seed"))
     sections = _setting_sections(selection)
-    _apply_assignments(sections, request.assignments)
+    apply_settings(sections, request.assignments)
     spec, dataset = selection.spec, selection.data_spec.info.name
     task = dataclasses.replace(
         selection.task, loss=_checked_loss(sections.get("loss", selection.task.loss), selection.task)
@@ -78,13 +77,25 @@ def resolve(request: Request) -> RunConfig:
     checkpoint = _checkpoint_path(request.checkpoint, selection.pretrains)
     return RunConfig(
         task=task, dataset=dataset, model=spec.name, preset=selection.preset_name, labels=labels, mode=selection.mode,
-        draw=request.draw, seed=request.seed, checkpoint=checkpoint,
+        draw=draw, seed=seed, checkpoint=checkpoint,
         checkpoint_sha256=None if checkpoint is None else sha256_file(Path(checkpoint)),
         data=sections["data"], preprocess=sections["preprocess"],
         model_config=sections["model"], optim=sections.get("optim", OptimConfig()), train=sections["train"],
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
         probe=sections.get("probe"), weights=weights,
     )  # fmt: skip
+
+
+def _whole_number(name: str, value: int) -> int:
+    """A whole number from 0 on. Raises ConfigError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        what = "negative" if isinstance(value, int) else "no whole number"
+        raise ConfigError(f"--{name} {value!r} is {what}. A whole number from 0 on was expected. Type --{name} 0.")
+    return number
 
 
 def _checked_loss(loss: Loss, task: Task) -> Loss:
@@ -148,7 +159,8 @@ def _optimiser_settings(preset: Preset, pretrains: bool) -> dict[str, Any]:
     return {k: v for k, v in preset.optim.items() if pretrains or k != "backbone_lr_scale"}
 
 
-def _apply_assignments(sections: dict[str, Any], assignments: tuple[str, ...]) -> None:
+def apply_settings(sections: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Change settings in their sections, in place. Raises ConfigError, UnknownNameError."""
     changes: dict[str, dict[str, str]] = {}
     for key, value in parse_assignments(list(assignments)).items():
         section, name = _find_setting(sections, key)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmark import registry, tasks
-from benchmark.contracts import Dataset, Model, PointBatch, Task
-from benchmark.data.preparation import model_inputs, preparation
+from benchmark.checkpoints.load import Checkpoint
+from benchmark.contracts import Dataset, Frame, Model, PointBatch, Task
+from benchmark.data.preparation import Preparation, model_inputs, preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.records.record import RunRecord
-from benchmark.settings import override
+from benchmark.runs.weights import required_weights
+from benchmark.settings import as_dict, override
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,99 @@ def restore(record: RunRecord, weights: Path, dataset: Dataset, split: str = "te
 
     Raises CheckpointError for weights of another model, ConfigError for a failed run.
     """
+    model, task = restore_model(record, weights, dataset.info.frame), tasks.task(record.task["name"])
+    return Restored(model, task, event_set(dataset, split, task, preprocessing(record)))
+
+
+def preprocessing(record: RunRecord) -> Preparation:
+    """How a run prepared its events."""
+    return override(preparation(tasks.task(record.task["name"])), record.config["preprocess"], "preprocess")
+
+
+def restore_model(record: RunRecord, weights: Path, frame: Frame, model_file: str | None = None) -> Model:
+    """A run's model, with weights, for events in a detector's frame. Raises CheckpointError, ConfigError.
+
+    model_file: the Python file that defines a model which is not the suite's own.
+    """
     if record.status == "failed" or record.config.get("mode") == "evaluate":
         raise ConfigError("The record is not of a finished training. A run's record was expected. Choose another.")
     c = record.config
-    task = tasks.task(record.task["name"])
-    preprocess = override(preparation(task), c["preprocess"], "preprocess")
-    spec = registry.model_spec(c["model"])
+    spec = registry.model_spec(model_file or c["model"])
+    if model_file is not None and spec.name != c["model"]:
+        raise ConfigError(f"{model_file} defines {spec.name}. The run's {c['model']} was expected. Give its own file.")
     config = override(spec.config(), c["model_config"], "model")
-    model = spec.build_model(config, model_inputs(preprocess, dataset.info.frame), task)
+    model = spec.build_model(config, model_inputs(preprocessing(record), frame), tasks.task(record.task["name"]))
     if not weights.is_file():
         raise CheckpointError(
             f"There are no weights at {weights}. Those of the run were expected. Run it with --force."
         )
     model.load(weights)
-    return Restored(model, task, event_set(dataset, split, task, preprocess))
+    return model
+
+
+def restore_for(
+    record: RunRecord, events: EventSet, runs: Path, weights: Path | None = None, model_file: str | None = None
+) -> Restored:
+    """A run's model, with weights (by default those below `runs`), and given events as it takes them.
+
+    Raises what `restore_model` raises, and ConfigError for events of another task or whose cuts keep other points.
+    """
+    _check_task(record.task["name"], events)
+    if record.is_probe:
+        raise ConfigError(
+            f"The record is of {record.task['name']}, which trains no weights. A run of another task was expected. "
+            f"Choose another."
+        )
+    if record.status == "failed":
+        raise ConfigError("The record is of a failed run. A finished run was expected. Run it again first.")
+    model = restore_model(record, weights or required_weights(record, runs), events.frame, model_file)
+    return Restored(model, events.task, _prepared_as(events, preprocessing(record)))
+
+
+def open_for(checkpoint: Checkpoint, events: EventSet) -> Restored:
+    """A fine-tuned checkpoint's model, and given events as it takes them. Raises CheckpointError, ConfigError."""
+    manifest = checkpoint.manifest
+    if manifest.stage != "finetune":
+        raise CheckpointError(
+            f"{checkpoint.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
+            f"Train one: python -m benchmark run --model {manifest.model} --checkpoint {checkpoint.path}."
+        )
+    _check_task(manifest.known_task().name, events)
+    if manifest.detector_frame() != events.frame:
+        raise CheckpointError(
+            f"{checkpoint.path} was trained in the frame {manifest.detector_frame()}. That of the events, "
+            f"{events.frame}, was expected. Choose other events."
+        )
+    return Restored(checkpoint.build(), events.task, _prepared_as(events, manifest.preprocessing()))
+
+
+def _check_task(name: str, events: EventSet) -> None:
+    if name != events.task.name:
+        raise ConfigError(
+            f"The events have the labels and cuts of {events.task.name}. Those of {name}, which the model was trained "
+            f"for, were expected. Open the events with task={name!r}."
+        )
+
+
+def _prepared_as(events: EventSet, theirs: Preparation) -> EventSet:
+    """The events under another preprocessing that keeps the same points. Raises ConfigError."""
+    ours, wanted = as_dict(events.config), as_dict(theirs)
+    if ours == wanted:
+        return events
+    found = replace(events, config=theirs)
+    for position, event_id in enumerate(events.event_ids):
+        here, there = events.batch([position]), found.batch([position])
+        if not (np.array_equal(here.energy, there.energy) and _equal(here.volume, there.volume)):
+            different = {f"preprocess.{name}": value for name, value in wanted.items() if ours[name] != value}
+            raise ConfigError(
+                f"The model was trained with cuts that keep other points of {event_id}. Events prepared like its own "
+                f"were expected. Open them with settings={different}."
+            )
+    return found
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is None or other is None or np.array_equal(one, other)
 
 
 def open_recorded_dataset(record: RunRecord, data: Path | None) -> Dataset:

@@ -198,7 +198,7 @@ def _run_one(job: tuple[Request, Execution]) -> None:
 def command_of(request: Request) -> tuple[str, ...]:
     """The command for this run alone; its record holds it, so that it can be repeated without the sweep."""
     options = {
-        "model": request.model, "labels": request.labels, "task": request.task, "dataset": request.dataset,
+        "model": request.model, "labels": str(request.labels), "task": request.task, "dataset": request.dataset,
         "preset": request.preset, "mode": request.mode, "draw": str(request.draw), "seed": str(request.seed),
     }  # fmt: skip
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]

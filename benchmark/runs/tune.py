@@ -163,7 +163,7 @@ def run_command(tuning: Tuning, request: Request, data: Path | None = None) -> s
     """The `run` command with the best rate; None without one."""
     if tuning.best_rate is None:
         return None
-    command = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", request.labels]
+    command = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", str(request.labels)]
     defaults = Request(request.model, dataset=tasks.task(request.task).dataset)
     for field in ("task", "dataset", "preset", "mode", "draw", "seed"):
         value = getattr(request, field)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.checkpoints.manifest import Manifest
 from benchmark.errors import CheckpointError
 from benchmark.records.record import RunRecord, run_name
-from benchmark.runs.prepared import Prepared
 from benchmark.settings import as_dict
+
+if TYPE_CHECKING:
+    from benchmark.runs.prepared import Prepared
 
 WEIGHTS = "model.safetensors"  # of a run, in its folder
 

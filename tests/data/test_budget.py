@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from benchmark.data.budget import parse_labels, subset
@@ -70,7 +71,7 @@ def test_more_labels_than_events_are_refused():
         subset(IDS, 12_001, draw=0)
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "1e9", "ten", "1.5", "", "10%", "0.1"])
+@pytest.mark.parametrize("text", ["0", "-5", "1e9", "ten", "1.5", "", "10%", "0.1", 0, -5, 1.5, True, None, [20]])
 def test_what_is_no_budget_is_refused(text):
     with pytest.raises(ConfigError, match=r"is not a label budget.*was expected.*Type") as error:
         parse_labels(text)
@@ -78,6 +79,6 @@ def test_what_is_no_budget_is_refused(text):
     assert isinstance(error.value, BenchmarkError)
 
 
-@pytest.mark.parametrize(("text", "number"), [("1", 1), ("100", 100), ("10_000", 10_000), ("all", None)])
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("10_000", 10_000), ("all", None), (20, 20), (np.int64(7), 7)])
 def test_budgets_are_whole_numbers_or_all(text, number):
     assert parse_labels(text) == number

@@ -185,7 +185,7 @@ def test_optional_packages_are_imported_in_one_file_each_and_only_when_used():
 
 
 TORCH_FREE = [
-    *(m for m in MODULES if room(m) in ("records", "reports", "metrics", "cli")), "benchmark.tasks",
+    *(m for m in MODULES if room(m) in ("records", "reports", "metrics", "cli")), "benchmark.api", "benchmark.tasks",
     "benchmark.settings", "benchmark.registry", "benchmark.data.budget", "benchmark.runs.config",
     "benchmark.runs.resolve", "benchmark.runs.cost_estimate",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from benchmark import registry, tasks
@@ -27,6 +28,16 @@ def test_a_preset_wins_over_defaults_and_the_user_over_the_preset():
     chosen = resolve(request("pointnet", "model.wide=4,8", "optim.lr=0.5", "train.steps=3", preset="tiny"))
     assert (chosen.model_config.wide, chosen.optim.lr, chosen.train.steps) == ((4, 8), 0.5, 3)
     assert chosen.model_config.head == tiny.model_config.head
+
+
+def test_numbers_may_be_numbers_or_their_text():
+    given, typed = resolve(request("pointnet", labels=20, draw=np.int64(1))), resolve(request("pointnet", labels="20"))
+    assert given.labels == typed.labels == 20
+    assert type(given.draw) is int
+    assert json.dumps(given.as_dict()) == json.dumps({**typed.as_dict(), "draw": 1})
+    for name, value in (("labels", 1.5), ("draw", "1"), ("seed", None), ("seed", 0.5)):
+        with pytest.raises(ConfigError, match=rf"--{name} .*expected"):
+            resolve(request("pointnet", **{name: value}))
 
 
 @pytest.mark.parametrize("task", [t for t in tasks.TASKS.values() if t.level != "token"], ids=lambda t: t.name)
