@@ -1,7 +1,7 @@
 """The attention weights of one token, in every layer and head, over the points of its event.
 
-PoLAr-MAE (arXiv:2502.02558), figure 9. A weight is shown as a multiple of the uniform weight
-(1 over the number of tokens), so that events of different sizes share a colour bar.
+PoLAr-MAE (arXiv:2502.02558), figure 9. A weight is shown as a multiple of the uniform weight (1 over the number of
+tokens), so that events of different sizes share a colour bar.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
 PoLAr-MAE (arXiv:2502.02558), figures 8 and 16, beside an encoder with random weights. The encoder knows where a token
 is, and much of its features may encode only that. "De-biased" here means: a linear map from functions of the token's
 centre to the features is fitted by ridge regression on other events (of the training split; the penalty is chosen by
-two-fold cross-validation), and its prediction is subtracted from the features of the events shown. The functions are all products of up to three of x, y, z, and the sine and cosine of pi k x, pi k y, pi k z for
-k = 1, 2, 4, in coordinates that map the detector into the unit ball. Then the three leading principal components
-over all tokens of the events shown become red, green and blue, each spread from its 2nd to its 98th percentile, with
-the sign that makes the largest entry of its axis positive.
+two-fold cross-validation), and its prediction is subtracted from the features of the events shown. The functions are
+all products of up to three of x, y, z, and the sine and cosine of pi k x, pi k y, pi k z for k = 1, 2, 4, in
+coordinates that map the detector into the unit ball. Then the three leading principal components over all tokens of the
+events shown become red, green and blue, each spread from its 2nd to its 98th percentile, with the sign that makes the
+largest entry of its axis positive.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Loss, optimiser and schedule compared on one task: the score on validation events against the training step.
 
-Follows the comparison in the cell-to-track study (ATL-SOFT-PROC-2025-018, slides): Dice and focal
-loss with AdamW or SGD and a cyclical rate, weighted cross-entropy with Adam and a cosine, beside trivial baselines.
-Every recipe trains the same network from the same weights on the same labelled events in the same order; the test split
-is not read.
+Follows the comparison in the cell-to-track study (ATL-SOFT-PROC-2025-018, slides): Dice and focal loss with AdamW or
+SGD and a cyclical rate, weighted cross-entropy with Adam and a cosine, beside trivial baselines. Every recipe trains
+the same network from the same weights on the same labelled events in the same order; the test split is not read.
 """
 
 from __future__ import annotations
