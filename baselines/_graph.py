@@ -1,7 +1,7 @@
-"""Graphs of a batch, from fine to coarse: who sends to whom at each level, and which nodes merge into which.
+"""Graphs of a batch, from fine to coarse: the edges of each level, and the merging of nodes.
 
-Everything is built from the points in their canonical order (by event, then x, y, z), so that the order in which an
-event is stored changes no sum and no tie.
+Everything is built from the points in their canonical order (by event, then x, y, z), so that the storage order changes
+no sum and no tie.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LARGEST_KEY = 2**62
 
 @dataclass(frozen=True)
 class Merging:
-    """How the n nodes of a level become m of the next: node `order[starts[c]:starts[c + 1]]` are those of c."""
+    """Map from the n nodes of a level to m of the next: node `order[starts[c]:starts[c + 1]]` are those of c."""
 
     parent: Tensor  # (n,) int64
     order: Tensor  # (n,) int64, nodes by parent
@@ -51,28 +51,30 @@ def canonical(batch: PointBatch) -> Tensor:
 
 
 def levels(coords: Tensor, offsets: Tensor, event: Tensor, cells: Sequence[float], search: Search) -> list[Level]:
-    """The points themselves, then for each of `cells` the nodes of the level before merged into cubes of that edge.
+    """The points, then for each of `cells` the previous level's nodes merged into cubes of that edge.
 
     `coords` (N, 3) in canonical order. A merged node lies at the mean of its nodes.
     """
-    made: list[Level] = []
+    hierarchy: list[Level] = []
     for size, coarser in zip((1.0, *cells), (*cells, None), strict=True):
         edge_index = search(coords, offsets, size)
         merging, mean = (None, coords) if coarser is None else merge(coords, event, coarser)
         edges = edge_features(coords, edge_index, size)
-        made.append(Level(coords, offsets, event, edge_index, edge_starts(edge_index, len(coords)), edges, merging))
+        hierarchy.append(
+            Level(coords, offsets, event, edge_index, edge_starts(edge_index, len(coords)), edges, merging)
+        )
         if merging is None:
             break
         event = event[merging.order[merging.starts[:-1]]]
         counts = torch.bincount(event, minlength=len(offsets) - 1)
         coords, offsets = mean, torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return made
+    return hierarchy
 
 
 def merge(coords: Tensor, event: Tensor, size: float) -> tuple[Merging, Tensor]:
     """Nodes that share a cube of edge `size`, and the means of their coordinates (m, 3), summed in the nodes' order."""
-    places = coords.detach().cpu().numpy().astype(np.float64)
-    cell = np.floor(places / size)
+    positions = coords.detach().cpu().numpy().astype(np.float64)
+    cell = np.floor(positions / size)
     cell -= cell.min(axis=0)
     spans = cell.max(axis=0) + 1
     if spans.prod() * (int(event[-1]) + 1) > LARGEST_KEY:
@@ -81,7 +83,7 @@ def merge(coords: Tensor, event: Tensor, size: float) -> tuple[Merging, Tensor]:
     n_x, n_y, n_z = spans.astype(np.int64)
     keys = ((event.cpu().numpy() * n_x + x) * n_y + y) * n_z + z
     _, parent, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    sums = [np.bincount(parent, weights=places[:, axis]) for axis in range(3)]
+    sums = [np.bincount(parent, weights=positions[:, axis]) for axis in range(3)]
     mean = (np.stack(sums, axis=1) / counts[:, None]).astype(np.float32)
     starts = np.concatenate([[0], np.cumsum(counts)])
     parts = (parent, np.argsort(parent, kind="stable"), starts)
@@ -90,9 +92,9 @@ def merge(coords: Tensor, event: Tensor, size: float) -> tuple[Merging, Tensor]:
 
 def edge_features(coords: Tensor, edge_index: Tensor, size: float) -> Tensor:
     """(E, N_EDGE): the offset from destination to source with its length taken as a logarithm, that length, and the
-    products of the direction's components, whose mean over a neighbourhood tells a line from a blob.
+    products of the direction's components, whose mean over a neighbourhood separates a line from a blob.
 
-    Lengths are in units of `size`; the logarithm keeps the rare edge across a gap from drowning the others.
+    Lengths are in units of `size`; the logarithm limits the rare long edges across gaps.
     """
     offset = (coords[edge_index[0]] - coords[edge_index[1]]) / size
     length = offset.norm(dim=1, keepdim=True)

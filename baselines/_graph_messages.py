@@ -1,9 +1,9 @@
 """Messages of one layer and their mean and maximum per node, in one pass over the edges, for a CPU.
 
 Written out, relu(own[i] + source[j] + edge @ weight) is several tables with one row per edge, far larger than the
-processor's cache: nearly all of the time goes into moving them. Here one message at a time stays in the cache, and is
-formed again for the gradient. Forward and backward on 27,000 nodes x 8 edges, one core of a shared machine, against
-PyTorch Geometric's reductions of written-out messages: 31 against 69 ms for 24 channels, 47 against 198 ms for 48
+processor's cache, and memory traffic dominates. Here one message at a time stays in the cache, and is recomputed for
+the gradient. Forward and backward on 27,000 nodes x 8 edges, one core of a shared machine, against PyTorch Geometric's
+reductions of written-out messages: 31 against 69 ms for 24 channels, 47 against 198 ms for 48
 (`tests/benchmarks/bench_graphs.py` measures both). Messages are single precision; sums for `weight` end in double.
 """
 
@@ -26,7 +26,7 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
 _kernel: Callable[..., Any] = njit(cache=True, nogil=True)
-NODES_PER_SUM = 128  # of one single-precision sum of gradients, before it enters the double one
+NODES_PER_SUM = 128  # per single-precision partial sum of gradients
 
 
 @_kernel
@@ -51,7 +51,7 @@ def _forward(
     best = np.full((n, width), -1, dtype=np.int32)
     z = np.empty(width, dtype=np.float32)
     for i in range(n):
-        mean, largest, where = out[i, :width], out[i, width:], best[i]
+        mean, largest, edge_of_maximum = out[i, :width], out[i, width:], best[i]
         for e in range(starts[i], starts[i + 1]):
             _message(z, own[i], source[senders[e]], edges[e], weight)
             number = np.int32(e)
@@ -59,7 +59,7 @@ def _forward(
                 value = z[c] if z[c] > zero else zero
                 mean[c] += value
                 is_larger = value > largest[c]
-                where[c] = number if is_larger else where[c]
+                edge_of_maximum[c] = number if is_larger else edge_of_maximum[c]
                 largest[c] = value if is_larger else largest[c]
         share = np.float32(1) / np.float32(max(starts[i + 1] - starts[i], 1))
         for c in range(width):
@@ -80,13 +80,13 @@ def _backward(
     z, d = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
     for i in range(n):
         share = np.float32(1) / np.float32(max(starts[i + 1] - starts[i], 1))
-        mean, largest, where = grad[i, :width], grad[i, width:], best[i]
+        mean, largest, edge_of_maximum = grad[i, :width], grad[i, width:], best[i]
         for e in range(starts[i], starts[i + 1]):
             j = senders[e]
             _message(z, own[i], source[j], edges[e], weight)
             for c in range(width):
-                of_largest = largest[c] if where[c] == e else zero
-                d[c] = mean[c] * share + of_largest if z[c] > zero else zero
+                from_maximum = largest[c] if edge_of_maximum[c] == e else zero
+                d[c] = mean[c] * share + from_maximum if z[c] > zero else zero
             for c in range(width):
                 for_own[i, c] += d[c]
                 for_source[j, c] += d[c]

@@ -1,6 +1,6 @@
-"""The two graph networks: a stack of blocks that read each other's latents, and a pyramid of ever coarser graphs.
+"""The two graph networks: a stack of blocks that read each other's latents, and a pyramid of coarser graphs.
 
-Battaglia et al. (arXiv:1806.01261), section 3.2; what each is for stands in `gnn`.
+Battaglia et al. (arXiv:1806.01261), section 3.2; their use is described in `gnn`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ._graph_messages import mean_and_maximum
 
 
 class NodeNorm(nn.BatchNorm1d):
-    """Batch norm of nodes: it takes away what all nodes have in common, which a norm over channels leaves.
+    """Batch norm of nodes: it removes the nodes' common mean, unlike a norm over channels.
 
-    A single row has no spread; it is seen as in evaluation.
+    A single row has no variance; it is normed as in evaluation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class NodeNorm(nn.BatchNorm1d):
         return super().forward(x)
 
 
-def of_nodes(widths: Sequence[int]) -> nn.Sequential:
+def node_layers(widths: Sequence[int]) -> nn.Sequential:
     """Linear layers, each with a norm over nodes and a ReLU."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
@@ -43,7 +43,7 @@ def of_nodes(widths: Sequence[int]) -> nn.Sequential:
 
 
 def perceptron(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers, each with a ReLU, then a norm over channels: rows never see each other."""
+    """Linear layers, each with a ReLU, then a norm over channels: rows are independent."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
@@ -51,7 +51,7 @@ def perceptron(widths: Sequence[int]) -> nn.Sequential:
 
 
 class Edges(MessagePassing):
-    """Messages along edges that are sorted by destination, summed up run by run: no scattering, the same every time."""
+    """Messages along edges that are sorted by destination, reduced by segments: no scattering, deterministic."""
 
     def aggregate(self, inputs: Tensor, index: Tensor, starts: Tensor) -> Tensor:  # type: ignore[override]
         """(n, C) from messages (E, C)."""
@@ -60,9 +60,9 @@ class Edges(MessagePassing):
 
 
 class StackBlock(Edges):
-    """One block of the stack: edges, nodes and state, each a perceptron of all that it touches.
+    """One block of the stack: edges, nodes and state, each updated by a perceptron.
 
-    The first layer of the edges acts on each node once instead of once per edge, which gives the same sums.
+    The first layer of the edges acts on each node once instead of once per edge, with the same result.
     """
 
     def __init__(self, node: int, edge: int, state: int, width: int, layers: int, reducer: str) -> None:
@@ -98,11 +98,11 @@ class Stack(nn.Module):
         """Channels of the inputs; width, layers and number of blocks."""
         super().__init__()
         blocks: list[StackBlock] = []
-        before, last = (0, 0, 0), (node, edge, state)
+        previous, last = (0, 0, 0), (node, edge, state)
         for _ in range(n_blocks):
-            n_node, n_edge, n_state = (a + b for a, b in zip(before, last, strict=True))
+            n_node, n_edge, n_state = (a + b for a, b in zip(previous, last, strict=True))
             blocks.append(StackBlock(n_node, n_edge, n_state, width, layers, reducer))
-            before, last = last, (width, width, width)
+            previous, last = last, (width, width, width)
         self.blocks = nn.ModuleList(blocks)
         self.node_width = node + n_blocks * width
         self.state_width = state + n_blocks * width
@@ -125,24 +125,24 @@ class PyramidBlock(Edges):
         self.source = nn.Linear(width, width, bias=False)
         self.own = nn.Linear(width + state, width)
         self.weight = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(N_EDGE, width), mode="fan_out"))
-        self.node = of_nodes((3 * width + state, width, width))
+        self.node = node_layers((3 * width + state, width, width))
         self.state = perceptron((width + state, state))
 
     def forward(self, x: Tensor, state: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         """New nodes (n, width) and states (B, state)."""
         joined = torch.cat([x, state[level.event]], dim=1)
-        received = self.received(self.own(joined), self.source(x), level)
+        received = self.aggregate_messages(self.own(joined), self.source(x), level)
         x = x + self.node(torch.cat([joined, received], dim=1))
         mean = segment_mean(x, level.event, len(state))
         return x, state + self.state(torch.cat([mean, state], dim=1))
 
-    def received(self, own: Tensor, source: Tensor, level: Level) -> Tensor:
+    def aggregate_messages(self, own: Tensor, source: Tensor, level: Level) -> Tensor:
         """(n, 2 width) mean and maximum of the messages into each node, on a CPU in one pass over the edges."""
         if own.device.type == "cpu" and own.dtype == torch.float32:
             return mean_and_maximum(own, source, level.edges, self.weight, level.edge_index[0], level.starts)
-        return self.written_out(own, source, level)
+        return self.propagate_messages(own, source, level)
 
-    def written_out(self, own: Tensor, source: Tensor, level: Level) -> Tensor:
+    def propagate_messages(self, own: Tensor, source: Tensor, level: Level) -> Tensor:
         """The same on any device, with one row per edge."""
         size = (len(own), len(own))
         received: Tensor = self.propagate(
@@ -156,7 +156,7 @@ class PyramidBlock(Edges):
 
 
 class Pyramid(nn.Module):
-    """Blocks on the points and on ever coarser graphs, then one perceptron per level on the way back."""
+    """Blocks on the points and on coarser graphs, then one perceptron per level back to the points."""
 
     def __init__(self, c: Any, n_features: int) -> None:
         """`c`: the `GNNConfig`."""
@@ -169,10 +169,10 @@ class Pyramid(nn.Module):
             nn.ModuleList(PyramidBlock(width, c.state) for _ in range(n))
             for width, n in zip(c.widths, c.blocks, strict=True)
         )
-        self.down = nn.ModuleList(of_nodes((2 * fine + 1, coarse)) for fine, coarse in pairwise(c.widths))
+        self.down = nn.ModuleList(node_layers((2 * fine + 1, coarse)) for fine, coarse in pairwise(c.widths))
         outputs = (c.out, *c.widths[1:])
         self.up = nn.ModuleList(
-            of_nodes((fine + from_below + 3, n_out, n_out))
+            node_layers((fine + from_below + 3, n_out, n_out))
             for fine, from_below, n_out in zip(c.widths, (*outputs[1:], 0), outputs, strict=True)
             if from_below
         )
@@ -184,15 +184,15 @@ class Pyramid(nn.Module):
         x, finest = self.enter(feats), graph[0]
         mean = segment_mean(x, finest.event, len(finest.offsets) - 1)
         state = self.start(torch.cat([mean, self.pool(x, ptr=finest.offsets, dim=-2)], dim=1))
-        passed = []
+        skips = []
         for i, level in enumerate(graph):
             for block in self.blocks[i]:  # type: ignore[attr-defined]
                 x, state = block(x, state, level)
-            passed.append(x)
+            skips.append(x)
             if level.merging is not None:
                 x = self.down[i](self.merged(x, level))
         for i in reversed(range(len(graph) - 1)):
-            x = self.up[i](torch.cat([passed[i], self.spread(x, graph[i], graph[i + 1], self.cells[i])], dim=1))
+            x = self.up[i](torch.cat([skips[i], self.spread(x, graph[i], graph[i + 1], self.cells[i])], dim=1))
         return x + self.leave(state)[finest.event]
 
     def merged(self, x: Tensor, level: Level) -> Tensor:
@@ -204,6 +204,6 @@ class Pyramid(nn.Module):
 
     @staticmethod
     def spread(x: Tensor, fine: Level, coarse: Level, size: float) -> Tensor:
-        """For each fine node the features of its coarse one, and where it lies in it in units of `size`."""
+        """For each fine node the features of its coarse node and its position relative to it, in units of `size`."""
         parent = fine.merging.parent  # type: ignore[union-attr]
         return torch.cat([embedding(parent, x), (fine.coords - coarse.coords[parent]) / size], dim=1)

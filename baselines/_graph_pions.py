@@ -1,14 +1,14 @@
-"""The inputs, read-outs and loss of the published graph network for single pions, number by number.
+"""The inputs, read-outs and loss of the published graph network for single pions.
 
 ATL-PHYS-PUB-2022-040 and its public code gn4pions. A node is a cell: log10 of its energy in GeV, sampling, eta, phi,
-r_perp, deta, dphi. An edge tells which kind of neighbours it joins, one of 10. The graph's own numbers are log10 of the
+r_perp, deta, dphi. An edge feature is the kind of neighbours, one of 10. The graph's features are log10 of the
 cluster's energy; or, with a track, log10 of the energies of the first ten clusters, and log10 pT, z0, eta, phi of the
 track. The network learns log10 of the true energy and the type of pion at once: 0.75 MAE + 0.25 BCE.
 
-Two things differ. The code sets absent clusters to 0 after scaling, that is to a cluster of 7.9 GeV; here they have the
-energy `ABSENT_GEV`, below every real one. And with a track each cluster is a graph of its own there, all with the
-event's target; here the cells of all clusters are one graph, whose clusters no edge joins, with one answer. Points of
-tracks are no nodes.
+Two differences. The code sets absent clusters to 0 after scaling, that is to a cluster of 7.9 GeV; here they have the
+energy `ABSENT_GEV`, below every real one. There, with a track each cluster is a separate graph, all with the event's
+target; here the cells of all clusters are one graph, without edges between clusters, with one output. Points of tracks
+are not nodes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmark.contracts.cells import ABSENT_GEV, N_LEADING
 from benchmark.ops.graphs import edge_starts
 
 from ._graph import Level, canonical
-from ._graph_cells import N_KINDS, linked
+from ._graph_cells import N_KINDS, cell_edges
 
 N_NODE = 7
 N_GLOBAL = {"cluster": 1, "track": N_LEADING + 4}  # by the sample of the task
@@ -67,22 +67,22 @@ def cells_only(batch: PointBatch) -> PointBatch:
     category = batch.point_info.get("category")
     if category is None or bool((category == 1).all()):
         return batch
-    kept = category == 1
-    place = torch.cumsum(kept, 0) - 1
-    counts = torch.bincount(batch.event_index[kept], minlength=batch.n_events)
-    links, ends, kind = batch.links, batch.links.ends, batch.links.kind
-    if ends is not None and kind is not None:
-        among = kept[ends].all(dim=1)
-        links = Links(place[ends[among]], kind[among])
+    is_cell = category == 1
+    new_index = torch.cumsum(is_cell, 0) - 1
+    counts = torch.bincount(batch.event_index[is_cell], minlength=batch.n_events)
+    links, ends, link_kinds = batch.links, batch.links.ends, batch.links.kind
+    if ends is not None and link_kinds is not None:
+        is_inside = is_cell[ends].all(dim=1)
+        links = Links(new_index[ends[is_inside]], link_kinds[is_inside])
     return dataclasses.replace(
-        batch, coords=batch.coords[kept], energy=batch.energy[kept], feats=batch.feats[kept],
+        batch, coords=batch.coords[is_cell], energy=batch.energy[is_cell], feats=batch.feats[is_cell],
         offsets=torch.cat([counts.new_zeros(1), counts.cumsum(0)]), target=None, instance=None, links=links,
-        point_info={name: values[kept] for name, values in batch.point_info.items()},
+        point_info={name: values[is_cell] for name, values in batch.point_info.items()},
     )  # fmt: skip
 
 
 class PionNetwork(nn.Module):
-    """Blocks on the graph of cells; two read-outs: the second is the type, a map of both the energy."""
+    """Blocks on the graph of cells; two read-outs: the second is the type, a linear map of both the energy."""
 
     def __init__(self, blocks: nn.Module, state_width: int, sample: str) -> None:
         """`blocks`: a `Stack` of the published inputs; `sample`: cluster or track."""
@@ -97,8 +97,8 @@ class PionNetwork(nn.Module):
         """log10 of the energy in GeV (B,), and the logit of a charged pion (B,)."""
         batch = cells_only(batch)
         order = canonical(batch)
-        edge_index, kind = linked(batch, order, 0)
-        edges = functional.one_hot(kind, N_KINDS).to(batch.coords.dtype)
+        edge_index, link_kinds = cell_edges(batch, order, 0)
+        edges = functional.one_hot(link_kinds, N_KINDS).to(batch.coords.dtype)
         starts = edge_starts(edge_index, batch.n_points)
         level = Level(batch.coords[order], batch.offsets, batch.event_index, edge_index, starts, edges, None)
         x, state = node_inputs(batch, self.sample)[order], global_inputs(batch, self.sample)
@@ -108,9 +108,9 @@ class PionNetwork(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """As the framework of that code starts linear layers: normal, cut at 2 deviations of 1 / sqrt(inputs), no bias.
+    """Initialisation of linear layers in that code: normal, cut at 2 deviations of 1 / sqrt(inputs), no bias.
 
-    PyTorch's own start is less than half as large in variance, and signals fade over four blocks.
+    PyTorch's default has less than half the variance, and signals fade over four blocks.
     """
     if isinstance(module, nn.Linear):
         std = module.in_features**-0.5

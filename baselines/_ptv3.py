@@ -1,8 +1,8 @@
 """Point Transformer V3: attention inside patches of serialised voxels, in a U-shaped network.
 
 Wu et al. (arXiv:2312.10035), section 4 and figure 4; details from the authors' code (Pointcept, PT-v3m1; PT-v3m2 where
-said). A block is a convolution that tells positions, attention inside patches, and a perceptron, each added to what
-went in. Stages are joined by pooling (a maximum per voxel of twice the size) and by copying back.
+said). A block is a convolution that encodes positions, attention inside patches, and a perceptron, each residual.
+Stages are joined by pooling (a maximum per voxel of twice the size) and by copying back.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class BatchNorm(nn.BatchNorm1d):
 NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "batch": BatchNorm}
 
 
-def mapped(n_in: int, n_out: int, norm: str) -> nn.Sequential:
+def linear_norm_act(n_in: int, n_out: int, norm: str) -> nn.Sequential:
     """Linear map, norm, activation."""
     return nn.Sequential(nn.Linear(n_in, n_out), NORMS[norm](n_out), nn.GELU())
 
@@ -123,14 +123,14 @@ class Block(nn.Module):
         """(N, C) in and out."""
         x = self.position(x, level, backend)
         if self.attention is not None and self.norm1 is not None:
-            x = x + self._dropped(self.attention(self.norm1(x), level.patches(self.index, self.patch)))
-        return x + self._dropped(self.mlp(self.norm2(x)))
+            x = x + self._apply_drop_path(self.attention(self.norm1(x), level.patches(self.index, self.patch)))
+        return x + self._apply_drop_path(self.mlp(self.norm2(x)))
 
-    def _dropped(self, branch: Tensor) -> Tensor:
+    def _apply_drop_path(self, branch: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:
             return branch
-        kept = torch.rand(len(branch), 1, device=branch.device) >= self.drop_path
-        return branch * (kept / (1 - self.drop_path)).to(branch.dtype)
+        is_kept = torch.rand(len(branch), 1, device=branch.device) >= self.drop_path
+        return branch * (is_kept / (1 - self.drop_path)).to(branch.dtype)
 
 
 class Down(nn.Module):
@@ -143,7 +143,7 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """(M, n_out) from (N, n_in)."""
-        return functional.gelu(self.norm(level.pooled(self.linear(x))))
+        return functional.gelu(self.norm(level.max_pool(self.linear(x))))
 
 
 class Up(nn.Module):
@@ -151,8 +151,8 @@ class Up(nn.Module):
 
     def __init__(self, n_in: int, n_skip: int, n_out: int, norm: str) -> None:
         super().__init__()
-        self.coarse = mapped(n_in, n_out, norm)
-        self.skip = mapped(n_skip, n_out, norm)
+        self.coarse = linear_norm_act(n_in, n_out, norm)
+        self.skip = linear_norm_act(n_skip, n_out, norm)
 
     def forward(self, x: Tensor, skip: Tensor, level: Level) -> Tensor:
         """(N, n_out) from (M, n_in) and (N, n_skip); `level` is the finer one."""
@@ -170,8 +170,8 @@ class Stages(nn.ModuleList):
         stages = []
         for stage, (depth, width, n_heads) in enumerate(zip(depths, channels, heads, strict=True)):
             patch = config.patch if stage >= config.attention_from else 0
-            own = [next(rates) for _ in range(depth)]
-            blocks = enumerate(reversed(own) if reverse else own)
+            stage_rates = [next(rates) for _ in range(depth)]
+            blocks = enumerate(reversed(stage_rates) if reverse else stage_rates)
             stages.append(nn.ModuleList(Block(width, n_heads, patch, i, config.mlp_ratio, rate) for i, rate in blocks))
         super().__init__(stages)
 
@@ -214,16 +214,16 @@ class Backbone(nn.Module):
         return x
 
     def prepare(self, level: Level) -> None:
-        """Make ahead what `forward` asks of the finest voxels and all that follow from them."""
+        """Compute in advance the indices of all stages that `forward` needs."""
         if self.stem.radius:
-            level.around(self.stem.radius)
+            level.neighbour_pairs(self.stem.radius)
         decoder = [*self.decoder, ()]  # the coarsest stage has none
         for stage, blocks in enumerate(self.encoder):
             for block in (*blocks, *decoder[stage]):
                 if block.patch:
                     level.patches(block.index, block.patch)
             if stage < len(self.down):
-                _, level = level.families, level.coarser
+                _, level = level.voxels_by_parent, level.coarser
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | SubmanifoldConvolution):

@@ -1,4 +1,4 @@
-"""The voxels of one stage of a Point Transformer V3: its orders, patches and parents, each made once when asked for."""
+"""The voxels of one stage of a Point Transformer V3: its orders, patches and parents, computed on first use."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MAX_EVENTS = 2 ** (63 - 3 * BITS)
 
 
 class Pairs(NamedTuple):
-    """Pairs of neighbouring voxels: rows of the two, and how many places from the centre of a kernel the other lies."""
+    """Pairs of neighbouring voxels: rows of the two, and the neighbour's offset from the centre of a kernel."""
 
     row: Tensor
-    other: Tensor
-    place: Tensor
+    neighbour: Tensor
+    offset: Tensor
 
     @staticmethod
     def within(radius: int, event: Tensor, coords: Tensor) -> Pairs:
@@ -35,18 +35,18 @@ class Pairs(NamedTuple):
         columns = []
         for dx in range(radius + 1):
             for dy in range(-radius if dx else 0, radius + 1):
-                # the keys of one column (dx, dy), for all dz, are consecutive; half the columns are the others reversed
+                # the keys of one column (dx, dy), for all dz, are consecutive; half of the columns mirror the others
                 lowest = -radius if dx or dy else 1
                 first = keys + ((dx * extent[1] + dy) * extent[2] + lowest)
-                found = torch.searchsorted(keys, first)
-                ahead = torch.stack([padded[found + t] for t in range(width)], dim=1) - first[:, None]  # (N, width)
+                index = torch.searchsorted(keys, first)
+                ahead = torch.stack([padded[index + t] for t in range(width)], dim=1) - first[:, None]  # (N, width)
                 row, t = (ahead <= radius - lowest).nonzero(as_tuple=True)
-                columns.append(Pairs(row, found[row] + t, ((dx * width) + dy) * width + lowest + ahead[row, t]))
+                columns.append(Pairs(row, index[row] + t, ((dx * width) + dy) * width + lowest + ahead[row, t]))
         return Pairs(*(torch.cat(parts) for parts in zip(*columns, strict=True)))
 
 
 class Level:
-    """Sites of one stage. `orders` are the names of the curves, in the order in which the blocks take them."""
+    """Sites of one stage. `orders` are the names of the curves, in the order of the blocks."""
 
     def __init__(
         self, sites: Sites, orders: Sequence[str], shuffled: bool, origin: Tensor, depth: int,
@@ -61,15 +61,15 @@ class Level:
         turn = torch.randperm(len(orders), **draws).tolist() if shuffled else range(len(orders))
         self.orders = [orders[i] for i in turn]
         self._patches: dict[tuple[str, int], Patches] = {}
-        self._around: dict[int, Pairs] = {}
+        self._neighbour_pairs: dict[int, Pairs] = {}
 
     @staticmethod
     def finest(
         sites: Sites, orders: Sequence[str], shuffled: bool, n_levels: int, generator: torch.Generator | None = None
     ) -> Level:  # fmt: skip
-        """The first stage. Raises BenchmarkError for events too large for codes of 64 bits.
+        """The first stage. Raises BenchmarkError for events too large for 64-bit codes.
 
-        Codes count from each event's own corner, which is one of all later stages' voxels too. `generator` shuffles
+        Codes count from each event's corner, which is a voxel corner in all later stages. `generator` shuffles
         the orders; without it, torch's own.
         """
         event, coords = sites.coords[:, 0], sites.coords[:, 1:]
@@ -116,34 +116,34 @@ class Level:
         parent[pairs.source.long()] = pairs.target.long()
         return parent
 
-    def around(self, radius: int) -> Pairs:
+    def neighbour_pairs(self, radius: int) -> Pairs:
         """Voxels at most `radius` apart along every axis, each pair once."""
-        if radius not in self._around:
-            self._around[radius] = Pairs.within(radius, self.sites.coords[:, 0], self.relative)
-        return self._around[radius]
+        if radius not in self._neighbour_pairs:
+            self._neighbour_pairs[radius] = Pairs.within(radius, self.sites.coords[:, 0], self.relative)
+        return self._neighbour_pairs[radius]
 
     @cached_property
-    def families(self) -> tuple[Tensor, Tensor]:
-        """Rows of voxels, those of each parent together, and where each parent's begin."""
+    def voxels_by_parent(self) -> tuple[Tensor, Tensor]:
+        """Rows of voxels grouped by parent, and where each parent's group begins."""
         starts = torch.zeros(len(self.sites.coarser) + 1, dtype=torch.int64, device=self.parent.device)
         starts[1:] = torch.bincount(self.parent, minlength=len(starts) - 1).cumsum(0)
         return torch.argsort(self.parent, stable=True), starts
 
-    def pooled(self, features: Tensor) -> Tensor:
+    def max_pool(self, features: Tensor) -> Tensor:
         """(M, C) maximum over the voxels of each parent of features (N, C)."""
-        members, starts = self.families
+        members, starts = self.voxels_by_parent
         return embedding_bag(members, features, starts, mode="max", include_last_offset=True)
 
 
 def surroundings(level: Level, features: Tensor, radius: int) -> Tensor:
     """(N, (2 radius + 1)^3, C): the features (N, C) of the voxels around each voxel, 0 where there is none.
 
-    A submanifold convolution of any kernel is one matrix product with it: of use where C is small.
+    A submanifold convolution of any kernel is one matrix product with it: useful where C is small.
     """
-    pairs, n_places = level.around(radius), (2 * radius + 1) ** 3
+    pairs, n_places = level.neighbour_pairs(radius), (2 * radius + 1) ** 3
     table = features.new_zeros(len(features), n_places, features.shape[1])
     centre = n_places // 2
     table[:, centre] = features
-    table[pairs.row, centre + pairs.place] = features[pairs.other]
-    table[pairs.other, centre - pairs.place] = features[pairs.row]
+    table[pairs.row, centre + pairs.offset] = features[pairs.neighbour]
+    table[pairs.neighbour, centre - pairs.offset] = features[pairs.row]
     return table

@@ -13,14 +13,14 @@ def lovasz_softmax(scores: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     """
     labelled = target != ignore_index
     classes = torch.arange(scores.shape[1], device=scores.device)[:, None]
-    own = (target == classes) & labelled  # (C, N)
-    # A point without an error adds nothing wherever it stands, so that points to ignore need not be taken out
-    errors = (own.float() - scores.float().softmax(1).T).abs() * labelled
+    is_class = (target == classes) & labelled  # (C, N)
+    # A point without an error adds nothing at any rank, so ignored points need not be removed
+    errors = (is_class.float() - scores.float().softmax(1).T).abs() * labelled
     errors, order = errors.sort(dim=1, descending=True)
-    own = own.float().gather(1, order)
-    n_own = own.sum(1, keepdim=True)
-    remaining, union = n_own - own.cumsum(1), n_own + (1 - own).cumsum(1)
+    is_class = is_class.float().gather(1, order)
+    n_points = is_class.sum(1, keepdim=True)
+    remaining, union = n_points - is_class.cumsum(1), n_points + (1 - is_class).cumsum(1)
     jaccard = 1 - remaining / union
-    losses = (errors * torch.diff(jaccard, dim=1, prepend=torch.zeros_like(n_own))).sum(1)
-    given = n_own[:, 0] > 0
-    return (losses * given).sum() / given.sum().clamp(min=1)
+    losses = (errors * torch.diff(jaccard, dim=1, prepend=torch.zeros_like(n_points))).sum(1)
+    is_present = n_points[:, 0] > 0
+    return (losses * is_present).sum() / is_present.sum().clamp(min=1)

@@ -1,9 +1,9 @@
-"""Voxels in a row: codes of space-filling curves, and the patches of neighbours that the row is cut into.
+"""Serialised voxels: codes of space-filling curves, and patches of consecutive voxels.
 
 Wu et al., "Point Transformer V3" (arXiv:2312.10035), sections 4.1 and 4.2. The z-order interleaves the bits of the
 coordinates; the Hilbert curve is J. Skilling's ("Programming the Hilbert curve", AIP Conf. Proc. 707, 2004), whose
-consecutive codes are neighbours. Transposed orders exchange the first two axes. Each of these curves has the property
-that the code of a voxel of twice the size is that of any voxel in it without the last three bits.
+consecutive codes are neighbours. Transposed orders exchange the first two axes. For each of these curves, the code of a
+voxel of twice the size is that of any voxel in it without the last three bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPREAD = (  # steps that move bit b to bit 3 b
 
 
 def codes(coords: Tensor, order: str, bits: int = BITS) -> Tensor:
-    """(N,) int64 places on a curve of `coords` (N, 3) int64 in [0, 2^bits), `bits` at most 21. One of ORDERS."""
+    """(N,) int64 positions on a curve of `coords` (N, 3) int64 in [0, 2^bits), `bits` at most 21. One of ORDERS."""
     axes = coords[:, [1, 0, 2]] if order.endswith("-trans") else coords
     return z_order(axes) if order.startswith("z") else hilbert(axes, bits)
 
@@ -38,7 +38,7 @@ def z_order(coords: Tensor) -> Tensor:
 
 def hilbert(coords: Tensor, bits: int) -> Tensor:
     """(N,) int64 codes of `coords` (N, 3) int64 in [0, 2^bits). Consecutive codes are voxels that share a face."""
-    # Leading zeros turn the axes, back to where they were after three of them: they need not be gone through.
+    # Leading zeros rotate the axes with period three, so whole periods are skipped.
     needed = int(coords.max()).bit_length() if len(coords) else 0
     bits -= 3 * ((bits - needed) // 3)
     axes = [axis.clone() for axis in coords.unbind(1)]
@@ -58,14 +58,14 @@ def hilbert(coords: Tensor, bits: int) -> Tensor:
 
 
 class Patches(NamedTuple):
-    """Where attention takes its rows from, and where each row finds its result.
+    """Rows of the patches of attention, and the slot with each row's result.
 
     `rows` lists whole patches of `size` rows, one after the other, then those of events with fewer rows, padded to the
-    longest of them. `present` (S, longest) tells these events' own rows from padding; None if there is no such event.
+    longest of them. `present` (S, longest) marks these events' rows against padding; None if there is no such event.
     """
 
     rows: Tensor  # (P * size + S * longest,) int64
-    slots: Tensor  # (N,) int64 places in `rows`
+    slots: Tensor  # (N,) int64 indices into `rows`
     n_whole: int  # P
     size: int
     present: Tensor | None
@@ -74,22 +74,22 @@ class Patches(NamedTuple):
 def cut(order: Tensor, lengths: Tensor, size: int) -> Patches:
     """Patches of `size` consecutive rows of the same event; `order` (N,) lists rows by event and code.
 
-    As in the published code, a last patch that is not full is filled up with the rows before it, so it holds the
-    event's last `size` rows; results of rows that stand in two patches are taken from the first of the two. An event
-    with fewer rows is one patch by itself. Nothing is shared between events.
+    As in the published code, an incomplete last patch is filled with the rows before it, so it holds the
+    event's last `size` rows; rows in two patches take the result of the first. An event
+    with fewer rows is one patch. Patches never mix events.
     """
     begins = lengths.cumsum(0) - lengths
-    whole, counts = _whole(begins, lengths, size)
-    short, present = _short(begins, lengths, size)
+    whole, counts = _full_patches(begins, lengths, size)
+    short, present = _short_patches(begins, lengths, size)
     rows = order[torch.cat([whole.flatten(), short.flatten()])]
-    taken = torch.cat([counts.flatten(), present.flatten()]).nonzero().squeeze(1)
+    used_slots = torch.cat([counts.flatten(), present.flatten()]).nonzero().squeeze(1)
     slots = torch.empty_like(order)
-    slots[rows[taken]] = taken
+    slots[rows[used_slots]] = used_slots
     return Patches(rows, slots, len(whole), size, present if len(short) else None)
 
 
-def _whole(begins: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Places (P, size) in the order of full patches, and which of them are not those of the patch before too."""
+def _full_patches(begins: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Positions (P, size) of full patches in the order, and which of them are not in the previous patch."""
     steps = torch.arange(size, device=lengths.device)
     n_patches = torch.where(lengths >= size, (lengths + size - 1) // size, 0)  # (B,)
     event = torch.repeat_interleave(n_patches)  # (P,)
@@ -98,8 +98,8 @@ def _whole(begins: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return (begins[event] + start)[:, None] + steps, start[:, None] + steps >= number[:, None] * size
 
 
-def _short(begins: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Places (S, longest) of events that fill no patch, padded with their first, and which are not padding."""
+def _short_patches(begins: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Positions (S, longest) of events smaller than a patch, padded with their first, and which are not padding."""
     short = ((lengths < size) & (lengths > 0)).nonzero().squeeze(1)
     steps = torch.arange(int(lengths[short].max()) if len(short) else 0, device=lengths.device)
     present = steps < lengths[short, None]

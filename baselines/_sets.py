@@ -1,4 +1,4 @@
-"""What a set is: a whole event, or the points of an event in one cube. Ragged; each event on its own."""
+"""Sets of points: a whole event, or the points of an event in one cube. Ragged; events are never mixed."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Sets(NamedTuple):
 def whole_events(batch: PointBatch, unit: str | float) -> Sets:
     """Each event is a set about its centroid. `unit`: `farthest` point, or `deviation`, the root of the variance.
 
-    A number above 0 is a length, in coordinate units: coordinates are then about the frame's centre, for detectors
-    whose frame has a meaning for each event.
+    A number above 0 is a length, in coordinate units: coordinates are then relative to the frame's centre, for
+    detectors whose frame is defined per event.
     """
     event = batch.event_index
     rows = torch.arange(batch.n_points, device=event.device)
     if not isinstance(unit, str):
         xyz = (batch.coords - like(batch.frame.centre, batch.coords)) / unit
         return Sets(rows, batch.lengths, event, xyz, torch.full_like(xyz[:, :1], unit), batch.feats)
-    away = about_centroid(batch.coords, event, batch.n_events)
+    centred = about_centroid(batch.coords, event, batch.n_events)
     if unit == "farthest":
-        radius = segment_max(away.norm(dim=1, keepdim=True), batch.lengths)
+        radius = segment_max(centred.norm(dim=1, keepdim=True), batch.lengths)
     else:
-        variance = segment_mean(away.double().square().mean(dim=1, keepdim=True), event, batch.n_events)
-        radius = variance.sqrt().to(away.dtype)
+        variance = segment_mean(centred.double().square().mean(dim=1, keepdim=True), event, batch.n_events)
+        radius = variance.sqrt().to(centred.dtype)
     radius = torch.where(radius > 0, radius, 1.0)[event]
-    return Sets(rows, batch.lengths, event, away / radius, radius, batch.feats)
+    return Sets(rows, batch.lengths, event, centred / radius, radius, batch.feats)
 
 
 def cubes(batch: PointBatch, side: float) -> Sets:
     """The points of an event in one cube are a set. Cubes begin at the event's lowest coordinates.
 
-    Three more features say where in the event a point is, 0 to 1 along each axis of the event's bounding box.
+    Three more features are the position in the event, 0 to 1 along each axis of the event's bounding box.
     """
     event = batch.event_index
     low, high = (sign * segment_max(sign * batch.coords, batch.lengths) for sign in (-1.0, 1.0))
@@ -65,7 +65,7 @@ def cubes(batch: PointBatch, side: float) -> Sets:
 
 
 def about_centroid(coords: Tensor, index: Tensor, n_sets: int) -> Tensor:
-    """(N, 3) coordinates less the mean over each set. In float64: sums would follow the order of the points."""
+    """(N, 3) coordinates less the mean over each set. In float64, so sums do not depend on the order of the points."""
     centre = segment_mean(coords.double(), index, n_sets)
     return (coords - centre[index]).to(coords.dtype)
 
@@ -78,7 +78,7 @@ def inverse(order: Tensor) -> Tensor:
 
 
 def check_waves(n_waves: int, wavelengths: tuple[float, float]) -> None:
-    """Raises ValueError for settings that `waves` cannot follow."""
+    """Raises ValueError for settings that are invalid for `waves`."""
     if n_waves < 0 or not 0 < wavelengths[0] <= wavelengths[1]:
         raise ValueError(
             f"waves={n_waves} with wavelengths={wavelengths} are not possible. A number from 0 on, and two lengths "

@@ -1,7 +1,7 @@
 """The sparse UResNet: a U-shaped network of pre-activation residual blocks on the active voxels.
 
 Ronneberger et al. (arXiv:1505.04597) for the shape, He et al. (arXiv:1603.05027) for the blocks, Dominé & Terao
-(arXiv:1903.05663) for both together on sparse images of liquid argon; in the order of SPINE 1.4.3, on which the
+(arXiv:1903.05663) for both on sparse images of liquid argon; in the order of SPINE 1.4.3, with which the
 outputs are tested. Level l has (l + 1) m channels and voxels of size 2^l.
 """
 

@@ -1,20 +1,20 @@
 """A convolutional network on images of the calorimeter's layers, after the ATLAS classification of pions.
 
 ATL-PHYS-PUB-2020-018 and ATL-PHYS-PUB-2022-040, their code caloml-atlas. A cluster's energies, divided by their sum,
-become one image per layer, 0.4 x 0.4 in eta and phi about the axis, with pixels of about a cell: EMB1 128 x 4,
-EMB2 16 x 16, EMB3 8 x 16, TileBar0 and TileBar1 4 x 4, TileBar2 2 x 4. Each image goes through convolutions of its own;
-what they give is joined, with the features of the event as a whole, in dense layers.
+become one image per layer, 0.4 x 0.4 in eta and phi about the axis, with pixels of about a cell: EMB1 128 x 4, EMB2 16
+x 16, EMB3 8 x 16, TileBar0 and TileBar1 4 x 4, TileBar2 2 x 4. Each image has its own convolutions; their outputs and
+the features of the event enter dense layers.
 
 `default` takes the fourth root of the pixels: most cells of a shower hold less than a hundredth of its energy.
 
 Published and followed under `paper`: the images, Adam at 0.0001, batches of 200. The widths of the published networks
-were not at hand. Ours are a guess: 32 and 16 channels of 3 x 3 with ReLU and maxima in between, then 50 dense ones,
-which makes about as many parameters as the one size that is known (163,000, of a network on EMB1 to EMB3). The features
-of the event are ours as well: an image whose sum is 1 says nothing of the energy, and a regression needs that.
+were not available. Ours are a guess: 32 and 16 channels of 3 x 3 with ReLU and maxima in between, then 50 dense ones,
+which gives about as many parameters as the only known size (163,000, of a network on EMB1 to EMB3). The features
+of the event are ours as well: an image with the sum 1 has no information on the energy, which a regression needs.
 
-A cell goes to the pixel that its centre lies in. Cells outside of an image stay in the pixel at its border, and layers
-beyond the barrel's six go into the image at their depth: nothing is lost, and the images sum to 1. Points of tracks are
-no cells. Around a track the axis is the track's, and the clusters that it sees at the borders may be many.
+A cell goes to the pixel of its centre. Cells outside an image go to the border pixel, and layers beyond the barrel's
+six to the image at their depth, so no energy is lost and the images sum to 1. Points of tracks are not cells. Around a
+track the axis is the track's, and many clusters may be at the borders.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ UNIT = (0.025, 2 * math.pi / 256)  # of the coordinates of cells, in eta and phi
 # image of each CaloSampling number: presamplers and EME with EMB, HEC and TileExt with TileBar, gaps between them,
 # forward calorimeters by depth
 IMAGE_OF_SAMPLING = (0, 0, 1, 2, 0, 0, 1, 2, 3, 3, 4, 5, 3, 4, 5, 4, 5, 3, 3, 4, 5, 1, 3, 5, 1, 3, 4, 5)
-_LEAST_GEV = 1e-3  # that energies are divided by
+_LEAST_GEV = 1e-3  # minimum divisor of energies
 
 
 @dataclass(frozen=True)
 class CnnConfig:
-    """Widths, and what is done to the pixels."""
+    """Widths, and the transformation of the pixels."""
 
     channels: tuple[int, ...] = (16, 16)  # of the convolutions of each image
-    dense: tuple[int, ...] = (64, 32)  # of the layers on what all images give together
+    dense: tuple[int, ...] = (64, 32)  # of the layers on the features of all images
     pixel_power: float = 0.25  # pixels are taken to this power: below 1, dim ones count for more; 1: as published
     dropout: float = 0.0  # before the last layer
 
@@ -111,11 +111,11 @@ def images(batch: PointBatch) -> list[Tensor]:
     All of an event's pixels sum to 1; to less where its energy is below 1 MeV. Raises ValueError for a batch without
     samplings, or with unknown ones.
     """
-    place = pixel_of_cell(batch)  # (N,) among the pixels of all events
+    pixel = pixel_of_cell(batch)  # (N,) among the pixels of all events
     energy = torch.where(batch.point_info["category"] == 1, batch.energy, 0.0).double()  # GeV
     total = energy.new_zeros(batch.n_events).index_add(0, batch.event_index, energy).clamp(min=_LEAST_GEV)
     n_pixels = [eta * phi for eta, phi in SHAPES]
-    flat = energy.new_zeros(batch.n_events * sum(n_pixels)).index_add(0, place, energy)  # double: any order of points
+    flat = energy.new_zeros(batch.n_events * sum(n_pixels)).index_add(0, pixel, energy)  # double: any order of points
     shares = (flat.view(batch.n_events, -1) / total[:, None]).float()
     parts = torch.split(shares, n_pixels, dim=1)
     return [part.reshape(-1, *shape) for part, shape in zip(parts, SHAPES, strict=True)]
@@ -125,7 +125,7 @@ def pixel_of_cell(batch: PointBatch) -> Tensor:
     """(N,) int64 the pixel that each point lies in, numbered over events, images, eta and phi."""
     if not {"sampling", "category"} <= set(batch.point_info):
         raise ValueError(
-            "The batch does not say which layers its points lie in. Cells of a calorimeter were expected. Choose "
+            "The batch has no layers of its points. Cells of a calorimeter were expected. Choose "
             "--dataset calo-sim or another calorimeter dataset."
         )
     sampling = batch.point_info["sampling"].long()
@@ -136,14 +136,14 @@ def pixel_of_cell(batch: PointBatch) -> Tensor:
         )
     image = to_device(IMAGE_OF_SAMPLING, torch.int64, sampling.device)[sampling]
     shape = to_device(SHAPES, torch.int64, sampling.device)[image]  # (N, 2)
-    away = batch.coords[:, :2].double() * to_device(UNIT, torch.float64, batch.coords.device)  # (N, 2) eta, phi
-    pixel = torch.floor((away + SIDE / 2) / SIDE * shape).long()
+    offset = batch.coords[:, :2].double() * to_device(UNIT, torch.float64, batch.coords.device)  # (N, 2) eta, phi
+    pixel = torch.floor((offset + SIDE / 2) / SIDE * shape).long()
     pixel = torch.minimum(pixel.clamp(min=0), shape - 1)
     n_pixels = to_device([eta * phi for eta, phi in SHAPES], torch.int64, sampling.device)
     first = torch.cumsum(n_pixels, dim=0) - n_pixels
     in_event = first[image] + pixel[:, 0] * shape[:, 1] + pixel[:, 1]
-    place: Tensor = batch.event_index * int(n_pixels.sum()) + in_event
-    return place
+    index: Tensor = batch.event_index * int(n_pixels.sum()) + in_event
+    return index
 
 
 def build(config: CnnConfig, inputs: Inputs, task: Task) -> Cnn:

@@ -1,4 +1,4 @@
-"""Deep Sets: layers that see the other points of a set only through one pooled row.
+"""Deep Sets: layers in which points of a set interact only through one pooled row.
 
 Zaheer et al., "Deep Sets", NeurIPS 2017 (arXiv:1703.06114). Permutation-equivariant layers follow equation 4 and
 appendix H's form of it for several channels, sigma(beta + (x - pool(x)) Gamma); events are rho(pool(phi(points))),
@@ -7,19 +7,19 @@ theorem 2.
 `paper` is the network of section 4.1.3 and appendix H for point clouds of some thousand points: zero mean and unit
 variance per set, three equivariant layers of 256 channels with tanh and maxima, a maximum over the set, one layer of
 256, dropout of 50% on both pooled layers, Adam at 0.001. For tasks of points, which were not done on clouds there, the
-last equivariant layer is read out by a linear map. Not published for clouds of our kind, and the suite's: the number of
+last equivariant layer is read out by a linear map. Not published for such clouds and chosen here: the number of
 steps, the cosine, and rotations about every axis.
 
-`default` gives points and pool weights of their own, x Lambda + pool(x) Gamma, of which equation 4 is the special case
-of tied weights, normalises activations, and is told positions as waves too, which layers this few in number do not make
-out of coordinates (Tancik et al., arXiv:2006.10739). For tasks of points a set is what stands in one cube of the event,
-as the sets of the publication's red-shift estimation, with a label per point, are clusters of galaxies, not the sky.
+`default` has separate weights for points and pool, x Lambda + pool(x) Gamma, of which equation 4 is the special case of
+tied weights, normalises activations, and gets positions as waves too, which so few layers do not learn from coordinates
+(Tancik et al., arXiv:2006.10739). For tasks of points a set is one cube of the event, as the sets of the publication's
+red-shift estimation, with a label per point, are clusters of galaxies, not the sky.
 
 For calorimeters `paper` is the Particle Flow Network with which clusters of single pions were studied (public code
-caloml-atlas; the network is that of Komiske et al., arXiv:1810.05165): 100-100-128 channels per cell that see nothing
-of the others, their sum, 100-100-100 channels of the event; 500 clusters per step, 100 epochs. Its 3 or 4 variables
-per cell are our columns and places here, and the event's own columns join the sum. For tasks of points, which it was
-not made for, a cell is read together with its event's row.
+caloml-atlas; the network is that of Komiske et al., arXiv:1810.05165): 100-100-128 channels per cell, independently,
+their sum, 100-100-100 channels of the event; 500 clusters per step, 100 epochs. Its 3 or 4 variables per cell are our
+columns and coordinates here, and the event's own columns join the sum. For tasks of points, a cell is read together
+with its event's row.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class DeepSetsConfig:
     """Widths, pooling, inputs."""
 
     layers: tuple[int, ...] = (128, 128, 128, 128, 128)  # channels of the equivariant layers
-    pool: str = "both"  # what a layer knows of the others: max | mean | both (half of the layers each, in turn) | none
+    pool: str = "both"  # pooling over the set: max | mean | both (half of the layers each, in turn) | none
     tied: bool = False  # True: (x - pool(x)) Gamma, as published for clouds | False: x Lambda + pool(x) Gamma
     activation: str = "relu"  # relu | tanh | elu
     norm: bool = True  # batch norm over the points of each layer
@@ -84,7 +84,7 @@ class DeepSetsConfig:
 
 
 class Equivariant(nn.Module):
-    """One permutation-equivariant layer on ragged sets; what it knows of a set it maps once per set."""
+    """One permutation-equivariant layer on ragged sets; the pooled row is mapped once per set."""
 
     def __init__(self, n_in: int, n_out: int, pool: str, config: DeepSetsConfig) -> None:
         super().__init__()
@@ -97,12 +97,12 @@ class Equivariant(nn.Module):
     def forward(self, x: Tensor, event: Tensor, lengths: Tensor) -> Tensor:
         """(N, n_out) from x (N, n_in), the event of each row (N,) and the rows of each event (B,)."""
         if self.pool == "none":
-            alone: Tensor = self.activation(self.norm(self.own(x)))
-            return alone
+            independent: Tensor = self.activation(self.norm(self.own(x)))
+            return independent
         pooled = segment_max(x, lengths) if self.pool == "max" else segment_mean(x, event, len(lengths))
         # Gamma is linear: (x - pool) Gamma = x Gamma - pool Gamma
-        shared = self.others(pooled) if self.others is not None else -nn.functional.linear(pooled, self.own.weight)
-        out: Tensor = self.activation(self.norm(self.own(x) + shared.index_select(0, event)))
+        from_pool = self.others(pooled) if self.others is not None else -nn.functional.linear(pooled, self.own.weight)
+        out: Tensor = self.activation(self.norm(self.own(x) + from_pool.index_select(0, event)))
         return out
 
 
@@ -159,8 +159,8 @@ class DeepSets(PointModel):
         self.config = c
         inputs = self.expand_inputs(inputs)
         self.in_blocks = task.level == "point" and c.block > 0
-        n_places = 6 if self.in_blocks else 3  # in the set, and of the point in the event
-        widths = (n_places + 6 * c.waves + inputs.n_features, *c.layers)
+        n_coords = 6 if self.in_blocks else 3  # in the set, and of the point in the event
+        widths = (n_coords + 6 * c.waves + inputs.n_features, *c.layers)
         pools = [("max", "mean")[i % 2] if c.pool == "both" else c.pool for i in range(len(c.layers))]
         self.layers = nn.ModuleList(
             Equivariant(*pair, pool, c) for pair, pool in zip(pairwise(widths), pools, strict=True)
@@ -181,11 +181,11 @@ class DeepSets(PointModel):
         return super().forward(batch)
 
     def features(self, batch: PointBatch) -> Tensor:
-        """(N, width) what the last equivariant layer gives."""
+        """(N, width) output of the last equivariant layer."""
         c = self.config
         sets = cubes(batch, c.block) if self.in_blocks else whole_events(batch, c.unit or "deviation")
-        places = waves(sets.xyz * sets.radius, c.waves, c.wavelengths)
-        x = torch.cat([sets.xyz, places, sets.feats], dim=1)
+        wave_features = waves(sets.xyz * sets.radius, c.waves, c.wavelengths)
+        x = torch.cat([sets.xyz, wave_features, sets.feats], dim=1)
         for layer in self.layers:
             x = layer(x, sets.index, sets.lengths)
         return x.index_select(0, inverse(sets.order))

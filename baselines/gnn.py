@@ -7,16 +7,16 @@ learning, and graph networks", arXiv:1806.01261, section 3.2). Two networks are 
   gn4pions), perceptrons of 4 x 64 for edges, nodes and state, each block reading the two latent graphs before it. With
   that study's inputs (7 per node, 10 per edge, 1 per graph) and read-outs it has the published 333,063 parameters. Its
   graphs are neighbouring cells; on points it takes the study's variant of 4 nearest neighbours and sums.
-- `pyramid` (preset `default`): residual blocks on the points, then on nodes that gather the points of ever larger
-  cubes, and back. Coarse edges and the state carry what lies tens of voxels away.
+- `pyramid` (preset `default`): residual blocks on the points, then on nodes for larger and larger cubes, and
+  back. Coarse edges and the state carry long-range information.
 
 On a calorimeter's clusters `paper` is that study's multi-task network with its own inputs and loss (`_graph_pions`).
-For tasks of points, which it was not made for, it is the stack on the same graph of cells, with the suite's columns.
-`default` stays a pyramid on nearest neighbours. Kinds of links tell previous from next in eta and phi: reflections of
-the training data turn coordinates, not kinds, so that `graph=cells` goes with train.rotation=none.
+For tasks of points it is the stack on the same graph of cells, with the suite's columns. `default` stays a pyramid on
+nearest neighbours. Kinds of links distinguish previous and next in eta and phi. Reflections of the training data change
+coordinates, not kinds, so `graph=cells` needs train.rotation=none.
 
 Layers are PyTorch Geometric's; the graphs are our own (`benchmark.ops.graphs`), since its search needs a compiled
-package. Points are put in the order of their coordinates first, so that the order of storage changes no sum.
+package. Points are first sorted by their coordinates, so that the storage order changes no sum.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from benchmark.contracts.heads import PointModel
 from benchmark.ops.graphs import knn_graph, radius_graph
 
 from ._graph import N_EDGE, Level, canonical, levels
-from ._graph_cells import N_KINDS, level_of_kinds, linked
+from ._graph_cells import N_KINDS, cell_edges, cell_level
 from ._graph_networks import Pyramid, Stack
 from ._graph_pions import N_GLOBAL, N_NODE, PionNetwork, published_loss
 from ._sets import inverse
@@ -49,7 +49,7 @@ class GNNConfig:
 
     network: str = "pyramid"  # pyramid: ever coarser graphs and back | stack: blocks on the points' graph (published)
     # knn: the k nearest | radius: those of the k nearest that lie within `radius` | cells: neighbours as the detector
-    # is built; points without any (hits of tracks) are joined with their k nearest, as a kind of their own
+    # is built; points without any (hits of tracks) are joined with their k nearest, as a separate kind
     graph: str = "knn"
     inputs: str = "features"  # features: the columns of the data | published: of the stack on clusters, by that study
     unit: float = 0.0  # coordinates over this length are inputs too; 0: none (pyramid), in the unit ball (stack)
@@ -60,13 +60,13 @@ class GNNConfig:
     widths: tuple[int, ...] = (32, 64, 96, 128)  # channels of a node: of the points, then of each level of cubes
     blocks: tuple[int, ...] = (1, 1, 2, 2)  # blocks of each of these levels
     state: int = 32  # channels of the event's state
-    out: int = 48  # features of a point that the head reads
+    out: int = 48  # features of a point for the head
     # the stack
     n_blocks: int = 4  # blocks, one after the other
     width: int = 64  # channels of nodes, edges and state
     layers: int = 4  # of each perceptron
     reducer: str = "mean"  # how a node sums up the edges that it receives: sum | mean | max
-    energy_share: float = 0.75  # of the published loss: of the energy's error; the rest is the type's
+    energy_share: float = 0.75  # weight of the energy's error in the published loss; the rest is the type's
 
     def __post_init__(self) -> None:
         for name in ("k", "state", "out", "n_blocks", "width", "layers"):
@@ -136,20 +136,20 @@ class GNN(PointModel):
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
         if isinstance(self.network, PionNetwork):
-            return self.asked(batch, *self.network(batch))
+            return self.task_outputs(batch, *self.network(batch))
         if self.task.level == "event" and isinstance(self.network, Stack):
             scores: Tensor = self.head(self.latents(batch)[1])  # the publication's own read-out: of the states alone
             return scores
         return super().forward(batch)
 
-    def asked(self, batch: PointBatch, energy: Tensor, logit: Tensor) -> Tensor:
-        """What the task asks of outputs (B,) each: (B, 1) log10 E less the baseline, or (B, 2) with 0 for neutral."""
+    def task_outputs(self, batch: PointBatch, energy: Tensor, logit: Tensor) -> Tensor:
+        """Outputs for the task from (B,) each: (B, 1) log10 E minus the baseline, or (B, 2) with 0 for neutral."""
         if self.task.kind == "regression":
             return (energy if batch.whole.baseline is None else energy - batch.whole.baseline)[:, None]
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
     def finetune_loss(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
-        """The task's loss, and the scores; the published network's own loss, of both of its outputs."""
+        """The task's loss, and the scores; for the published network the loss of both its outputs."""
         if not isinstance(self.network, PionNetwork):
             return super().finetune_loss(batch)
         energy, logit = self.network(batch)
@@ -158,22 +158,22 @@ class GNN(PointModel):
         true = target if is_regression else batch.label("log_true_energy")
         charged = batch.label("pion") if is_regression else target
         loss = published_loss(energy, logit, true, charged, self.config.energy_share)
-        return loss, self.asked(batch, energy, logit)
+        return loss, self.task_outputs(batch, energy, logit)
 
     def features(self, batch: PointBatch) -> Tensor:
         """(N, width) features of points."""
         if isinstance(self.network, Stack):
             nodes, states = self.latents(batch)
             return torch.cat([nodes, states[batch.event_index]], dim=1)
-        order, made = self.graphs(batch)
-        x: Tensor = self.network(batch.feats[order], made)
+        order, graph_levels = self.graphs(batch)
+        x: Tensor = self.network(batch.feats[order], graph_levels)
         return embedding(inverse(order), x)
 
     def latents(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
         """Nodes (N, node_width), in the order of the points, and states (B, state_width) of the stack."""
         c, (order, (level,)) = self.config, self.graphs(batch)
-        places = batch.normalised_coords / (c.unit * batch.frame.scale) if c.unit else batch.normalised_coords
-        x = torch.cat([places, batch.feats], dim=1)[order]
+        positions = batch.normalised_coords / (c.unit * batch.frame.scale) if c.unit else batch.normalised_coords
+        x = torch.cat([positions, batch.feats], dim=1)[order]
         total = batch.energy.new_zeros(batch.n_events).index_add(0, level.event, batch.energy[order])
         state = torch.log10(total.clamp(min=1e-6))[:, None]
         if batch.whole.feats is not None:
@@ -182,7 +182,7 @@ class GNN(PointModel):
         return embedding(inverse(order), nodes), states
 
     def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
-        """The graph; the published network makes its own."""
+        """The graph; the published network builds its own."""
         return None if isinstance(self.network, PionNetwork) else self.graphs(batch)
 
     def graphs(self, batch: PointBatch) -> Graphs:
@@ -191,12 +191,12 @@ class GNN(PointModel):
             return batch.prepared
         c, order = self.config, canonical(batch)
         if isinstance(self.network, Stack) and c.graph == "cells":
-            return Graphs(order, [level_of_kinds(batch, order, c.k)])
+            return Graphs(order, [cell_level(batch, order, c.k)])
         return Graphs(order, self.graph(batch, order, c.cells if isinstance(self.network, Pyramid) else ()))
 
     def graph(self, batch: PointBatch, order: Tensor, cells: Sequence[float]) -> list[Level]:
         """Levels of the batch, its points in the given order."""
-        links = linked(batch, order, self.config.k)[0] if self.config.graph == "cells" else None
+        links = cell_edges(batch, order, self.config.k)[0] if self.config.graph == "cells" else None
 
         def search(coords: Tensor, offsets: Tensor, size: float) -> Tensor:
             return links if links is not None and len(coords) == len(order) else self.search(coords, offsets, size)

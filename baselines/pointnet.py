@@ -1,20 +1,20 @@
-"""PointNet: a shared network per point, one maximum over the event, both joined again for every point.
+"""PointNet: a shared network per point and one maximum over the event, concatenated for every point.
 
 Qi et al., "PointNet: Deep Learning on Point Sets for 3D Classification and Segmentation", CVPR 2017 (arXiv:1612.00593).
 Followed under `paper`: T-Nets for coordinates and for the 64 features, made of 64-128-1024, a maximum and 512-256,
 starting at the identity; the penalty of equation 2 with weight 0.001; figure 2's widths 64-64 | 64-128-1024, then
 512-256-128-128 per point, or 512-256 with dropout 0.3 per event; Adam at 0.001, 32 sets per step (section 4,
-supplementary C). Of their schedules only the outline: theirs halve the learning rate every 20 epochs (here a cosine),
+supplementary C). Their schedules are simplified: theirs halve the learning rate every 20 epochs (here a cosine),
 and move the batch norm's momentum from 0.5 to 0.01 (here 0.1).
 
-For points, the publication cuts scenes into blocks of 1 m, a sixth of a room's side, and labels each block alone from
-coordinates in the block, colours, and the place in the room (section 5.1). Here: cubes of 128 voxels, a sixth of the
-detector; coordinates in the cube, energy, and the place in the event. For events, coordinates are normalised to the
-unit sphere, as objects are there.
+For points, the publication cuts scenes into blocks of 1 m, a sixth of a room's side, and labels each block separately
+from coordinates in the block, colours, and the position in the room (section 5.1). Here: cubes of 128 voxels, a sixth
+of the detector; coordinates in the cube, energy, and the position in the event. For events, coordinates are normalised
+to the unit sphere, as objects are there.
 
-`default` is smaller, has smaller blocks, and is told positions as waves too: tracks are 1 voxel wide, which a network
-on coordinates alone hardly resolves (Tancik et al., arXiv:2006.10739). What remains out of reach is what stands beside
-a point: all that a point knows of others has gone through one maximum over its block.
+`default` is smaller, has smaller blocks, and gets positions as waves too: tracks are 1 voxel wide, which a network on
+coordinates alone hardly resolves (Tancik et al., arXiv:2006.10739). It has no local context: a point gets information
+on others only through one maximum over its block.
 
 For calorimeters `paper` has the sizes with which cells were associated with tracks (public code JetPointNet, smallest
 version): T-Nets of 64-128-1024, 96-96 | 128-256-1024 channels, 512-256-128 per point with dropout 0.3 on the last
@@ -75,7 +75,7 @@ class PointNetConfig:
 
 
 def per_event(widths: tuple[int, ...], norm: str) -> nn.Sequential:
-    """The same for rows that are events, with the chosen norm."""
+    """Linear, norm and ReLU per row, for rows that are events."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out) if norm == "batch" else nn.LayerNorm(n_out), nn.ReLU()]
@@ -130,8 +130,8 @@ class PointNet(TorchModel):
         self.n_event_features = inputs.n_event_features
         n_features = inputs.n_features + (inputs.n_event_features if of_points else 0)
         self.input_net = TNet(3, c.transform, c.event_norm) if c.input_transform else None
-        n_places = 6 if of_points and c.block else 3  # in the set, and of the point in the event
-        self.local = shared((n_places + 6 * c.waves + n_features, *c.local))
+        n_coords = 6 if of_points and c.block else 3  # in the set, and of the point in the event
+        self.local = shared((n_coords + 6 * c.waves + n_features, *c.local))
         self.feature_net = TNet(c.local[-1], c.transform, c.event_norm) if c.feature_transform else None
         self.wide = shared((c.local[-1], *c.wide))
         self.dropout = nn.Dropout(c.point_dropout)
@@ -168,7 +168,7 @@ class PointNet(TorchModel):
 
         Beside them the scalar penalty of the feature transform, where there is one.
         """
-        local = self.local(torch.cat([self._places(sets), sets.feats], dim=1))
+        local = self.local(torch.cat([self._positions(sets), sets.feats], dim=1))
         penalty = None
         if self.feature_net is not None:
             matrix = self.feature_net(local, sets.lengths)
@@ -181,7 +181,7 @@ class PointNet(TorchModel):
             features = self.head(with_event_feats(features, self.n_event_features, event_feats))
         return self.out(features), penalty
 
-    def _places(self, sets: Sets) -> Tensor:
+    def _positions(self, sets: Sets) -> Tensor:
         """(N, 3 + 6 waves) coordinates in the set, turned by the T-Net, and their waves."""
         xyz = sets.xyz
         if self.input_net is not None:

@@ -1,4 +1,4 @@
-"""PointNet++: small PointNets on balls around ever fewer centres, and interpolation back to all points.
+"""PointNet++: small PointNets on balls around fewer and fewer centres, and interpolation back to all points.
 
 Qi et al., "PointNet++: Deep Hierarchical Feature Learning on Point Sets in a Metric Space", NeurIPS 2017
 (arXiv:1706.02413). Set abstraction (section 3.2): farthest points as centres, points in a ball around each, a shared
@@ -11,10 +11,10 @@ FP(128, 128, 128, 128, K), with 32 points per ball and dropout of 50% before the
 0.001. Its radii are metres in scenes cut to cubes of 1.5 m; here they are lengths in the unit ball of the detector,
 which has nearly the same size: 0.1 is 66.5 voxels of a frame of 768. Event tasks use the suite's pooled head.
 
-`default` has radii fit for tracks 1 voxel wide, and centres in proportion to the points. Three things differ from the
-authors' code, so that scores follow from the event alone: points are put into an order of their own before any search;
-the first centre is the point farthest from the centroid; and a ball with too many points is thinned evenly along that
-order, where theirs keeps the first.
+`default` has radii fit for tracks 1 voxel wide, and centres in proportion to the points. Three differences to the
+authors' code make scores depend on the event alone: points are sorted before any search; the first centre is the point
+farthest from the centroid; and a ball with too many points is thinned evenly along that order, where theirs takes the
+first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PointNet2Config:
     radius_unit: str = "coordinate"  # coordinate: that of the data, voxels | ball: radius of the detector's unit ball
     n_neighbours: int = 16  # points per ball; a fuller one is thinned
     dropout: float = 0.0  # before the scores
-    unit: float = 0.0  # coordinates over this length are features of the points too; 0: only relative places are seen
+    unit: float = 0.0  # coordinates over this length are features of the points too; 0: only relative positions are
 
     def __post_init__(self) -> None:
         n_levels = len(self.centres)
@@ -81,7 +81,7 @@ class SetAbstraction(nn.Module):
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """(M, widths[-1]) features of centres from those of the finer level's points, (N, n_in)."""
         members = gather(self.from_features(x), level.members.flatten())
-        inside = self.rest(self.enter(self.from_place(level.places) + members))  # (M K, widths[-1])
+        inside = self.rest(self.enter(self.from_place(level.relative) + members))  # (M K, widths[-1])
         best: Tensor = inside.view(*level.members.shape, -1).amax(dim=1)
         return best
 
@@ -129,7 +129,7 @@ class PointNet2(PointModel):
         c = config
         inputs = self.expand_inputs(inputs, c.unit)
         widths = (inputs.n_features, *(w[-1] for w in c.down))  # of each level, the points themselves first
-        above = (*(w[-1] for w in c.up[1:]), widths[-1])  # what comes from the coarser level
+        above = (*(w[-1] for w in c.up[1:]), widths[-1])  # widths from the coarser level
         self.down = nn.ModuleList(SetAbstraction(n, w) for n, w in zip(widths[:-1], c.down, strict=True))
         self.up = nn.ModuleList(
             FeaturePropagation(n_coarse, n_fine, w)
@@ -159,8 +159,8 @@ class PointNet2(PointModel):
         x = stack.pop()
         for module, level in zip(reversed(self.up), reversed(levels), strict=True):
             x = module(x, stack.pop(), level)
-        found: Tensor = self.dropout(x.index_select(0, inverse(order)))
-        return found
+        features: Tensor = self.dropout(x.index_select(0, inverse(order)))
+        return features
 
 
 def build(config: PointNet2Config, inputs: Inputs, task: Task) -> PointNet2:

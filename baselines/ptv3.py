@@ -1,15 +1,15 @@
-"""Point Transformer V3: attention over patches of a space-filling curve, the strongest supervised rival published.
+"""Point Transformer V3: attention over patches of a space-filling curve, the strongest published supervised model.
 
 Wu et al., "Point Transformer V3: Simpler, Faster, Stronger", CVPR 2024 (arXiv:2312.10035). `paper` is the semantic
 segmentation of ScanNet (configs/scannet/semseg-pt-v3m1-0-base of Pointcept); `panda` is the PT-v3m2 that
 Panda (arXiv:2512.01324) trains on PILArNet-M. The curves and patches are in `_serialisation`, the network in `_ptv3`.
 
-The default is made for a CPU: on the finest voxels, of which there are the most, only the first convolution and the
-last copying back, no blocks; one narrow block per stage, with perceptrons of twice its width instead of four times.
+The default is made for a CPU: the finest voxels have only the first convolution and the last copying back, no blocks;
+one narrow block per stage, with perceptrons of twice its width instead of four times.
 
 Points become voxels as in `sparse_uresnet`: points of one voxel share their mean features and its scores.
 
-What differs from the authors' code: orders are shuffled in training only, so that evaluation is deterministic; voxels
+Differences to the authors' code: orders are shuffled in training only, so that evaluation is deterministic; voxels
 of the coarser stages are those of the detector's frame; one learning rate for everything, where theirs is ten times
 higher outside of the blocks (`paper`) or falls from layer to layer (`panda`); the warm-up starts at the schedule's
 floor, not at a tenth or a twenty-fifth of the peak.
@@ -40,7 +40,7 @@ COUNTS = ("enc_depths", "enc_channels", "enc_heads", "dec_depths", "dec_channels
 
 @dataclass(frozen=True)
 class PTv3Config:
-    """Sizes, from the finest stage to the coarsest, inputs and who computes the convolutions."""
+    """Sizes, from the finest stage to the coarsest, inputs and the backend of the convolutions."""
 
     enc_depths: tuple[int, ...] = (0, 1, 1, 1, 1)  # blocks of each stage; each stage halves the resolution
     enc_channels: tuple[int, ...] = (24, 32, 64, 96, 128)
@@ -51,7 +51,7 @@ class PTv3Config:
     patch: int = 64  # voxels that attend to each other
     attention_from: int = 0  # first stage whose blocks have attention; finer ones' have the convolution and perceptron
     orders: tuple[str, ...] = ORDERS  # curves, which the blocks of a stage take in turn
-    shuffle_orders: bool = True  # another sequence of the curves in each stage, in training only
+    shuffle_orders: bool = True  # shuffle the curves in each stage, in training only
     stem_kernel: int = 5  # edge of the first convolution in voxels, odd; 1: a linear map, as in PT-v3m2
     mlp_ratio: float = 2.0  # hidden channels of a block's perceptron over its channels
     drop_path: float = 0.0  # rate of stochastic depth in the last block
@@ -130,7 +130,7 @@ class PTv3(PointModel):
         super().__init__(task)
         self.config = config
         if config.backend != "auto":
-            choose(config.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
+            choose(config.backend, "cuda" if torch.cuda.is_available() else "cpu")  # raises before any training
         inputs = self.expand_inputs(inputs, config.unit)
         self.network = Backbone(inputs.n_features + config.occupancy + 3 * config.coordinates, config)
         self.add_head(self.network.width)
@@ -157,8 +157,8 @@ class PTv3(PointModel):
         c = self.config
         level, row = self.serialised(batch)
         constant = [torch.ones_like(batch.feats[:, :1])] if c.occupancy else []
-        given = torch.cat([batch.feats, *constant, *([batch.normalised_coords] if c.coordinates else [])], dim=1)
-        merged = segment_mean(given, row, len(level.sites))
+        inputs = torch.cat([batch.feats, *constant, *([batch.normalised_coords] if c.coordinates else [])], dim=1)
+        merged = segment_mean(inputs, row, len(level.sites))
         on_sites: Tensor = self.network(merged, level, choose(c.backend, merged.device))
         return on_sites.index_select(0, row)
 

@@ -1,4 +1,4 @@
-"""Set Transformer: attention among the points of a set, through a few learnt points where the set is large.
+"""Set Transformer: attention among the points of a set, through a few learnt points for large sets.
 
 Lee et al., "Set Transformer: A Framework for Attention-based Permutation-Invariant Neural Networks", ICML 2019
 (arXiv:1810.00825). Blocks of section 3: MAB(X, Y) is attention of X to Y and a perceptron, each added and normed;
@@ -7,15 +7,15 @@ into k rows by attention of learnt seeds. Tasks of points read each row of the l
 events read the PMA's rows.
 
 `paper` is the classifier of point clouds (authors' code): two ISAB of 256 channels, 4 heads and 16 learnt points, PMA
-with one seed, dropout of 50% around it, Adam at 0.001, 64 sets per step; the layer norm is section 3's, which that code
-leaves out. For calorimeters `paper` follows the set transformer with which ATLAS regressed the energy of single pions
-from their track and clusters (public code ML4PIONS_GRAPH): 27 channels, 5 heads of 4, perceptrons of 20, 5 blocks, PMA
-with 2 seeds, then 40-20-10-5-3 channels; AdamW at 0.001, 100 events per step, 100 epochs of 300,000 events. An
-element of a set there is a cluster or a track, with 8 and 19 variables and thus 27 channels; here it is a cell, and a
-linear map makes the channels. Blocks are SAB; four encoders side by side are not made; absolute errors are averaged,
-not summed; layer norms, which it does not tell, are section 3's.
+with one seed, dropout of 50% around it, Adam at 0.001, 64 sets per step; the layer norm is section 3's, absent in that
+code. For calorimeters `paper` follows the set transformer with which ATLAS regressed the energy of single pions from
+their track and clusters (public code ML4PIONS_GRAPH): 27 channels, 5 heads of 4, perceptrons of 20, 5 blocks, PMA with
+2 seeds, then 40-20-10-5-3 channels; AdamW at 0.001, 100 events per step, 100 epochs of 300,000 events. An element of a
+set there is a cluster or a track, with 8 and 19 variables and thus 27 channels; here it is a cell, and a linear map
+makes the channels. Blocks are SAB; there is one encoder instead of four; absolute errors are averaged, not summed;
+layer norms, not stated there, are section 3's.
 
-Sets of similar size are computed together, padded; keys that are padding are masked, so that it changes no score.
+Sets of similar size are padded to one batch; padded keys are masked, so padding changes no score.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from benchmark.ops.host_tables import to_device
 
 from ._sets import check_waves, waves, whole_events
 
-PADDED_SHARE = 1.3  # sets are padded together while the longest has at most so many times the shortest's points
+PADDED_SHARE = 1.3  # maximum ratio of set sizes that are padded together
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class SetTransformerConfig:
 
 
 class MAB(nn.Module):
-    """Rows attend to others, then a perceptron; each is added to what went in (equations 6 and 7)."""
+    """Rows attend to a context, then a perceptron; both residual (equations 6 and 7)."""
 
     def __init__(self, c: SetTransformerConfig) -> None:
         super().__init__()
@@ -89,26 +89,26 @@ class MAB(nn.Module):
         self.norm_others = nn.LayerNorm(c.width) if self.norm_first else nn.Identity()
         self.perceptron = nn.Sequential(nn.Linear(c.width, c.hidden), nn.ReLU(), nn.Linear(c.hidden, c.width))
 
-    def forward(self, x: Tensor, others: Tensor, present: Tensor | None) -> Tensor:
-        """(S, n, width) from x (S, n, width) and others (S, m, width), of which `present` (S, m) exist."""
+    def forward(self, x: Tensor, context: Tensor, present: Tensor | None) -> Tensor:
+        """(S, n, width) from x (S, n, width) and context (S, m, width), of which `present` (S, m) exist."""
         if not self.norm_first:
-            x = self.norm1(x + self._attended(x, others, present))
+            x = self.norm1(x + self._attend(x, context, present))
             published: Tensor = self.norm2(x + self.perceptron(x))
             return published
-        x = x + self._attended(self.norm1(x), self.norm_others(others), present)
+        x = x + self._attend(self.norm1(x), self.norm_others(context), present)
         result: Tensor = x + self.perceptron(self.norm2(x))
         return result
 
-    def _attended(self, x: Tensor, others: Tensor, present: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, context: Tensor, present: Tensor | None) -> Tensor:
         query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (S, heads, n, d)
-        key, value = self.key_value(others).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        key, value = self.key_value(context).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if present is None else present[:, None, None]
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         projected: Tensor = self.project(mixed.transpose(1, 2).flatten(2))
         return projected
 
 
-def learnt(n: int, width: int) -> nn.Parameter:
+def learnt_rows(n: int, width: int) -> nn.Parameter:
     """(n, width) points or seeds that are learnt."""
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(n, width)))
 
@@ -131,7 +131,7 @@ class ISAB(nn.Module):
 
     def __init__(self, c: SetTransformerConfig) -> None:
         super().__init__()
-        self.inducing = learnt(c.inducing, c.width)
+        self.inducing = learnt_rows(c.inducing, c.width)
         self.gather, self.spread = MAB(c), MAB(c)
 
     def forward(self, x: Tensor, present: Tensor | None) -> Tensor:
@@ -149,19 +149,19 @@ class PooledByAttention(nn.Module):
         self.n_event_features = n_event_features
         self.dropout = nn.Dropout(c.dropout)
         self.enter = nn.Sequential(nn.Linear(c.width, c.hidden), nn.ReLU(), nn.Linear(c.hidden, c.width))
-        self.seeds = learnt(c.seeds, c.width)
+        self.seeds = learnt_rows(c.seeds, c.width)
         self.mab = MAB(c)
         layers: list[nn.Module] = []
         widths = (c.seeds * c.width + n_event_features, *c.head_widths)
         for n_in, n_out in pairwise(widths):
-            layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.1)]  # 3 channels of a plain one may all be dead
+            layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.1)]  # 3 channels of a plain ReLU may all be dead
         self.perceptron = nn.Sequential(*layers, nn.Linear(widths[-1], n_outputs))
 
     def forward(self, features: Tensor, lengths: Tensor, event_feats: Tensor | None) -> Tensor:
         """(B, n_outputs) from features (N, width), whose rows belong to B events of the given lengths (B,)."""
         features = self.enter(self.dropout(features))
         pooled = features.new_zeros(len(lengths), self.seeds.numel())
-        for sets, rows, present in packed(lengths):
+        for sets, rows, present in pad_sets(lengths):
             dense = features[rows]
             seeds = self.mab(self.seeds.expand(len(sets), -1, -1), dense, present)
             pooled = pooled.index_copy(0, sets, seeds.flatten(1).to(pooled.dtype))
@@ -169,22 +169,22 @@ class PooledByAttention(nn.Module):
         return scores
 
 
-def packed(lengths: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Sets of similar size together: their numbers (S,), rows (S, n) of their points, and which of those exist (S, n).
+def pad_sets(lengths: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Sets of similar size, padded: their numbers (S,), rows (S, n) of their points, and which of those exist (S, n).
 
     Rows beyond a set's end repeat its last one; the mask is None where there are none.
     """
     first = lengths.cumsum(0) - lengths
-    for chosen in similar(lengths.tolist()):
+    for chosen in group_by_size(lengths.tolist()):
         sets = to_device(chosen, torch.int64, lengths.device)
-        own = lengths[sets, None]
-        slot = torch.arange(int(own.max()), device=lengths.device).expand(len(chosen), -1)
-        present = slot < own
-        rows = first[sets, None] + torch.minimum(slot, own - 1)
+        set_lengths = lengths[sets, None]
+        slot = torch.arange(int(set_lengths.max()), device=lengths.device).expand(len(chosen), -1)
+        present = slot < set_lengths
+        rows = first[sets, None] + torch.minimum(slot, set_lengths - 1)
         yield sets, rows, None if bool(present.all()) else present
 
 
-def similar(lengths: Sequence[int]) -> list[list[int]]:
+def group_by_size(lengths: Sequence[int]) -> list[list[int]]:
     """Numbers of the sets that have points, in groups of similar size, longest first."""
     groups: list[list[int]] = []
     for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):
@@ -196,7 +196,7 @@ def similar(lengths: Sequence[int]) -> list[list[int]]:
 
 
 class SetTransformer(PointModel):
-    """Places, waves and features of a point, blocks of attention, and the read-out of the task."""
+    """Coordinates, waves and features of a point, blocks of attention, and the read-out of the task."""
 
     head: nn.Module
 
@@ -214,17 +214,19 @@ class SetTransformer(PointModel):
             self.add_head(c.width)
 
     def features(self, batch: PointBatch) -> Tensor:
-        """(N, width) what the last block gives of each point."""
+        """(N, width) output of the last block for each point."""
         c = self.config
         sets = whole_events(batch, c.unit or "deviation")
         x = self.enter(torch.cat([sets.xyz, waves(sets.xyz * sets.radius, c.waves, c.wavelengths), sets.feats], dim=1))
         mixed = torch.empty_like(x)
-        for _, rows, present in packed(batch.lengths):
+        for _, rows, present in pad_sets(batch.lengths):
             dense = x[rows]
             for block in self.blocks:
                 dense = block(dense, present)
-            own, found = (rows.flatten(), dense.flatten(0, 1)) if present is None else (rows[present], dense[present])
-            mixed = mixed.index_copy(0, own, found.to(mixed.dtype))
+            flat_rows, values = (
+                (rows.flatten(), dense.flatten(0, 1)) if present is None else (rows[present], dense[present])
+            )
+            mixed = mixed.index_copy(0, flat_rows, values.to(mixed.dtype))
         features: Tensor = self.norm(mixed)
         return features
 

@@ -1,4 +1,4 @@
-"""Sparse UResNet: the supervised standard of liquid-argon imaging, as SPINE builds and trains it.
+"""Sparse UResNet: the supervised standard of liquid-argon imaging, as in SPINE.
 
 Dominé & Terao, "Scalable deep convolutional neural networks for sparse, locally dense liquid argon time projection
 chamber data" (arXiv:1903.05663); `paper` is the network and recipe of SPINE 1.4.3 (config/uresnet/uresnet_train.yaml):
@@ -29,7 +29,7 @@ from ._uresnet import Norms, UResNet
 
 @dataclass(frozen=True)
 class SparseUResNetConfig:
-    """Sizes, inputs and who computes the convolutions."""
+    """Sizes, inputs and the backend of the convolutions."""
 
     filters: int = 16  # channels of the finest level; level l has l + 1 times as many
     depth: int = 5  # levels; each halves the resolution
@@ -40,7 +40,7 @@ class SparseUResNetConfig:
     inputs: str = "features"  # features: the columns of the data | energy: the raw energy alone, in MeV
     stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)  # voxels per coordinate unit, along each axis
     unit: float = 0.0  # coordinates over this length are inputs too, with `features`; 0: none
-    constant: bool = True  # a 1 beside the inputs, which tells a voxel whose inputs are near 0 from none
+    constant: bool = True  # a constant input 1, which separates a voxel with inputs near 0 from an empty one
     loss: str = "task"  # task: the task's loss and class weights | unweighted: mean cross-entropy (SPINE)
     backend: str = "auto"  # of sparse convolution: auto | native | triton | spconv | spconv-triton | minkowski
 
@@ -75,7 +75,7 @@ class SparseUResNet(PointModel):
         c = config
         self.config = c
         if c.backend != "auto":
-            choose(c.backend, "cuda" if torch.cuda.is_available() else "cpu")  # told before any training
+            choose(c.backend, "cuda" if torch.cuda.is_available() else "cpu")  # raises before any training
         inputs = self.expand_inputs(inputs, c.unit)
         n_in = 1 if c.inputs == "energy" else inputs.n_features
         n_in += c.constant
@@ -83,7 +83,7 @@ class SparseUResNet(PointModel):
         self.add_head(c.filters)
 
     def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
-        """The voxels, and what the network connects."""
+        """The voxels, and the pairs that the network's convolutions connect."""
         voxels = self.voxels(batch)
         choose(self.config.backend, batch.coords.device).connect(voxels.sites, self.config.depth)
         return voxels
@@ -96,7 +96,7 @@ class SparseUResNet(PointModel):
         return Voxels(*voxelise(stretched, batch.event_index, batch.n_events))
 
     def features(self, batch: PointBatch) -> Tensor:
-        """(N, filters) for each point, those of its voxel."""
+        """(N, filters) of each point: those of its voxel."""
         sites, row = self.voxels(batch)
         if self.config.inputs == "energy":
             merged = batch.energy.new_zeros(len(sites), 1).index_add(0, row, batch.energy[:, None])

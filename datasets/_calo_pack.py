@@ -1,11 +1,11 @@
 """Packed calorimeter events: MLTree's tables as flat, memory-mapped columns, built once per source file.
 
 A pack is a folder with one raw binary file per column and a `manifest.json`, written last; a folder is built under a
-temporary name and renamed whole (as `benchmark.data.packed`). The geometry is a pack of its own, which those of the
-events name rows of. Columns beyond MLTree's are what would be slow to find for each sample again:
+temporary name and renamed whole (as `benchmark.data.packed`). The geometry is a pack of its own, whose rows the event
+packs refer to. Columns beyond MLTree's are values too slow to compute for each sample:
 
     merged_*    an event's cells, each once by its id: energies of the clusters that share it summed
-    point*      where tracks cross the layers of known place
+    point*      where tracks cross the layers at a fixed radius or |z|
     *_near      which cells and clusters are near a track
 """
 
@@ -28,13 +28,13 @@ from . import _mltree_npy, _mltree_root
 from ._mltree import DISTANCE_MM, RADIUS_MM, SAMPLINGS, UNREACHED, CellGeo, MLTree
 from ._mltree_check import check_geometry, check_tree
 
-FORMAT = 1  # a change of any column makes every pack be built again
+FORMAT = 1  # raise it when a column changes: packs are rebuilt
 NEAR_CELL = 0.2  # dR of cells and of other tracks' points to a track, inclusive
 NEAR_CLUSTER = 1.2  # dR of clusters to a track, exclusive
 CELL_MM = 43.0  # one unit of length: the width of an EMB2 cell
 BARREL_MM, ENDCAP_MM = 1500.0, 3700.0  # where depth is 0
 ENDCAP = tuple(SAMPLINGS[n] for n in ("PreSamplerE", "EME1", "EME2", "EME3", "HEC0", "HEC1", "HEC2", "HEC3"))
-REACHED_ABOVE = -20.0  # extrapolated eta and phi of layers that a track does not reach are far below
+REACHED_ABOVE = -20.0  # eta and phi of layers that a track does not reach are far below
 GEO_COLUMNS = ("sampling", "eta", "phi", "r_perp_mm", "deta", "dphi", "sigma_gev", "depth")
 POINT_COLUMNS = ("sampling", "eta", "phi", "r_perp_mm", "depth")
 TRACK_COLUMNS: Mapping[str, str] = {
@@ -64,16 +64,16 @@ _EVENTS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "n_merged": ("<i8", ()), "n_near": ("<i8", ()), "merged_row": ("<i4", ()), "merged_e": ("<f4", ()),
     "merged_cluster": ("<i4", ()),
 }  # fmt: skip
-_PLACED = [(SAMPLINGS[n], mm, n in RADIUS_MM) for n, mm in {**RADIUS_MM, **DISTANCE_MM}.items()]
-_PLACED.sort()
+_FIXED_LAYERS = [(SAMPLINGS[n], mm, n in RADIUS_MM) for n, mm in {**RADIUS_MM, **DISTANCE_MM}.items()]
+_FIXED_LAYERS.sort()
 _PAIRS_AT_ONCE = 2_000_000
 P = TypeVar("P", bound="Pack")
 
 
 def wrapped(angle: np.ndarray) -> np.ndarray:
     """An angle in [-pi, pi]."""
-    turned: np.ndarray = angle - 2 * np.pi * np.rint(angle / (2 * np.pi))
-    return turned
+    principal: np.ndarray = angle - 2 * np.pi * np.rint(angle / (2 * np.pi))
+    return principal
 
 
 def distance(eta: np.ndarray, phi: np.ndarray, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,7 +106,7 @@ def is_charged(pdg: np.ndarray) -> np.ndarray:
 
 
 class Pack:
-    """A folder of columns, opened. They are mapped on first use, so that it is cheap to send to another process."""
+    """A folder of columns, opened. They are mapped on first use, so a pack is cheap to send to another process."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -116,7 +116,7 @@ class Pack:
         return type(self), (self.folder, self.manifest)
 
     def __getattr__(self, name: str) -> np.ndarray:
-        """A column by its name, mapped; later accesses cost nothing."""
+        """A column by its name, memory-mapped once."""
         if name.startswith("_") or name not in self.manifest["columns"]:
             raise AttributeError(name)
         column = self.manifest["columns"][name]
@@ -138,7 +138,7 @@ class EventPack(Pack):
 
     @cached_property
     def branches(self) -> frozenset[str]:
-        """Branches that the source has."""
+        """Branches of the source."""
         return frozenset(self.manifest["source"]["branches"])
 
     @property
@@ -180,7 +180,7 @@ class EventPack(Pack):
 def geometry_pack(path: Path, cache: Path | None = None) -> Geometry:
     """The geometry of a file, packed on first use. Raises DataError."""
     digest = file_digest(path)
-    folder = _folder(cache, "cell_geo", {"format": FORMAT, "geometry": digest})
+    folder = _pack_folder(cache, "cell_geo", {"format": FORMAT, "geometry": digest})
 
     def make() -> Iterator[dict[str, np.ndarray]]:
         geo = (_mltree_root if path.suffix == ".root" else _mltree_npy).read_geometry(path)
@@ -193,14 +193,14 @@ def geometry_pack(path: Path, cache: Path | None = None) -> Geometry:
             "cell_id": geo.cell_id,
         }
 
-    return _opened_or_built(Geometry, folder, _GEOMETRY, make, {"file": path.name, "sha256": digest})
+    return _open_or_build(Geometry, folder, _GEOMETRY, make, {"file": path.name, "sha256": digest})
 
 
 def event_pack(path: Path, geometry: Geometry, cache: Path | None = None) -> EventPack:
-    """The events of a file, checked and packed on first use. Raises DataError for whatever is damaged in it."""
+    """The events of a file, checked and packed on first use. Raises DataError for damaged files."""
     digest = file_digest(path)
     source = {"format": FORMAT, "events": digest, "geometry": geometry.manifest["source"]["sha256"]}
-    folder = _folder(cache, path.stem, source)
+    folder = _pack_folder(cache, path.stem, source)
     notes: dict[str, Any] = {"file": path.name, "sha256": digest}
 
     def make() -> Iterator[dict[str, np.ndarray]]:
@@ -215,23 +215,23 @@ def event_pack(path: Path, geometry: Geometry, cache: Path | None = None) -> Eve
             yield columns_of(tree, check_tree(tree, geo, where), geometry)
             n += tree.n_events
 
-    return _opened_or_built(EventPack, folder, _EVENTS, make, notes)
+    return _open_or_build(EventPack, folder, _EVENTS, make, notes)
 
 
 def columns_of(tree: MLTree, rows: np.ndarray, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Every column of a pack from some checked events, whose cells lie in these rows of the geometry."""
+    """Every column of a pack from checked events. rows: of their cells in the geometry."""
     n_tracks = int(tree.n_tracks.sum())
     energy = np.asarray(tree.cells["cluster_cell_E"], np.float32)
-    layers = _layers(tree.tracks, n_tracks)
-    axis = _axis(tree.tracks, layers)
-    merged = _merged(tree, rows, energy, len(geometry.table))
+    layers = _track_layers(tree.tracks, n_tracks)
+    axis = _track_axis(tree.tracks, layers)
+    merged = _merge_cells(tree, rows, energy, len(geometry.table))
     near, n_near = _near_clusters(tree, rows, axis, len(geometry.table))
-    n_points, points = _points(layers)
+    n_points, points = _track_points(layers)
     track_event = np.repeat(np.arange(tree.n_events), tree.n_tracks)
     cells = {
         "track_cells": _count_near(track_event, axis, merged["n_merged"], geometry.table[merged["merged_row"], 1:3]),
         "track_others": _count_near(track_event, axis, _per_event(n_points, track_event, tree.n_events), points[:, 1:3])
-        - _own_near(axis, n_points, points),
+        - _count_own_near(axis, n_points, points),
     }
     hits = {
         "hit_index": tree.hits.get("cluster_cell_hitsTruthIndex", np.full((len(rows), 3), -1)),
@@ -242,22 +242,22 @@ def columns_of(tree: MLTree, rows: np.ndarray, geometry: Geometry) -> dict[str, 
         "n_truth": tree.n_truth, "n_tracks": tree.n_tracks, "n_clusters": tree.n_clusters,
         "truth_pdg": tree.truth["truthPartPdgId"], "truth_e": tree.truth["truthPartE"],
         "truth_charged": is_charged(tree.truth["truthPartPdgId"]),
-        "track": _table(tree.tracks, TRACK_COLUMNS, n_tracks),
+        "track": _stack_columns(tree.tracks, TRACK_COLUMNS, n_tracks),
         "track_truth": tree.tracks.get("trackTruthParticleIndex", np.full(n_tracks, -1)),
         "track_axis": axis, "track_layers": layers, "n_track_points": n_points, "point": points, **cells,
-        "cluster": _table(tree.clusters, CLUSTER_COLUMNS, len(tree.n_cells)), "n_cells": tree.n_cells,
+        "cluster": _stack_columns(tree.clusters, CLUSTER_COLUMNS, len(tree.n_cells)), "n_cells": tree.n_cells,
         "cluster_near": near, "n_near": n_near, "cell_row": rows, "cell_e": energy, **hits, **merged,
     }  # fmt: skip
 
 
-def _table(columns: Mapping[str, np.ndarray], names: Mapping[str, str], n: int) -> np.ndarray:
+def _stack_columns(columns: Mapping[str, np.ndarray], names: Mapping[str, str], n: int) -> np.ndarray:
     """(n, C) float32; NaN where the source has no such branch."""
     absent = np.full(n, np.nan)
     return np.stack([columns.get(branch, absent) for branch in names.values()], axis=1).astype(np.float32)
 
 
-def _layers(tracks: Mapping[str, np.ndarray], n: int) -> np.ndarray:
-    """(T, 21, 2) float32 eta and phi of each track in each sampling; UNREACHED where it does not go, or not known."""
+def _track_layers(tracks: Mapping[str, np.ndarray], n: int) -> np.ndarray:
+    """(T, 21, 2) float32 eta and phi of each track in each sampling; UNREACHED where not reached or unknown."""
     unknown = np.full(n, UNREACHED)
     by_layer = [
         np.stack([tracks.get(f"track{axis}_{layer}", unknown) for axis in ("Eta", "Phi")], axis=1)
@@ -267,30 +267,30 @@ def _layers(tracks: Mapping[str, np.ndarray], n: int) -> np.ndarray:
     return np.where((layers > REACHED_ABOVE).all(axis=2, keepdims=True), layers, np.float32(UNREACHED))
 
 
-def _axis(tracks: Mapping[str, np.ndarray], layers: np.ndarray) -> np.ndarray:
-    """(T, 2) the direction of each track at the calorimeter: in EMB2, else in EME2, else where it was measured."""
+def _track_axis(tracks: Mapping[str, np.ndarray], layers: np.ndarray) -> np.ndarray:
+    """(T, 2) direction of each track at the calorimeter: in EMB2, else in EME2, else as measured."""
     n = len(layers)
     axis = np.stack([tracks.get(name, np.zeros(n)) for name in ("trackEta", "trackPhi")], axis=1).astype(np.float32)
     for layer in ("EME2", "EMB2"):
-        here = layers[:, SAMPLINGS[layer]]  # (T, 2)
-        axis = np.where(here > REACHED_ABOVE, here, axis)
+        at_layer = layers[:, SAMPLINGS[layer]]  # (T, 2)
+        axis = np.where(at_layer > REACHED_ABOVE, at_layer, axis)
     return axis
 
 
-def _merged(tree: MLTree, rows: np.ndarray, energy: np.ndarray, n_geo: int) -> dict[str, np.ndarray]:
-    """Each event's cells once: the sum of their energies, and which cluster gave most of it."""
+def _merge_cells(tree: MLTree, rows: np.ndarray, energy: np.ndarray, n_geo: int) -> dict[str, np.ndarray]:
+    """Each event's cells once: the sum of their energies, and the cluster with the largest share."""
     cluster_event = np.repeat(np.arange(tree.n_events), tree.n_clusters)
     cell_event = np.repeat(cluster_event, tree.n_cells)
     ordinal = np.arange(len(tree.n_cells)) - _ends(tree.n_clusters)[cluster_event]
-    key, place = np.unique(cell_event * n_geo + rows, return_inverse=True)
+    key, merged_index = np.unique(cell_event * n_geo + rows, return_inverse=True)
     n_merged = _per_event(np.ones(len(key), np.int64), key // n_geo, tree.n_events)
-    order = np.lexsort((-energy, place))
-    leading = order[np.searchsorted(place[order], np.arange(len(key)))]  # of equals the first cluster
+    order = np.lexsort((-energy, merged_index))
+    leading = order[np.searchsorted(merged_index[order], np.arange(len(key)))]  # ties: the first cluster
     return {
-        "cell_merged": place - _ends(n_merged)[cell_event],
+        "cell_merged": merged_index - _ends(n_merged)[cell_event],
         "n_merged": n_merged,
         "merged_row": key % n_geo,
-        "merged_e": np.bincount(place, energy, minlength=len(key)),
+        "merged_e": np.bincount(merged_index, energy, minlength=len(key)),
         "merged_cluster": np.repeat(ordinal, tree.n_cells)[leading],
     }
 
@@ -299,23 +299,23 @@ def _near_clusters(tree: MLTree, rows: np.ndarray, axis: np.ndarray, n_geo: int)
     """(K,) clusters within NEAR_CLUSTER of their event's only track, and (E,) the number of different cells in them."""
     cluster_event = np.repeat(np.arange(tree.n_events), tree.n_clusters)
     single = tree.n_tracks == 1
-    at = np.zeros((tree.n_events, 2), np.float32)
-    at[single] = axis[_ends(tree.n_tracks)[:-1][single]]
+    track_axis = np.zeros((tree.n_events, 2), np.float32)
+    track_axis[single] = axis[_ends(tree.n_tracks)[:-1][single]]
     eta, phi = tree.clusters["cluster_Eta"], tree.clusters["cluster_Phi"]
-    near = single[cluster_event] & (distance(eta, phi, at[cluster_event])[2] < NEAR_CLUSTER)
+    near = single[cluster_event] & (distance(eta, phi, track_axis[cluster_event])[2] < NEAR_CLUSTER)
     in_near = np.repeat(near, tree.n_cells)
     key = np.unique((np.repeat(cluster_event, tree.n_cells) * n_geo + rows)[in_near])
     return near, _per_event(np.ones(len(key), np.int64), key // n_geo, tree.n_events)
 
 
-def _points(layers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) number of points and (X, 5) POINT_COLUMNS of every track, by its layers of known place."""
-    sampling = np.array([s for s, _, _ in _PLACED])
-    mm = np.array([mm for _, mm, _ in _PLACED])
-    is_radius = np.array([is_radius for _, _, is_radius in _PLACED])
-    here = layers[:, sampling].astype(np.float64)  # (T, 19, 2)
-    track, layer = np.nonzero(here[:, :, 0] > REACHED_ABOVE)
-    eta, phi = here[track, layer].T
+def _track_points(layers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) number of points and (X, 5) POINT_COLUMNS of every track in the fixed layers."""
+    sampling = np.array([s for s, _, _ in _FIXED_LAYERS])
+    mm = np.array([mm for _, mm, _ in _FIXED_LAYERS])
+    is_radius = np.array([is_radius for _, _, is_radius in _FIXED_LAYERS])
+    at_layers = layers[:, sampling].astype(np.float64)  # (T, 19, 2)
+    track, layer = np.nonzero(at_layers[:, :, 0] > REACHED_ABOVE)
+    eta, phi = at_layers[track, layer].T
     r_perp = np.where(is_radius[layer], mm[layer], mm[layer] / np.maximum(np.abs(np.sinh(eta)), 1e-3))
     depth = depth_of(sampling[layer], eta, r_perp)
     points = np.stack([sampling[layer], eta, phi, r_perp, depth], axis=1).astype(np.float32)
@@ -323,22 +323,22 @@ def _points(layers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _count_near(track_event: np.ndarray, axis: np.ndarray, counts: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """(T,) how many of the event's directions (rows of (n, 2), counts per event) lie within NEAR_CELL of each track."""
+    """(T,) number of the event's directions (rows of (n, 2), counts per event) within NEAR_CELL of each track."""
     begin = _ends(counts)[track_event]
     n = counts[track_event]
-    found = np.zeros(len(track_event), np.int64)
-    which = np.cumsum(n) // _PAIRS_AT_ONCE
-    for part in np.unique(which):
-        tracks = np.flatnonzero(which == part)
+    n_near = np.zeros(len(track_event), np.int64)
+    chunk = np.cumsum(n) // _PAIRS_AT_ONCE
+    for part in np.unique(chunk):
+        tracks = np.flatnonzero(chunk == part)
         index = np.repeat(tracks, n[tracks])
         row = begin[index] + np.arange(len(index)) - np.repeat(_ends(n[tracks])[:-1], n[tracks])
         near = distance(directions[row, 0], directions[row, 1], axis[index])[2] <= NEAR_CELL
-        found += np.bincount(index, near, minlength=len(found)).astype(np.int64)
-    return found
+        n_near += np.bincount(index, near, minlength=len(n_near)).astype(np.int64)
+    return n_near
 
 
-def _own_near(axis: np.ndarray, n_points: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(T,) how many of its own points lie within NEAR_CELL of each track."""
+def _count_own_near(axis: np.ndarray, n_points: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(T,) number of each track's own points within NEAR_CELL of it."""
     track = np.repeat(np.arange(len(n_points)), n_points)
     near = distance(points[:, 1], points[:, 2], axis[track])[2] <= NEAR_CELL
     return np.bincount(track, near, minlength=len(n_points)).astype(np.int64)
@@ -353,7 +353,7 @@ def _ends(counts: np.ndarray) -> np.ndarray:
 
 
 def _cell_geo(geometry: Geometry) -> CellGeo:
-    """What joining needs of a packed geometry."""
+    """The columns of a packed geometry that joining needs."""
     table = geometry.table
     return CellGeo(
         geometry.cell_id, table[:, 0].astype(np.int64), table[:, 1], table[:, 2], table[:, 3], table[:, 4], table[:, 5],
@@ -361,21 +361,21 @@ def _cell_geo(geometry: Geometry) -> CellGeo:
     )  # fmt: skip
 
 
-def _folder(cache: Path | None, stem: str, source: Mapping[str, Any]) -> Path:
+def _pack_folder(cache: Path | None, stem: str, source: Mapping[str, Any]) -> Path:
     return (cache or cache_dir() / "packed") / f"{stem}-{sha256_text(repr(sorted(source.items())))[:16]}"
 
 
-def _opened_or_built(
-    kind: type[P],
+def _open_or_build(
+    pack_class: type[P],
     folder: Path,
     columns: Mapping[str, tuple[str, tuple[int, ...]]],
     make: Callable[[], Iterable[Mapping[str, np.ndarray]]],
     source: Mapping[str, Any],
 ) -> P:
-    """The pack in `folder`, built from the parts that `make` yields where there is none. Raises DataError."""
+    """The pack in `folder`, built from the parts that `make` yields if missing. Raises DataError."""
     manifest = _manifest(folder)
     if manifest is not None:
-        return kind(folder, manifest)
+        return pack_class(folder, manifest)
     with whole_folder(folder, lambda f: _manifest(f) is not None) as temporary:
         written = _write(temporary, columns, make())
         content = {"format": FORMAT, "columns": written, "source": dict(source)}
@@ -383,7 +383,7 @@ def _opened_or_built(
     manifest = _manifest(folder)
     if manifest is None:
         raise changed_meanwhile(folder)
-    return kind(folder, manifest)
+    return pack_class(folder, manifest)
 
 
 def _write(
@@ -391,7 +391,7 @@ def _write(
     columns: Mapping[str, tuple[str, tuple[int, ...]]],
     parts: Iterable[Mapping[str, np.ndarray]],
 ) -> dict[str, Any]:
-    """Append every part to the columns' files; what the manifest says of each of them."""
+    """Append every part to the columns' files; returns their manifest entries."""
     writers = {name: ColumnWriter(folder / f"{name}.bin", dtype) for name, (dtype, _) in columns.items()}
     lengths = dict.fromkeys(columns, 0)
     digests: dict[str, str] = {}
@@ -409,7 +409,7 @@ def _write(
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a whole pack of this format; None where there is none or a file has another length."""
+    """The manifest of a complete pack of this format; None if it is missing or a file has another length."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:

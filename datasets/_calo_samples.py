@@ -2,7 +2,7 @@
 
 Coordinates are relative to the sample's axis, in units of one EMB2 cell (0.025 in eta, 2 pi/256 in phi, 43 mm in
 depth). Samples with a track hold its crossings of the calorimeter's layers (category 0), then cells by growing distance
-(category 1), then, for `association`, other tracks' crossings (category 2). Nothing is padded or cut off. Cells that
+(category 1), then, for `association`, other tracks' crossings (category 2). Nothing is padded or truncated. Cells that
 several clusters share appear once, with the sum of their energies. Follows the selections of gn4pions and JetPointNet.
 """
 
@@ -56,7 +56,7 @@ _PT = list(TRACK_COLUMNS).index("track_pt")
 
 @dataclass(frozen=True)
 class Selection:
-    """Samples of one pack, and how many objects are not used for each reason."""
+    """Samples of one pack, and the number of dropped objects per reason."""
 
     event: np.ndarray  # (n,) int64
     row: np.ndarray  # (n,) int64 of the pack's clusters or tracks
@@ -68,7 +68,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Cells of a sample with a track, before they are ordered, and the clusters that they come from."""
+    """Unordered cells of a sample with a track, and their clusters."""
 
     row: np.ndarray  # (n,) of the geometry
     energy: np.ndarray  # (n,) float32, GeV
@@ -80,30 +80,30 @@ class _Cells:
 class Source:
     """An `EventSource` over packs; ids are `<split>/<file>:<event>:<cluster or track>`, sorted."""
 
-    kind = ""
+    sample = ""
     needs: tuple[str, ...] = ()  # branches
 
     def __init__(self, packs: Sequence[tuple[str, EventPack]], geometry: Geometry) -> None:
-        self.packs = tuple(sorted(packs, key=lambda pair: f"{pair[0]}:"))  # the order in which the ids sort
+        self.packs = tuple(sorted(packs, key=lambda pair: f"{pair[0]}:"))  # in the order of the ids
         self.geometry = geometry
         self._check_branches()
-        chosen = [self._select(prefix, pack) for prefix, pack in self.packs]
-        self._pack = np.repeat(np.arange(len(chosen)), [len(s.event) for s in chosen])
-        self._event = np.concatenate([s.event for s in chosen])
-        self._row = np.concatenate([s.row for s in chosen])
-        self._ordinal = np.concatenate([s.ordinal for s in chosen])
-        self.n_points: np.ndarray = np.concatenate([s.n_points for s in chosen]).astype(np.int64)
+        selections = [self._select(prefix, pack) for prefix, pack in self.packs]
+        self._pack = np.repeat(np.arange(len(selections)), [len(s.event) for s in selections])
+        self._event = np.concatenate([s.event for s in selections])
+        self._row = np.concatenate([s.row for s in selections])
+        self._ordinal = np.concatenate([s.ordinal for s in selections])
+        self.n_points: np.ndarray = np.concatenate([s.n_points for s in selections]).astype(np.int64)
         self.table: Mapping[str, np.ndarray] = {
-            name: np.concatenate([s.table[name] for s in chosen]) for name in chosen[0].table
+            name: np.concatenate([s.table[name] for s in selections]) for name in selections[0].table
         }
-        reasons = sorted({reason for s in chosen for reason in s.dropped})
-        dropped = {reason: sum(s.dropped.get(reason, 0) for s in chosen) for reason in reasons}
+        reasons = sorted({reason for s in selections for reason in s.dropped})
+        dropped = {reason: sum(s.dropped.get(reason, 0) for s in selections) for reason in reasons}
         self.dropped: Mapping[str, int] = {reason: n for reason, n in dropped.items() if n}
         if not len(self):
-            why = ", ".join(f"{n} {reason}" for reason, n in self.dropped.items()) or "no events"
+            reasons_text = ", ".join(f"{n} {reason}" for reason, n in self.dropped.items()) or "no events"
             raise DataError(
-                f"{', '.join(prefix for prefix, _ in self.packs)} hold no {self.kind} sample ({why}). At least one was "
-                f"expected. Choose another task, or other files."
+                f"{', '.join(prefix for prefix, _ in self.packs)} hold no {self.sample} sample ({reasons_text}). At "
+                f"least one was expected. Choose another task, or other files."
             )
 
     @cached_property
@@ -111,7 +111,7 @@ class Source:
         """Stable, unique, sorted ids."""
         names = [prefix for prefix, _ in self.packs]
         rows = zip(self._pack.tolist(), self._event.tolist(), self._ordinal.tolist(), strict=True)
-        return tuple(_name(names[pack], event, ordinal) for pack, event, ordinal in rows)
+        return tuple(_event_id(names[pack], event, ordinal) for pack, event, ordinal in rows)
 
     def __len__(self) -> int:
         return len(self._event)
@@ -122,12 +122,12 @@ class Source:
             raise IndexError(f"sample {index} of {len(self)}")
         prefix, pack = self.packs[self._pack[index]]
         event, row = int(self._event[index]), int(self._row[index])
-        return self._make(index, pack, event, row, _name(prefix, event, int(self._ordinal[index])))
+        return self._build_event(index, pack, event, row, _event_id(prefix, event, int(self._ordinal[index])))
 
     def _select(self, prefix: str, pack: EventPack) -> Selection:
         raise NotImplementedError
 
-    def _make(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
+    def _build_event(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
         raise NotImplementedError
 
     def _check_branches(self) -> None:
@@ -136,7 +136,7 @@ class Source:
             for branch in self.needs:
                 if branch not in pack.branches:
                     raise DataError(
-                        f"{prefix} has no branch {branch}, which {self.kind} samples are made of. "
+                        f"{prefix} has no branch {branch}, which {self.sample} samples are made of. "
                         f"{', '.join(self.needs)} were expected. Write the file with them, or choose another task."
                     )
             first, differing = self.packs[0], sorted(used & (pack.branches ^ self.packs[0][1].branches))
@@ -150,14 +150,14 @@ class Source:
 class ClusterSource(Source):
     """Clusters of single pions. Dropped: clusters of other events, without true energy, without cells."""
 
-    kind = "cluster"
+    sample = "cluster"
     needs = ("cluster_ENG_CALIB_TOT",)
 
     def _select(self, prefix: str, pack: EventPack) -> Selection:
         event = np.repeat(np.arange(pack.n_events), pack.n_clusters)
         pion = single_pions(pack)[event]
         true = pack.cluster[:, _TRUE]
-        row, dropped = _chosen({
+        row, dropped = _apply_conditions({
             "not_a_single_pion": pion >= 0, "no_true_energy": true > 0, "no_cells": pack.n_cells > 0,
         })  # fmt: skip
         table = {
@@ -169,19 +169,19 @@ class ClusterSource(Source):
 
     @cached_property
     def _scalars(self) -> tuple[tuple[str, int], ...]:
-        """Names and columns of the scalars whose branches are there."""
+        """Names and columns of the scalars with an existing branch."""
         branches = self.packs[0][1].branches
         return tuple((n, i) for i, (n, b) in enumerate(CLUSTER_COLUMNS.items()) if n in _MEASURED and b in branches)
 
-    def _make(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
+    def _build_event(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
         begin, end = pack.first_cell[row], pack.first_cell[row + 1]
         rows = pack.cell_row[begin:end].astype(np.int64)
         n = len(rows)
         cluster = pack.cluster[row]
         values = cluster.tolist()
         points = self.geometry.table[rows]  # (n, 8)
-        coords, delta_r = _placed(points, cluster[[_ETA, _PHI]])
-        links, kind = links_among(self.geometry.neighbours, rows)
+        coords, delta_r = _relative_coords(points, cluster[[_ETA, _PHI]])
+        links, link_kinds = links_among(self.geometry.neighbours, rows)
         scalars = {key: values[i] for key, i in self._scalars}
         scalars["n_cells"] = float(n)
         features = _geometry_features(points) | {
@@ -194,13 +194,13 @@ class ClusterSource(Source):
             "pion": self.table["pion"][index], "true_energy": cluster[_TRUE],
             "log_true_energy": np.float32(np.log10(values[_TRUE])),
         }  # fmt: skip
-        return Event(name, coords, pack.cell_e[begin:end].copy(), labels, features, scalars, links, kind)
+        return Event(name, coords, pack.cell_e[begin:end].copy(), labels, features, scalars, links, link_kinds)
 
 
 class TrackSource(Source):
     """Single charged pions with one track, and the clusters within dR < 1.2 of it. Dropped: events, by reason."""
 
-    kind = "track"
+    sample = "track"
     needs = ("trackEta", "trackEta_EMB2", "trackEta_EME2", "trackPhi", "trackPhi_EMB2", "trackPhi_EME2", "trackPt")
 
     def _select(self, prefix: str, pack: EventPack) -> Selection:
@@ -211,12 +211,12 @@ class TrackSource(Source):
         near = np.bincount(
             np.repeat(np.arange(pack.n_events), pack.n_clusters), pack.cluster_near, minlength=pack.n_events
         )
-        event, dropped = _chosen({
+        event, dropped = _apply_conditions({
             "not_a_single_charged_pion": charged, "no_track": pack.n_tracks > 0, "several_tracks": pack.n_tracks < 2,
             "track_pt_out_of_range": pt < TRACK_PT_BELOW, "no_cluster_near_the_track": near > 0,
         })  # fmt: skip
         row = first[event]
-        true = self._true(prefix, pack, event)
+        true = self._true_energy(prefix, pack, event)
         table = {
             "n_cells": pack.n_near[event], "true_energy": true, "pion": np.full(len(event), PIPM),
             "abs_eta": np.abs(pack.track_axis[row, 0]), "track_pt": pt[event],
@@ -224,18 +224,18 @@ class TrackSource(Source):
         n_points = pack.n_near[event] + pack.n_track_points[row]
         return Selection(event, row, np.zeros_like(row), n_points, table, dropped)
 
-    def _true(self, prefix: str, pack: EventPack, event: np.ndarray) -> np.ndarray:
+    def _true_energy(self, prefix: str, pack: EventPack, event: np.ndarray) -> np.ndarray:
         bad = pack.n_truth[event] < 1
         true = np.zeros(len(event), np.float32)
         true[~bad] = pack.truth_e[pack.first_truth[event[~bad]]]
-        for place in np.flatnonzero(~(true > 0))[:1]:
+        for index in np.flatnonzero(~(true > 0))[:1]:
             raise DataError(
-                f"{prefix}, event {event[place]}: its first truth particle is missing or has no energy. A pion with "
+                f"{prefix}, event {event[index]}: its first truth particle is missing or has no energy. A pion with "
                 f"truthPartE above 0 GeV was expected. Write the file again."
             )
         return true
 
-    def _make(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
+    def _build_event(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
         first, last = pack.first_cluster[event], pack.first_cluster[event + 1]
         near = pack.cluster_near[first:last].astype(bool)
         clusters = first + np.flatnonzero(near)
@@ -244,23 +244,23 @@ class TrackSource(Source):
         if near.all():
             cells = _Cells(rows, pack.merged_e[begin:end].copy(), pack.merged_cluster[begin:end], clusters)
         else:
-            cells = _of_clusters(pack, rows, clusters)
+            cells = _collect_cluster_cells(pack, rows, clusters)
         true = float(pack.truth_e[pack.first_truth[event]])
         labels = {
             "pion": np.int64(PIPM), "true_energy": np.float32(true), "log_true_energy": np.float32(np.log10(true)),
         }  # fmt: skip
-        return _with_track(name, pack, self.geometry, event, row, cells, labels, False)
+        return _track_event(name, pack, self.geometry, event, row, cells, labels, False)
 
 
 class AssociationSource(Source):
     """Cells and tracks within dR <= 0.2 of each track that has a particle. Dropped: tracks, by reason."""
 
-    kind = "association"
+    sample = "association"
     needs = tuple(sorted((*TrackSource.needs, "trackTruthParticleIndex", *HIT_BRANCHES)))
 
     def _select(self, prefix: str, pack: EventPack) -> Selection:
         event = np.repeat(np.arange(pack.n_events), pack.n_tracks)
-        row, dropped = _chosen({
+        row, dropped = _apply_conditions({
             "of_a_single_pion": (single_pions(pack) < 0)[event], "track_without_particle": pack.track_truth >= 0,
         })  # fmt: skip
         cells = pack.track_cells[row]
@@ -270,99 +270,101 @@ class AssociationSource(Source):
         n_points = cells + pack.n_track_points[row] + pack.track_others[row]
         return Selection(event[row], row, row - pack.first_track[event[row]], n_points, table, dropped)
 
-    def _make(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
+    def _build_event(self, index: int, pack: EventPack, event: int, row: int, name: str) -> Event:
         begin, end = pack.first_merged[event], pack.first_merged[event + 1]
         rows = pack.merged_row[begin:end].astype(np.int64)
         axis = pack.track_axis[row]
-        at = self.geometry.table[rows, 1:3]
-        inside = distance(at[:, 0], at[:, 1], axis)[2] <= NEAR_CELL
-        cells = _inside(pack, event, row, rows, inside)
-        return _with_track(name, pack, self.geometry, event, row, cells, {}, True)
+        directions = self.geometry.table[rows, 1:3]
+        inside = distance(directions[:, 0], directions[:, 1], axis)[2] <= NEAR_CELL
+        cells = _collect_near_cells(pack, event, row, rows, inside)
+        return _track_event(name, pack, self.geometry, event, row, cells, {}, True)
 
 
-SOURCES: Mapping[str, type[Source]] = {s.kind: s for s in (AssociationSource, ClusterSource, TrackSource)}
+SOURCES: Mapping[str, type[Source]] = {s.sample: s for s in (AssociationSource, ClusterSource, TrackSource)}
 _CHANNELS = {PI0_CHANNEL: PI0, PIPM_CHANNEL: PIPM}
 
 
 def single_pions(pack: EventPack) -> np.ndarray:
     """(E,) int64 PI0 or PIPM of events of one pion, -1 elsewhere.
 
-    The channel number decides where it is one of the two; elsewhere the truth: a charged pion alone, or a neutral one
-    with nothing but photons and electrons of its decay.
+    By the channel number if it is one of the two; else by the truth: a single charged pion, or a neutral one
+    with only photons and electrons of its decay.
     """
     event = np.repeat(np.arange(pack.n_events), pack.n_truth)
-    others = np.bincount(event, ~np.isin(np.abs(pack.truth_pdg), (11, 22)), minlength=pack.n_events)
+    n_other = np.bincount(event, ~np.isin(np.abs(pack.truth_pdg), (11, 22)), minlength=pack.n_events)
     pdg = np.zeros(pack.n_events, np.int64)
-    has = pack.n_truth > 0
-    pdg[has] = np.abs(pack.truth_pdg[pack.first_truth[:-1][has]])
-    pion = np.where((pdg == 111) & (others == 1), PI0, np.where((pdg == 211) & (pack.n_truth == 1), PIPM, -1))
-    for channel, kind in _CHANNELS.items():
-        pion = np.where(pack.channel == channel, kind, pion)
+    has_truth = pack.n_truth > 0
+    pdg[has_truth] = np.abs(pack.truth_pdg[pack.first_truth[:-1][has_truth]])
+    pion = np.where((pdg == 111) & (n_other == 1), PI0, np.where((pdg == 211) & (pack.n_truth == 1), PIPM, -1))
+    for channel, pion_type in _CHANNELS.items():
+        pion = np.where(pack.channel == channel, pion_type, pion)
     return pion.astype(np.int64)
 
 
-def _name(prefix: str, event: int, ordinal: int) -> str:
+def _event_id(prefix: str, event: int, ordinal: int) -> str:
     return f"{prefix}:{event:07d}:{ordinal:04d}"
 
 
-def _chosen(conditions: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
-    """Rows that meet every condition, and how many fail each one first."""
+def _apply_conditions(conditions: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Rows that meet every condition, and the number that fail each one first."""
     passing: np.ndarray | None = None
     dropped: dict[str, int] = {}
     for reason, condition in conditions.items():
-        before = np.ones(len(condition), bool) if passing is None else passing
-        passing = before & condition
-        dropped[reason] = int(before.sum() - passing.sum())
+        remaining = np.ones(len(condition), bool) if passing is None else passing
+        passing = remaining & condition
+        dropped[reason] = int(remaining.sum() - passing.sum())
     assert passing is not None
     return np.flatnonzero(passing), dropped
 
 
-def _of_clusters(pack: EventPack, rows: np.ndarray, clusters: np.ndarray) -> _Cells:
+def _collect_cluster_cells(pack: EventPack, rows: np.ndarray, clusters: np.ndarray) -> _Cells:
     """Cells of some clusters of an event, merged; rows: of all its merged cells."""
     parts = [np.arange(pack.first_cell[k], pack.first_cell[k + 1]) for k in clusters]
     entry = np.concatenate(parts)
     ordinal = np.repeat(np.arange(len(clusters)), [len(p) for p in parts])
-    place, energy = pack.cell_merged[entry], pack.cell_e[entry]
-    order = np.lexsort((-energy, place))
-    present, leading = np.unique(place[order], return_index=True)
-    total = np.bincount(place, energy, minlength=len(rows))[present]
+    merged_index, energy = pack.cell_merged[entry], pack.cell_e[entry]
+    order = np.lexsort((-energy, merged_index))
+    present, leading = np.unique(merged_index[order], return_index=True)
+    total = np.bincount(merged_index, energy, minlength=len(rows))[present]
     return _Cells(rows[present], total.astype(np.float32), ordinal[order][leading], clusters)
 
 
-def _inside(pack: EventPack, event: int, row: int, rows: np.ndarray, inside: np.ndarray) -> _Cells:
-    """Cells of an event around a track, with their true energy by kind of particle."""
+def _collect_near_cells(pack: EventPack, event: int, row: int, rows: np.ndarray, inside: np.ndarray) -> _Cells:
+    """Cells of an event around a track, with their true energy by particle category."""
     begin = pack.first_merged[event]
     first, last = pack.first_cluster[event], pack.first_cluster[event + 1]
     entries = slice(pack.first_cell[first], pack.first_cell[last])
-    place = pack.cell_merged[entries]
-    kept = np.flatnonzero(inside[place])
-    of_entry = np.repeat(np.arange(last - first), pack.n_cells[first:last])[kept]
-    present = np.bincount(of_entry, minlength=last - first) > 0  # clusters with a cell here
-    chosen = np.flatnonzero(inside)
+    merged_index = pack.cell_merged[entries]
+    near = np.flatnonzero(inside[merged_index])
+    cluster_of_entry = np.repeat(np.arange(last - first), pack.n_cells[first:last])[near]
+    has_near_cell = np.bincount(cluster_of_entry, minlength=last - first) > 0  # clusters with a near cell
+    cells = np.flatnonzero(inside)
     local = np.cumsum(inside) - 1
-    ordinal = np.cumsum(present) - 1
-    kinds = _kinds(pack, event, row)[pack.hit_index[entries][kept]]  # (k, 3)
+    ordinal = np.cumsum(has_near_cell) - 1
+    categories = _particle_categories(pack, event, row)[pack.hit_index[entries][near]]  # (k, 3)
     truth = np.bincount(
-        (local[place[kept]][:, None] * 3 + kinds).ravel(), pack.hit_e[entries][kept].ravel(), minlength=3 * len(chosen)
+        (local[merged_index[near]][:, None] * 3 + categories).ravel(),
+        pack.hit_e[entries][near].ravel(),
+        minlength=3 * len(cells),
     ).reshape(-1, 3)
     return _Cells(
-        rows[chosen],
-        pack.merged_e[begin + chosen],
-        ordinal[pack.merged_cluster[begin + chosen]],
-        first + np.flatnonzero(present),
+        rows[cells],
+        pack.merged_e[begin + cells],
+        ordinal[pack.merged_cluster[begin + cells]],
+        first + np.flatnonzero(has_near_cell),
         truth,
     )
 
 
-def _kinds(pack: EventPack, event: int, track: int) -> np.ndarray:
+def _particle_categories(pack: EventPack, event: int, track: int) -> np.ndarray:
     """(n_truth + 1,) of each truth particle: 0 the track's, 1 charged, 2 neutral; the last, of index -1, is neutral."""
     begin, end = pack.first_truth[event], pack.first_truth[event + 1]
-    kinds = np.append(np.where(pack.truth_charged[begin:end], 1, 2), 2)
-    kinds[pack.track_truth[track]] = 0
-    return kinds
+    categories = np.append(np.where(pack.truth_charged[begin:end], 1, 2), 2)
+    categories[pack.track_truth[track]] = 0
+    return categories
 
 
-def _with_track(
+def _track_event(
     name: str,
     pack: EventPack,
     geometry: Geometry,
@@ -372,30 +374,34 @@ def _with_track(
     labels: Mapping[str, np.ndarray],
     has_others: bool,
 ) -> Event:
-    """A sample around a track: its crossings, cells by distance, and other tracks' crossings where they are asked for.
+    """A sample around a track: its crossings, cells by distance, and with has_others other tracks' crossings.
 
-    labels: of the event; those of points are added where the cells have true energies.
+    labels: of the event; labels of points are added where the cells have true energies.
     """
     axis = pack.track_axis[track]
-    own = pack.point[pack.first_point[track] : pack.first_point[track + 1]]
-    other, others, number = _other_points(pack, event, track) if has_others else (own[:0], own[:0, 0], own[:0, 0])
-    n_own, n_cells = len(own), len(cells.row)
-    n, here = n_own + n_cells + len(other), slice(n_own, n_own + n_cells)
+    track_points = pack.point[pack.first_point[track] : pack.first_point[track + 1]]
+    other_points, other_pt, other_number = (
+        _other_points(pack, event, track)
+        if has_others
+        else (track_points[:0], track_points[:0, 0], track_points[:0, 0])
+    )
+    n_own, n_cells = len(track_points), len(cells.row)
+    n, cell_slice = n_own + n_cells + len(other_points), slice(n_own, n_own + n_cells)
     table = geometry.table[cells.row]
     order = np.argsort(distance(table[:, 1], table[:, 2], axis)[2], kind="stable")
     rows = cells.row[order]
     points = np.zeros((n, geometry.table.shape[1]), np.float32)  # columns of GEO_COLUMNS
-    points[here] = table[order]
-    for part, crossings in ((slice(n_own), own), (slice(here.stop, n), other)):
+    points[cell_slice] = table[order]
+    for part, crossings in ((slice(n_own), track_points), (slice(cell_slice.stop, n), other_points)):
         points[part, :4] = crossings[:, :4]
         points[part, 7] = crossings[:, 4]
-    coords, delta_r = _placed(points, axis)
-    category = np.repeat([FOCUS_HIT, CELL, OTHER_HIT], [n_own, n_cells, len(other)])
+    coords, delta_r = _relative_coords(points, axis)
+    category = np.repeat([FOCUS_HIT, CELL, OTHER_HIT], [n_own, n_cells, len(other_points)])
 
     def column(start: Any, of_cells: Any, of_others: Any, dtype: type) -> np.ndarray:
         values: np.ndarray = np.full(n, start, dtype)
-        values[here] = of_cells
-        values[here.stop :] = of_others
+        values[cell_slice] = of_cells
+        values[cell_slice.stop :] = of_others
         return values
 
     of_cell = pack.cluster[cells.clusters[cells.cluster[order]]][:, [_E, _ETA, _PHI]]  # (cells, 3)
@@ -403,20 +409,20 @@ def _with_track(
         "cell": column(-1, rows, -1, np.int64),
         "cluster": column(-1, cells.cluster[order], -1, np.int64),
         "category": category,
-        "track": column(0, -1, number, np.int64),
-        "track_pt": column(pack.track[track, _PT], 0, others, np.float32),
+        "track": column(0, -1, other_number, np.int64),
+        "track_pt": column(pack.track[track, _PT], 0, other_pt, np.float32),
         "delta_r": delta_r,
         "track_distance": _track_distance(points, pack.track_layers[track], axis),
         **{
-            f"cluster_{what}_of_cell": column(0, of_cell[:, i], 0, np.float32)
-            for i, what in enumerate(("e", "eta", "phi"))
+            f"cluster_{quantity}_of_cell": column(0, of_cell[:, i], 0, np.float32)
+            for i, quantity in enumerate(("e", "eta", "phi"))
         },
     }
     if cells.truth is not None:
-        labels = {**labels, **_point_labels(cells.truth[order], n, here)}
-    links, kind = links_among(geometry.neighbours, rows)
+        labels = {**labels, **_point_labels(cells.truth[order], n, cell_slice)}
+    links, link_kinds = links_among(geometry.neighbours, rows)
     energy = column(0, cells.energy[order], 0, np.float32)
-    return Event(name, coords, energy, labels, features, _scalars(pack, track, cells), links + n_own, kind)
+    return Event(name, coords, energy, labels, features, _scalars(pack, track, cells), links + n_own, link_kinds)
 
 
 def _other_points(pack: EventPack, event: int, track: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -436,7 +442,7 @@ def _other_points(pack: EventPack, event: int, track: int) -> tuple[np.ndarray, 
 
 
 def _track_distance(points: np.ndarray, layers: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """(N,) float32, in EMB2 cells: from where the track crosses the point's own layer, or from its axis."""
+    """(N,) float32, in EMB2 cells: distance to the track's crossing of the point's layer, or to its axis."""
     reference = np.where(layers > REACHED_ABOVE, layers, axis)[points[:, 0].astype(np.int64)]  # (N, 2)
     deta, dphi, _ = distance(points[:, 1], points[:, 2], reference)
     return np.hypot(deta / ETA_UNIT, dphi / PHI_UNIT).astype(np.float32)
@@ -453,7 +459,7 @@ def _point_labels(truth_gev: np.ndarray, n: int, here: slice) -> dict[str, np.nd
 
 
 def _scalars(pack: EventPack, track: int, cells: _Cells) -> dict[str, float]:
-    """What was measured of the track and of the sample's clusters."""
+    """Measured values of the track and of the sample's clusters."""
     scalars = {
         name: value
         for (name, branch), value in zip(TRACK_COLUMNS.items(), pack.track[track].tolist(), strict=True)
@@ -468,7 +474,7 @@ def _scalars(pack: EventPack, track: int, cells: _Cells) -> dict[str, float]:
     return scalars | {f"cluster_e_{i}": e for i, e in enumerate(leading)}
 
 
-def _placed(points: np.ndarray, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _relative_coords(points: np.ndarray, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N, 3) float32 coordinates in EMB2 cells around an axis, and (N,) float32 dR to it."""
     deta, dphi, delta_r = distance(points[:, 1], points[:, 2], axis)
     coords = np.empty((len(points), 3), np.float32)
@@ -495,7 +501,7 @@ def links_among(neighbours: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, n
     size = 2
     while size < 2 * n:
         size *= 2
-    table = np.full(size, -1, np.int64)  # open addressing: where each row stands in `rows`
+    table = np.full(size, -1, np.int64)  # open addressing: index of each row in `rows`
     for i in range(n):
         slot = (rows[i] * 2654435761) % size
         while table[slot] >= 0:
@@ -503,7 +509,7 @@ def links_among(neighbours: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, n
         table[slot] = i
     links = np.empty((n * n_kinds, 2), np.int64)
     kinds = np.empty(n * n_kinds, np.int64)
-    found = 0
+    n_links = 0
     for i in range(n):
         for kind in range(n_kinds):
             row = neighbours[rows[i], kind]
@@ -513,8 +519,8 @@ def links_among(neighbours: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, n
             while table[slot] >= 0 and rows[table[slot]] != row:
                 slot = (slot + 1) % size
             if table[slot] >= 0:
-                links[found, 0] = table[slot]
-                links[found, 1] = i
-                kinds[found] = kind
-                found += 1
-    return links[:found].copy(), kinds[:found].copy()
+                links[n_links, 0] = table[slot]
+                links[n_links, 1] = i
+                kinds[n_links] = kind
+                n_links += 1
+    return links[:n_links].copy(), kinds[:n_links].copy()

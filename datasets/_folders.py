@@ -1,7 +1,7 @@
-"""Folders of simulated data, which are whole or can be resumed.
+"""Folders of simulated data: complete, or resumable.
 
-Work happens in `<out>/.work`: the plan, then one file per finished piece; the manifest `simulation.json` comes last. So
-an output folder with a manifest is whole, and one without can be resumed by the same command.
+Work happens in `<out>/.work`: the plan, then one file per finished piece; the manifest `simulation.json` is written
+last. An output folder with a manifest is complete; one without is resumed by the same command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._identity import Content
 
 MANIFEST = "simulation.json"
 WORK = ".work"
-PLAN = "plan.json"  # in WORK: the description of what was begun
+PLAN = "plan.json"  # in WORK: the description of the started plan
 _REMEDY = "Give a folder that `data prepare` made, or delete this one and prepare it again."
 
 
@@ -44,9 +44,9 @@ def check_folder(description: Mapping[str, Any], content: Content, out: Path) ->
         raise ConfigError(
             f"{out} already holds a finished simulation. A new folder was expected. Choose another --out, or delete it."
         )
-    begun = out / WORK / PLAN
-    if begun.is_file():
-        differing = _differences(content.renamed(json.loads(begun.read_text(encoding="utf-8"))), description)
+    plan_file = out / WORK / PLAN
+    if plan_file.is_file():
+        differing = _differences(content.renamed(json.loads(plan_file.read_text(encoding="utf-8"))), description)
         if differing:
             raise ConfigError(
                 f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same were "
@@ -58,24 +58,24 @@ def check_folder(description: Mapping[str, Any], content: Content, out: Path) ->
         )
 
 
-def _differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+def _differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
     def show(value: Any) -> str:
         text = json.dumps(value)
         return text if len(text) < 60 else "..."
 
-    keys = sorted(k for k in {*begun, *asked} if begun.get(k) != asked.get(k))
-    return [f"{k}: {show(begun.get(k))} there, {show(asked.get(k))} asked" for k in keys]
+    keys = sorted(k for k in {*stored, *requested} if stored.get(k) != requested.get(k))
+    return [f"{k}: {show(stored.get(k))} there, {show(requested.get(k))} requested" for k in keys]
 
 
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
-    """Two processes never make the same folder: the second waits for the first."""
+    """Lock a folder: a second process waits for the first."""
     try:
         work.mkdir(parents=True, exist_ok=True)
         stream = (work / "lock").open("w")
     except OSError as error:
         raise ConfigError(
-            f"{work.parent} cannot be created: {error.strerror}. A writable place was expected. Choose another --out."
+            f"{work.parent} cannot be created: {error.strerror}. A writable folder was expected. Choose another --out."
         ) from error
     with stream:
         try:
@@ -88,7 +88,7 @@ def locked(work: Path) -> Iterator[None]:
 
 
 def remove_partial_files(out: Path) -> None:
-    """What a killed process left; nothing else can be writing, because the folder is locked."""
+    """Remove the temporary files of a killed process. The folder must be locked."""
     for partial_file in sorted(out.rglob(".*.partial")):
         partial_file.unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
-"""What names the content of a simulated data set: its plan, and what a few fixed events come out as.
+"""Identity of a simulated data set: its plan, and a digest of a few fixed events.
 
-The source text of a simulation names nothing, so that comments, formatting and moved files leave every revision as it
-is. Beside its plan a simulation states its `Content`: the digest of a few events, which a test compares with what the
-code makes, and the hashes by which versions that made the same events named it.
+The source text does not enter, so comments, formatting and moved files change no revision. A simulation states its
+`Content`: the digest of a few events, which a test compares with the code's output, and the hashes by which versions
+that made the same events named it.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from benchmark.io import sha256_text
 _NAME = "code_sha256"  # key of a description that holds one of `Content.named_by`
 _OF_A_RUN = ("revision", "files", "notice", "versions")  # keys of a manifest that its description lacks
 RESOLUTION = 1e-4  # relative, of numbers in a digest: far above what processors round differently
-NEGLIGIBLE = 1e-6  # of the median of an array's numbers, below which others count as 0
+NEGLIGIBLE = 1e-6  # of the median of an array's numbers; smaller ones count as 0
 _OFFSET = 1 << 32  # keeps the code of a positive number positive, whatever its logarithm
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a simulation makes, whatever its source text."""
+    """Identity of a simulation's events, independent of its source text."""
 
     prefix: str  # of revisions
     digest: str  # of its fixed events: `content_digest`
-    # SHA-256 by which versions that make these events named them: the first names them still, the others are aliases
+    # SHA-256 names that versions gave to these events: the first is in use, the others are aliases
     named_by: tuple[str, ...]
 
     def describe(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """JSON-able statement of all that decides the files.
+        """JSON-able statement of everything that determines the files.
 
-        Its `code_sha256` is the first of `named_by`: once a hash of the source files, now no more than a name.
+        Its `code_sha256` is the first of `named_by`: once a hash of the source files, now only a name.
         """
         return {**settings, _NAME: self.named_by[0]}
 
     def revision(self, description: Mapping[str, Any]) -> str:
-        """Name of what `description` says: `<prefix>-<first 12 hex digits of its hash>`."""
+        """Name of a description: `<prefix>-<first 12 hex digits of its hash>`."""
         return f"{self.prefix}-{sha256_text(json.dumps(description, sort_keys=True))[:12]}"
 
     def aliases(self, description: Mapping[str, Any]) -> tuple[str, ...]:
@@ -49,18 +49,18 @@ class Content:
         return tuple(self.revision({**description, _NAME: name}) for name in self.named_by[1:])
 
     def renamed(self, description: Mapping[str, Any]) -> dict[str, Any]:
-        """What an earlier version described, as today's does: an alias becomes the first name."""
+        """A description of an earlier version with its alias replaced by the first name."""
         return self.describe(description) if description.get(_NAME) in self.named_by else dict(description)
 
     def revision_of_manifest(self, manifest: Mapping[str, Any]) -> str:
-        """Today's name of what a manifest holds; the stated one where no version of this content gave that."""
+        """Current name of a manifest's content; the stated one if no version of this content gave it."""
         description = {key: value for key, value in manifest.items() if key not in _OF_A_RUN}
         stated = str(manifest.get("revision"))
         return self.revision(self.renamed(description)) if self.revision(description) == stated else stated
 
 
 def plain(value: Any) -> Any:
-    """Settings as JSON has them: sorted dictionaries and lists."""
+    """Settings as JSON types: sorted dictionaries and lists."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in sorted(value.items())}
     if isinstance(value, (list, tuple)):
@@ -80,7 +80,7 @@ def content_digest(arrays: Sequence[tuple[str, np.ndarray]], resolution: float =
 
 
 def _rounded(values: np.ndarray, resolution: float) -> np.ndarray:
-    """The nearest step of a logarithmic scale, with sign. Unlike decimal digits it has no edge at handy numbers."""
+    """The nearest step of a logarithmic scale, with sign. Unlike decimal digits it has no edge at round numbers."""
     size = np.abs(values)
     typical = np.median(size[size > 0]) if (size > 0).any() else 0.0
     is_visible = size > NEGLIGIBLE * typical

@@ -1,8 +1,8 @@
-"""From a raw scan to the volume that is cut into tiles: every step a setting, and each kept with what it did.
+"""Preprocessing of a raw scan into the volume that is cut into tiles; every step is a setting and is logged.
 
 The steps and their defaults follow "Learning 3D Structure in Irradiated Lithium Fluoride via Masked Autoencoders":
-illuminated region, common z step, edges cut away, Gaussian blur, normalisation of each scan. One thing is not as in its
-public code: the blur is taken of floating-point numbers (of integers it returns integers, which loses what lies below a
+illuminated region, common z step, edges cut away, Gaussian blur, normalisation of each scan. One difference to its
+public code: the blur works on floating-point numbers (on integers it returns integers, which drops fractions of a
 count).
 """
 
@@ -26,7 +26,7 @@ ILLUMINATED = ("table", "auto", "none")
 NORMALISATIONS = ("zscore", "robust", "none")
 REGIONS = ("3d", "projection", "none")
 SPLITTINGS = ("auto", "table", "scan", "block")
-DARK_SHARE = 0.5  # of the way from the darkest to the typical row: below it a row is not illuminated
+DARK_SHARE = 0.5  # from the darkest to the typical row: darker rows are not illuminated
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Chain:
 
     # table: the limits of the table of scans | auto: rows as bright as the typical one | none: all of it
     illuminated: str = "table"
-    z_step_um: float = 7.0  # finer slices are averaged to this distance; 0: as they are
+    z_step_um: float = 7.0  # finer slices are averaged to this distance; 0: off
     margin_um: tuple[float, float, float] = (15.0, 0.0, 15.0)  # z, y, x: cut away at both ends of the volume
     blur_voxels: tuple[float, float, float] = (2.0, 2.0, 2.0)  # z, y, x: standard deviations of the Gaussian blur
     # zscore: mean and standard deviation of the scan | robust: its median and 1.4826 MAD | none: counts
@@ -46,7 +46,7 @@ class Chain:
     min_regions: int = 1  # candidate regions of a tile that is kept; published: 2, by the projection
     # auto: the table's column `split`, or else by scan | table | scan | block: along y, with a tile between the sets
     split: str = "auto"
-    val_share: float = 0.15  # of the scans, or of the rows of tiles, where the table does not say
+    val_share: float = 0.15  # of the scans, or of the rows of tiles, where the table has no split
     test_share: float = 0.25
 
     def __post_init__(self) -> None:
@@ -74,12 +74,12 @@ class Chain:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the chain, and what it did to a scan."""
+    """One step of the chain, and its result for a scan."""
 
     name: str
     shape: tuple[int, int, int]  # afterwards
     did: dict[str, Any]
-    picture: np.ndarray | None = None  # (Y, X) the middle slice afterwards, where pictures were asked for
+    picture: np.ndarray | None = None  # (Y, X) the middle slice afterwards, if pictures were requested
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Processed:
 
 
 def process(stack: Stack, row: Row, chain: Chain, labels: Stack | None = None, pictures: bool = False) -> Processed:
-    """A scan through the chain. labels: numbers of tracks, a stack of the same shape.
+    """Apply the chain to a scan. labels: numbers of tracks, a stack of the same shape.
 
     Raises DataError, with the scan's name, for labels of another shape, cuts beyond the volume, slices that are
-    constant or hold NaN, slices farther apart than `z_step_um`, and a scan that is smaller than a tile in the end.
+    constant or hold NaN, slices farther apart than `z_step_um`, and a scan that ends up smaller than a tile.
     """
     steps: list[Step] = []
 
@@ -109,29 +109,29 @@ def process(stack: Stack, row: Row, chain: Chain, labels: Stack | None = None, p
             f"Scan {row.scan}: its labels {labels.path.name} have the shape {labels.shape}, its images {stack.shape}. "
             f"The same was expected. Correct the table of scans."
         )
-    volume = _read(stack, row)
-    marks = None if labels is None else _whole(labels, row)
+    volume = _read_volume(stack, row)
+    track_numbers = None if labels is None else _read_labels(labels, row)
     note("raw", file=stack.path.name, dtype=str(stack.dtype), voxel_um=list(row.voxel_um))
-    part = _illuminated(volume, row, chain)
-    volume, marks = volume[part], None if marks is None else marks[part]
-    note("illuminated", by=chain.illuminated, limits=[[s.start, s.stop] for s in part])
-    _check_slices(volume, row, part[0].start)
-    volume, marks, voxel_um = _resampled(volume, marks, row, chain)
+    lit_part = _illuminated_part(volume, row, chain)
+    volume, track_numbers = volume[lit_part], None if track_numbers is None else track_numbers[lit_part]
+    note("illuminated", by=chain.illuminated, limits=[[s.start, s.stop] for s in lit_part])
+    _check_slices(volume, row, lit_part[0].start)
+    volume, track_numbers, voxel_um = _resample_z(volume, track_numbers, row, chain)
     note("z step", z_um=voxel_um[0])
     margins = [round(m / v) for m, v in zip(chain.margin_um, voxel_um, strict=True)]
     inside = tuple(slice(m, n - m) for m, n in zip(margins, volume.shape, strict=True))
     _check_size(volume.shape, margins, row, chain)
-    volume, marks = volume[inside], None if marks is None else marks[inside]
+    volume, track_numbers = volume[inside], None if track_numbers is None else track_numbers[inside]
     note("margins", voxels=margins)
     volume = gaussian_filter(volume, chain.blur_voxels, mode="nearest", output=np.float32)
     note("blur", voxels=list(chain.blur_voxels))
-    level, spread = _scale(volume, row, chain)
+    level, spread = _level_and_spread(volume, row, chain)
     volume = (volume - np.float32(level)) / np.float32(spread)
     note("normalisation", by=chain.normalisation, level=level, spread=spread)
-    return Processed(volume, marks, voxel_um, tuple(steps))
+    return Processed(volume, track_numbers, voxel_um, tuple(steps))
 
 
-def _read(stack: Stack, row: Row) -> np.ndarray:
+def _read_volume(stack: Stack, row: Row) -> np.ndarray:
     volume = np.empty(stack.shape, np.float32)
     for z in range(stack.shape[0]):
         volume[z] = stack[z : z + 1][0]
@@ -143,22 +143,24 @@ def _read(stack: Stack, row: Row) -> np.ndarray:
     return volume
 
 
-def _whole(labels: Stack, row: Row) -> np.ndarray:
-    marks = labels[0 : labels.shape[0]]
-    if marks.dtype.kind == "f" and not (np.isfinite(marks).all() and (marks == np.rint(marks)).all()):
+def _read_labels(labels: Stack, row: Row) -> np.ndarray:
+    track_numbers = labels[0 : labels.shape[0]]
+    if track_numbers.dtype.kind == "f" and not (
+        np.isfinite(track_numbers).all() and (track_numbers == np.rint(track_numbers)).all()
+    ):
         raise DataError(
             f"Scan {row.scan}: its labels are no whole numbers. Numbers of tracks, 0 for none, were expected. Correct "
             f"the file."
         )
-    if marks.size and (marks.min() < 0 or marks.max() > np.iinfo(np.uint16).max):
+    if track_numbers.size and (track_numbers.min() < 0 or track_numbers.max() > np.iinfo(np.uint16).max):
         raise DataError(
-            f"Scan {row.scan}: its labels run from {marks.min()} to {marks.max()}. Numbers from 0 to 65,535 were "
-            f"expected. Correct the file."
+            f"Scan {row.scan}: its labels run from {track_numbers.min()} to {track_numbers.max()}. Numbers from 0 to "
+            f"65,535 were expected. Correct the file."
         )
-    return marks.astype(np.uint16)
+    return track_numbers.astype(np.uint16)
 
 
-def _illuminated(volume: np.ndarray, row: Row, chain: Chain) -> tuple[slice, slice, slice]:
+def _illuminated_part(volume: np.ndarray, row: Row, chain: Chain) -> tuple[slice, slice, slice]:
     limits = row.limits(volume.shape)  # type: ignore[arg-type]
     if chain.illuminated == "table":
         return limits
@@ -183,16 +185,16 @@ def _check_slices(volume: np.ndarray, row: Row, first: int) -> None:
             )
 
 
-def _resampled(
-    volume: np.ndarray, marks: np.ndarray | None, row: Row, chain: Chain
+def _resample_z(
+    volume: np.ndarray, track_numbers: np.ndarray | None, row: Row, chain: Chain
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float, float]]:
-    """Slices at the common distance: means over what a new slice covers; labels of the slice in its middle."""
+    """Slices at the common distance: weighted means of the old slices; labels of the middle slice."""
     ratio = chain.z_step_um / row.voxel_um[0]
     if not chain.z_step_um or abs(ratio - 1) < 1e-3:
-        return volume, marks, row.voxel_um
+        return volume, track_numbers, row.voxel_um
     if ratio < 1:
         raise DataError(
-            f"Scan {row.scan}: its slices are {row.voxel_um[0]:g} um apart, and {chain.z_step_um:g} um were asked for. "
+            f"Scan {row.scan}: its slices are {row.voxel_um[0]:g} um apart, and {chain.z_step_um:g} um were requested. "
             f"The distance of the coarsest scan was expected. Type --set data.z_step_um={row.voxel_um[0]:g}."
         )
     n_old = len(volume)
@@ -207,24 +209,24 @@ def _resampled(
         coarse[i] = np.tensordot((covered[used] / covered.sum()).astype(np.float32), volume[used], axes=1)
     middle = np.minimum(((np.arange(n_new) + 0.5) * ratio).astype(int), n_old - 1)
     _, y, x = row.voxel_um
-    return coarse, None if marks is None else marks[middle], (chain.z_step_um, y, x)
+    return coarse, None if track_numbers is None else track_numbers[middle], (chain.z_step_um, y, x)
 
 
 def _check_size(shape: Sequence[int], margins: Sequence[int], row: Row, chain: Chain) -> None:
-    left = tuple(n - 2 * m for n, m in zip(shape, margins, strict=True))
-    if any(n < t for n, t in zip(left, chain.tile, strict=True)):
-        raise _too_small(row, chain, left)
+    remaining = tuple(n - 2 * m for n, m in zip(shape, margins, strict=True))
+    if any(n < t for n, t in zip(remaining, chain.tile, strict=True)):
+        raise _too_small(row, chain, remaining)
 
 
-def _too_small(row: Row, chain: Chain, left: Sequence[int]) -> DataError:
+def _too_small(row: Row, chain: Chain, shape: Sequence[int]) -> DataError:
     return DataError(
-        f"Scan {row.scan}: {' x '.join(str(max(0, n)) for n in left)} voxels are left after the cuts. At least one "
+        f"Scan {row.scan}: {' x '.join(str(max(0, n)) for n in shape)} voxels are left after the cuts. At least one "
         f"tile of {' x '.join(map(str, chain.tile))} was expected. Remove the scan, widen its cuts, or change --set "
         f"data.tile or data.margin_um."
     )
 
 
-def _scale(volume: np.ndarray, row: Row, chain: Chain) -> tuple[float, float]:
+def _level_and_spread(volume: np.ndarray, row: Row, chain: Chain) -> tuple[float, float]:
     if chain.normalisation == "none":
         return 0.0, 1.0
     if chain.normalisation == "robust":

@@ -1,10 +1,10 @@
-"""Candidate regions of a tile: where a track may be, found without any labels. Two ways.
+"""Candidate regions of a tile, found without labels by two methods.
 
 `projection` is the published heuristic: the tile is summed along z, and connected groups of bright pixels are counted.
-What happens to be bright in one slice drowns in the noise of the others, and two tracks above each other are one.
+A signal in one slice is lost in the noise of the others, and tracks above each other merge.
 
-`3d` looks at voxels: a smooth background is subtracted, the rest is measured in robust sigmas of the tile, and groups
-that are connected in three dimensions count where they are large enough and somewhere clearly bright (hysteresis).
+`3d` works on voxels: a smooth background is subtracted, the residual is divided by the robust sigma of the tile, and
+groups connected in 3-D count if they are large enough and have a bright peak (hysteresis).
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from benchmark.ops.robust import median_and_sigma
 
 PROJECTION_SIGMAS = 3.0  # standard deviations of the projection above its mean
 BACKGROUND = 61  # y and x voxels of the box whose mean is the background
-GROW_SIGMAS, SEED_SIGMAS = 3.5, 5.5  # of a region's voxels, and of its brightest
+GROW_SIGMAS, SEED_SIGMAS = 3.5, 5.5  # threshold of a region's voxels, and of its peak
 LEAST_VOXELS = 30  # of a region
-TOUCHING = np.ones((3, 3, 3))  # voxels that share a corner belong together
+TOUCHING = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 
 def projection_regions(volume: np.ndarray) -> tuple[np.ndarray, int]:
     """(Z, Y, X) numbers of the regions, 0 outside, and how many: columns over bright pixels of the projection."""
-    seen = volume.sum(axis=0)
-    number, n = label(seen > seen.mean() + PROJECTION_SIGMAS * seen.std())
+    projection = volume.sum(axis=0)
+    number, n = label(projection > projection.mean() + PROJECTION_SIGMAS * projection.std())
     return np.broadcast_to(number, volume.shape), int(n)
 
 
 def regions_3d(volume: np.ndarray) -> tuple[np.ndarray, int]:
     """(Z, Y, X) numbers of the regions, 0 outside, and how many."""
-    rest = volume - uniform_filter(volume.mean(axis=0), BACKGROUND, mode="reflect")
-    median, sigma = median_and_sigma(rest)
-    height = (rest - median) / max(sigma, 1e-6)
+    residual = volume - uniform_filter(volume.mean(axis=0), BACKGROUND, mode="reflect")
+    median, sigma = median_and_sigma(residual)
+    height = (residual - median) / max(sigma, 1e-6)
     number, n = label(height > GROW_SIGMAS, structure=TOUCHING)
     sizes = np.bincount(number.ravel(), minlength=n + 1)
     peaks = np.zeros(n + 1)
     inside = number > 0
     np.maximum.at(peaks, number[inside], height[inside])
-    kept = (sizes >= LEAST_VOXELS) & (peaks >= SEED_SIGMAS)
-    kept[0] = False
-    return np.where(kept, np.cumsum(kept), 0)[number], int(kept.sum())
+    is_region = (sizes >= LEAST_VOXELS) & (peaks >= SEED_SIGMAS)
+    is_region[0] = False
+    return np.where(is_region, np.cumsum(is_region), 0)[number], int(is_region.sum())
 
 
 METHODS: Mapping[str, Callable[[np.ndarray], tuple[np.ndarray, int]]] = {
@@ -52,7 +52,7 @@ METHODS: Mapping[str, Callable[[np.ndarray], tuple[np.ndarray, int]]] = {
 
 
 def measure(volume: np.ndarray, truth: np.ndarray | None, least: int) -> dict[str, int]:
-    """How many regions each method finds in a tile; with the truth (numbers of tracks), how many are right.
+    """Number of regions by each method in a tile; with the truth (numbers of tracks), how many are correct.
 
     pure_*: regions with a voxel of a true track; found_*: true tracks, of at least `least` voxels, with a voxel in a
     region.
@@ -66,8 +66,8 @@ def measure(volume: np.ndarray, truth: np.ndarray | None, least: int) -> dict[st
         number, n = method(volume)
         result[f"regions_{name}"] = n
         if truth is not None:
-            right = np.unique(number[truth > 0])
-            result[f"pure_{name}"] = int((right > 0).sum())
+            on_tracks = np.unique(number[truth > 0])
+            result[f"pure_{name}"] = int((on_tracks > 0).sum())
             result[f"found_{name}"] = int(np.isin(tracks, np.unique(truth[number > 0])).sum())
         else:
             result[f"pure_{name}"] = result[f"found_{name}"] = 0

@@ -1,4 +1,4 @@
-"""The table of scans: which file is which scan, how large its voxels are, and what of it is to be used. CSV or XLSX."""
+"""The table of scans: file, voxel size and used part of each scan. CSV or XLSX."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.errors import DataError
 
 REQUIRED = ("scan", "file", "voxel_z_um", "voxel_y_um", "voxel_x_um")
-CUTS = ("z_min", "z_max", "y_min", "y_max", "x_min", "x_max")  # voxels, from the first to before the last
+CUTS = ("z_min", "z_max", "y_min", "y_max", "x_min", "x_max")  # voxels, half-open
 OPTIONAL = (*CUTS, "labels", "split", "dataset", "labels_dataset", "notes")
 SPLITS = ("train", "val", "test")
 EXAMPLE = "scan,file,voxel_z_um,voxel_y_um,voxel_x_um,y_min,y_max / 696,696.tif,7,0.425,0.425,120,2890"
@@ -33,7 +33,7 @@ class Row:
 
     def limits(self, shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
         """The part of a volume that the cuts leave. Raises DataError for one that lies beyond the volume."""
-        found = []
+        slices = []
         for axis, n in zip("zyx", shape, strict=True):
             low, high = self.cuts.get(f"{axis}_min", 0), self.cuts.get(f"{axis}_max", n)
             if not 0 <= low < high <= n:
@@ -41,8 +41,8 @@ class Row:
                     f"Scan {self.scan}: the cut {axis}_min={low}, {axis}_max={high} does not fit its {n} voxels along "
                     f"{axis}. 0 <= min < max <= {n} was expected. Correct the table of scans."
                 )
-            found.append(slice(low, high))
-        return found[0], found[1], found[2]
+            slices.append(slice(low, high))
+        return slices[0], slices[1], slices[2]
 
 
 def read_table(path: Path) -> list[Row]:
@@ -70,13 +70,13 @@ def read_table(path: Path) -> list[Row]:
     if not rows:
         raise DataError(f"{path} names no scan. At least one row was expected. Add your scans.")
     scans = [row.scan for row in rows]
-    twice = sorted({s for s in scans if scans.count(s) > 1})
-    if twice:
-        raise DataError(f"{path} names the scan {twice[0]} twice. Each scan once was expected. Rename or remove one.")
-    if len({row.split is None for row in rows}) > 1:
+    duplicates = sorted({s for s in scans if scans.count(s) > 1})
+    if duplicates:
         raise DataError(
-            f"{path} says for some scans which split they belong to. All or none was expected. Fill the column `split`."
+            f"{path} names the scan {duplicates[0]} twice. Each scan once was expected. Rename or remove one."
         )
+    if len({row.split is None for row in rows}) > 1:
+        raise DataError(f"{path} gives a split for some scans only. All or none was expected. Fill the column `split`.")
     return sorted(rows, key=lambda row: row.scan)
 
 
@@ -101,7 +101,7 @@ def _xlsx(path: Path) -> list[tuple[int, list[Any]]]:
         sheet = book[book.sheetnames[0]]
         lines = [(i, list(cells)) for i, cells in enumerate(sheet.iter_rows(values_only=True), start=1) if any(cells)]
         book.close()
-    except Exception as error:  # what a damaged file makes the reader raise is of any kind
+    except Exception as error:  # damaged files raise any type of error
         raise _unreadable(path, error) from error
     return [(i, cells[: max((k + 1 for k, c in enumerate(cells) if c is not None), default=0)]) for i, cells in lines]
 
@@ -114,13 +114,13 @@ def _check_columns(path: Path, names: list[str]) -> None:
     known = (*REQUIRED, *OPTIONAL)
     unknown = [n for n in names if n not in known]
     if unknown or len(set(names)) < len(names):
-        what = f"an unknown column {unknown[0]!r}" if unknown else "a column twice"
-        raise DataError(f"{path} has {what}. Some of {', '.join(known)} were expected. Correct the first row.")
+        problem = f"an unknown column {unknown[0]!r}" if unknown else "a column twice"
+        raise DataError(f"{path} has {problem}. Some of {', '.join(known)} were expected. Correct the first row.")
     for name in REQUIRED:
         if name not in names:
-            why = " (voxel sizes that files state are not reliable)" if name.startswith("voxel") else ""
+            hint = " (voxel sizes that files state are not reliable)" if name.startswith("voxel") else ""
             raise DataError(
-                f"{path} has no column {name}. {', '.join(REQUIRED)} were expected{why}. Add it, for example: "
+                f"{path} has no column {name}. {', '.join(REQUIRED)} were expected{hint}. Add it, for example: "
                 f"{EXAMPLE}."
             )
 
@@ -142,11 +142,11 @@ def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
             raise fail(column, "A voxel size in um, above 0,")
         return value
 
-    def place(column: str) -> Path:
-        inside = PurePosixPath(texts[column].replace("\\", "/"))
-        if inside.is_absolute() or ".." in inside.parts or ":" in texts[column]:
+    def scan_path(column: str) -> Path:
+        relative = PurePosixPath(texts[column].replace("\\", "/"))
+        if relative.is_absolute() or ".." in relative.parts or ":" in texts[column]:
             raise fail(column, "A path inside the table's folder")
-        return path.parent / inside
+        return path.parent / relative
 
     cuts = {}
     for column in CUTS:
@@ -167,7 +167,7 @@ def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
         raise fail("split", f"One of {', '.join(SPLITS)}")
     z, y, x = (size(f"voxel_{axis}_um") for axis in "zyx")
     return Row(
-        scan=scan, file=place("file"), voxel_um=(z, y, x), cuts=cuts,
-        labels=place("labels") if texts.get("labels") else None, split=split, dataset=texts.get("dataset") or None,
+        scan=scan, file=scan_path("file"), voxel_um=(z, y, x), cuts=cuts,
+        labels=scan_path("labels") if texts.get("labels") else None, split=split, dataset=texts.get("dataset") or None,
         labels_dataset=texts.get("labels_dataset") or None,
     )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Tiles of scans: cut, chosen, split into sets, and packed into memory-mapped columns once.
+"""Tiles of scans: cut, selected, split into sets, and packed into memory-mapped columns once.
 
-A pack holds, for the tiles that were kept, `volume.bin` (T, Z, Y, X) float32 and, where there are labels,
-`instance.bin` (T, Z, Y, X) uint16; its manifest, written last, lists every tile of every scan, kept or not, with its
-candidate regions and true tracks, and what each step of the chain did.
+A pack holds, for the selected tiles, `volume.bin` (T, Z, Y, X) float32 and, where there are labels, `instance.bin` (T,
+Z, Y, X) uint16; its manifest, written last, lists every tile of every scan, selected or not, with its candidate regions
+and true tracks, and a log of the chain's steps.
 
 Sets never share a scan, or, where scans are split into blocks along y, a row of tiles; a row between two sets is left
 out. A split by tile would put neighbours, which share their background, into different sets.
@@ -34,13 +34,13 @@ from ._lif_files import open_stack
 from ._lif_regions import measure
 from ._lif_table import SPLITS, Row, read_table
 
-FORMAT = 1  # a change of the layout, the chain or the regions makes every pack be built again
+FORMAT = 1  # raise it when layout, chain or regions change: packs are rebuilt
 TABLE = "scans.csv"
 LEAST_TRACK = 20  # voxels of a true track in a tile that counts
 NO_REGION = "no_candidate_region"
 TASKS = ("lif-reconstruction", "lif-segmentation")
 LABELS = {"track": "1 for voxels of a track, 0 for background", "instance": "number of the track, 0 for none"}
-_SAME = {f.name for f in dataclasses.fields(Chain)}
+_CHAIN_FIELDS = {f.name for f in dataclasses.fields(Chain)}
 _GUARD = 1  # rows of tiles between two sets
 
 
@@ -66,12 +66,12 @@ class TileDataset:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those that hold any tile."""
+        """Names of the splits."""
         return SPLITS
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """Every tile, kept or not: id, scan, split, place, candidate regions by both methods, true tracks."""
+        """Every tile, selected or not: id, scan, split, row in the pack, candidate regions, true tracks."""
         return list(self.manifest["tiles"])
 
     def events(self, split: str, sample: str = "event") -> TileSource:
@@ -79,7 +79,7 @@ class TileDataset:
         return TileSource(self, split)
 
     def steps(self, scan: str) -> list[dict[str, Any]]:
-        """What each step of the chain did to a scan."""
+        """Log of the chain's steps for a scan."""
         return list(self.manifest["scans"][scan]["steps"])
 
     @property
@@ -88,11 +88,11 @@ class TileDataset:
         return tuple(sorted(self.manifest["scans"]))
 
     def processed(self, scan: str) -> Processed:
-        """A scan through the chain once more, with a picture of every step."""
+        """Apply the chain to a scan again, with a picture of every step."""
         row = next((r for r in read_table(self.root / self.table_name) if r.scan == scan), None)
         if row is None:
             raise DataError(f"There is no scan {scan}. One of {', '.join(self.scans)} was expected. Correct --scan.")
-        return _processed(row, self.chain, pictures=True)
+        return _process_scan(row, self.chain, pictures=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TileDataset, tuple(getattr(self, f.name) for f in dataclasses.fields(self))
@@ -104,13 +104,13 @@ class TileSource:
     def __init__(self, dataset: TileDataset, split: str) -> None:
         self._dataset = dataset
         self.shape: tuple[int, int, int] = dataset.chain.tile
-        own = [t for t in dataset.manifest["tiles"] if t["split"] == split]
-        kept = sorted((t for t in own if t["place"] >= 0), key=lambda t: t["id"])
-        self._places = [int(t["place"]) for t in kept]
-        self.event_ids: tuple[str, ...] = tuple(t["id"] for t in kept)
-        self.dropped = {NO_REGION: len(own) - len(kept)} if len(own) > len(kept) else {}
+        in_split = [t for t in dataset.manifest["tiles"] if t["split"] == split]
+        tiles = sorted((t for t in in_split if t["place"] >= 0), key=lambda t: t["id"])
+        self._rows = [int(t["place"]) for t in tiles]
+        self.event_ids: tuple[str, ...] = tuple(t["id"] for t in tiles)
+        self.dropped = {NO_REGION: len(in_split) - len(tiles)} if len(in_split) > len(tiles) else {}
         self.labelled: bool = bool(dataset.manifest["labelled"])
-        self.n_points = np.full(len(kept), int(np.prod(self.shape)), dtype=np.int64)
+        self.n_points = np.full(len(tiles), int(np.prod(self.shape)), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.event_ids)
@@ -131,32 +131,32 @@ class TileSource:
         index = index + len(self) if index < 0 else index
         if not 0 <= index < len(self):
             raise IndexError(f"tile {index} of {len(self)}")
-        place = self._places[index]
+        row = self._rows[index]
         labels = {}
         if self.labelled:
-            instance = self._instance[place].astype(np.int64)
+            instance = self._instance[row].astype(np.int64)
             labels = {"track": (instance > 0).astype(np.int64), "instance": instance}
         none = np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
-        return Event(self.event_ids[index], *none, labels, volume=self._volume[place].copy())
+        return Event(self.event_ids[index], *none, labels, volume=self._volume[row].copy())
 
 
 def open_tiles(root: Path, info: DatasetInfo, chain: Chain, revision: str, table: str = TABLE) -> TileDataset:
-    """The tiles of the scans in a folder with the table of scans `table`, packed into the cache where they are not yet.
+    """The tiles of the scans in a folder with the table of scans `table`, packed into the cache on first use.
 
-    revision: names the content of the folder. Raises DataError for anything wrong with table, files or scans.
+    revision: names the content of the folder. Raises DataError for an invalid table, file or scan.
     """
     rows = read_table(root / table)
-    settings = {name: getattr(chain, name) for name in sorted(_SAME)}
-    files = _files(root, rows, table)
+    settings = {name: getattr(chain, name) for name in sorted(_CHAIN_FIELDS)}
+    files = _file_digests(root, rows, table)
     described = json.dumps([FORMAT, settings, sorted(files.items())], sort_keys=True)
     folder = cache_dir() / "tiles" / f"{info.name}-{sha256_text(described)[:20]}"
-    manifest = _opened(folder)
+    manifest = _read_manifest(folder)
     if manifest is None:
         splits = _splits_of_scans(rows, chain)
-        with whole_folder(folder, lambda f: _opened(f) is not None) as temporary:
+        with whole_folder(folder, lambda f: _read_manifest(f) is not None) as temporary:
             built = _pack(temporary, rows, chain, splits)
             (temporary / "manifest.json").write_text(json.dumps(built), encoding="utf-8")
-        manifest = _opened(folder)
+        manifest = _read_manifest(folder)
         if manifest is None:
             raise changed_meanwhile(folder)
     short = sha256_text(json.dumps(settings, sort_keys=True))[:8]
@@ -168,10 +168,10 @@ def open_tiles(root: Path, info: DatasetInfo, chain: Chain, revision: str, table
 
 def content_of(root: Path, table: str = TABLE) -> str:
     """Names and digests of a table of scans and all files that it names, as a text. Raises DataError."""
-    return json.dumps(sorted(_files(root, read_table(root / table), table).items()))
+    return json.dumps(sorted(_file_digests(root, read_table(root / table), table).items()))
 
 
-def _files(root: Path, rows: list[Row], table: str) -> dict[str, str]:
+def _file_digests(root: Path, rows: list[Row], table: str) -> dict[str, str]:
     """Path in the folder -> digest, of the table and every stack."""
     paths = [root / table, *(p for row in rows for p in (row.file, row.labels) if p is not None)]
     for path in paths:
@@ -190,8 +190,8 @@ def _digest(path: Path) -> str:
     return sha256_text("\n".join(f"{p.relative_to(path).as_posix()} {file_digest(p)}" for p in inside))
 
 
-def _opened(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a whole pack, or None."""
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a complete pack, or None."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         voxels = manifest["n_kept"] * int(np.prod(manifest["tile"]))
@@ -202,7 +202,7 @@ def _opened(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _processed(row: Row, chain: Chain, pictures: bool = False) -> Processed:
+def _process_scan(row: Row, chain: Chain, pictures: bool = False) -> Processed:
     stack = open_stack(row.file, row.dataset)
     try:
         labels = None if row.labels is None else open_stack(row.labels, row.labels_dataset)
@@ -227,23 +227,23 @@ def _pack(folder: Path, rows: list[Row], chain: Chain, splits: Mapping[str, str]
     try:
         with progress("cutting scans into tiles", len(rows)) as bar:
             for done, row in enumerate(rows, start=1):
-                scan = _processed(row, chain)
-                scans[row.scan] = {"voxel_um": list(scan.voxel_um), "steps": [_told(s) for s in scan.steps]}
+                scan = _process_scan(row, chain)
+                scans[row.scan] = {"voxel_um": list(scan.voxel_um), "steps": [_step_entry(s) for s in scan.steps]}
                 grid = [n // t for n, t in zip(scan.volume.shape, chain.tile, strict=True)]
-                rows_of = _blocks(row, grid[1], chain) if splits[row.scan] == "block" else None
+                split_of_row = _split_of_rows(row, grid[1], chain) if splits[row.scan] == "block" else None
                 for z, y, x in np.ndindex(*grid):
-                    split = splits[row.scan] if rows_of is None else rows_of[y]
+                    split = splits[row.scan] if split_of_row is None else split_of_row[y]
                     if split is None:
                         continue
                     corner = [i * t for i, t in zip((z, y, x), chain.tile, strict=True)]
-                    where = tuple(slice(c, c + t) for c, t in zip(corner, chain.tile, strict=True))
-                    volume = scan.volume[where]
-                    truth = None if scan.labels is None else scan.labels[where]
-                    found = measure(volume, truth, LEAST_TRACK)
-                    keep = chain.regions == "none" or found[f"regions_{chain.regions}"] >= chain.min_regions
+                    tile_slices = tuple(slice(c, c + t) for c, t in zip(corner, chain.tile, strict=True))
+                    volume = scan.volume[tile_slices]
+                    truth = None if scan.labels is None else scan.labels[tile_slices]
+                    regions = measure(volume, truth, LEAST_TRACK)
+                    keep = chain.regions == "none" or regions[f"regions_{chain.regions}"] >= chain.min_regions
                     name = f"{row.scan}:z{z:02d}:y{y:02d}:x{x:02d}"
-                    about = {"id": name, "scan": row.scan, "split": split, "place": n_kept if keep else -1}
-                    tiles.append({**about, **dict(zip("zyx", corner, strict=True)), **found})
+                    entry = {"id": name, "scan": row.scan, "split": split, "place": n_kept if keep else -1}
+                    tiles.append({**entry, **dict(zip("zyx", corner, strict=True)), **regions})
                     if keep:
                         writers["volume"].append(volume)
                         if labelled:
@@ -260,11 +260,11 @@ def _pack(folder: Path, rows: list[Row], chain: Chain, splits: Mapping[str, str]
     return {
         "format": FORMAT, "tile": list(chain.tile), "n_kept": n_kept, "labelled": labelled, "tiles": tiles,
         "scans": scans, "sha256": digests,
-        "chain": {name: getattr(chain, name) for name in sorted(_SAME)},
+        "chain": {name: getattr(chain, name) for name in sorted(_CHAIN_FIELDS)},
     }  # fmt: skip
 
 
-def _told(step: Any) -> dict[str, Any]:
+def _step_entry(step: Any) -> dict[str, Any]:
     return {"name": step.name, "shape": list(step.shape), **step.did}
 
 
@@ -279,14 +279,14 @@ def _splits_of_scans(rows: list[Row], chain: Chain) -> dict[str, str]:
             "each scan was expected. Add it, or type --set data.split=scan."
         )
     if by_table and chain.split != "scan":
-        found = {row.scan: str(row.split) for row in rows}
-        missing = sorted(set(SPLITS) - set(found.values()))
+        splits = {row.scan: str(row.split) for row in rows}
+        missing = sorted(set(SPLITS) - set(splits.values()))
         if missing:
             raise DataError(
                 f"The table of scans has no scan of the split {missing[0]}. Each of train, val, test was expected. "
                 f"Correct its column `split`, or type --set data.split=scan."
             )
-        return found
+        return splits
     if len(rows) < len(SPLITS):
         raise DataError(
             f"The table names {len(rows)} scans, too few to give each set its own. At least 3 were expected. Type "
@@ -299,7 +299,7 @@ def _splits_of_scans(rows: list[Row], chain: Chain) -> dict[str, str]:
     return {s: "test" if i < n_test else "val" if i < n_test + n_val else "train" for i, s in enumerate(order)}
 
 
-def _blocks(row: Row, n_rows: int, chain: Chain) -> list[str | None]:
+def _split_of_rows(row: Row, n_rows: int, chain: Chain) -> list[str | None]:
     """The split of each row of tiles along y; None for those between two sets, which are left out."""
     free = n_rows - 2 * _GUARD
     n_test, n_val = (max(1, round(share * n_rows)) for share in (chain.test_share, chain.val_share))

@@ -2,8 +2,8 @@
 
 MLTree is the ATLAS ntuple of single pions and of cell-to-track samples (ML4Pions): tree `EventTree`, one entry per
 event, and `CellGeo`, one entry for the detector. Energies and momenta in GeV, lengths in mm, angles in rad. Files of
-the same content, `.root` or `.npy`, become `MLTree` and `CellGeo` and are written from them; whoever makes events (a
-reader, the simulation) makes these two.
+the same content, `.root` or `.npy`, become `MLTree` and `CellGeo` and are written from them; readers and the simulation
+return these two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-N_TRUTH_PER_CELL = 3  # leading particles that MLTree keeps for a cell
+N_TRUTH_PER_CELL = 3  # leading particles that MLTree stores for a cell
 # CaloSampling numbers of ATLAS by the name that the branches use
 SAMPLINGS: Mapping[str, int] = {
     "PreSamplerB": 0, "EMB1": 1, "EMB2": 2, "EMB3": 3, "PreSamplerE": 4, "EME1": 5, "EME2": 6, "EME3": 7, "HEC0": 8,
@@ -31,7 +31,7 @@ DISTANCE_MM: Mapping[str, float] = {
     "EME1": 3790.03, "EME2": 3983.68, "EME3": 4195.84, "HEC0": 4461.25, "HEC1": 4869.5, "HEC2": 5424.5, "HEC3": 5905.0,
 }  # fmt: skip
 UNREACHED = -1e9  # trackEta_X and trackPhi_X of a layer that the track does not reach
-# in the order of the branches; an entry is filled where there is exactly one such neighbour, else -1
+# in the order of the branches; -1 unless there is exactly one such neighbour
 NEIGHBOURS = (
     "prevInPhi", "nextInPhi", "prevInEta", "nextInEta", "prevInSamp", "nextInSamp", "prevSubDet", "nextSubDet",
     "prevSuperCalo", "nextSuperCalo",
@@ -88,14 +88,14 @@ class MLTree:
 
     The dictionaries are by branch; rows of event e come before those of event e + 1, cells of cluster k before those of
     cluster k + 1. `n_*` say how many rows belong to each event, `n_cells` to each cluster. A cell that two clusters
-    share stands in both, each time with its share of the energy.
+    share is in both, each time with its share of the energy.
     """
 
     events: Mapping[str, np.ndarray]  # (E,) each, EVENT_BRANCHES
     n_truth: np.ndarray  # (E,) int64
     n_tracks: np.ndarray  # (E,) int64
     n_clusters: np.ndarray  # (E,) int64
-    truth: Mapping[str, np.ndarray]  # (sum n_truth,) each, TRUTH_BRANCHES; particle 0 is the one that was shot
+    truth: Mapping[str, np.ndarray]  # (sum n_truth,) each, TRUTH_BRANCHES; particle 0 is the primary
     tracks: Mapping[str, np.ndarray]  # (sum n_tracks,) each, TRACK_BRANCHES and trackEta_X, trackPhi_X
     clusters: Mapping[str, np.ndarray]  # (K,) each, CLUSTER_BRANCHES
     n_cells: np.ndarray  # (K,) int64

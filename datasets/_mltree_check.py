@@ -1,7 +1,7 @@
-"""From the branches of an MLTree file to its checked tables, whatever the file's kind; every damage is one `DataError`.
+"""Checked tables from the branches of an MLTree file of either format; every defect is one `DataError`.
 
-`assemble` puts jagged branches together into an `MLTree`, `check` looks at the values, `joined` finds each cell in the
-geometry by its id, whatever the order of either.
+`assemble` combines jagged branches into an `MLTree`, `check` checks the values, `joined` finds each cell in the
+geometry by its id, in any order.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ._mltree import (
 REMEDY = "Fetch or write the file again"
 LAYER_BRANCHES = tuple(f"track{axis}_{layer}" for layer in SAMPLINGS for axis in ("Eta", "Phi"))
 COUNTS: Mapping[str, str] = {"nTruthPart": "truth", "nTrack": "tracks", "nCluster": "clusters"}  # branch -> table
-# without these there is nothing to make a sample of; every other branch may be absent, and what needs it says so
+# needed by every sample; any other branch may be absent, and its users check for it
 REQUIRED = ("cluster_E", "cluster_Eta", "cluster_Phi", "cluster_cell_ID", "cluster_cell_E", "truthPartPdgId",
             "truthPartE")  # fmt: skip
 _INTEGERS = {
     "runNumber", "eventNumber", "mcChannelNumber", "truthPartPdgId", "trackNumberDOF", "trackTruthParticleIndex",
     "cluster_nCells", "cluster_cell_ID", "cluster_cell_hitsTruthIndex", *COUNTS,
 }  # fmt: skip
-# values that are looked at: what the suite uses of each table
+# checked values: the columns of each table that the suite uses
 _FINITE: Mapping[str, tuple[str, ...]] = {
     "truth": ("truthPartE",),
     "tracks": ("trackPt", "trackP", "trackEta", "trackPhi", "trackD0", "trackZ0", "trackChiSquared", *LAYER_BRANCHES),
@@ -58,7 +58,7 @@ _DEPTHS: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Jagged:
-    """One branch: its numbers one after the other, and how many belong to each event, to each cluster, to each cell."""
+    """One branch: its flat numbers, and the counts per event, per cluster and per cell."""
 
     values: np.ndarray  # (n,)
     counts: tuple[np.ndarray, ...] = ()  # int64, one array per level; none where there is one number per event
@@ -71,7 +71,7 @@ def known(names: Iterable[str]) -> dict[str, int]:
 
 
 def require(names: Iterable[str], where: str) -> None:
-    """Raises DataError for a file without the branches that every sample is made of."""
+    """Raises DataError for a file without the branches that every sample needs."""
     missing = sorted(set(REQUIRED) - set(names))
     if missing:
         raise DataError(
@@ -81,7 +81,7 @@ def require(names: Iterable[str], where: str) -> None:
 
 
 def assemble(branches: Mapping[str, Jagged], where: str) -> MLTree:
-    """The tables of one file or of a step of it. Raises DataError for missing branches and counts that do not fit."""
+    """The tables of one file or of a step of it. Raises DataError for missing branches and inconsistent counts."""
     require(branches, where)
     per_cluster = branches["cluster_cell_E"].counts
     n = {
@@ -94,14 +94,16 @@ def assemble(branches: Mapping[str, Jagged], where: str) -> MLTree:
     }  # fmt: skip
     tables: dict[str, dict[str, np.ndarray]] = {}
     for table, names in groups.items():
-        tables[table] = {name: _column(branches, name, (n[table],), where) for name in names if name in branches}
+        tables[table] = {
+            name: _checked_column(branches, name, (n[table],), where) for name in names if name in branches
+        }
     n_events = len(n["clusters"])
-    events = {name: _column(branches, name, (n_events,), where) for name in EVENT_BRANCHES if name in branches}
+    events = {name: _checked_column(branches, name, (n_events,), where) for name in EVENT_BRANCHES if name in branches}
     for name, table in COUNTS.items():
         if name in branches and (table != "tracks" or "trackPt" in branches):
-            _same_counts(np.asarray(branches[name].values, np.int64), n[table], f"{where}", name)
-    cells = {name: _column(branches, name, per_cluster, where) for name in CELL_BRANCHES if name in branches}
-    hits = {name: _padded(branches[name], name, per_cluster, where) for name in HIT_BRANCHES if name in branches}
+            _check_counts(np.asarray(branches[name].values, np.int64), n[table], f"{where}", name)
+    cells = {name: _checked_column(branches, name, per_cluster, where) for name in CELL_BRANCHES if name in branches}
+    hits = {name: _pad_hits(branches[name], name, per_cluster, where) for name in HIT_BRANCHES if name in branches}
     return MLTree(
         events, n["truth"], n["tracks"], n["clusters"], tables["truth"], tables["tracks"], tables["clusters"],
         per_cluster[1], cells, hits,
@@ -109,7 +111,7 @@ def assemble(branches: Mapping[str, Jagged], where: str) -> MLTree:
 
 
 def concatenated(trees: list[MLTree]) -> MLTree:
-    """Several steps of one file as one; at least one step."""
+    """The steps of one file as one tree; at least one step."""
 
     def join(name: str) -> dict[str, np.ndarray]:
         return {key: np.concatenate([getattr(t, name)[key] for t in trees]) for key in getattr(trees[0], name)}
@@ -124,11 +126,11 @@ def concatenated(trees: list[MLTree]) -> MLTree:
 
 
 def dtype_of(branch: str) -> type:
-    """int64 of numbers that count or name something, float32 of quantities."""
+    """int64 for counts and ids, float32 for quantities."""
     return np.int64 if branch in _INTEGERS else np.float32
 
 
-def _column(
+def _checked_column(
     branches: Mapping[str, Jagged], name: str, expected: tuple[np.ndarray | int, ...], where: str
 ) -> np.ndarray:
     branch = branches[name]
@@ -137,36 +139,36 @@ def _column(
             f"{where} has {len(branch.values)} entries of {name} and {expected[0]} events. Equal numbers were "
             f"expected. {REMEDY}."
         )
-    for found, should in zip(branch.counts, expected, strict=False):
-        _same_counts(found, np.asarray(should), where, name)
+    for counts, expected_counts in zip(branch.counts, expected, strict=False):
+        _check_counts(counts, np.asarray(expected_counts), where, name)
     values, dtype = np.asarray(branch.values), dtype_of(name)
     if dtype is np.int64 and values.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
-            whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2.0**53)
-        for place in np.flatnonzero(~whole)[:1]:
+            is_whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2.0**53)
+        for index in np.flatnonzero(~is_whole)[:1]:
             raise DataError(
-                f"{where}: {name} has the value {values[place]} at {place}. Whole numbers were expected. {REMEDY}."
+                f"{where}: {name} has the value {values[index]} at {index}. Whole numbers were expected. {REMEDY}."
             )
     return values.astype(dtype, copy=False)
 
 
-def _same_counts(found: np.ndarray, expected: np.ndarray, where: str, name: str) -> None:
-    if len(found) != len(expected):
+def _check_counts(counts: np.ndarray, expected: np.ndarray, where: str, name: str) -> None:
+    if len(counts) != len(expected):
         raise DataError(
-            f"{where} has {len(found)} entries of {name} where others have {len(expected)}. Equal numbers were "
-            f"expected. {REMEDY}."
+            f"{where} has {len(counts)} entries of {name} where other branches have {len(expected)}. Equal numbers "
+            f"were expected. {REMEDY}."
         )
-    for place in np.flatnonzero(found != expected)[:1]:
+    for index in np.flatnonzero(counts != expected)[:1]:
         raise DataError(
-            f"{where}, entry {place}: {name} counts {found[place]} where the other branches have {expected[place]}. "
+            f"{where}, entry {index}: {name} counts {counts[index]} where the other branches have {expected[index]}. "
             f"Equal numbers were expected. {REMEDY}."
         )
 
 
-def _padded(branch: Jagged, name: str, per_cluster: tuple[np.ndarray, ...], where: str) -> np.ndarray:
+def _pad_hits(branch: Jagged, name: str, per_cluster: tuple[np.ndarray, ...], where: str) -> np.ndarray:
     """(M, 3) of the leading particles of each cell; -1 (index) or 0 (energy) where there are fewer."""
-    for found, should in zip(branch.counts[:2], per_cluster, strict=True):
-        _same_counts(found, should, where, name)
+    for level_counts, expected in zip(branch.counts[:2], per_cluster, strict=True):
+        _check_counts(level_counts, expected, where, name)
     counts = branch.counts[2]
     dtype = dtype_of(name)
     if len(counts) and (counts == N_TRUTH_PER_CELL).all():
@@ -182,18 +184,18 @@ def _padded(branch: Jagged, name: str, per_cluster: tuple[np.ndarray, ...], wher
 
 
 def joined(tree: MLTree, geo: CellGeo) -> np.ndarray:
-    """(M,) int64 rows of the geometry, by id. Raises DataError for a cell that the geometry does not have."""
-    return _joined(tree, geo, "the events")
+    """(M,) int64 rows of the geometry, by id. Raises DataError for a cell missing in the geometry."""
+    return _geometry_rows(tree, geo, "the events")
 
 
 def check(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
-    """`joined` of a tree whose every value is usable. Raises DataError naming the file, the event and the cluster."""
+    """`joined`, after all values are checked. Raises DataError naming the file, the event and the cluster."""
     check_geometry(geo, where)
     return check_tree(tree, geo, where)
 
 
 def check_geometry(geo: CellGeo, where: str) -> None:
-    """Raises DataError for a geometry that cells cannot be placed in."""
+    """Raises DataError for an invalid geometry."""
     n = len(geo.cell_id)
     for name in ("sampling", "eta", "phi", "r_perp_mm", "deta", "dphi", "volume_mm3", "sigma_gev", "neighbours"):
         if len(getattr(geo, name)) != n:
@@ -201,8 +203,8 @@ def check_geometry(geo: CellGeo, where: str) -> None:
     if n == 0:
         _refuse(where, "cell_geo has no cells", "The detector's cells")
     order = np.argsort(geo.cell_id, kind="stable")
-    for place in np.flatnonzero(np.diff(geo.cell_id[order]) == 0)[:1]:
-        _refuse(where, f"the cell id {geo.cell_id[order][place]} stands twice in cell_geo", "Each id once")
+    for index in np.flatnonzero(np.diff(geo.cell_id[order]) == 0)[:1]:
+        _refuse(where, f"the cell id {geo.cell_id[order][index]} occurs twice in cell_geo", "Each id once")
     for row in np.flatnonzero(~np.isin(geo.sampling, list(SAMPLINGS.values())))[:1]:
         _refuse(where, f"cell {geo.cell_id[row]} has the sampling {geo.sampling[row]}", "One of 0 to 20")
     for name in ("eta", "phi", "r_perp_mm", "deta", "dphi", "sigma_gev"):
@@ -217,29 +219,29 @@ def check_geometry(geo: CellGeo, where: str) -> None:
 
 
 def check_tree(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
-    """The same with a geometry that is already checked: (M,) int64 its rows."""
+    """`check` with a geometry that is already checked: (M,) int64 its rows."""
     _check_lengths(tree, where)
     for table, n in (("truth", tree.n_truth), ("tracks", tree.n_tracks), ("clusters", tree.n_clusters)):
         columns = getattr(tree, table)
         for name in (name for name in _FINITE[table] if name in columns):
             for row in np.flatnonzero(~np.isfinite(columns[name]))[:1]:
-                _refuse(_place(where, n, row, table), f"{name} is {columns[name][row]}", "A finite number")
+                _refuse(_object_location(where, n, row, table), f"{name} is {columns[name][row]}", "A finite number")
     if "cluster_nCells" in tree.clusters:
         for row in np.flatnonzero(tree.clusters["cluster_nCells"] != tree.n_cells)[:1]:
-            _refuse(_place(where, tree.n_clusters, row, "clusters"),
+            _refuse(_object_location(where, tree.n_clusters, row, "clusters"),
                     f"cluster_nCells is {tree.clusters['cluster_nCells'][row]} and there are {tree.n_cells[row]} cells",
                     "Equal numbers")  # fmt: skip
     _check_truth_index(tree, where)
     for name in (name for name in CELL_BRANCHES[1:] if name in tree.cells):
         for row in np.flatnonzero(~np.isfinite(tree.cells[name]))[:1]:
-            _refuse(_cell_place(where, tree, row), f"{name} is {tree.cells[name][row]}", "A finite number")
+            _refuse(_cell_location(where, tree, row), f"{name} is {tree.cells[name][row]}", "A finite number")
     _check_hits(tree, where)
-    rows = _joined(tree, geo, where)
+    rows = _geometry_rows(tree, geo, where)
     key = np.sort(np.repeat(np.arange(len(tree.n_cells)), tree.n_cells) * len(geo.cell_id) + rows)
-    for place in np.flatnonzero(np.diff(key) == 0)[:1]:
-        cluster, row = divmod(int(key[place]), len(geo.cell_id))
-        _refuse(_place(where, tree.n_clusters, cluster, "clusters"),
-                f"the cell {geo.cell_id[row]} stands twice in it", "Each cell once")  # fmt: skip
+    for index in np.flatnonzero(np.diff(key) == 0)[:1]:
+        cluster, row = divmod(int(key[index]), len(geo.cell_id))
+        _refuse(_object_location(where, tree.n_clusters, cluster, "clusters"),
+                f"the cell {geo.cell_id[row]} occurs twice in it", "Each cell once")  # fmt: skip
     return rows
 
 
@@ -267,7 +269,7 @@ def _check_truth_index(tree: MLTree, where: str) -> None:
         return
     index, limit = tree.tracks["trackTruthParticleIndex"], np.repeat(tree.n_truth, tree.n_tracks)
     for row in np.flatnonzero((index < -1) | (index >= limit))[:1]:
-        _refuse(_place(where, tree.n_tracks, row, "tracks"),
+        _refuse(_object_location(where, tree.n_tracks, row, "tracks"),
                 f"its truth index is {index[row]} and the event has {limit[row]} truth particles",
                 "A row of them, or -1 for a track without one,")  # fmt: skip
 
@@ -276,43 +278,43 @@ def _check_hits(tree: MLTree, where: str) -> None:
     if "cluster_cell_hitsTruthE" in tree.hits:
         energy = tree.hits["cluster_cell_hitsTruthE"]
         for row in np.flatnonzero(~(np.isfinite(energy) & (energy >= 0)).all(axis=1))[:1]:
-            _refuse(_cell_place(where, tree, row), f"cluster_cell_hitsTruthE is {energy[row].tolist()}",
+            _refuse(_cell_location(where, tree, row), f"cluster_cell_hitsTruthE is {energy[row].tolist()}",
                     "Finite energies of 0 GeV or more")  # fmt: skip
     if "cluster_cell_hitsTruthIndex" in tree.hits:
         index = tree.hits["cluster_cell_hitsTruthIndex"]
         limit = np.repeat(np.repeat(tree.n_truth, tree.n_clusters), tree.n_cells)
         for row in np.flatnonzero(((index < -1) | (index >= limit[:, None])).any(axis=1))[:1]:
-            _refuse(_cell_place(where, tree, row),
+            _refuse(_cell_location(where, tree, row),
                     f"its truth indices are {index[row].tolist()} and the event has {limit[row]} truth particles",
                     "Rows of them, or -1,")  # fmt: skip
 
 
-def _joined(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
+def _geometry_rows(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
     ids = tree.cells["cluster_cell_ID"]
     if not len(geo.cell_id):
         _refuse(where, "the geometry has no cells", "The detector's cells")
     order = np.argsort(geo.cell_id, kind="stable")
     ordered = geo.cell_id[order]
-    place = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
-    for row in np.flatnonzero(ordered[place] != ids)[:1]:
-        _refuse(_cell_place(where, tree, row), f"the cell id {ids[row]} is not in the geometry", "An id of cell_geo",
+    position = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
+    for row in np.flatnonzero(ordered[position] != ids)[:1]:
+        _refuse(_cell_location(where, tree, row), f"the cell id {ids[row]} is not in the geometry", "An id of cell_geo",
                 "Give the cell_geo file that belongs to these events")  # fmt: skip
-    return order[place].astype(np.int64)
+    return order[position].astype(np.int64)
 
 
-def _cell_place(where: str, tree: MLTree, row: int) -> str:
+def _cell_location(where: str, tree: MLTree, row: int) -> str:
     cluster = int(np.searchsorted(np.cumsum(tree.n_cells), row, side="right"))
     first = int(tree.n_cells[:cluster].sum())
-    return f"{_place(where, tree.n_clusters, cluster, 'clusters')}, cell {row - first}"
+    return f"{_object_location(where, tree.n_clusters, cluster, 'clusters')}, cell {row - first}"
 
 
-def _place(where: str, counts: np.ndarray, row: int, table: str) -> str:
-    """The file, the event, and which of its objects."""
+def _object_location(where: str, counts: np.ndarray, row: int, table: str) -> str:
+    """Text that names the file, the event and one of its objects."""
     event = int(np.searchsorted(np.cumsum(counts), row, side="right"))
-    what = {"clusters": "cluster", "tracks": "track", "truth": "truth particle"}[table]
-    return f"{where}, event {event}, {what} {row - int(counts[:event].sum())}"
+    object_name = {"clusters": "cluster", "tracks": "track", "truth": "truth particle"}[table]
+    return f"{where}, event {event}, {object_name} {row - int(counts[:event].sum())}"
 
 
-def _refuse(place: str, what: str, expected: str, remedy: str = REMEDY) -> NoReturn:
+def _refuse(where: str, problem: str, expected: str, remedy: str = REMEDY) -> NoReturn:
     verb = "was" if expected.startswith(("A ", "An ", "One ", "Each ")) else "were"
-    raise DataError(f"{place}: {what}. {expected.rstrip(',')} {verb} expected. {remedy}.")
+    raise DataError(f"{where}: {problem}. {expected.rstrip(',')} {verb} expected. {remedy}.")

@@ -1,8 +1,8 @@
 """MLTree's tables as `.npy` dictionaries: a pickled dictionary of lists under the branch names, as gn4pions reads them.
 
 Per event branches are lists of numbers, per object branches lists of lists, per cell branches lists of lists of arrays
-(hits: of arrays of 3 a cell). A pickle can hold a program, so files are read without numpy's unpickler: plain
-containers, numbers, texts and arrays of numbers are rebuilt here, and any other name in a file is refused.
+(hits: of arrays of 3 per cell). Pickles can execute code, so files are read without numpy's unpickler: plain
+containers, numbers, strings and arrays of numbers are rebuilt here, and any other name in a file is an error.
 """
 
 from __future__ import annotations
@@ -55,23 +55,25 @@ def write_geometry(path: Path, geo: CellGeo) -> None:
 
 
 def read_tree(path: Path) -> MLTree:
-    """The events of a `.npy` file; branches that the suite does not know are left. Raises DataError."""
+    """The events of a `.npy` file; unknown branches are ignored. Raises DataError."""
     content = _load(path)
     require(content, str(path))
     branches: dict[str, Jagged] = {}
     for name, depth in known(content).items():
         try:
-            branches[name] = _jagged(content[name], depth)
+            branches[name] = _read_jagged(content[name], depth)
         except (TypeError, ValueError, IndexError, OverflowError) as error:
-            what = "Lists of numbers per event" + (", per cluster" if depth > 1 else "")
-            raise DataError(f"{path}: {name} is damaged ({error}). {what} were expected. {REMEDY}.") from error
+            expected = "Lists of numbers per event" + (", per cluster" if depth > 1 else "")
+            raise DataError(f"{path}: {name} is damaged ({error}). {expected} were expected. {REMEDY}.") from error
     return assemble(branches, str(path))
 
 
 def read_geometry(path: Path) -> CellGeo:
     """The geometry of a `.npy` file, as one entry or as plain columns. Raises DataError."""
     content = _load(path)
-    return geometry_of({name: _flat(content[name], path, name) for name in content if name in _GEO_BRANCHES}, str(path))
+    return geometry_of(
+        {name: _flatten_column(content[name], path, name) for name in content if name in _GEO_BRANCHES}, str(path)
+    )
 
 
 _GEO_BRANCHES = (*GEOMETRY, *_NEIGHBOUR_BRANCHES)
@@ -113,7 +115,7 @@ def _split(values: Any, counts: np.ndarray) -> list[Any]:
 
 
 class _Array:
-    """A numpy array of a file, kept as its bytes (of numbers) or its list (of objects)."""
+    """A numpy array of a file, as its bytes (of numbers) or its list (of objects)."""
 
     __slots__ = ("dtype", "is_fortran", "raw", "shape")
 
@@ -127,8 +129,8 @@ class _Array:
         _, shape, dtype, self.is_fortran, self.raw = state
         self.shape = shape
         self.dtype = dtype.dtype
-        wanted = list if self.dtype is None else bytes
-        if type(shape) is not tuple or type(self.raw) is not wanted or not isinstance(dtype, _DType):
+        raw_type = list if self.dtype is None else bytes
+        if type(shape) is not tuple or type(self.raw) is not raw_type or not isinstance(dtype, _DType):
             raise pickle.UnpicklingError("an array in it is damaged")
         n = len(self.raw) if self.dtype is None else len(self.raw) / self.dtype.itemsize
         if math.prod(shape) != n:
@@ -138,7 +140,7 @@ class _Array:
         return len(self.raw) if self.dtype is None else self.shape[0]  # IndexError of a scalar: a branch needs rows
 
     def rows(self) -> Any:
-        """What iterating it gives: (n, ...) numbers, or a list of objects."""
+        """Its rows: (n, ...) numbers, or a list of objects."""
         if self.dtype is None:
             if len(self.shape) > 1:
                 raise ValueError("a table of objects")
@@ -148,7 +150,7 @@ class _Array:
 
 
 class _DType:
-    """A numpy type of a file: numbers, or objects (None); nothing else is rebuilt."""
+    """A numpy type of a file: numbers, or objects (None); others raise."""
 
     __slots__ = ("dtype",)
 
@@ -166,7 +168,7 @@ class _DType:
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def _make_array(kind: Any, shape: Any, code: Any) -> _Array:
+def _make_array(array_type: Any, shape: Any, code: Any) -> _Array:
     return _Array()
 
 
@@ -191,7 +193,7 @@ def _make_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     return array
 
 
-# what a file may name, and what is called in its place: functions of this module alone, so that nothing of a file runs
+# allowed names in a file -> function of this module that replaces them, so that no code of a file runs
 _ALLOWED: Mapping[tuple[str, str], Callable[..., Any] | str] = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): _make_dtype,
@@ -202,10 +204,10 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any] | str] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Rebuilds containers, numbers, texts and arrays of numbers; refuses every other name."""
+    """Rebuilds containers, numbers, strings and arrays of numbers; any other name raises."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name in the file."""
+        """The replacement of a name in the file."""
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array and no container")
         return _ALLOWED[module, name]
@@ -217,12 +219,12 @@ def _load(path: Path) -> dict[str, Any]:
             _skip_header(stream)
             content = _Unpickler(stream).load()
     except OSError as error:
-        what = error.strerror or error
-        raise DataError(f"{path} cannot be read: {what}. A readable file was expected. Check --data.") from error
-    except Exception as error:  # what a damaged pickle raises has no common type
-        why = str(error) or type(error).__name__
+        message = error.strerror or error
+        raise DataError(f"{path} cannot be read: {message}. A readable file was expected. Check --data.") from error
+    except Exception as error:  # damaged pickles raise any type of error
+        reason = str(error) or type(error).__name__
         raise DataError(
-            f"{path} was not opened: {why}. A .npy file with a dictionary of lists and arrays was expected. Check "
+            f"{path} was not opened: {reason}. A .npy file with a dictionary of lists and arrays was expected. Check "
             f"where the file comes from, and fetch or write it again."
         ) from error
     if isinstance(content, _Array):
@@ -235,7 +237,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _skip_header(stream: BinaryIO) -> None:
-    """Read a .npy header of version 1, 2 or 3 up to the pickle behind it."""
+    """Read a .npy header of version 1, 2 or 3 up to the pickle after it."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
@@ -243,7 +245,7 @@ def _skip_header(stream: BinaryIO) -> None:
         raise ValueError(f"it is an array of {dtype} of shape {shape}")
 
 
-def _jagged(node: Any, depth: int) -> Jagged:
+def _read_jagged(node: Any, depth: int) -> Jagged:
     """A branch of the given depth, level by level."""
     nodes: Any = _rows(node)
     if depth == 0:
@@ -251,25 +253,25 @@ def _jagged(node: Any, depth: int) -> Jagged:
     counts: list[np.ndarray] = []
     for level in range(1, depth):
         counts.append(_lengths(nodes))
-        if level == 2 and (table := _tables(nodes)) is not None:
+        if level == 2 and (table := _common_tables(nodes)) is not None:
             width, values = table
             return Jagged(values, (*counts, np.full(len(values) // width, width, dtype=np.int64)))
         nodes = list(chain.from_iterable(map(_rows, nodes)))
-    return Jagged(_concatenated(nodes), (*counts, _lengths(nodes)))
+    return Jagged(_concatenate(nodes), (*counts, _lengths(nodes)))
 
 
 def _lengths(nodes: Any) -> np.ndarray:
     return np.fromiter(map(len, nodes), np.int64, len(nodes))
 
 
-def _tables(nodes: Sequence[Any]) -> tuple[int, np.ndarray] | None:
+def _common_tables(nodes: Sequence[Any]) -> tuple[int, np.ndarray] | None:
     """Width and (n,) numbers of clusters that are all (cells, width) tables; None where any is not."""
     if not all(type(n) is _Array and n.dtype is not None and len(n.shape) == 2 for n in nodes) or not len(nodes):
         return None
     widths = {n.shape[1] for n in nodes}
     if len(widths) > 1 or 0 in widths:
         return None
-    return widths.pop(), _concatenated(nodes)
+    return widths.pop(), _concatenate(nodes)
 
 
 def _rows(node: Any) -> Any:
@@ -282,12 +284,12 @@ def _rows(node: Any) -> Any:
     raise TypeError(f"a {type(node).__name__} in place of a list")
 
 
-def _concatenated(nodes: Sequence[Any]) -> np.ndarray:
+def _concatenate(nodes: Sequence[Any]) -> np.ndarray:
     """(n,) the numbers of lists or arrays, one after the other."""
-    kinds = set(map(type, nodes))
-    if kinds <= {list, tuple}:
+    node_types = set(map(type, nodes))
+    if node_types <= {list, tuple}:
         return _numbers(list(chain.from_iterable(nodes)))
-    if kinds == {_Array} and len(types := {(n.dtype, n.is_fortran and len(n.shape) > 1) for n in nodes}) == 1:
+    if node_types == {_Array} and len(types := {(n.dtype, n.is_fortran and len(n.shape) > 1) for n in nodes}) == 1:
         dtype, is_fortran = types.pop()
         if dtype is not None and not is_fortran:
             return np.frombuffer(b"".join([n.raw for n in nodes]), dtype=dtype)
@@ -303,10 +305,10 @@ def _numbers(values: Any) -> np.ndarray:
     return array.ravel()
 
 
-def _flat(node: Any, path: Path, name: str) -> np.ndarray:
+def _flatten_column(node: Any, path: Path, name: str) -> np.ndarray:
     """A column of the geometry: [column] or the column itself."""
     try:
         rows = _rows(node)
-        return _concatenated([rows[0]]) if len(rows) == 1 and not np.isscalar(rows[0]) else _numbers(rows)
+        return _concatenate([rows[0]]) if len(rows) == 1 and not np.isscalar(rows[0]) else _numbers(rows)
     except (TypeError, ValueError, IndexError) as error:
         raise DataError(f"{path}: {name} is damaged ({error}). A list of numbers was expected. {REMEDY}.") from error

@@ -29,11 +29,11 @@ def read_tree(path: Path) -> MLTree:
 
 
 def read_trees(path: Path, step: str | int = STEP) -> Iterator[MLTree]:
-    """The events of a file, some of them at a time: as many as make `step` of data, or that number of them.
+    """The events of a file in chunks of `step` (size of data, or number of events).
 
-    Branches that the suite does not know are not read. Raises DataError, one sentence, for what is missing or damaged.
+    Unknown branches are not read. Raises DataError for missing or damaged data.
     """
-    with _opened(path, EVENTS) as tree:
+    with _open_tree(path, EVENTS) as tree:
         depths = known(str(name) for name in tree.keys(recursive=False))
         require(depths, str(path))
         first = 0
@@ -51,13 +51,13 @@ def has_geometry(path: Path) -> bool:
     try:
         with uproot.open(path) as file:
             return GEOMETRY in {str(key).split(";")[0] for key in file.keys(recursive=False)}
-    except Exception as error:  # what a damaged file raises has no common type
-        raise _damaged(path, error) from error
+    except Exception as error:  # damaged files raise any type of error
+        raise _damage_error(path, error) from error
 
 
 def read_geometry(path: Path) -> CellGeo:
     """The geometry, from the first entry of the tree CellGeo. Raises DataError."""
-    with _opened(path, GEOMETRY) as tree:
+    with _open_tree(path, GEOMETRY) as tree:
         names = [str(name) for name in tree.keys(recursive=False) if str(name).startswith("cell_geo_")]
         arrays = tree.arrays(filter_name=names, entry_stop=1)
         columns = {name: flattened(arrays[name], 1, name, path).values for name in names}
@@ -81,8 +81,8 @@ def flattened(array: Any, depth: int, name: str, path: Path) -> Jagged:
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[Any]:
-    """A tree, read only inside the block: what uproot raises there is the file's fault."""
+def _open_tree(path: Path, name: str) -> Iterator[Any]:
+    """A tree, readable inside the block; any uproot error there becomes a DataError."""
     uproot = _uproot()
     try:
         with uproot.open(path) as file:
@@ -95,13 +95,13 @@ def _opened(path: Path, name: str) -> Iterator[Any]:
             yield file[name]
     except DataError:
         raise
-    except Exception as error:  # what a damaged file raises has no common type
-        raise _damaged(path, error) from error
+    except Exception as error:  # damaged files raise any type of error
+        raise _damage_error(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    why = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{path} cannot be read as a ROOT file ({why}). A whole file of MLTree was expected. {REMEDY}.")
+def _damage_error(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return DataError(f"{path} cannot be read as a ROOT file ({reason}). A whole file of MLTree was expected. {REMEDY}.")
 
 
 def _uproot() -> Any:

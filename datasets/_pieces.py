@@ -1,4 +1,4 @@
-"""Pieces of a data set made in this process, in local processes, or on a cluster through submitit."""
+"""Runs the pieces of a data set in this process, in local processes, or on a cluster through submitit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POLL_S = 0.5
 
 
 class Piece(Protocol):
-    """A part of a data set: the unit of work and of resuming. Sortable, hashable and small, as it travels."""
+    """A part of a data set: the unit of work and of resuming. Sortable, hashable and small to pickle."""
 
     @property
     def n_events(self) -> int:
@@ -29,7 +29,7 @@ class Piece(Protocol):
         ...
 
     def path(self, work: Path) -> Path:
-        """The file that exists once the piece is made."""
+        """The file that exists once the piece is finished."""
         ...
 
 
@@ -72,7 +72,7 @@ def _in_processes(
     # Spawned, not forked: the parent may already run threads of torch or HDF5.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
     try:
-        # On a new machine all parts compile at once; afterwards every worker finds them in numba's cache.
+        # On a new machine all parts compile in parallel; later workers use numba's cache.
         for compiled in [pool.submit(step) for step in warm_up]:
             compiled.result()
         yield from (f.result() for f in as_completed([pool.submit(make, p, work) for p in pieces]))
@@ -114,9 +114,9 @@ def _wait(
     """Finished pieces appear as files, so progress is shown long before a job ends."""
     pending = list(pieces)
     while pending:
-        done = [p for p in pending if p.path(work).is_file()]
-        pending = [p for p in pending if p not in done]
-        yield from (p.n_events for p in done)
+        finished = [p for p in pending if p.path(work).is_file()]
+        pending = [p for p in pending if p not in finished]
+        yield from (p.n_events for p in finished)
         if pending and all(job.done() for job in running):
             for job in running:
                 _raise_failure(job)

@@ -51,48 +51,48 @@ class PilarnetDataset:
     """The `Dataset` of one folder, made by `open_pilarnet`.
 
     version: schema of all files. files: path below the root -> checksum (`benchmark.data.digests.file_digest`), side
-    files included. revision: the given name of the content; else the schema and a hash over the HDF5 files.
+    files included. revision: the name given to the content; else the schema and a hash over the HDF5 files.
     """
 
     def __init__(
         self,
         root: Path,
         info: DatasetInfo,
-        found: Mapping[str, Mapping[Path, Schema]],
+        by_split: Mapping[str, Mapping[Path, Schema]],
         cache: Path | None = None,
         revision: str | None = None,
     ) -> None:
         self.root = root
         self.info = info
-        self.version = next(s.version for files in found.values() for s in files.values())
-        self._found = found  # split -> path -> schema, files in the order of their events' ids
+        self.version = next(s.version for files in by_split.values() for s in files.values())
+        self._by_split = by_split  # split -> path -> schema, files in the order of their events' ids
         self._cache = cache
-        paths = [p for files in found.values() for h5 in files for p in (h5, side_file(h5)) if p.is_file()]
+        paths = [p for files in by_split.values() for h5 in files for p in (h5, side_file(h5)) if p.is_file()]
         self.files: Mapping[str, str] = {p.relative_to(root).as_posix(): file_digest(p) for p in sorted(paths)}
         self.revision = revision or f"{self.version}-{_content_hash(self.files)[:12]}"
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits that are present."""
-        return tuple(s for s in SPLITS if s in self._found)
+        """Splits in the folder."""
+        return tuple(s for s in SPLITS if s in self._by_split)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about this folder, one sentence each."""
-        missing = [h5 for files in self._found.values() for h5 in files if not side_file(h5).is_file()]
+        """Notes for the user about this folder, one sentence each."""
+        missing = [h5 for files in self._by_split.values() for h5 in files if not side_file(h5).is_file()]
         return tuple(f"{side_file(p)} is missing: points per event are computed from the clusters." for p in missing)
 
     def events(self, split: str) -> PackedSource:
         """Events of one split, validated and packed into the cache on first use.
 
-        Raises DataError for a split that is not there, and for whatever is damaged in its files.
+        Raises DataError for a missing split and for damaged files.
         """
-        if split not in self._found:
+        if split not in self._by_split:
             raise DataError(
                 f"{self.root} has no .h5 files for the split {split!r}; it has {', '.join(self.splits)}. The folder "
                 f"{self.root / split} was expected. Choose another folder with --data, or prepare that split."
             )
-        files = self._found[split]
+        files = self._by_split[split]
         return PackedSource([(f"{split}/{path.stem}", self._pack(path, schema)) for path, schema in files.items()])
 
     def _pack(self, path: Path, schema: Schema) -> Pack:
@@ -117,7 +117,7 @@ class PilarnetDataset:
 
 
 def _content_hash(files: Mapping[str, str]) -> str:
-    """Of the HDF5 files alone: a side file adds nothing that they do not hold."""
+    """Hash of the HDF5 files only: side files hold no further information."""
     return sha256_text("\n".join(f"{name} {digest}" for name, digest in sorted(files.items()) if name.endswith(".h5")))
 
 
@@ -135,36 +135,36 @@ def open_pilarnet(
     version: the schema that all files must have, "v1", "v2" or "v3"; None takes it from the files. cache: folder of
     packed events (default `cache_dir()/packed`). max_files: only the first files of each split, 0 for all. revision:
     name of the exact content; None derives one from the schema and the files' checksums. Every file's header is checked
-    here, its events when `events(split)` packs them. Raises DataError, one sentence, for what is missing or damaged.
+    here, its events when `events(split)` packs them. Raises DataError for missing or damaged files.
     """
-    found: dict[str, dict[Path, Schema]] = {}
+    by_split: dict[str, dict[Path, Schema]] = {}
     for split, paths in _h5_files(root).items():
-        found[split] = {path: inspect(path, version) for path in (paths[:max_files] if max_files else paths)}
-    schemas = {schema.version: path for files in found.values() for path, schema in files.items()}
+        by_split[split] = {path: inspect(path, version) for path in (paths[:max_files] if max_files else paths)}
+    schemas = {schema.version: path for files in by_split.values() for path, schema in files.items()}
     if len(schemas) > 1:
-        (first, path), (second, other) = sorted(schemas.items())[:2]
+        (first, path), (second, second_path) = sorted(schemas.items())[:2]
         raise DataError(
-            f"{root} mixes schemas: {path} is {first} and {other} is {second}. One schema was expected. "
+            f"{root} mixes schemas: {path} is {first} and {second_path} is {second}. One schema was expected. "
             f"Keep each in a folder of its own."
         )
-    return PilarnetDataset(root, info, found, cache, revision)
+    return PilarnetDataset(root, info, by_split, cache, revision)
 
 
 def _h5_files(root: Path) -> dict[str, list[Path]]:
-    """Files of the splits that are there, in the order in which their events' ids sort."""
+    """Files of the existing splits, in the order of their events' ids."""
     if not root.is_dir():
         raise DataError(
             f"There is no folder {root}. A folder with train, val or test and PILArNet .h5 files in them was expected. "
             f"Check --data, or type `python -m benchmark data prepare --help`."
         )
-    found = {s: sorted((root / s).glob("*.h5"), key=lambda p: f"{p.stem}:") for s in SPLITS if (root / s).is_dir()}
-    if any(found.values()):
-        return {split: paths for split, paths in found.items() if paths}
+    by_split = {s: sorted((root / s).glob("*.h5"), key=lambda p: f"{p.stem}:") for s in SPLITS if (root / s).is_dir()}
+    if any(by_split.values()):
+        return {split: paths for split, paths in by_split.items() if paths}
     if sorted(root.glob("*.h5")):
         remedy = f"Type --data {root.parent}" if root.name in SPLITS else f"Move them into {root / 'test'}, for example"
         raise DataError(
             f"{root} holds .h5 files itself. A folder with train, val or test folders of them was expected. {remedy}."
         )
-    where = "no .h5 file in " + " or ".join(found) if found else "none of the folders train, val, test"
+    problem = "no .h5 file in " + " or ".join(by_split) if by_split else "none of the folders train, val, test"
     example = root / "test" / "generic_v2_100_v2.h5"
-    raise DataError(f"{root} has {where}. PILArNet files such as {example} were expected. Check --data.")
+    raise DataError(f"{root} has {problem}. PILArNet files such as {example} were expected. Check --data.")

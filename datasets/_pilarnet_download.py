@@ -1,6 +1,6 @@
-"""Fetches PILArNet files from the Hugging Face hub: sizes shown first, resumable, every file checked by its hash.
+"""Downloads PILArNet files from the Hugging Face hub: sizes shown first, resumable, every file checked by its hash.
 
-A final name holds checked content or does not exist; a download under way is `.<name>.<hash>.partial` beside it.
+A file under its final name is complete and checked; a running download is `.<name>.<hash>.partial` beside it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from benchmark import hub as the_hub
+from benchmark import hub as default_hub
 from benchmark.errors import DataError
 from benchmark.hub import RemoteFile, check_content
 from benchmark.io import atomic_write_json
 
-LEDGER = "downloads.json"  # in the download folder: what was fetched and checked
+LEDGER = "downloads.json"  # in the download folder: fetched and checked files
 _SPARE_BYTES = 1 << 30  # left free on the disk
 
 
 class Hub(Protocol):
-    """What is asked of a hub; the module `benchmark.hub`, or a fake in tests."""
+    """Interface of a hub; the module `benchmark.hub`, or a fake in tests."""
 
     def list_files(self, repo: str, revision: str) -> tuple[str, list[RemoteFile]]: ...
 
@@ -31,26 +31,26 @@ class Hub(Protocol):
 
 
 def download(
-    repo: str, revision: str, splits: Sequence[str], n_files: int, root: Path, hub: Hub = the_hub
+    repo: str, revision: str, splits: Sequence[str], n_files: int, root: Path, hub: Hub = default_hub
 ) -> list[RemoteFile]:
     """Fetch the first `n_files` (0: all) HDF5 files of each split, with their side files, into `root`.
 
-    Returns the wanted files. Files that were fetched and checked before are not fetched again. Raises DataError:
-    nothing found, disk too small, no network, wrong content.
+    Returns the selected files. Complete files are not fetched again. Raises DataError: no files, disk too small,
+    no network, wrong content.
     """
     commit, listing = hub.list_files(repo, revision)
-    wanted = choose(listing, splits, n_files)
-    if not wanted:
-        there = ", ".join(sorted({f.path.partition("/")[0] for f in listing})) or "nothing"
+    selected = choose(listing, splits, n_files)
+    if not selected:
+        present = ", ".join(sorted({f.path.partition("/")[0] for f in listing})) or "nothing"
         raise DataError(
-            f"{repo} at {revision} has no .h5 file for {', '.join(splits)}; it has {there}. Files such as "
+            f"{repo} at {revision} has no .h5 file for {', '.join(splits)}; it has {present}. Files such as "
             f"train/generic_v2_80_v2.h5 were expected. Check --revision and --split."
         )
-    done = _ledger(root)
-    missing = [f for f in wanted if not _is_complete(f, root, done)]
-    _show(repo, revision, wanted, missing)
+    ledger = _read_ledger(root)
+    missing = [f for f in selected if not _is_complete(f, root, ledger)]
+    _print_sizes(repo, revision, selected, missing)
     _check_space(root, missing)
-    atomic_write_json(root / LEDGER, done)  # marks the folder as one of downloads before anything is in it
+    atomic_write_json(root / LEDGER, ledger)  # marks the folder as a download folder before the first file
     for file in missing:
         path = root / file.path
         partial = path.with_name(f".{path.name}.{(_hash(file) or commit)[:12]}.partial")  # other content, other name
@@ -59,9 +59,9 @@ def download(
         check_content(partial, file)
         os.replace(partial, path)
         mtime = path.stat().st_mtime_ns
-        done[file.path] = {"size": file.size, "mtime_ns": mtime, "hash": _hash(file), "commit": commit}
-        atomic_write_json(root / LEDGER, done)
-    return wanted
+        ledger[file.path] = {"size": file.size, "mtime_ns": mtime, "hash": _hash(file), "commit": commit}
+        atomic_write_json(root / LEDGER, ledger)
+    return selected
 
 
 def choose(listing: Sequence[RemoteFile], splits: Sequence[str], n_files: int) -> list[RemoteFile]:
@@ -79,10 +79,10 @@ def choose(listing: Sequence[RemoteFile], splits: Sequence[str], n_files: int) -
     return chosen
 
 
-def _show(repo: str, revision: str, wanted: Sequence[RemoteFile], missing: Sequence[RemoteFile]) -> None:
-    there = {f.path for f in wanted} - {f.path for f in missing}
+def _print_sizes(repo: str, revision: str, selected: Sequence[RemoteFile], missing: Sequence[RemoteFile]) -> None:
+    present = {f.path for f in selected} - {f.path for f in missing}
     lines = [f"{repo} at {revision}:"]
-    lines += [f"  {_size(f.size):>9}  {f.path}{'  (here already)' if f.path in there else ''}" for f in wanted]
+    lines += [f"  {_size(f.size):>9}  {f.path}{'  (here already)' if f.path in present else ''}" for f in selected]
     lines += [f"  {_size(sum(f.size for f in missing)):>9}  to download"]
     print("\n".join(lines), file=sys.stderr, flush=True)
 
@@ -107,16 +107,16 @@ def _check_space(root: Path, missing: Sequence[RemoteFile]) -> None:
         )
 
 
-def _ledger(root: Path) -> dict[str, Any]:
+def _read_ledger(root: Path) -> dict[str, Any]:
     try:
-        kept = json.loads((root / LEDGER).read_text(encoding="utf-8"))
+        content = json.loads((root / LEDGER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _is_complete(file: RemoteFile, root: Path, done: dict[str, Any]) -> bool:
-    entry, path = done.get(file.path), root / file.path
+def _is_complete(file: RemoteFile, root: Path, ledger: dict[str, Any]) -> bool:
+    entry, path = ledger.get(file.path), root / file.path
     if entry is None or not path.is_file() or entry["hash"] != _hash(file):
         return False
     stat = path.stat()

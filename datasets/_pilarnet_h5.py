@@ -1,4 +1,4 @@
-"""The PILArNet HDF5 schemas (v1, v2, v3): reader and validator. Every damaged file is one `DataError`, never a skip.
+"""The PILArNet HDF5 schemas (v1, v2, v3): reader and validator. A damaged file raises one `DataError`.
 
 Each dataset has shape (n_events,) with one variable-length row per event:
 
@@ -29,11 +29,11 @@ from benchmark.errors import DataError
 
 GRID = 768  # voxels along each axis
 POINT_WIDTH = 8
-ENERGY_COLUMN = 3  # the voxel value; PoLAr-MAE and Panda read this one, not column 4
+ENERGY_COLUMN = 3  # the voxel value, as in PoLAr-MAE and Panda; not column 4
 N_SEMANTIC = 5  # shower, track, Michel, delta, low-energy scatter
 EXTRA_WIDTHS = {5: "v2", 6: "v3", 9: "v3", 11: "v3"}
 PRIMARY_COLUMN = 5  # of cluster_extra in v3
-CHUNK_EVENTS = 256  # read at once: some 30 MB
+CHUNK_EVENTS = 256  # per read: some 30 MB
 
 LABEL_COLUMNS = {
     "v1": ("n_points", "fragment", "group", "interaction", "semantic"),
@@ -46,7 +46,7 @@ _REMEDY = "Fetch or write the file again"
 
 @dataclass(frozen=True)
 class Schema:
-    """What a file turned out to hold."""
+    """Schema and size of a file."""
 
     version: str  # "v1", "v2" or "v3"
     extra_width: int  # columns of cluster_extra; 0 in v1
@@ -59,7 +59,7 @@ class Schema:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the cluster table that is kept: the number of points, then one label each."""
+        """Columns of the packed cluster table: the number of points, then one label each."""
         return LABEL_COLUMNS[self.version]
 
 
@@ -68,22 +68,22 @@ def inspect(path: Path, version: str | None = None) -> Schema:
 
     Raises DataError for a file that is missing, truncated, not HDF5, without events, or of another schema.
     """
-    with _opened(path) as h5:
+    with _open_h5(path) as h5:
         return _schema(path, h5, version)
 
 
 def side_file(path: Path) -> Path:
-    """Where the number of points per event of an HDF5 file is kept."""
+    """The file with the number of points per event of an HDF5 file."""
     return path.with_name(f"{path.stem}_points.npy")
 
 
 def read_chunks(path: Path, schema: Schema, report: Callable[[int], object] = lambda n_done: None) -> Iterator[Chunk]:
-    """All events of a file, validated, CHUNK_EVENTS at a time; `report` is told how many are done.
+    """All events of a file, validated, CHUNK_EVENTS at a time; `report` gets the number of events read.
 
-    Raises DataError, naming the file and the event, for whatever does not fit the schema or the side file.
+    Raises DataError, naming the file and the event, for data that violate the schema or the side file.
     """
     expected = _side_counts(path, schema.n_events)
-    with _opened(path) as h5:
+    with _open_h5(path) as h5:
         for begin in range(0, schema.n_events, CHUNK_EVENTS):
             end = min(begin + CHUNK_EVENTS, schema.n_events)
             chunk = _read(path, h5, schema, begin, end)
@@ -94,7 +94,7 @@ def read_chunks(path: Path, schema: Schema, report: Callable[[int], object] = la
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _open_h5(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise DataError(f"There is no file {path}. A PILArNet HDF5 file was expected. Check the path.")
     try:
@@ -107,43 +107,47 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     with h5:
         try:
             yield h5
-        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises where the file's own tables are damaged
+        except (OSError, RuntimeError, KeyError) as error:  # raised by h5py for damaged tables inside the file
             raise DataError(f"{path} is damaged. A whole PILArNet HDF5 file was expected. {_REMEDY}.") from error
 
 
 def _schema(path: Path, h5: h5py.File, version: str | None) -> Schema:
-    wanted = version or ("v1" if "cluster_extra" not in h5 and not path.stem.endswith(("_v2", "_v3")) else "v2")
-    needed = ("point", "cluster") if wanted == "v1" else ("point", "cluster", "cluster_extra")
+    expected_version = version or (
+        "v1" if "cluster_extra" not in h5 and not path.stem.endswith(("_v2", "_v3")) else "v2"
+    )
+    needed = ("point", "cluster") if expected_version == "v1" else ("point", "cluster", "cluster_extra")
     missing = [name for name in needed if not isinstance(h5.get(name), h5py.Dataset)]
     if missing:
         raise DataError(
-            f"{path} has no dataset {missing[0]!r}; it holds {', '.join(sorted(h5)) or 'nothing'}. "
-            f"The PILArNet {wanted} schema ({', '.join(needed)}) was expected. Check --data, or {_REMEDY.lower()}."
+            f"{path} has no dataset {missing[0]!r}; it holds {', '.join(sorted(h5)) or 'nothing'}. The PILArNet "
+            f"{expected_version} schema ({', '.join(needed)}) was expected. Check --data, or {_REMEDY.lower()}."
         )
     lengths = {name: _check_rows(path, name, h5[name], "iu" if name == "cluster" else "f") for name in needed}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} {n}" for name, n in lengths.items())
-        raise DataError(f"{path} has different numbers of events ({found}). Equal numbers were expected. {_REMEDY}.")
+        counts_text = ", ".join(f"{name} {n}" for name, n in lengths.items())
+        raise DataError(
+            f"{path} has different numbers of events ({counts_text}). Equal numbers were expected. {_REMEDY}."
+        )
     n_events = lengths["point"]
     if n_events == 0:
         raise DataError(f"{path} holds no events. At least one was expected. {_REMEDY}.")
-    extra_width = 0 if wanted == "v1" and version is None else _extra_width(path, h5)
-    found_version = EXTRA_WIDTHS[extra_width] if extra_width else "v1"
-    if version is not None and found_version != version:
+    extra_width = 0 if expected_version == "v1" and version is None else _extra_width(path, h5)
+    file_version = EXTRA_WIDTHS[extra_width] if extra_width else "v1"
+    if version is not None and file_version != version:
         raise DataError(
-            f"{path} is of the schema {found_version}. The schema {version} was expected. "
-            f"Type --set data.revision={found_version}, or choose another folder with --data."
+            f"{path} is of the schema {file_version}. The schema {version} was expected. "
+            f"Type --set data.revision={file_version}, or choose another folder with --data."
         )
-    return Schema(found_version, extra_width, n_events)
+    return Schema(file_version, extra_width, n_events)
 
 
-def _check_rows(path: Path, name: str, data: h5py.Dataset, kinds: str) -> int:
+def _check_rows(path: Path, name: str, data: h5py.Dataset, dtype_kinds: str) -> int:
     base = h5py.check_vlen_dtype(data.dtype)
-    if data.ndim != 1 or base is None or base.kind not in kinds:
-        kind = "integers" if kinds == "iu" else "floating-point numbers"
+    if data.ndim != 1 or base is None or base.kind not in dtype_kinds:
+        number_type = "integers" if dtype_kinds == "iu" else "floating-point numbers"
         raise DataError(
-            f"{path}: {name!r} has shape {data.shape} and type {base or data.dtype}. One variable-length row of {kind} "
-            f"per event was expected, as in PILArNet. Check --data, or {_REMEDY.lower()}."
+            f"{path}: {name!r} has shape {data.shape} and type {base or data.dtype}. One variable-length row of "
+            f"{number_type} per event was expected, as in PILArNet. Check --data, or {_REMEDY.lower()}."
         )
     return int(data.shape[0])
 
@@ -158,8 +162,8 @@ def _extra_width(path: Path, h5: h5py.File) -> int:
         _refuse(path, 0, f"its 'cluster' row has {n_values} values", "A positive multiple of 6 was expected")
     width = n_extra // n_clusters
     if width not in EXTRA_WIDTHS or n_extra % n_clusters:
-        what = f"cluster_extra has {n_extra} values for {n_clusters} clusters"
-        _refuse(path, 0, what, f"One of {', '.join(map(str, EXTRA_WIDTHS))} per cluster was expected")
+        problem = f"cluster_extra has {n_extra} values for {n_clusters} clusters"
+        _refuse(path, 0, problem, f"One of {', '.join(map(str, EXTRA_WIDTHS))} per cluster was expected")
     return width
 
 
@@ -199,7 +203,7 @@ def _rows(path: Path, h5: h5py.File, name: str, begin: int, end: int) -> list[An
 
 
 def _table(path: Path, h5: h5py.File, name: str, width: int, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """(total, width) values of some events and (e,) how many rows belong to each."""
+    """(total, width) values of some events and (e,) rows per event."""
     rows = _rows(path, h5, name, begin, end)
     lengths = np.array([len(r) for r in rows], dtype=np.int64)
     _first_bad(lengths % width != 0, lambda e: _refuse(
@@ -237,12 +241,12 @@ def _check_labels(path: Path, cluster: np.ndarray, n_clusters: np.ndarray, begin
 def _check_points(path: Path, point: np.ndarray, n_points: np.ndarray, begin: int) -> None:
     first = np.concatenate([[0], np.cumsum(n_points)])
 
-    def refuse(row: int, what: str, expected: str) -> NoReturn:
+    def refuse(row: int, problem: str, expected: str) -> NoReturn:
         event = int(np.searchsorted(first, row, side="right")) - 1
-        _refuse(path, begin + event, f"point {row - first[event]} {what}", expected)
+        _refuse(path, begin + event, f"point {row - first[event]} {problem}", expected)
 
     xyz, energy = point[:, :3], point[:, ENERGY_COLUMN]
-    with np.errstate(invalid="ignore"):  # comparisons with NaN are false, which is what is asked for
+    with np.errstate(invalid="ignore"):  # comparisons with NaN are false, as intended
         inside = ((xyz >= 0) & (xyz < GRID) & (xyz == np.floor(xyz))).all(axis=1)
         good_energy = np.isfinite(energy) & (energy >= 0)
     _first_bad(~inside, lambda row: refuse(
@@ -280,9 +284,9 @@ def _side_counts(path: Path, n_events: int) -> np.ndarray | None:
     return np.asarray(counts, dtype=np.int64)
 
 
-def _check_side_counts(path: Path, expected: np.ndarray, found: np.ndarray, begin: int) -> None:
-    _first_bad(expected != found, lambda e: _refuse(
-        path, begin + e, f"{side_file(path).name} counts {expected[e]} points and the event has {found[e]}",
+def _check_side_counts(path: Path, expected: np.ndarray, n_points: np.ndarray, begin: int) -> None:
+    _first_bad(expected != n_points, lambda e: _refuse(
+        path, begin + e, f"{side_file(path).name} counts {expected[e]} points and the event has {n_points[e]}",
         "Equal numbers were expected", "Delete the side file (it is computed then), or fetch both files again",
     ))  # fmt: skip
 
@@ -292,5 +296,5 @@ def _first_bad(bad: np.ndarray, refuse: Callable[[int], object]) -> None:
         refuse(int(np.argmax(bad)))
 
 
-def _refuse(path: Path, event: int, what: str, expected: str, remedy: str = _REMEDY) -> NoReturn:
-    raise DataError(f"{path}, event {event}: {what}. {expected}. {remedy}.")
+def _refuse(path: Path, event: int, problem: str, expected: str, remedy: str = _REMEDY) -> NoReturn:
+    raise DataError(f"{path}, event {event}: {problem}. {expected}. {remedy}.")

@@ -1,4 +1,4 @@
-"""Where a PILArNet data set lies: a folder the user names, or the download folder; and how it gets there."""
+"""Opens a PILArNet data set from the user's folder or the download folder, and downloads it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark import hub as the_hub
+from benchmark import hub as default_hub
 from benchmark.contracts import DatasetInfo
 from benchmark.errors import DataError
 from benchmark.paths import cache_dir
@@ -30,7 +30,7 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def download_folder(info: DatasetInfo, revision: str) -> Path:
-    """Where downloads of a revision go by default."""
+    """Default download folder of a revision."""
     return cache_dir() / "datasets" / info.name / revision
 
 
@@ -59,11 +59,11 @@ def prepare(
     version: str | None,
     splits: Sequence[str],
     n_files: int,
-    hub: Hub = the_hub,
+    hub: Hub = default_hub,
 ) -> PilarnetDataset:
     """Download what is missing, check every event, pack it. Raises DataError.
 
-    A folder whose files were not downloaded by this function is only checked and packed.
+    A folder with files from elsewhere is only checked and packed.
     """
     folder = download_folder(info, revision) if root is None else root
     if root is None or not _has_splits(root) or (root / LEDGER).is_file():

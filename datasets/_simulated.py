@@ -1,6 +1,6 @@
-"""What every simulated data set does with its folders: made once in the cache, prepared anywhere, opened when whole.
+"""Folders of simulated data sets: simulated once into the cache or any folder, opened when complete.
 
-A folder that an earlier version made under another name of the same content (`_identity`) is opened as it is.
+A folder made by an earlier version under an alias of the same content (`_identity`) is opened too.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ class Simulated(Generic[C, P, D]):
     info: DatasetInfo
     simulation: Simulation[P, Any]
     plan: Callable[[C], P]
-    open_folder: Callable[[C, Path, str], D]  # settings, a whole folder, its revision
+    open_folder: Callable[[C, Path, str], D]  # settings, a complete folder, its revision
 
     def open(self, config: C, root: Path | None) -> D:
-        """A simulated folder: the given one as it is, or the cached one of these settings, made where it is missing."""
+        """A simulated folder: the given one, or the cached one of these settings, simulated if missing."""
         if root is not None:
             return self._read(config, root)
         plan = self.plan(config)
-        folder = self._cached(plan)
+        folder = self._cached_folder(plan)
         if not (folder / MANIFEST).is_file():
             _log.warning("%s They are made once and kept in %s.", self.simulation.notice, folder)
             self.simulation.simulate(plan, folder)
         return self._read(config, folder)
 
     def prepare(self, config: C, root: Path | None) -> D:
-        """Simulate into the given folder, or into the cache; a finished folder of the same settings is opened."""
+        """Simulate into the given folder, or into the cache; a complete folder of the same settings is only opened."""
         plan = self.plan(config)
-        if root is None or self._is_made(root, plan):
+        if root is None or self._is_complete(root, plan):
             return self.open(config, root)
         _log.warning("%s", self.simulation.notice)
         self.simulation.simulate(plan, root)
         return self._read(config, root)
 
-    def _cached(self, plan: P) -> Path:
-        """The folder of the plan's revision, unless only one of an alias is whole."""
+    def _cached_folder(self, plan: P) -> Path:
+        """The folder of the plan's revision, or a complete one of an alias."""
         parent = cache_dir() / "datasets" / self.info.name
         folders = [parent / name for name in (plan.revision(), *plan.aliases())]
         return next((folder for folder in folders if (folder / MANIFEST).is_file()), folders[0])
 
-    def _is_made(self, root: Path, plan: P) -> bool:
+    def _is_complete(self, root: Path, plan: P) -> bool:
         return (root / MANIFEST).is_file() and self._revision(read_manifest(root)) == plan.revision()
 
     def _revision(self, manifest: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""From a plan to a whole folder: what every simulation does, whatever its pieces and files are."""
+"""From a plan to a complete folder: the steps common to all simulations."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ._pieces import Executor, Piece, available_cores, run_pieces
 
 
 class Plan(Protocol):
-    """A data set to be. Equal plans give equal events on any number of workers."""
+    """Description of a data set. Equal plans give equal events on any number of workers."""
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able statement of all that decides the files."""
+        """JSON-able statement of everything that determines the files."""
         ...
 
     def revision(self) -> str:
@@ -44,17 +44,17 @@ P = TypeVar("P", bound=Piece)
 
 @dataclass(frozen=True)
 class Simulation(Generic[L, P]):
-    """How one simulation makes the pieces of a plan, and files of them."""
+    """How one simulation makes the pieces of a plan, and files from them."""
 
     title: str  # of the progress bar
     notice: str  # kept in the manifest
     content: Content
-    check: Callable[[L, Path], None]  # refuses a plan that makes no sense, or does not fit into the folder
+    check: Callable[[L, Path], None]  # raises for an invalid plan, or one too large for the disk
     pieces: Callable[[L], Sequence[P]]  # in order
-    make: Callable[[L, P, Path], int]  # a piece in the folder of work, whole or not at all; its number of events
-    is_finished: Callable[[P, Path], bool]  # whether the piece is stored there, as it was written
+    make: Callable[[L, P, Path], int]  # writes a piece atomically into the work folder; returns its number of events
+    is_finished: Callable[[P, Path], bool]  # whether the piece is stored there and intact
     publish: Callable[[L, Path, Path], Mapping[str, str]]  # from all pieces to the files; relative path -> SHA-256
-    warm_up: tuple[Callable[[], object], ...] = ()  # compile, or load what is compiled
+    warm_up: tuple[Callable[[], object], ...] = ()  # compile, or load compiled code
 
     def simulate(
         self,
@@ -65,16 +65,16 @@ class Simulation(Generic[L, P]):
         executor: Executor = "local",
         cluster: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Make the data set of `plan` in the folder `out`, or continue it, and return its manifest.
+        """Make or resume the data set of `plan` in the folder `out`, and return its manifest.
 
-        workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit.
-        What an earlier version began under another name of the same content is continued too. Raises BenchmarkError,
-        one sentence, for settings that make no sense, a folder that holds anything else, a full disk, an interruption.
+        workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit. A
+        folder started by an earlier version under an alias is resumed too. Raises BenchmarkError for invalid settings,
+        a folder with other content, a full disk, an interruption.
         """
         self.check(plan, out)
         if workers is not None and workers < 1:
             raise ConfigError(
-                f"{workers} workers were asked for. At least 1 was expected. Give another number with --workers."
+                f"{workers} workers were requested. At least 1 was expected. Give another number with --workers."
             )
         description = plan.describe()
         check_folder(description, self.content, out)
@@ -105,14 +105,14 @@ class Simulation(Generic[L, P]):
         pieces = self.pieces(plan)
         missing = [p for p in pieces if not self.is_finished(p, work)]
         total = sum(p.n_events for p in pieces)
-        done = total - sum(p.n_events for p in missing)
-        first = "(the first run on a machine compiles first)" if self.warm_up else ""
+        n_done = total - sum(p.n_events for p in missing)
+        note = "(the first run on a machine compiles first)" if self.warm_up else ""
         make = partial(self.make, plan)
         with progress(self.title, total) as bar:
-            bar.update(done, "(continued)" if done else first)
+            bar.update(n_done, "(continued)" if n_done else note)
             for count in run_pieces(make, missing, work, workers, executor, cluster, self.warm_up):
-                done += count
-                bar.update(done)
+                n_done += count
+                bar.update(n_done)
 
 
 def _versions() -> dict[str, str]:

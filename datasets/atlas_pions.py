@@ -2,8 +2,8 @@
 
     <folder>/{train,val,test}/*.root or *.npy, and cell_geo.root or cell_geo.npy beside these folders or in the files
 
-The events are of ATLAS and are not part of this project. Which events make which samples is told by the channel number
-or the truth particles: single pions make clusters and tracks, all others associations.
+The events are of ATLAS and are not part of this project. The channel number or the truth particles decide which samples
+an event gives: single pions give clusters and tracks, all others associations.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Config:
 class CalorimeterDataset:
     """The `Dataset` of a folder of MLTree files, made by `open_calorimeter`.
 
-    files: path below the root -> checksum. revision: the given name of the content, else a hash over the files.
+    files: path below the root -> checksum. revision: the name given to the content, else a hash over the files.
     """
 
     def __init__(
         self,
         root: Path,
         info: DatasetInfo,
-        found: Mapping[str, Sequence[Path]],
+        by_split: Mapping[str, Sequence[Path]],
         geometry: Path,
         prefixes: Mapping[str, str],
         cache: Path | None = None,
@@ -63,39 +63,39 @@ class CalorimeterDataset:
     ) -> None:
         self.root = root
         self.info = info
-        self._found = found  # split -> files
+        self._by_split = by_split  # split -> files
         self._geometry = geometry
-        self._prefixes = prefixes  # sample -> beginning of the names of its files
+        self._prefixes = prefixes  # sample -> prefix of the names of its files
         self._cache = cache
-        paths = {p for files in found.values() for p in files} | {geometry}
-        self.files: Mapping[str, str] = {_below(root, p): file_digest(p) for p in sorted(paths)}
-        self._check_splits()
+        paths = {p for files in by_split.values() for p in files} | {geometry}
+        self.files: Mapping[str, str] = {_relative_path(root, p): file_digest(p) for p in sorted(paths)}
+        self._check_duplicates()
         content = "\n".join(f"{name} {digest}" for name, digest in sorted(self.files.items()))
         self.revision = revision or f"mltree-{sha256_text(content)[:12]}"
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits that are present."""
-        return tuple(s for s in SPLITS if s in self._found)
+        """Splits in the folder."""
+        return tuple(s for s in SPLITS if s in self._by_split)
 
     def events(self, split: str, sample: str = "event") -> Source:
         """Samples of one split, checked and packed into the cache on first use.
 
-        sample: cluster | track | association. Raises DataError for another one, for a split that is not there, and for
-        whatever is damaged in its files.
+        sample: cluster | track | association. Raises DataError for another one, for a missing split and for
+        damaged files.
         """
         if sample not in SOURCES:
             raise DataError(
                 f"{self.info.name} has no sample {sample!r}. One of {', '.join(SAMPLES)} was expected. "
                 f"Choose one of the tasks {', '.join(self.info.tasks)}."
             )
-        if split not in self._found:
+        if split not in self._by_split:
             raise DataError(
                 f"{self.root} has no files for the split {split!r}; it has {', '.join(self.splits)}. The folder "
                 f"{self.root / split} was expected. Choose another folder with --data."
             )
         prefix = self._prefixes.get(sample, "")
-        files = [path for path in self._found[split] if path.name.startswith(prefix)]
+        files = [path for path in self._by_split[split] if path.name.startswith(prefix)]
         if not files:
             raise DataError(
                 f"{self.root / split} has no file for {sample} samples. Files named {prefix}* were expected. "
@@ -105,14 +105,14 @@ class CalorimeterDataset:
         packs = [(f"{split}/{path.stem}", event_pack(path, geometry, self._cache)) for path in files]
         return SOURCES[sample](packs, geometry)
 
-    def _check_splits(self) -> None:
-        """No file's events may stand twice, least of all in two splits."""
-        seen: dict[str, Path] = {}
-        for path in (p for split in self.splits for p in self._found[split]):
-            before = seen.setdefault(self.files[_below(self.root, path)], path)
-            if before != path:
+    def _check_duplicates(self) -> None:
+        """Raises DataError for two files with the same content, within or across splits."""
+        path_by_digest: dict[str, Path] = {}
+        for path in (p for split in self.splits for p in self._by_split[split]):
+            first_path = path_by_digest.setdefault(self.files[_relative_path(self.root, path)], path)
+            if first_path != path:
                 raise DataError(
-                    f"{path} and {before} are the same file. Different events in every file were expected, so that "
+                    f"{path} and {first_path} are the same file. Different events in every file were expected, so that "
                     f"none is trained on and tested on. Remove one of them."
                 )
 
@@ -128,38 +128,38 @@ def open_calorimeter(
 ) -> CalorimeterDataset:
     """The dataset in `root`: train, val, test folders of .npy or .root files, and the geometry beside or in them.
 
-    prefixes: what names of files begin with that have a sample (by sample; all files otherwise). max_files: only the
-    first files of each split, 0 for all. Raises DataError, one sentence, for what is missing.
+    prefixes: sample -> prefix of the names of its files (default: all files). max_files: only the first files of each
+    split, 0 for all. Raises DataError for missing files.
     """
     if not root.is_dir():
         raise DataError(
             f"There is no folder {root}. A folder with train, val or test and MLTree files (.npy or .root) in them was "
             f"expected. Check --data, or type `python -m benchmark data prepare --help`."
         )
-    found = {s: _files(root / s) for s in SPLITS if (root / s).is_dir()}
-    found = {s: paths[:max_files] if max_files else paths for s, paths in found.items() if paths}
-    if not found:
+    by_split = {s: _files(root / s) for s in SPLITS if (root / s).is_dir()}
+    by_split = {s: paths[:max_files] if max_files else paths for s, paths in by_split.items() if paths}
+    if not by_split:
         raise DataError(
             f"{root} has no .npy or .root file in a folder train, val or test. MLTree files such as "
             f"{root / 'test' / 'pions_0000.npy'} were expected. Check --data."
         )
-    first = next(paths[0] for paths in found.values())
-    return CalorimeterDataset(root, info, found, _geometry_file(root, first), prefixes or {}, cache, revision)
+    first_events = next(paths[0] for paths in by_split.values())
+    return CalorimeterDataset(root, info, by_split, _geometry_file(root, first_events), prefixes or {}, cache, revision)
 
 
 def _files(folder: Path) -> list[Path]:
-    """Event files in the order in which their ids sort. Raises DataError for two of one name."""
-    paths = sorted(_with_suffix(folder.iterdir()), key=lambda p: f"{p.stem}:")
-    for one, other in pairwise(paths):
-        if one.stem == other.stem:
+    """Event files in the order of their ids. Raises DataError for two of one name."""
+    paths = sorted(_event_files(folder.iterdir()), key=lambda p: f"{p.stem}:")
+    for first, second in pairwise(paths):
+        if first.stem == second.stem:
             raise DataError(
-                f"{one} and {other.name} have the same name. One file of each name was expected, so that events have "
-                f"names of their own. Rename or remove one of them."
+                f"{first} and {second.name} have the same name. One file of each name was expected, so that events "
+                f"have unique names. Rename or remove one of them."
             )
     return paths
 
 
-def _with_suffix(paths: Iterable[Path]) -> list[Path]:
+def _event_files(paths: Iterable[Path]) -> list[Path]:
     return [p for p in paths if p.suffix in (".npy", ".root") and not p.name.startswith((".", "cell_geo."))]
 
 
@@ -177,7 +177,7 @@ def _geometry_file(root: Path, events: Path) -> Path:
     )
 
 
-def _below(root: Path, path: Path) -> str:
+def _relative_path(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
@@ -185,7 +185,7 @@ def _open(config: Config, root: Path | None) -> CalorimeterDataset:
     if root is None:
         raise DataError(
             f"{INFO.name} has no files of its own. A folder with train, val and test and MLTree files in them was "
-            f"expected. Type --data FOLDER, or leave the data set away for the simulated one."
+            f"expected. Type --data FOLDER, or omit the data set for the simulated one."
         )
     return open_calorimeter(root, INFO, max_files=config.files)
 

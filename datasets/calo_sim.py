@@ -43,21 +43,23 @@ class Config:
     seed: int = 1  # other seeds give independent events; so do the splits of one seed
 
     def __post_init__(self) -> None:
-        for kind in ("pions", "mixtures"):
+        for production in ("pions", "mixtures"):
             for split in INFO.splits:
-                value = getattr(self, f"{kind}_{split}")
+                value = getattr(self, f"{production}_{split}")
                 if value < 1:
-                    raise ValueError(f"{kind}_{split}={value} is out of range. At least 1 event was expected.")
+                    raise ValueError(f"{production}_{split}={value} is out of range. At least 1 event was expected.")
 
 
 def _plan(config: Config) -> Plan:
-    pions, mixtures = ({s: getattr(config, f"{kind}_{s}") for s in INFO.splits} for kind in ("pions", "mixtures"))
+    pions, mixtures = (
+        {s: getattr(config, f"{production}_{s}") for s in INFO.splits} for production in ("pions", "mixtures")
+    )
     return Plan(pions=pions, mixtures=mixtures, seed=config.seed)
 
 
-def _opened(_: Config, folder: Path, revision: str) -> CalorimeterDataset:
+def _open_folder(_: Config, folder: Path, revision: str) -> CalorimeterDataset:
     return open_calorimeter(folder, INFO, prefixes=PREFIXES, revision=revision)
 
 
-_SIMULATED = Simulated(INFO, SIMULATION, _plan, _opened)
+_SIMULATED = Simulated(INFO, SIMULATION, _plan, _open_folder)
 SPEC = DatasetSpec(info=INFO, config=Config, open=_SIMULATED.open, prepare=_SIMULATED.prepare)

@@ -47,9 +47,9 @@ def _plan(config: Config) -> Plan:
     return Plan({"train": config.train, "val": config.val, "test": config.test}, seed=config.seed)
 
 
-def _opened(_: Config, folder: Path, revision: str) -> PilarnetDataset:
+def _open_folder(_: Config, folder: Path, revision: str) -> PilarnetDataset:
     return open_pilarnet(folder, INFO, revision=revision)
 
 
-_SIMULATED = Simulated(INFO, SIMULATION, _plan, _opened)
+_SIMULATED = Simulated(INFO, SIMULATION, _plan, _open_folder)
 SPEC = DatasetSpec(info=INFO, config=Config, open=_SIMULATED.open, prepare=_SIMULATED.prepare)

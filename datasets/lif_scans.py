@@ -1,4 +1,4 @@
-"""Light-sheet scans of your own: a folder with stacks of images and a table that says what they are.
+"""The user's light-sheet scans: a folder with stacks of images and a table of scans.
 
 The table (`scans.csv`, or another CSV or XLSX file) has a row per scan; see docs/lif.md. With a stack of labels per
 scan, tracks can be segmented; without, volumes can be reconstructed.
@@ -31,7 +31,7 @@ INFO = DatasetInfo(
 
 @dataclass(frozen=True)
 class Config(Chain):
-    """Where the table is, and how scans become tiles. Raises ValueError for values outside their range."""
+    """Name of the table, and how scans become tiles. Raises ValueError for values outside their range."""
 
     table: str = "scans.csv"  # file in the folder: CSV or XLSX
 
@@ -44,10 +44,10 @@ class Config(Chain):
 def _open(config: Config, root: Path | None) -> TileDataset:
     """The tiles of the scans in a folder. Raises DataError without one."""
     if root is None or not root.is_dir():
-        what = "no folder was given" if root is None else f"there is no folder {root}"
+        problem = "no folder was given" if root is None else f"there is no folder {root}"
         raise DataError(
-            f"{INFO.name} reads your own scans, and {what}. A folder with the stacks and a table {config.table} with "
-            f"the columns {', '.join(REQUIRED)} was expected, for example: {EXAMPLE}. Type --data FOLDER."
+            f"{INFO.name} reads your own scans, and {problem}. A folder with the stacks and a table {config.table} "
+            f"with the columns {', '.join(REQUIRED)} was expected, for example: {EXAMPLE}. Type --data FOLDER."
         )
     revision = f"own-{sha256_text(content_of(root, config.table))[:12]}"
     return open_tiles(root, INFO, config, revision, config.table)

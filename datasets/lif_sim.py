@@ -57,9 +57,9 @@ def _plan(config: Config) -> Plan:
     return Plan(scans=scans, shape=config.shape, seed=config.seed, physics=physics)
 
 
-def _opened(config: Config, folder: Path, revision: str) -> TileDataset:
+def _open_folder(config: Config, folder: Path, revision: str) -> TileDataset:
     return open_tiles(folder, INFO, config, revision)
 
 
-_SIMULATED = Simulated(INFO, SIMULATION, _plan, _opened)
+_SIMULATED = Simulated(INFO, SIMULATION, _plan, _open_folder)
 SPEC = DatasetSpec(info=INFO, config=Config, open=_SIMULATED.open, prepare=_SIMULATED.prepare)

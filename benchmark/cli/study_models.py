@@ -66,10 +66,10 @@ def attention(
     """What one token attends to, in every layer and head."""
     from benchmark.errors import ConfigError
     from benchmark.studies.attention import attention_study
-    from benchmark.studies.encoders import one_position, open_encoders, open_volume_encoders, place
+    from benchmark.studies.encoders import one_position, open_encoders, open_volume_encoders, point_position
     from benchmark.studies.volume_attention import volume_attention_study
 
-    position, point_coords = one_position(event), None if point is None else place(point)
+    position, point_coords = one_position(event), None if point is None else point_position(point)
     request = _encoder_request(model, checkpoint, preset, dataset, data, split, seed, device, threads, set_)
     if request.of_volumes:
         if point is not None:

@@ -1,9 +1,9 @@
-"""How events are cut into tokens, judged by what the encoder learns: PoLAr-MAE's table 4 (arXiv:2502.02558) in small.
+"""Grouping strategies compared by what the encoder learns: a small version of PoLAr-MAE's table 4 (arXiv:2502.02558).
 
 The same model is pre-trained with each grouping strategy for the same number of steps on the same events, then a linear
-SVM reads the classes from its frozen tokens (the task `lartpc-token-probe`). Every strategy cuts its own tokens, so the
-probe's questions differ a little from one to the next, as they do in the publication. The published numbers come from
-another data set, another size of model and 100,000 steps: they stand in columns of their own.
+SVM reads the classes from its frozen tokens (the task `lartpc-token-probe`). Every strategy makes its own tokens, so
+the probe's targets differ slightly, as in the publication. The published numbers come from another data set, another
+model size and 100,000 steps; they have their own columns.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from benchmark.studies.base import Row, Study
 
 TASK = "lartpc-token-probe"
 PUBLISHED = "published_ablation.csv"  # beside this file, with the source of each number
-N_CENTRES = 512  # farthest points that are themselves centres: the context length (table 5)
+N_CENTRES = 512  # farthest points used as centres: the context length (table 5)
 N_CANDIDATES = 2048  # farthest points that C-NMS chooses from (table 5)
 UNTRAINED = "C-NMS + ball query, untrained"
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A row of the table: its name, as in the publication, and the model settings that mean it."""
+    """A row of the table: its published name and its model settings."""
 
     name: str
     settings: tuple[str, ...]
@@ -65,18 +65,18 @@ class Plan:
     assignments: tuple[str, ...] = ()
 
     def request(self, strategy: Strategy, seed: int) -> Request:
-        """The run of one strategy and seed. A random encoder has no steps."""
+        """The run of one strategy and seed. A random encoder has no pre-training steps."""
         steps = () if strategy.mode == "scratch" else (f"pretrain.steps={self.steps}",)
         return Request(
             self.model, TASK, self.dataset, self.preset, self.labels, strategy.mode, seed=seed,
-            assignments=(*strategy.settings, *steps, *_fitting(self.assignments, strategy)),
+            assignments=(*strategy.settings, *steps, *_applicable_assignments(self.assignments, strategy)),
         )  # fmt: skip
 
 
-def _fitting(assignments: Sequence[str], strategy: Strategy) -> tuple[str, ...]:
-    """The user's own settings, without those of pre-training where there is none."""
-    none = strategy.mode == "scratch"
-    return tuple(a for a in assignments if not (none and a.startswith(("pretrain.", "pretrain_optim."))))
+def _applicable_assignments(assignments: Sequence[str], strategy: Strategy) -> tuple[str, ...]:
+    """The user's settings, without those of pre-training for a random encoder."""
+    is_untrained = strategy.mode == "scratch"
+    return tuple(a for a in assignments if not (is_untrained and a.startswith(("pretrain.", "pretrain_optim."))))
 
 
 def published() -> dict[tuple[str, str], float]:
@@ -86,26 +86,26 @@ def published() -> dict[tuple[str, str], float]:
 
 
 def ablation_study(plan: Plan, execution: Execution, say: Callable[[str], None]) -> Study:
-    """Pre-train and probe once per strategy and seed; what is recorded in `execution.records` is not run again."""
+    """Pre-train and probe once per strategy and seed; runs recorded in `execution.records` are not repeated."""
     if plan.n_seeds < 1 or plan.steps < 1:
         raise ConfigError(
             f"--seeds {plan.n_seeds} and --steps {plan.steps} are not possible. Numbers from 1 on were expected. "
             f"Correct them."
         )
     for strategy in STRATEGIES:
-        resolve(plan.request(strategy, 0))  # a setting that does not fit is told before anything is trained
+        resolve(plan.request(strategy, 0))  # raises for an invalid setting before any training
     records: list[tuple[Strategy, int, RunRecord]] = []
     for seed in range(plan.n_seeds):
         for strategy in STRATEGIES:
             say(f"{strategy.name}, seed {seed}")
             records.append((strategy, seed, run(plan.request(strategy, seed), execution, say).record))
     classes = records[0][2].task["classes"]
-    theirs = published()
-    rows = [_row(strategy, seed, record, classes, theirs) for strategy, seed, record in records]
+    published_f1 = published()
+    rows = [_row(strategy, seed, record, classes, published_f1) for strategy, seed, record in records]
     return Study(
         name="ablation",
         rows=rows,
-        highlights=[_highlight(strategy, seed, record, classes, theirs) for strategy, seed, record in records],
+        highlights=[_highlight(strategy, seed, record, classes, published_f1) for strategy, seed, record in records],
         settings={
             "model": plan.model, "preset": plan.preset, "pretraining_steps": plan.steps, "labels": plan.labels,
             "task": TASK, "dataset": records[0][2].dataset, "fingerprints": [r.fingerprint for _, _, r in records],
@@ -116,7 +116,11 @@ def ablation_study(plan: Plan, execution: Execution, say: Callable[[str], None])
 
 
 def _row(
-    strategy: Strategy, seed: int, record: RunRecord, classes: Sequence[str], theirs: Mapping[tuple[str, str], float]
+    strategy: Strategy,
+    seed: int,
+    record: RunRecord,
+    classes: Sequence[str],
+    published_f1: Mapping[tuple[str, str], float],
 ) -> Row:
     model = record.config["model_config"]
     row: dict[str, Any] = {"strategy": strategy.name, "overlap": model["overlap"], "seed": seed}
@@ -124,24 +128,28 @@ def _row(
         entry = score(record, "f1", name) or {}
         row |= {f"f1_{name}{end}": entry.get(key) for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))}
     for name in ("macro", *classes):
-        row[f"published_f1_{name}"] = theirs.get((strategy.name, _theirs(name)))
+        row[f"published_f1_{name}"] = published_f1.get((strategy.name, _published_class(name)))
     return row
 
 
-def _theirs(name: str) -> str:
+def _published_class(name: str) -> str:
     return "mean" if name == "macro" else name
 
 
 def _highlight(
-    strategy: Strategy, seed: int, record: RunRecord, classes: Sequence[str], theirs: Mapping[tuple[str, str], float]
+    strategy: Strategy,
+    seed: int,
+    record: RunRecord,
+    classes: Sequence[str],
+    published_f1: Mapping[tuple[str, str], float],
 ) -> Row:
-    shown = {f"F1 {name}": with_interval(score(record, "f1", name)) for name in ("macro", *classes)}
-    number = theirs.get((strategy.name, "mean"))
+    scores = {f"F1 {name}": with_interval(score(record, "f1", name)) for name in ("macro", *classes)}
+    published_mean = published_f1.get((strategy.name, "mean"))
     return {
         "strategy": strategy.name,
         "seed": seed,
-        **shown,
-        "published mean": "-" if number is None else f"{number:.3f}",
+        **scores,
+        "published mean": "-" if published_mean is None else f"{published_mean:.3f}",
     }
 
 
@@ -166,11 +174,13 @@ def _draw(plt: Any, rows: Sequence[Row], columns: Sequence[str], plan: Plan) -> 
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(names)), names, fontsize=9)
-    ours = plt.Line2D([], [], marker="o", linestyle="", color="#30638e")
-    theirs = plt.Line2D([], [], marker="D", linestyle="", color="#d1495b", fillstyle="none")
+    our_handle = plt.Line2D([], [], marker="o", linestyle="", color="#30638e")
+    published_handle = plt.Line2D([], [], marker="D", linestyle="", color="#d1495b", fillstyle="none")
     labels = [
         f"here: {plan.model} ({plan.preset}), {plan.steps} steps, 95% intervals",
         "published: PILArNet-M, 100,000 steps",
     ]
-    figure.legend([ours, theirs], labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(
+        [our_handle, published_handle], labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9
+    )
     return figure

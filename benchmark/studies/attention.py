@@ -1,7 +1,7 @@
-"""What a token attends to: the attention weights of one token, in every layer and head, over the points of its event.
+"""The attention weights of one token, in every layer and head, over the points of its event.
 
-PoLAr-MAE (arXiv:2502.02558), figure 9. A weight is shown as a multiple of the weight that attending to every token
-alike would give (1 over the number of tokens), so that events of different sizes share a colour bar.
+PoLAr-MAE (arXiv:2502.02558), figure 9. A weight is shown as a multiple of the uniform weight (1 over the number of
+tokens), so that events of different sizes share a colour bar.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmark.studies.encoders import Bench, EventTokens, tokens_of
 
 MEAN = "mean"
 LABEL = "attention weight x number of tokens (1: all alike)"
-RANGES = (3.0, 10.0, 30.0, 100.0)  # ends of the colour bar, the first that holds nearly all weights
+RANGES = (3.0, 10.0, 30.0, 100.0)  # ends of the colour bar: the first above nearly all weights
 WIDTH = 2.3  # of a panel, in inches
 
 
@@ -35,7 +35,7 @@ class Map:
 
     @property
     def title(self) -> str:
-        """As panels call it."""
+        """Title of a panel."""
         return f"layer {self.layer}, " + ("mean of heads" if self.head == MEAN else f"head {self.head}")
 
 
@@ -43,22 +43,22 @@ def attention_study(
     bench: Bench, position: int, token: int | None = None, point: tuple[float, float, float] | None = None,
     layer: int | None = None, head: str | None = None,
 ) -> Study:  # fmt: skip
-    """Attention from one token of one event, given by number, or by a place (its nearest token), or chosen.
+    """Attention from one token of one event, given by number or by a position (the nearest token).
 
-    Without either, the token nearest to the middle of the event's largest particle is taken. `layer` and `head` (a
+    Default: the token nearest to the centre of the event's largest particle. `layer` and `head` (a
     number or `mean`): only these; without them, all layers, or all heads and their mean. Raises ConfigError for any of
     them that does not exist.
     """
     chosen = bench.choose([position])
     event = tokens_of(bench.trained, next(iter(chosen)), bench.device)
-    query = _query(event, token, point)
+    query = _choose_token(event, token, point)
     maps = _maps(bench, event, query, layer, head)
     instance = None if event.batch.instance is None else event.majority(np.asarray(event.batch.instance))
-    own = None if instance is None or instance[query] < 0 else instance == instance[query]
+    same_particle = None if instance is None or instance[query] < 0 else instance == instance[query]
     distance = np.sqrt(((event.centres - event.centres[query]) ** 2).sum(1))
     return Study(
         name="attention",
-        rows=[_row(event, query, m, distance, own) for m in maps],
+        rows=[_row(event, query, m, distance, same_particle) for m in maps],
         settings={**bench.settings, "position": position, "token": query},
         draw=partial(_draw, bench=bench, event=event, query=query, maps=maps, name=bench.name_of(position)),
         html=_page(bench, event, query, maps),
@@ -66,12 +66,12 @@ def attention_study(
     )
 
 
-def _query(event: EventTokens, token: int | None, point: tuple[float, float, float] | None) -> int:
+def _choose_token(event: EventTokens, token: int | None, point: tuple[float, float, float] | None) -> int:
     if token is not None and point is not None:
         raise ConfigError("--token and --point were both given. One of the two was expected. Leave one out.")
     if point is not None:
         if not np.isfinite(point).all():
-            raise ConfigError(f"--point {point} is no place. Three finite numbers were expected. Correct --point.")
+            raise ConfigError(f"--point {point} is no position. Three finite numbers were expected. Correct --point.")
         return int(event.nearest(np.array([point], dtype=np.float32))[0])
     if token is not None:
         if not 0 <= token < len(event):
@@ -80,15 +80,15 @@ def _query(event: EventTokens, token: int | None, point: tuple[float, float, flo
                 f"--token."
             )
         return token
-    return _middle_of_largest_particle(event)
+    return _token_in_largest_particle(event)
 
 
-def _middle_of_largest_particle(event: EventTokens) -> int:
+def _token_in_largest_particle(event: EventTokens) -> int:
     coords, instance = event.batch.coords, event.batch.instance
     if instance is not None and (np.asarray(instance) >= 0).any():
-        found = np.asarray(instance)
-        values, counts = np.unique(found[found >= 0], return_counts=True)
-        coords = coords[found == values[counts.argmax()]]
+        particles = np.asarray(instance)
+        ids, counts = np.unique(particles[particles >= 0], return_counts=True)
+        coords = coords[particles == ids[counts.argmax()]]
     return int(event.nearest(coords.mean(0, keepdims=True))[0])
 
 
@@ -99,7 +99,7 @@ def _maps(bench: Bench, event: EventTokens, query: int, layer: int | None, head:
             f"There is no layer {layer}. The encoder has {depth}, numbered from 0. Correct --layer, or leave it out."
         )
     tensors = event.batch.without_target().to_torch(bench.device)
-    found: list[Map] = []
+    maps: list[Map] = []
     for number in range(depth) if layer is None else [layer]:
         rows = bench.trained.attention(tensors, number)[0][:, query, :].float().cpu().numpy()  # (heads, T)
         if not np.isfinite(rows).all():
@@ -108,9 +108,9 @@ def _maps(bench: Bench, event: EventTokens, query: int, layer: int | None, head:
                 f"--checkpoint."
             )
         _check_head(head, len(rows))
-        named = [*((str(i), row) for i, row in enumerate(rows)), (MEAN, rows.mean(0))]
-        found += [Map(number, name, row) for name, row in named if head in (None, name)]
-    return found
+        named_rows = [*((str(i), row) for i, row in enumerate(rows)), (MEAN, rows.mean(0))]
+        maps += [Map(number, name, row) for name, row in named_rows if head in (None, name)]
+    return maps
 
 
 def _depth(bench: Bench) -> int:
@@ -126,24 +126,26 @@ def _check_head(head: str | None, n_heads: int) -> None:
         )
 
 
-def _row(event: EventTokens, query: int, found: Map, distance: np.ndarray, own: np.ndarray | None) -> Row:
-    weights = found.weights.astype(np.float64)
+def _row(
+    event: EventTokens, query: int, attention_map: Map, distance: np.ndarray, same_particle: np.ndarray | None
+) -> Row:
+    weights = attention_map.weights.astype(np.float64)
     positive = weights[weights > 0]
     return {
         "event": event.event_id,
         "token": query,
-        "layer": found.layer,
-        "head": found.head,
+        "layer": attention_map.layer,
+        "head": attention_map.head,
         "mean_distance": float(weights @ distance),  # in the unit of the coordinates
         "mean_distance_all_alike": float(distance.mean()),
         "effective_tokens": float(np.exp(-(positive * np.log(positive)).sum())),
-        "weight_on_own_particle": None if own is None else float(weights[own].sum()),
-        "tokens_of_own_particle": None if own is None else float(own.mean()),
+        "weight_on_own_particle": None if same_particle is None else float(weights[same_particle].sum()),
+        "tokens_of_own_particle": None if same_particle is None else float(same_particle.mean()),
     }
 
 
 def _scale(maps: Sequence[Map]) -> Scale:
-    """From 1/r to r around attending to all alike, in a map whose middle is pale."""
+    """From 1/r to r around the uniform weight, in a diverging colour map."""
     weights = np.concatenate([m.weights * len(m.weights) for m in maps])
     widest = float(np.percentile(weights, 99))
     end = next((r for r in RANGES if r >= widest), RANGES[-1])
@@ -151,13 +153,13 @@ def _scale(maps: Sequence[Map]) -> Scale:
 
 
 def _panels(plt: Any, bench: Bench, event: EventTokens, query: int, maps: Sequence[Map], scale: Scale) -> list[Panel]:
-    """A panel per map; they share the points and what is told of them."""
+    """A panel per map; all share the points and hover texts."""
     mark, hover = event.centres[query], event.hover(bench.task, event.batch.energy)
     panels = []
-    for found in maps:
-        weights = event.spread(found.weights * len(event))
+    for attention_map in maps:
+        weights = event.spread(attention_map.weights * len(event))
         colours = scale.colours(plt, weights)
-        panels.append(Panel(found.title, event.batch.coords, colours, hover, mark=mark, values=weights))
+        panels.append(Panel(attention_map.title, event.batch.coords, colours, hover, mark=mark, values=weights))
     return panels
 
 

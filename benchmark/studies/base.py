@@ -1,7 +1,7 @@
-"""What all studies share: which events they look at, and how a table and its figure are kept.
+"""What all studies share: the choice of events, and how a table and its figure are saved.
 
 A study is one file beside this one. Its public function takes `Events` (and its own settings) and returns a `Study`;
-`save` writes it. A study that is no function of events builds its `Study` all the same.
+`save` writes it. A study without events builds its `Study` itself.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Events:
         return [batch.coords for batch in self]
 
     def describe(self) -> dict[str, Any]:
-        """What is kept beside a table: dataset, revision, split, number of events and the cuts."""
+        """Metadata saved with a table: dataset, revision, split, number of events and the cuts."""
         return {
             "dataset": self.dataset.info.name,
             "revision": self.dataset.revision,
@@ -75,21 +75,21 @@ def load_events(
 ) -> Events:
     """Usable events of a split: all, or `n_events` drawn at random by `seed`. `data`: the dataset's folder, or None."""
     spec = registry.dataset_spec(dataset)
-    opened = spec.open(spec.config(), data)
-    asked = tasks.task(task)
-    usable = event_set(opened, split, asked, preprocess or preparation(asked))
-    return Events(opened, split, seed, usable.first(n_events, "study", seed))
+    source = spec.open(spec.config(), data)
+    requested = tasks.task(task)
+    usable = event_set(source, split, requested, preprocess or preparation(requested))
+    return Events(source, split, seed, usable.first(n_events, "study", seed))
 
 
 @dataclass(frozen=True)
 class Study:
-    """A finished study. Every row of a table has the same columns; numbers are as they shall stand in the CSV."""
+    """A finished study. Every row of a table has the same columns; numbers are formatted as in the CSV."""
 
     name: str  # of the files
     rows: Sequence[Row]  # the table
-    settings: Mapping[str, Any]  # all that decides the numbers, besides the events
+    settings: Mapping[str, Any]  # everything that determines the numbers, besides the events
     draw: Callable[[Any], Any]  # pyplot -> matplotlib figure
-    highlights: Sequence[Row] = ()  # what the terminal shows; without them, the table
+    highlights: Sequence[Row] = ()  # rows that the terminal shows; default: the table
     findings: Mapping[str, Any] = field(default_factory=dict)  # single numbers, kept in the JSON
     further: Mapping[str, Sequence[Row]] = field(default_factory=dict)  # further tables, to <name>_<key>.csv
     html: str | None = None  # self-contained interactive page
@@ -98,7 +98,7 @@ class Study:
 
 def save(study: Study, out: Path, events: Events | None, command: Sequence[str], device: str = "cpu") -> list[Path]:
     """Write <name>.csv, .png, .json and .html (where there is one) into `out`, each whole or not at all."""
-    plt = pyplot()  # a missing matplotlib is told before anything is written
+    plt = pyplot()  # fails before anything is written if matplotlib is missing
     texts = {f"{study.name}.csv": _csv(study.rows)}
     texts.update({f"{study.name}_{key}.csv": _csv(rows) for key, rows in study.further.items()})
     if study.html is not None:
@@ -106,16 +106,16 @@ def save(study: Study, out: Path, events: Events | None, command: Sequence[str],
     for name, text in texts.items():
         atomic_write_text(out / name, text)
     picture = out / f"{study.name}.png"
-    drawn = study.draw(plt)
+    figure = study.draw(plt)
     with atomic_path(picture) as partial:
-        drawn.savefig(partial, dpi=study.dpi, format="png", metadata={"Software": None})
-    plt.close(drawn)
-    about = out / f"{study.name}.json"
-    atomic_write_json(about, _about(study, events, command, device))
-    return [*(out / name for name in texts), picture, about]
+        figure.savefig(partial, dpi=study.dpi, format="png", metadata={"Software": None})
+    plt.close(figure)
+    metadata = out / f"{study.name}.json"
+    atomic_write_json(metadata, _metadata(study, events, command, device))
+    return [*(out / name for name in texts), picture, metadata]
 
 
-def _about(study: Study, events: Events | None, command: Sequence[str], device: str) -> dict[str, Any]:
+def _metadata(study: Study, events: Events | None, command: Sequence[str], device: str) -> dict[str, Any]:
     return {
         "study": study.name,
         "command": list(command),

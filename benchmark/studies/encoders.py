@@ -1,4 +1,4 @@
-"""What the studies of models share: a pre-trained and an untrained model, and their tokens of one event as arrays."""
+"""Shared by the studies of models: a pre-trained and an untrained model, and the tokens of one event as arrays."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="TorchModel")
 
-N_HOVER_TOKENS = 4  # tokens of a point that its hover text names
+N_HOVER_TOKENS = 4  # tokens listed in a point's hover text
 
 
 @dataclass(frozen=True)
 class EncoderRequest:
-    """What the user typed: which model with which weights, on which events."""
+    """Model, weights and events, as given on the command line."""
 
     model: str
     checkpoint: Path | None = None
     preset: str = "default"
-    dataset: str | None = None  # None: that of the task
+    dataset: str | None = None  # None: the task's
     data: Path | None = None
     split: str = "test"
-    seed: int = 0  # of the untrained weights, the masks, and the choice of events that are fitted on
+    seed: int = 0  # of the untrained weights, the masks and the choice of fitting events
     device: str = "auto"
     threads: int | None = None
     assignments: tuple[str, ...] = ()
 
     @property
     def of_volumes(self) -> bool:
-        """Whether the model knows volumes alone."""
+        """Whether the model takes only volumes."""
         return registry.model_spec(self.model).data == ("volumes",)
 
 
@@ -60,7 +60,7 @@ class Bench(Generic[M]):
     trained: M
     untrained: M
     events: Events  # usable events of the split, all of them
-    fitting: Events  # training events, for what is fitted and not shown
+    fitting: Events  # training events for fits; they are not shown
     device: str
     weights: dict[str, Any]  # which weights: file name, checksum, metadata
 
@@ -71,18 +71,18 @@ class Bench(Generic[M]):
 
     @property
     def unit(self) -> str:
-        """One unit of length, in a word: `voxel` of `voxel of 3 mm`."""
+        """Short name of the unit of length: `voxel` of `voxel of 3 mm`."""
         return self.events.dataset.info.frame.unit.split(" of ")[0]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides the result, besides the events."""
+        """Everything that determines the result, besides the events."""
         c = self.config
         return {"model": c.model, "preset": c.preset, "model_config": c.as_dict()["model_config"], "seed": c.seed,
                 "weights": self.weights}  # fmt: skip
 
     def name_of(self, position: int) -> str:
-        """How figures call an event: `test event 3`, as the user asked for it."""
+        """Name of an event in figures: `test event 3`."""
         return f"{self.events.split} event {position}"
 
     def choose(self, positions: Sequence[int]) -> Events:
@@ -98,39 +98,39 @@ class Bench(Generic[M]):
         return replace(self.events, chosen=replace(chosen, indices=chosen.indices[list(positions)]))
 
 
-def open_encoders(asked: EncoderRequest, n_fitting: int = 0, whole: bool = False) -> Bench[TokenModel]:
+def open_encoders(request: EncoderRequest, n_fitting: int = 0, whole: bool = False) -> Bench[TokenModel]:
     """Open the data, build the model twice, and load the checkpoint into one of the two.
 
-    `whole`: the checkpoint must hold the decoder too. Raises ConfigError for a model that cuts no tokens, and
+    `whole`: the checkpoint must hold the decoder too. Raises ConfigError for a model without tokens, and
     CheckpointError for weights of another architecture.
     """
     from benchmark.contracts.token_model import TokenModel
 
-    return _open(asked, TokenModel, "lartpc-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
+    return _open(request, TokenModel, "lartpc-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
 
 
-def open_volume_encoders(asked: EncoderRequest, n_fitting: int = 0, whole: bool = False) -> Bench[VolumeModel]:
+def open_volume_encoders(request: EncoderRequest, n_fitting: int = 0, whole: bool = False) -> Bench[VolumeModel]:
     """The same for a model on volumes."""
     from benchmark.contracts.volume_model import VolumeModel
 
-    return _open(asked, VolumeModel, "lif-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
+    return _open(request, VolumeModel, "lif-segmentation", n_fitting, whole)  # type: ignore[type-abstract]
 
 
-def _open(asked: EncoderRequest, kind: type[M], task: str, n_fitting: int, whole: bool) -> Bench[M]:
-    spec = registry.model_spec(asked.model)
+def _open(request: EncoderRequest, model_class: type[M], task: str, n_fitting: int, whole: bool) -> Bench[M]:
+    spec = registry.model_spec(request.model)
     if not spec.pretrains:
-        raise _no_tokens(spec.name)
-    checkpoint = None if asked.checkpoint is None else str(asked.checkpoint)
-    request = Request(
-        asked.model, task, dataset=asked.dataset, preset=asked.preset, seed=asked.seed, checkpoint=checkpoint,
-        assignments=asked.assignments,
+        raise _not_a_token_model(spec.name)
+    checkpoint = None if request.checkpoint is None else str(request.checkpoint)
+    run_request = Request(
+        request.model, task, dataset=request.dataset, preset=request.preset, seed=request.seed, checkpoint=checkpoint,
+        assignments=request.assignments,
     )  # fmt: skip
-    execution = Execution(device=asked.device, threads=asked.threads, data=asked.data)
-    prepared = prepare(identify(request, asked.device), execution)
-    trained, untrained = (_build(prepared, kind) for _ in range(2))
+    execution = Execution(device=request.device, threads=request.threads, data=request.data)
+    prepared = prepare(identify(run_request, request.device), execution)
+    trained, untrained = (_build(prepared, model_class) for _ in range(2))
     weights = _load(trained, prepared, whole)
-    shown = prepared.events(asked.split)
-    fitting = prepared.train if n_fitting else shown
+    usable = prepared.events(request.split)
+    fitting = prepared.train if n_fitting else usable
     trained.eval()
     untrained.eval()
     dataset = prepared.dataset
@@ -138,28 +138,28 @@ def _open(asked: EncoderRequest, kind: type[M], task: str, n_fitting: int, whole
         config=prepared.config,
         trained=trained,
         untrained=untrained,
-        events=Events(dataset, asked.split, asked.seed, shown),
-        fitting=Events(dataset, "train", asked.seed, fitting.first(n_fitting, "study", asked.seed)),
+        events=Events(dataset, request.split, request.seed, usable),
+        fitting=Events(dataset, "train", request.seed, fitting.first(n_fitting, "study", request.seed)),
         device=prepared.device,
         weights=weights,
     )
 
 
-def _build(prepared: Prepared, kind: type[M]) -> M:
+def _build(prepared: Prepared, model_class: type[M]) -> M:
     model = prepared.build_model()
-    if not isinstance(model, kind):
-        raise _no_tokens(prepared.config.model)
+    if not isinstance(model, model_class):
+        raise _not_a_token_model(prepared.config.model)
     return model
 
 
 def _load(model: TorchModel, prepared: Prepared, whole: bool) -> dict[str, Any]:
-    """Weights into the model: the user's, the package's, or cached ones. Returns what the record says of them."""
+    """Load weights into the model: the user's, the package's, or cached ones. Returns their metadata."""
     config, spec = prepared.config, prepared.spec
     path = Path(config.checkpoint) if config.checkpoint is not None else _pretrained_weights(prepared)
-    about = load_backbone(model, path, spec, config.model_config, config.preprocess)
+    metadata = load_backbone(model, path, spec, config.model_config, config.preprocess)
     if whole:
-        _load_decoder(model, spec, path, str(about.get("stage", "")))
-    return {"file": path.name, "sha256": sha256_file(path), **about}
+        _load_decoder(model, spec, path, str(metadata.get("stage", "")))
+    return {"file": path.name, "sha256": sha256_file(path), **metadata}
 
 
 def _pretrained_weights(prepared: Prepared) -> Path:
@@ -177,27 +177,28 @@ def _pretrained_weights(prepared: Prepared) -> Path:
 
 
 def _load_decoder(model: TorchModel, spec: ModelSpec, path: Path, stage: str) -> None:
-    """The part of a pre-training checkpoint that its backbone was trained with."""
+    """Load the decoder that the backbone was pre-trained with."""
     if stage == "finetune":
         raise CheckpointError(
-            f"The checkpoint {path} is fine-tuned: its encoder is no longer the one that its decoder knows. Weights of "
+            f"The checkpoint {path} is fine-tuned: its encoder no longer matches its decoder. Weights of "
             f"a pre-training were expected. Give another --checkpoint."
         )
-    held = open_checkpoint(path, spec.name).state if path.suffix == RELEASED_SUFFIX else read_safetensors(path)[0]
-    kept = {id(t) for m in model.pretraining_only() for t in (*m.parameters(), *m.buffers())}
-    own = {k: v for k, v in model.state_dict(keep_vars=True).items() if id(v) in kept}
-    wrong = sorted(k for k, v in own.items() if k not in held or held[k].shape != v.shape)
-    if wrong:
+    stored = open_checkpoint(path, spec.name).state if path.suffix == RELEASED_SUFFIX else read_safetensors(path)[0]
+    decoder_ids = {id(t) for m in model.pretraining_only() for t in (*m.parameters(), *m.buffers())}
+    decoder = {k: v for k, v in model.state_dict(keep_vars=True).items() if id(v) in decoder_ids}
+    mismatched = sorted(k for k, v in decoder.items() if k not in stored or stored[k].shape != v.shape)
+    if mismatched:
         raise CheckpointError(
-            f"The checkpoint {path} lacks {len(wrong)} tensors of the decoder, or has them in other shapes (first: "
-            f"{wrong[0]}). Weights of a pre-training with the same settings were expected. Give another --checkpoint."
+            f"The checkpoint {path} lacks {len(mismatched)} tensors of the decoder, or has other shapes (first: "
+            f"{mismatched[0]}). Weights of a pre-training with the same settings were expected. Give another "
+            f"--checkpoint."
         )
-    model.load_state_dict({k: held[k] for k in own}, strict=False)
+    model.load_state_dict({k: stored[k] for k in decoder}, strict=False)
 
 
-def _no_tokens(name: str) -> ConfigError:
+def _not_a_token_model(name: str) -> ConfigError:
     return ConfigError(
-        f"{name} cuts no tokens. A self-supervised model on tokens was expected, such as those that pre-train in "
+        f"{name} makes no tokens. A self-supervised model on tokens was expected, such as those that pre-train in "
         f"`python -m benchmark list models`. Correct --model."
     )
 
@@ -221,19 +222,19 @@ class EventTokens:
         return self.batch.event_ids[0]
 
     def majority(self, labels: np.ndarray) -> np.ndarray:
-        """(T,) the commonest of the non-negative labels (N,) among each token's members; -1 where there is none."""
-        found = labels[self.point]
-        values = np.unique(found[found >= 0])
+        """(T,) the most common of the non-negative labels (N,) among each token's members; -1 where there is none."""
+        member_labels = labels[self.point]
+        values = np.unique(member_labels[member_labels >= 0])
         if len(values) == 0:
             return np.full(len(self), -1, dtype=np.int64)
-        counts = np.stack([np.bincount(self.token[found == v], minlength=len(self)) for v in values], axis=1)
+        counts = np.stack([np.bincount(self.token[member_labels == v], minlength=len(self)) for v in values], axis=1)
         winner: np.ndarray = np.where(counts.sum(1) > 0, values[counts.argmax(1)], -1)
         return winner
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """(N, ...) values of tokens (T, ...) given to points: the mean over a point's tokens.
+        """(N, ...) values of points from those of tokens (T, ...): the mean over a point's tokens.
 
-        A point that is in no token takes the value of the token whose centre is nearest.
+        A point in no token takes the value of the token with the nearest centre.
         """
         n_points = self.batch.n_points
         n_tokens = np.bincount(self.point, minlength=n_points)
@@ -245,22 +246,22 @@ class EventTokens:
         return result
 
     def nearest(self, coords: np.ndarray) -> np.ndarray:
-        """(n,) token whose centre is nearest to each place (n, 3)."""
+        """(n,) token whose centre is nearest to each position (n, 3)."""
         squared = ((coords[:, None, :] - self.centres[None]) ** 2).sum(2)
         token: np.ndarray = squared.argmin(1)
         return token
 
     def hover(self, task: Task, energy: np.ndarray, more: Iterable[str] = ()) -> list[str]:
-        """(N,) what a page says of each point: class, energy in MeV, tokens."""
+        """(N,) hover text of each point: class, energy in MeV, tokens."""
         order = np.argsort(self.point, kind="stable")
         bounds = np.searchsorted(self.point[order], np.arange(self.batch.n_points + 1))
         target = np.asarray(self.batch.target)
         lines = []
         for i in range(self.batch.n_points):
-            own = self.token[order[bounds[i] : bounds[i + 1]]]
-            named = ", ".join(map(str, own[:N_HOVER_TOKENS])) + (" ..." if len(own) > N_HOVER_TOKENS else "")
+            tokens = self.token[order[bounds[i] : bounds[i + 1]]]
+            names = ", ".join(map(str, tokens[:N_HOVER_TOKENS])) + (" ..." if len(tokens) > N_HOVER_TOKENS else "")
             label = task.classes[target[i]] if target[i] >= 0 else "no class"
-            lines.append(f"{label}\n{energy[i]:.3g} MeV\n" + (f"token {named}" if len(own) else "in no token"))
+            lines.append(f"{label}\n{energy[i]:.3g} MeV\n" + (f"token {names}" if len(tokens) else "in no token"))
         extra = list(more)
         return [f"{a}\n{b}" for a, b in zip(lines, extra, strict=True)] if extra else lines
 
@@ -297,31 +298,31 @@ def each(model: TokenModel, events: Events, device: str) -> Iterator[EventTokens
 
 def positions(text: str) -> list[int]:
     """`0,3,5-7` as numbers. Raises ConfigError."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ConfigError(f"--event {text!r} is no list of events. Numbers were expected. Type --event 0,3,5-7.")
-        found += range(int(first), int(last) + 1) if dash else [int(first)]
-    if not found or len(set(found)) < len(found):
+        numbers += range(int(first), int(last) + 1) if dash else [int(first)]
+    if not numbers or len(set(numbers)) < len(numbers):
         raise ConfigError(f"--event {text!r} names no event, or one twice. Type for example --event 0-2.")
-    return found
+    return numbers
 
 
 def one_position(text: str) -> int:
     """A single event. Raises ConfigError."""
-    found = positions(text)
-    if len(found) != 1:
-        raise ConfigError(f"--event {text!r} names {len(found)} events. One was expected. Type --event {found[0]}.")
-    return found[0]
+    numbers = positions(text)
+    if len(numbers) != 1:
+        raise ConfigError(f"--event {text!r} names {len(numbers)} events. One was expected. Type --event {numbers[0]}.")
+    return numbers[0]
 
 
-def place(text: str) -> tuple[float, float, float]:
+def point_position(text: str) -> tuple[float, float, float]:
     """`x,y,z`. Raises ConfigError."""
     try:
         x, y, z = (float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(
-            f"--point {text!r} is no place. Three numbers were expected. Type --point 384,400,90."
+            f"--point {text!r} is no position. Three numbers were expected. Type --point 384,400,90."
         ) from None
     return x, y, z

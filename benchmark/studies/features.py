@@ -1,13 +1,13 @@
-"""What an encoder has made of its tokens: principal components of the features as colours, without the position.
+"""Principal components of token features as colours, without the part predicted from position.
 
-PoLAr-MAE (arXiv:2502.02558), figures 8 and 16, beside an encoder with random weights. The encoder is told where a
-token is, and much of its features may say just that. "De-biased" here means: a linear map from functions of the token's
-centre to the features is fitted by ridge regression on other events (of the training split; the penalty is the one that
-predicts one half of them best from the other), and what it predicts is subtracted from the features of the events
-shown. The functions are all products of up to three of x, y, z, and the sine and cosine of pi k x, pi k y, pi k z for
-k = 1, 2, 4, in coordinates in which the detector fits into the unit ball. Then the three leading principal components
-over all tokens of the events shown become red, green and blue, each spread from its 2nd to its 98th percentile, with
-the sign that makes the largest entry of its axis positive.
+PoLAr-MAE (arXiv:2502.02558), figures 8 and 16, beside an encoder with random weights. The encoder knows where a token
+is, and much of its features may encode only that. "De-biased" here means: a linear map from functions of the token's
+centre to the features is fitted by ridge regression on other events (of the training split; the penalty is chosen by
+two-fold cross-validation), and its prediction is subtracted from the features of the events shown. The functions are
+all products of up to three of x, y, z, and the sine and cosine of pi k x, pi k y, pi k z for k = 1, 2, 4, in
+coordinates that map the detector into the unit ball. Then the three leading principal components over all tokens of the
+events shown become red, green and blue, each spread from its 2nd to its 98th percentile, with the sign that makes the
+largest entry of its axis positive.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # penalties to choose from, 
 
 @dataclass(frozen=True)
 class PositionBias:
-    """The part of the features that a linear map of functions of the centre predicts."""
+    """The part of the features that is linear in functions of the centre."""
 
     coefficients: np.ndarray  # (n_functions, D)
     frame: Frame
 
     def remove(self, tokens: EventTokens) -> np.ndarray:
-        """(T, D) features without it."""
-        rest: np.ndarray = tokens.features - position_functions(tokens.centres, self.frame) @ self.coefficients
-        return rest
+        """(T, D) features minus the predicted part."""
+        debiased: np.ndarray = tokens.features - position_functions(tokens.centres, self.frame) @ self.coefficients
+        return debiased
 
 
 def position_functions(centres: np.ndarray, frame: Frame) -> np.ndarray:
@@ -59,9 +59,9 @@ def position_functions(centres: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def position_bias(events: Sequence[EventTokens], frame: Frame) -> PositionBias:
-    """Ridge regression over the tokens of these events, with the penalty that predicts one half best from the other.
+    """Ridge regression over the tokens of these events; the penalty comes from two-fold cross-validation.
 
-    Tokens of one event are alike, so few events would let many functions fit what is no bias.
+    Tokens of one event are correlated, so with few events many functions would overfit.
     """
     halves = events[::2], events[1::2]
     errors = (
@@ -74,9 +74,9 @@ def _fit(events: Sequence[EventTokens], frame: Frame, ridge: float) -> PositionB
     functions = np.concatenate([position_functions(e.centres, frame) for e in events])
     features = np.concatenate([e.features for e in events]).astype(np.float64)
     penalty = np.full(functions.shape[1], ridge * len(functions))
-    penalty[0] = 0.0  # the mean is no bias to shrink
-    square = functions.T @ functions + np.diag(penalty)
-    return PositionBias(np.linalg.solve(square, functions.T @ features), frame)
+    penalty[0] = 0.0  # the constant is not penalised
+    normal_matrix = functions.T @ functions + np.diag(penalty)
+    return PositionBias(np.linalg.solve(normal_matrix, functions.T @ features), frame)
 
 
 def _error(bias: PositionBias, events: Sequence[EventTokens]) -> float:
@@ -113,10 +113,10 @@ def principal_components(features: np.ndarray) -> Components:
 def share_between(values: np.ndarray, labels: np.ndarray) -> float:
     """Share of the variance of values (T, C) that lies between the means of the labelled groups.
 
-    0: the groups have one mean; 1: each group is one value. Labels below 0 are left out.
+    0: all groups have the same mean; 1: each group has a single value. Labels below 0 are left out.
     """
-    known = labels >= 0
-    values, labels = values[known].astype(np.float64), labels[known]
+    labelled = labels >= 0
+    values, labels = values[labelled].astype(np.float64), labels[labelled]
     if len(values) == 0:
         return 0.0
     total = ((values - values.mean(0)) ** 2).sum()
@@ -127,7 +127,7 @@ def share_between(values: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Coloured:
-    """One encoder's view of the events shown."""
+    """The events shown, coloured by one encoder."""
 
     name: str
     events: list[EventTokens]
@@ -142,9 +142,9 @@ def features_study(bench: Bench, positions: Sequence[int], debias: bool = True) 
     views = []
     frame = shown.dataset.info.frame
     for name, model in encoders:
-        events, others = (list(each(model, those, bench.device)) for those in (shown, bench.fitting))
-        view = _colour(name, events, position_bias(others, frame), debias)
-        views.append(replace(view, row={**view.row, **_measures(others, frame, debias)}))
+        events, fitted = (list(each(model, selection, bench.device)) for selection in (shown, bench.fitting))
+        view = _colour_tokens(name, events, position_bias(fitted, frame), debias)
+        views.append(replace(view, row={**view.row, **_measure_variance(fitted, frame, debias)}))
     panels = _panels(bench, views)
     return Study(
         name="features",
@@ -167,36 +167,38 @@ def features_study(bench: Bench, positions: Sequence[int], debias: bool = True) 
     )  # fmt: skip
 
 
-def _colour(name: str, events: list[EventTokens], bias: PositionBias, debias: bool) -> Coloured:
-    plain = np.concatenate([e.features for e in events])
-    rest = np.concatenate([bias.remove(e) for e in events])
-    if len(plain) <= N_COLOURS:
-        raise ConfigError(f"The events have {len(plain)} tokens in all. More than 3 were expected. Name more --event.")
-    components = principal_components(rest if debias else plain)
+def _colour_tokens(name: str, events: list[EventTokens], bias: PositionBias, debias: bool) -> Coloured:
+    features = np.concatenate([e.features for e in events])
+    debiased = np.concatenate([bias.remove(e) for e in events])
+    if len(features) <= N_COLOURS:
+        raise ConfigError(
+            f"The events have {len(features)} tokens in all. More than 3 were expected. Name more --event."
+        )
+    components = principal_components(debiased if debias else features)
     row = {
         "encoder": name,
         "n_events_shown": len(events),
-        "n_tokens_shown": len(plain),
+        "n_tokens_shown": len(features),
         "variance_in_3_components": components.share,
     }
     cuts = np.cumsum([len(e) for e in events])[:-1]
     return Coloured(name, events, np.split(components.colours(), cuts), row)
 
 
-def _measures(events: Sequence[EventTokens], frame: Frame, debias: bool) -> Row:
-    """What position and class explain of the features, in many events: what one half fits is judged on the other."""
+def _measure_variance(events: Sequence[EventTokens], frame: Frame, debias: bool) -> Row:
+    """Share of the variance explained by position and by class, with two-fold cross-validation over the events."""
     halves = events[::2], events[1::2]
-    plain = np.concatenate([e.features for half in halves for e in half])
+    features = np.concatenate([e.features for half in halves for e in half])
     biases = position_bias(halves[1], frame), position_bias(halves[0], frame)
-    rest = np.concatenate([bias.remove(e) for half, bias in zip(halves, biases, strict=True) for e in half])
+    debiased = np.concatenate([bias.remove(e) for half, bias in zip(halves, biases, strict=True) for e in half])
     classes = np.concatenate([e.majority(np.asarray(e.batch.target)) for half in halves for e in half])
-    total = ((plain - plain.mean(0)) ** 2).sum()
-    left = ((rest - rest.mean(0)) ** 2).sum()
+    total = ((features - features.mean(0)) ** 2).sum()
+    remaining = ((debiased - debiased.mean(0)) ** 2).sum()
     return {
         "n_events_measured": len(events),
-        "n_tokens_measured": len(plain),
-        "variance_from_position": 1 - float(left / total) if total > 0 else 0.0,
-        "variance_between_classes": share_between(rest if debias else plain, classes),
+        "n_tokens_measured": len(features),
+        "variance_from_position": 1 - float(remaining / total) if total > 0 else 0.0,
+        "variance_between_classes": share_between(debiased if debias else features, classes),
     }
 
 
@@ -209,9 +211,9 @@ def _panels(bench: Bench, views: Sequence[Coloured]) -> list[list[Panel]]:
         truth = class_colours(np.asarray(batch.target), len(bench.task.classes))
         row = [Panel("truth", batch.coords, truth, hover)]
         for view in views:
-            own = view.events[i]
-            colours = own.spread(view.colours[i])
-            row.append(Panel(f"{view.name} encoder", batch.coords, colours, own.hover(bench.task, batch.energy)))
+            tokens = view.events[i]
+            colours = tokens.spread(view.colours[i])
+            row.append(Panel(f"{view.name} encoder", batch.coords, colours, tokens.hover(bench.task, batch.energy)))
         rows.append(row)
     return rows
 

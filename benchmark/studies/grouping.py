@@ -1,4 +1,4 @@
-"""How well groups cover an event: points that no group holds against points that several hold (Figures 3, 12, 14).
+"""How well groups cover an event: points in no group against points in several groups (Figures 3, 12, 14).
 
 PoLAr-MAE, arXiv 2502.02558. Its text gives the optimum, f = 0.73 at r = 5 voxels, but no formula; the definitions here:
 
@@ -6,8 +6,8 @@ PoLAr-MAE, arXiv 2502.02558. Its text gives the optimum, f = 0.73 at r = 5 voxel
     duplicated  memberships beyond a point's first, per point (0.1: every tenth point is in a second group)
     balance     the overlap factor f at which missed = duplicated, on a straight line between the steps of the sweep
 
-Sums run over all points of all events. Membership is that of the ball (or of the nearest), before a group is thinned to
-its at most 32 points, unless a column's name says `thinned`; no limit on the number of groups is set.
+Sums run over all points of all events. Membership is counted before a group is thinned to at most 32 points, unless a
+column's name says `thinned`; the number of groups is not limited.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COMMON = GroupingConfig(max_groups=None)
 
 
 def published_like() -> dict[Strategy, GroupingConfig]:
-    """One setting per strategy: the publication's where it states one, else of a like number of groups."""
+    """One setting per strategy: the published one where stated, else one with a similar number of groups."""
     return {
         "cnms_ball": replace(COMMON, strategy="cnms_ball"),
         "fps_cnms_ball": replace(COMMON, strategy="fps_cnms_ball", n_seeds=2048),
@@ -83,11 +83,14 @@ def count(events: Sequence[np.ndarray], config: GroupingConfig, engine: Engine =
 
 
 def _count(n_points: int, members: Neighbours, thinned: np.ndarray) -> list[int]:
-    times = np.bincount(members.indices, minlength=n_points)
-    after = np.bincount(thinned, minlength=n_points)
-    extra, extra_after = times.sum() - (times > 0).sum(), after.sum() - (after > 0).sum()
-    missed, missed_after = (times == 0).sum(), (after == 0).sum()
-    return [n_points, missed, extra, (times > 1).sum(), missed_after, extra_after, len(members.counts)]
+    memberships = np.bincount(members.indices, minlength=n_points)
+    thinned_memberships = np.bincount(thinned, minlength=n_points)
+    extra, extra_thinned = (
+        memberships.sum() - (memberships > 0).sum(),
+        thinned_memberships.sum() - (thinned_memberships > 0).sum(),
+    )
+    missed, missed_thinned = (memberships == 0).sum(), (thinned_memberships == 0).sum()
+    return [n_points, missed, extra, (memberships > 1).sum(), missed_thinned, extra_thinned, len(members.counts)]
 
 
 def shares(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,7 +120,7 @@ def balance(overlaps: Sequence[float], missed: np.ndarray, duplicated: np.ndarra
 
 
 def on_front(missed: np.ndarray, duplicated: np.ndarray) -> np.ndarray:
-    """(n,) True for settings that no other betters in one number without being worse in the other (Pareto front)."""
+    """(n,) True for settings on the Pareto front of the two numbers, both to be minimised."""
     no_worse = (missed[None, :] <= missed[:, None]) & (duplicated[None, :] <= duplicated[:, None])
     better = (missed[None, :] < missed[:, None]) | (duplicated[None, :] < duplicated[:, None])
     return np.logical_not((no_worse & better).any(axis=1))
@@ -155,13 +158,13 @@ def _highlight(row: Row) -> Row:
     if "what" in row:
         return {"what": row["what"], "missed": "", "duplicated": "", "groups": "", "f": f"{row['f']:.3f}",
                 "95% interval": f"{row['low']:.3f} to {row['high']:.3f}"}  # fmt: skip
-    what = LABELS[row["strategy"]] + (f", {row['n_seeds']} seeds" if row["n_seeds"] else "")
-    return {"what": what, "missed": f"{row['missed']:.2%}", "duplicated": f"{row['duplicated']:.2%}",
+    label = LABELS[row["strategy"]] + (f", {row['n_seeds']} seeds" if row["n_seeds"] else "")
+    return {"what": label, "missed": f"{row['missed']:.2%}", "duplicated": f"{row['duplicated']:.2%}",
             "groups": f"{row['groups_per_event']:.0f}", "f": row["overlap"], "95% interval": ""}  # fmt: skip
 
 
 def _row(config: GroupingConfig, counts: np.ndarray) -> dict[str, Any]:
-    """One line of the table; settings that a strategy does not use are left empty."""
+    """One row of the table; settings that a strategy does not use are empty."""
     strategy = config.chosen_strategy
     total = counts.sum(axis=0)
     return {
@@ -178,13 +181,13 @@ def _row(config: GroupingConfig, counts: np.ndarray) -> dict[str, Any]:
 def _grid_table(clouds: Sequence[np.ndarray], configs: Sequence[GroupingConfig]) -> list[dict[str, Any]]:
     rows = [_row(config, count(clouds, config)) for config in configs]
     missed, duplicated = (np.array([row[name] for row in rows]) for name in ("missed", "duplicated"))
-    own = np.array([row["strategy"] for row in rows])
+    strategies = np.array([row["strategy"] for row in rows])
     front = np.zeros(len(rows), dtype=bool)
     for strategy in STRATEGIES:
-        chosen = np.flatnonzero(own == strategy)
-        front[chosen] = on_front(missed[chosen], duplicated[chosen])
-    for row, of_its_own, of_all in zip(rows, front, on_front(missed, duplicated), strict=True):
-        row.update(pareto_of_strategy=int(of_its_own), pareto_of_all=int(of_all))
+        members = np.flatnonzero(strategies == strategy)
+        front[members] = on_front(missed[members], duplicated[members])
+    for row, in_strategy, in_all in zip(rows, front, on_front(missed, duplicated), strict=True):
+        row.update(pareto_of_strategy=int(in_strategy), pareto_of_all=int(in_all))
     return rows
 
 
@@ -206,17 +209,17 @@ def _findings(overlaps: Sequence[float], per_event: np.ndarray, resampled: np.nd
     findings: dict[str, Any] = {"published_overlap": PUBLISHED_OVERLAP}
     for suffix in ("", "_thinned"):
         names = (f"missed{suffix}", f"duplicated{suffix}")
-        drawn = np.array([balance(overlaps, m, d) for m, d in zip(*(spread[n] for n in names), strict=True)])
-        drawn = drawn[~np.isnan(drawn)]
-        found = balance(overlaps, *(means[n] for n in names))
-        if np.isnan(found) or not len(drawn):
+        resampled_f = np.array([balance(overlaps, m, d) for m, d in zip(*(spread[n] for n in names), strict=True)])
+        resampled_f = resampled_f[~np.isnan(resampled_f)]
+        f_balance = balance(overlaps, *(means[n] for n in names))
+        if np.isnan(f_balance) or not len(resampled_f):
             raise BenchmarkError(
                 f"Missed and duplicated points do not balance between f = {overlaps[0]} and {overlaps[-1]}. A sweep in "
                 f"which missed overtakes duplicated was expected. Take more events, or a wider sweep."
             )
-        low, high = np.quantile(drawn, [0.025, 0.975])
+        low, high = np.quantile(resampled_f, [0.025, 0.975])
         findings[f"balance{suffix}"] = {
-            "f": round(found, 4),
+            "f": round(f_balance, 4),
             "low": round(float(low), 4),
             "high": round(float(high), 4),
             "published_f_inside": bool(low <= PUBLISHED_OVERLAP <= high),
@@ -244,12 +247,12 @@ def _draw(table: Sequence[Row], sweep: Sequence[Row], findings: Mapping[str, Any
     left.set_title("All settings; lines: Pareto fronts", fontsize=10)
     left.legend(frameon=False, fontsize=8, loc="upper right")
     _draw_sweep(right, sweep, findings["balance"])
-    where = f"{len(events)} events of {events.dataset.info.name} ({events.split})"
-    figure.suptitle(f"Coverage of events by groups, {where}", fontsize=11)
+    source = f"{len(events)} events of {events.dataset.info.name} ({events.split})"
+    figure.suptitle(f"Coverage of events by groups, {source}", fontsize=11)
     return figure
 
 
-def _draw_sweep(axis: Any, sweep: Sequence[Row], found: Mapping[str, float]) -> None:
+def _draw_sweep(axis: Any, sweep: Sequence[Row], interval: Mapping[str, float]) -> None:
     overlaps = [row["overlap"] for row in sweep]
     for name, colour, label in (
         ("missed", "#d55e00", "missed: points in no group"),
@@ -258,9 +261,9 @@ def _draw_sweep(axis: Any, sweep: Sequence[Row], found: Mapping[str, float]) -> 
         values, low, high = (100 * np.array([row[name + s] for row in sweep]) for s in ("", "_low", "_high"))
         axis.plot(overlaps, values, color=colour, label=label, lw=1.6)
         axis.fill_between(overlaps, low, high, color=colour, alpha=0.2, linewidth=0)
-    axis.axvspan(found["low"], found["high"], color="#999999", alpha=0.35, linewidth=0)
-    text = f"balance: f = {found['f']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
-    axis.axvline(found["f"], color="#333333", lw=1.2, label=text)
+    axis.axvspan(interval["low"], interval["high"], color="#999999", alpha=0.35, linewidth=0)
+    text = f"balance: f = {interval['f']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+    axis.axvline(interval["f"], color="#333333", lw=1.2, label=text)
     axis.axvline(PUBLISHED_OVERLAP, color="black", lw=1.2, ls=":", label=f"published: f = {PUBLISHED_OVERLAP}")
     axis.set(xlabel="overlap factor f", ylabel="per 100 points", xlim=(overlaps[0], overlaps[-1]), ylim=(0, None))
     axis.set_title(f"C-NMS + ball query, r = {SWEEP_RADIUS:g} voxels; bands: 95% over events", fontsize=10)

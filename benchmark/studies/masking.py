@@ -1,9 +1,9 @@
-"""How many tokens to hide, and which: reconstruction at several mask ratios, at random and in every block alike.
+"""Reconstruction at several mask ratios, with random and with stratified masks.
 
-The same model is trained for each kind of mask with the same number of steps on the same tiles, and scored on tokens
-hidden in the same way, beside the references of the same tokens: more hidden tokens make the task harder for all of
-them, so `skill` compares with harmonic inpainting at the same ratio. Published (random 20 and 60%, stratified 40%; the
-paper's runs were judged by eye) is what the experiment on lithium fluoride tried; its numbers are not on these tiles.
+For each kind of mask the same model is trained with the same number of steps on the same tiles, and scored on tokens
+hidden in the same way, with reference predictions for the same tokens. More hidden tokens make the task harder for all,
+so `skill` compares with harmonic inpainting at the same ratio. The lithium fluoride paper used random 20 and 60% and
+stratified 40%, judged by eye; it has no numbers on these tiles.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ class Plan:
 def shares(text: str) -> tuple[float, ...]:
     """`0.2,0.4` as numbers between 0 and 1. Raises ConfigError."""
     try:
-        found = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        found = ()
-    if not found or not all(0 < share < 1 for share in found):
+        values = ()
+    if not values or not all(0 < share < 1 for share in values):
         raise ConfigError(
             f"--ratios {text!r} is no list of shares. Numbers between 0 and 1 were expected. Type --ratios 0.2,0.4,0.6."
         )
-    return found
+    return values
 
 
 def masking_study(plan: Plan, execution: Execution, say: Callable[[str], None]) -> Study:
-    """Train and score once per ratio, kind of mask and seed; what is recorded in `execution.records` is not run again.
+    """Train and score once per ratio, kind of mask and seed; runs recorded in `execution.records` are not repeated.
 
-    Raises ConfigError for settings that do not fit.
+    Raises ConfigError for invalid settings.
     """
     if plan.n_seeds < 1 or plan.steps < 1 or not plan.ratios:
         raise ConfigError(
@@ -78,7 +78,7 @@ def masking_study(plan: Plan, execution: Execution, say: Callable[[str], None]) 
         )
     cases = list(product(plan.masks, plan.ratios, range(plan.n_seeds)))
     for mask, ratio, seed in cases:
-        resolve(plan.request(ratio, mask, seed))  # a setting that does not fit is told before anything is trained
+        resolve(plan.request(ratio, mask, seed))  # raises for an invalid setting before any training
     records: list[RunRecord] = []
     for mask, ratio, seed in cases:
         say(f"{mask}, {ratio:.0%} hidden, seed {seed}")
@@ -122,13 +122,13 @@ def _draw(plt: Any, rows: Sequence[Row], plan: Plan) -> Any:
     }  # fmt: skip
     for axis, name in zip(axes, SHOWN, strict=True):
         for number, mask in enumerate(plan.masks):
-            own = [r for r in rows if r["mask"] == mask and r[name] is not None]
+            mask_rows = [r for r in rows if r["mask"] == mask and r[name] is not None]
             shift = (number - (len(plan.masks) - 1) / 2) * 0.012
-            x = [r["ratio"] + shift for r in own]
-            y = [r[name] for r in own]
+            x = [r["ratio"] + shift for r in mask_rows]
+            y = [r[name] for r in mask_rows]
             ends = [
-                [max(r[name] - r[f"{name}_low"], 0) for r in own],
-                [max(r[f"{name}_high"] - r[name], 0) for r in own],
+                [max(r[name] - r[f"{name}_low"], 0) for r in mask_rows],
+                [max(r[f"{name}_high"] - r[name], 0) for r in mask_rows],
             ]
             axis.errorbar(x, y, yerr=ends, fmt="o-", markersize=4, capsize=2, color=COLOURS[number + 1], label=mask)
         axis.axhline(1.0 if name == "peak_recovery" else 0.0, color="black", linewidth=0.8, linestyle=":")

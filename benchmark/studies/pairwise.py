@@ -1,7 +1,7 @@
-"""The plain way to group on a CPU, all pairs of distances in torch: the rival that the native engine is timed against.
+"""Grouping on a CPU by all pairwise distances in torch: the baseline that the native engine is timed against.
 
-It does what the public code does where no GPU is at hand (a distance for every pair of points), with the same rounding
-as the native engine, so that the indices are equal. The greedy pass of C-NMS is compiled in both.
+Like the public code without a GPU, it computes the distance of every pair of points. It rounds like the native engine,
+so the indices are equal. The greedy pass of C-NMS is compiled in both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmark.ops.neighbours import Neighbours, squared_radius
 
 
 class Pairwise(Engine):
-    """Every pair of points is compared, one event after the other; farthest points are sampled in one padded batch."""
+    """All pairs of points, event by event; farthest points are sampled in one padded batch."""
 
     name = "pairwise torch"
 
@@ -74,7 +74,7 @@ def _nearest(queries: Float32, points: Float32, k: int) -> Neighbours:
 
 
 def _farthest(clouds: Sequence[Float32], n_select: int) -> Int64:
-    """(B, n_select) farthest points of each cloud from its first one; entries beyond a cloud's size mean nothing."""
+    """(B, n_select) farthest points of each cloud from its first one; entries beyond a cloud's size are undefined."""
     lengths = torch.tensor([len(points) for points in clouds])
     padded = torch.zeros(len(clouds), max(int(lengths.max()), 1), 3)
     for row, points in zip(padded, clouds, strict=True):

@@ -1,4 +1,4 @@
-"""A scan on its way to tiles: its middle slice after every step of the chain, and the tiles that are cut from it."""
+"""The middle slice of a scan after every preprocessing step, and the tiles cut from it."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from benchmark.studies.base import Row, Study
 from benchmark.studies.tile_pictures import TRUTH, bare
 
 KEPT, LEFT_OUT = "#30638e", "#999999"
-DARK, BRIGHT = 2.0, 99.8  # percentiles that are drawn white and black
+DARK, BRIGHT = 2.0, 99.8  # percentiles drawn white and black
 
 
 def preprocessing_study(dataset: Any, scan: str | None = None) -> Study:
-    """The steps of one scan, by name or the first one. `dataset` is one of scans that are cut into tiles.
+    """The steps of one scan, by name or the first one. `dataset`: one of scans cut into tiles.
 
-    Raises ConfigError for another one, DataError for a scan that it does not have.
+    Raises ConfigError for any other dataset, DataError for a missing scan.
     """
     check_tiles(dataset)
-    name = scan or dataset.scans[0]
-    found = dataset.processed(name)
-    tiles = [t for t in dataset.table if t["scan"] == name]
-    rows = [_row(step) for step in found.steps]
+    scan_name = scan or dataset.scans[0]
+    processed = dataset.processed(scan_name)
+    tiles = [t for t in dataset.table if t["scan"] == scan_name]
+    rows = [_row(step) for step in processed.steps]
     return Study(
         name="preprocessing",
         rows=rows,
-        settings={"scan": name, "dataset": dataset.info.name, "revision": dataset.revision,
+        settings={"scan": scan_name, "dataset": dataset.info.name, "revision": dataset.revision,
                   "chain": dict(dataset.manifest["chain"])},
         findings={"tiles": len(tiles), "kept": sum(t["place"] >= 0 for t in tiles)},
-        draw=partial(_draw, found=found, tiles=tiles, tile=dataset.manifest["tile"], name=name),
+        draw=partial(_draw, processed=processed, tiles=tiles, tile=dataset.manifest["tile"], name=scan_name),
         dpi=72,
     )  # fmt: skip
 
 
 def check_tiles(dataset: Any) -> None:
-    """Raises ConfigError where a dataset is not cut from scans."""
+    """Raises ConfigError for a dataset that is not cut from scans."""
     if not (hasattr(dataset, "processed") and hasattr(dataset, "table")):
         raise ConfigError(
-            f"{dataset.info.name} has no scans that are cut into tiles. lif-sim or lif-scans was expected. Correct "
-            f"--dataset."
+            f"{dataset.info.name} has no scans cut into tiles. lif-sim or lif-scans was expected. Correct --dataset."
         )
 
 
@@ -50,8 +49,8 @@ def _row(step: Any) -> Row:
     return {"step": step.name, "slices": step.shape[0], "rows": step.shape[1], "columns": step.shape[2], "what": did}
 
 
-def _draw(plt: Any, found: Any, tiles: list[dict[str, Any]], tile: list[int], name: str) -> Any:
-    steps = [s for s in found.steps if s.name != "z step"]
+def _draw(plt: Any, processed: Any, tiles: list[dict[str, Any]], tile: list[int], name: str) -> Any:
+    steps = [s for s in processed.steps if s.name != "z step"]
     n_columns = (len(steps) + 2) // 2
     figure, axes = plt.subplots(2, n_columns, figsize=(4.4 * n_columns, 8.8), layout="constrained")
     panels = axes.ravel()
@@ -60,18 +59,18 @@ def _draw(plt: Any, found: Any, tiles: list[dict[str, Any]], tile: list[int], na
         axis.imshow(step.picture, cmap="Greys", vmin=low, vmax=high, origin="lower")
         bare(axis, f"{step.name}: {' x '.join(map(str, step.shape))}")
     last = panels[len(steps)]
-    seen = found.volume.max(axis=0)
-    low, high = np.percentile(seen, (DARK, BRIGHT))
-    last.imshow(seen, cmap="Greys", vmin=low, vmax=high, origin="lower")
+    projection = processed.volume.max(axis=0)
+    low, high = np.percentile(projection, (DARK, BRIGHT))
+    last.imshow(projection, cmap="Greys", vmin=low, vmax=high, origin="lower")
     layers = sorted({t["z"] for t in tiles})
     for y, x in sorted({(t["y"], t["x"]) for t in tiles}):
-        own = [t for t in tiles if (t["y"], t["x"]) == (y, x)]
-        kept = sum(t["place"] >= 0 for t in own)
-        box = plt.Rectangle((x, y), tile[2], tile[1], fill=False, edgecolor=KEPT if kept else LEFT_OUT, linewidth=1.2)
+        column = [t for t in tiles if (t["y"], t["x"]) == (y, x)]
+        n_kept = sum(t["place"] >= 0 for t in column)
+        box = plt.Rectangle((x, y), tile[2], tile[1], fill=False, edgecolor=KEPT if n_kept else LEFT_OUT, linewidth=1.2)
         last.add_patch(box)
-        last.text(x + 6, y + 6, f"{kept}/{len(own)}", fontsize=8, color=KEPT)
-    if found.labels is not None:
-        last.contour(found.labels.max(axis=0) > 0, levels=[0.5], colors=[TRUTH], linewidths=0.5)
+        last.text(x + 6, y + 6, f"{n_kept}/{len(column)}", fontsize=8, color=KEPT)
+    if processed.labels is not None:
+        last.contour(processed.labels.max(axis=0) > 0, levels=[0.5], colors=[TRUTH], linewidths=0.5)
     bare(last, f"brightest of all slices, true tracks; tiles kept of {len(layers)} layers")
     for axis in panels[len(steps) + 1 :]:
         axis.set_axis_off()

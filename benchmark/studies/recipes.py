@@ -1,9 +1,8 @@
-"""Loss, optimiser and schedule compared on one task: how the score on validation events grows with the step.
+"""Loss, optimiser and schedule compared on one task: the score on validation events against the training step.
 
-After the comparison that the cell-to-track study shows (ATL-SOFT-PROC-2025-018, as shown in its slides): Dice and focal
-loss with AdamW or SGD and a cyclical rate, weighted cross-entropy with Adam and a cosine, beside trivial baselines.
-Every recipe trains the same network from the same weights on the same labelled events in the same order; the test split
-is not opened.
+Follows the comparison in the cell-to-track study (ATL-SOFT-PROC-2025-018, slides): Dice and focal loss with AdamW or
+SGD and a cyclical rate, weighted cross-entropy with Adam and a cosine, beside trivial baselines. Every recipe trains
+the same network from the same weights on the same labelled events in the same order; the test split is not read.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ from benchmark.runs.resolve import can_do, resolve
 from benchmark.runs.supervised import train_on_labels
 from benchmark.studies.base import Row, Study
 
-TRIVIAL = ("majority", "random_guess", "particle_flow", "p_em")  # those of them that can do the task
+TRIVIAL = ("majority", "random_guess", "particle_flow", "p_em")  # used if they support the task
 DASHES = {"adamw": "-", "adam": "--", "sgd": ":"}
-# peak learning rates: what each optimiser is commonly given; --set optim.lr sets one for all
+# usual peak learning rate of each optimiser; --set optim.lr sets one for all
 RATES = {"adamw": 2e-3, "adam": 2e-3, "sgd": 1e-2}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A loss, an optimiser and a schedule, as settings of a run have them."""
+    """A loss, an optimiser and a schedule."""
 
     loss: str
     optimiser: str
@@ -54,7 +53,7 @@ class Recipe:
         return f"{self.loss} + {self.optimiser} + {self.schedule}"
 
     def settings(self, task: Task, positive_weight: float) -> tuple[str, ...]:
-        """Assignments of a run. Weighted cross-entropy is the one whose positive class weighs more."""
+        """Assignments of a run. Weighted cross-entropy gives the positive class a larger weight."""
         weight = positive_weight if self.loss == "weighted_cross_entropy" else 1.0
         return (
             f"loss.kind={self.loss.removeprefix('weighted_')}", f"loss.positive_weight={weight}",
@@ -95,12 +94,12 @@ class Plan:
     assignments: tuple[str, ...] = ()
 
     def request(self, recipe: Recipe, task: Task) -> Request:
-        """The run of one recipe. The user's own settings come last and win."""
-        own = dict(a.partition("=")[::2] for a in recipe.settings(task, self.positive_weight))
-        own |= {"train.steps": str(self.steps)} | dict(a.partition("=")[::2] for a in self.assignments)
+        """The run of one recipe. The user's settings come last and take precedence."""
+        settings = dict(a.partition("=")[::2] for a in recipe.settings(task, self.positive_weight))
+        settings |= {"train.steps": str(self.steps)} | dict(a.partition("=")[::2] for a in self.assignments)
         return Request(
             self.model, self.task, self.dataset, self.preset, self.labels, mode="scratch",
-            assignments=tuple(f"{k}={v}" for k, v in own.items()),
+            assignments=tuple(f"{k}={v}" for k, v in settings.items()),
         )  # fmt: skip
 
 
@@ -114,38 +113,39 @@ class _RecipeSetup:
 
 
 def recipes_study(plan: Plan, execution: Execution, say: Callable[[str], None]) -> Study:
-    """Train once per recipe; finished ones are kept below the folder of runs and not made again."""
+    """Train once per recipe; results are cached below the folder of runs."""
     for name in ("steps", "every", "events"):
         if getattr(plan, name) < 1:
             raise ConfigError(
                 f"--{name} {getattr(plan, name)} is not possible. A number from 1 on was expected. Correct it."
             )
     recipes = GRID if plan.whole_grid else PUBLISHED
-    plain = Request(plan.model, plan.task, plan.dataset, plan.preset, plan.labels, mode="scratch")
-    task = resolve(plain).task
+    plain_request = Request(plan.model, plan.task, plan.dataset, plan.preset, plan.labels, mode="scratch")
+    task = resolve(plain_request).task
     if task.kind != "classification" or task.level == "token":
         raise ConfigError(
-            f"--task {plan.task} has no classes to tell apart. A classification was expected. Type "
-            f"--task cell-to-track."
+            f"--task {plan.task} has no classes. A classification was expected. Type --task cell-to-track."
         )
-    configs = {r: resolve(plan.request(r, task)) for r in recipes}  # a setting that does not fit is told first
-    setup = _set_up(plan, prepare(identify(plain, execution.device), execution))
-    results = {r: _result(r, plan, c, setup, say) for r, c in configs.items()}
-    floors = {name: _floor(name, plan, setup) for name in TRIVIAL if can_do(registry.model_spec(name), task)}
+    configs = {r: resolve(plan.request(r, task)) for r in recipes}  # raises for an invalid setting before training
+    setup = _set_up(plan, prepare(identify(plain_request, execution.device), execution))
+    results = {r: _train_or_load(r, plan, c, setup, say) for r, c in configs.items()}
+    baselines = {
+        name: _baseline_scores(name, plan, setup) for name in TRIVIAL if can_do(registry.model_spec(name), task)
+    }
     metric = task.primary_metric
     rows = [{"recipe": r.name, **point} for r, points in results.items() for point in points]
     return Study(
         name="recipes",
         rows=rows,
         highlights=[_highlight(r.name, points[-1], metric) for r, points in results.items()]
-        + [_highlight(name, {"step": "-", **scores}, metric) for name, scores in floors.items()],
+        + [_highlight(name, {"step": "-", **scores}, metric) for name, scores in baselines.items()],
         settings={
             **dataclasses.asdict(plan), "rates": RATES, "dataset": setup.prepared.dataset.info.name,
             "revision": setup.prepared.dataset.revision, "validation_events": len(setup.validation),
             "labelled_events": len(setup.labelled),
         },
-        findings={"trivial": floors},
-        draw=partial(_draw, results=results, floors=floors, metric=metric, plan=plan),
+        findings={"trivial": baselines},
+        draw=partial(_draw, results=results, baselines=baselines, metric=metric, plan=plan),
     )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _set_up(plan: Plan, prepared: Prepared) -> _RecipeSetup:
     return _RecipeSetup(prepared, train.chosen(subset(train.event_ids, config.labels, config.draw)), validation)
 
 
-def _result(
+def _train_or_load(
     recipe: Recipe, plan: Plan, config: RunConfig, setup: _RecipeSetup, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Step, scores and loss, each time the recipe's model was scored."""
@@ -163,13 +163,13 @@ def _result(
     revision, identity = prepared.dataset.revision, prepared.identity
     settings = [config.as_dict(), plan.every, plan.events, revision, identity.code, identity.device]
     folder = prepared.execution.runs / f"{recipe.loss}-{recipe.optimiser}-{recipe.schedule}-{_hash(settings)}"
-    done = folder / "scores.json"
-    if prepared.resume and done.is_file():
-        kept: list[dict[str, Any]] = json.loads(done.read_text(encoding="utf-8"))
-        return kept
+    score_file = folder / "scores.json"
+    if prepared.resume and score_file.is_file():
+        cached: list[dict[str, Any]] = json.loads(score_file.read_text(encoding="utf-8"))
+        return cached
     say(recipe.name)
-    points = _trained(plan, prepared.with_config(config), setup, folder)
-    atomic_write_json(done, points)
+    points = _train(plan, prepared.with_config(config), setup, folder)
+    atomic_write_json(score_file, points)
     return points
 
 
@@ -177,7 +177,7 @@ def _hash(settings: Any) -> str:
     return sha256_text(json.dumps(settings, sort_keys=True))[:12]
 
 
-def _trained(plan: Plan, prepared: Prepared, setup: _RecipeSetup, folder: Path) -> list[dict[str, Any]]:
+def _train(plan: Plan, prepared: Prepared, setup: _RecipeSetup, folder: Path) -> list[dict[str, Any]]:
     from benchmark.training.states import delete_checkpoints
 
     model = prepared.build_model()
@@ -198,10 +198,10 @@ def _scores(model: Any, setup: _RecipeSetup, batch_size: int) -> dict[str, float
     return {name: entry["value"] for name, entry in overall.items() if entry["value"] is not None}
 
 
-def _floor(name: str, plan: Plan, setup: _RecipeSetup) -> dict[str, float]:
+def _baseline_scores(name: str, plan: Plan, setup: _RecipeSetup) -> dict[str, float]:
     config, spec = setup.prepared.config, registry.model_spec(name)
-    plain = resolve(Request(name, plan.task, plan.dataset, labels=plan.labels))
-    model = spec.build_model(plain.model_config, setup.prepared.inputs, config.task)
+    plain_config = resolve(Request(name, plan.task, plan.dataset, labels=plan.labels))
+    model = spec.build_model(plain_config.model_config, setup.prepared.inputs, config.task)
     model.fit(setup.labelled.in_order(config.train.batch_size), config.task)
     return _scores(model, setup, config.train.batch_size)
 
@@ -212,7 +212,7 @@ def _highlight(name: str, scores: Mapping[str, Any], metric: str) -> Row:
 
 
 def _draw(
-    plt: Any, results: Mapping[Recipe, Sequence[Mapping[str, Any]]], floors: Mapping[str, Mapping[str, float]],
+    plt: Any, results: Mapping[Recipe, Sequence[Mapping[str, Any]]], baselines: Mapping[str, Mapping[str, float]],
     metric: str, plan: Plan,
 ) -> Any:  # fmt: skip
     """A panel for the primary metric and one for accuracy; colour by loss, dashes by optimiser, marks by schedule."""
@@ -220,15 +220,15 @@ def _draw(
     losses = list(dict.fromkeys(r.loss for r in results))
     for axis, name in zip(axes, (metric, "accuracy"), strict=True):
         for recipe, points in results.items():
-            known = [(p["step"], p[name]) for p in points if p.get(name) is not None]
+            curve = [(p["step"], p[name]) for p in points if p.get(name) is not None]
             axis.plot(
-                *zip(*known, strict=True), color=COLOURS[losses.index(recipe.loss)], linestyle=DASHES[recipe.optimiser],
+                *zip(*curve, strict=True), color=COLOURS[losses.index(recipe.loss)], linestyle=DASHES[recipe.optimiser],
                 marker="o" if recipe.schedule == "cyclical" else "s", markersize=3.5, label=recipe.name,
             )  # fmt: skip
-        for number, (floor, scores) in enumerate(floors.items()):
+        for number, (baseline, scores) in enumerate(baselines.items()):
             if name in scores:
                 grey = ("#444444", "#888888", "#bbbbbb", "#666666")[number]
-                axis.axhline(scores[name], color=grey, linewidth=1.2, linestyle=(0, (6, 2)), label=floor)
+                axis.axhline(scores[name], color=grey, linewidth=1.2, linestyle=(0, (6, 2)), label=baseline)
         axis.set(title=f"{name} on validation samples", xlabel="step", ylim=(0, 1))
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()

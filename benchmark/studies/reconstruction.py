@@ -1,10 +1,10 @@
-"""Masked reconstruction: what a masked autoencoder predicts where it was shown nothing, and how far off it is.
+"""Masked reconstruction: the points that a masked autoencoder predicts for hidden tokens, and their error.
 
-PoLAr-MAE (arXiv:2502.02558), section 3.3. The Chamfer distance here is for reading: per hidden token, the mean distance
+PoLAr-MAE (arXiv:2502.02558), section 3.3. The Chamfer distance reported here is, per hidden token, the mean distance
 from a true point to the nearest predicted one, plus the mean distance from a predicted point to the nearest true one,
 in voxels, averaged over the hidden tokens of an event (the training loss has squared distances, the energy as a
-fourth coordinate, and lengths in units of the group's radius). The model is told the centres of hidden tokens, so three
-predictions that need no training are told them too: all points at the centre; the mean shape of a group, which is a
+fourth coordinate, and lengths in units of the group's radius). The model knows the centres of hidden tokens, and so do
+three reference predictions without training: all points at the centre; the mean shape of a group, which is a
 32-means of the members' offsets in training events; and the shape of the nearest visible token, moved to the centre.
 """
 
@@ -27,10 +27,10 @@ from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench, EventTokens, as_arrays, each
 
 PREDICTORS = ("model", "token_centre", "mean_shape", "nearest_visible")
-N_SHAPE_POINTS = 20_000  # members' offsets that the mean shape is made from, at most
+N_SHAPE_POINTS = 20_000  # at most so many members' offsets define the mean shape
 N_SHAPE_STEPS = 25  # of the k-means
 INK = (0.2, 0.2, 0.2)  # of predicted points without an energy
-FAINT = 0.35  # size of visible points where hidden ones are compared
+FAINT = 0.35  # size of visible points in panels of hidden ones
 CLOSE = 40.0  # half the side of the close-up's cube, in the unit of the coordinates
 TAILS = (1.0, 99.0)  # percentiles of the true energies that the colour bar spans
 
@@ -57,10 +57,10 @@ class Masked:
 
 
 def reconstruction_study(bench: Bench, positions: Sequence[int]) -> Study:
-    """Hide tokens of the events at these positions, predict their points, and measure how far off they are."""
-    shown = bench.choose(positions)
+    """Hide tokens of the events at these positions, predict their points, and measure their error."""
+    events = bench.choose(positions)
     shape = mean_shape(list(each(bench.trained, bench.fitting, bench.device)), bench.config.seed)
-    masked = [reconstruct(bench, batch) for batch in shown]
+    masked = [reconstruct(bench, batch) for batch in events]
     rows = [_row(event, shape) for event in masked]
     return Study(
         name="reconstruction",
@@ -78,12 +78,14 @@ def _mean(rows: Sequence[Row], name: str) -> float:
 
 
 def reconstruct(bench: Bench, batch: PointBatch) -> Masked:
-    """Ask the model. Raises BenchmarkError where it hides nothing or predicts NaN."""
+    """Run the model. Raises BenchmarkError where it hides nothing or predicts NaN."""
     seed = seed_from("mask", bench.config.seed) % 2**31
-    answer = bench.trained.reconstruct(batch.without_target().to_torch(bench.device), seed)
-    tokens = as_arrays(batch, answer.tokens)
-    hidden, token, coords = (t.cpu().numpy() for t in (answer.hidden, answer.token, answer.coords.float()))
-    log_energy = None if answer.log_energy is None else answer.log_energy.float().cpu().numpy()
+    reconstruction = bench.trained.reconstruct(batch.without_target().to_torch(bench.device), seed)
+    tokens = as_arrays(batch, reconstruction.tokens)
+    hidden, token, coords = (
+        t.cpu().numpy() for t in (reconstruction.hidden, reconstruction.token, reconstruction.coords.float())
+    )
+    log_energy = None if reconstruction.log_energy is None else reconstruction.log_energy.float().cpu().numpy()
     if not hidden.any() or hidden.all():
         raise BenchmarkError(
             f"Event {batch.event_ids[0]} has {int(hidden.sum())} of {len(hidden)} tokens hidden. Some hidden and some "
@@ -99,7 +101,7 @@ def reconstruct(bench: Bench, batch: PointBatch) -> Masked:
 
 
 def mean_shape(events: Sequence[EventTokens], seed: int) -> np.ndarray:
-    """(K, 3) offsets from a token's centre that stand for all groups: K-means of the members' offsets, far ones first.
+    """(K, 3) mean shape of a group: K-means of the members' offsets from their token's centre, far ones first.
 
     K is the size of the largest group.
     """
@@ -107,18 +109,18 @@ def mean_shape(events: Sequence[EventTokens], seed: int) -> np.ndarray:
     k = max(int(np.bincount(e.token).max()) for e in events)
     if len(offsets) > N_SHAPE_POINTS:
         offsets = offsets[generator("mean shape", seed).choice(len(offsets), N_SHAPE_POINTS, replace=False)]
-    middles = offsets[_spread(offsets, k)]
+    centres = offsets[_spread_indices(offsets, k)]
     for _ in range(N_SHAPE_STEPS):
-        nearest = ((offsets[:, None, :] - middles[None]) ** 2).sum(2).argmin(1)
-        counts = np.bincount(nearest, minlength=len(middles))
-        sums = np.stack([np.bincount(nearest, offsets[:, axis], len(middles)) for axis in range(3)], axis=1)
-        middles = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], middles)
-    shape: np.ndarray = middles[_spread(middles, len(middles))].astype(np.float32)
+        nearest = ((offsets[:, None, :] - centres[None]) ** 2).sum(2).argmin(1)
+        counts = np.bincount(nearest, minlength=len(centres))
+        sums = np.stack([np.bincount(nearest, offsets[:, axis], len(centres)) for axis in range(3)], axis=1)
+        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+    shape: np.ndarray = centres[_spread_indices(centres, len(centres))].astype(np.float32)
     return shape
 
 
-def _spread(points: np.ndarray, n: int) -> np.ndarray:
-    """Indices of `n` points far from each other, the one nearest to the origin first: any first few are spread out."""
+def _spread_indices(points: np.ndarray, n: int) -> np.ndarray:
+    """Indices of `n` points far from each other, the one nearest to the origin first; every prefix is spread out."""
     return farthest_points(points.astype(np.float32), n, int((points**2).sum(1).argmin()))
 
 
@@ -129,29 +131,29 @@ def chamfer(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def _row(event: Masked, shape: np.ndarray) -> Row:
-    """Chamfer distance of the model and of the predictions that need no training, with as many points each."""
+    """Chamfer distance of the model and of the reference predictions, with equal numbers of points."""
     tokens, coords = event.tokens, event.batch.coords
     by_token = {int(t): coords[tokens.point[tokens.token == t]] for t in range(len(tokens))}
     visible = np.flatnonzero(~event.hidden)
-    found: dict[str, list[float]] = {name: [] for name in PREDICTORS}
+    distances: dict[str, list[float]] = {name: [] for name in PREDICTORS}
     for t in np.flatnonzero(event.hidden):
         centre, true, model = tokens.centres[t], by_token[int(t)], event.coords[event.token == t]
-        beside = visible[((tokens.centres[visible] - centre) ** 2).sum(1).argmin()]
-        guesses = {
+        nearest = visible[((tokens.centres[visible] - centre) ** 2).sum(1).argmin()]
+        predictions = {
             "model": model,
             "token_centre": centre[None],
             "mean_shape": centre + shape[: len(model)],
-            "nearest_visible": centre + (by_token[int(beside)] - tokens.centres[beside])[: len(model)],
+            "nearest_visible": centre + (by_token[int(nearest)] - tokens.centres[nearest])[: len(model)],
         }
-        for name, guess in guesses.items():
-            found[name].append(chamfer(guess, true))
-    hidden, shown = event.members(True), event.members(False)
+        for name, prediction in predictions.items():
+            distances[name].append(chamfer(prediction, true))
+    hidden_points, visible_points = event.members(True), event.members(False)
     return {
         "event": tokens.event_id,
         "n_tokens": len(tokens),
         "n_hidden": int(event.hidden.sum()),
-        "hidden_points_also_in_visible_tokens": len(np.intersect1d(hidden, shown)) / len(hidden),
-        **{f"chamfer_{name}": float(np.mean(values)) for name, values in found.items()},
+        "hidden_points_also_in_visible_tokens": len(np.intersect1d(hidden_points, visible_points)) / len(hidden_points),
+        **{f"chamfer_{name}": float(np.mean(values)) for name, values in distances.items()},
     }
 
 
@@ -171,7 +173,7 @@ class _Points:
     hover: list[str]
 
     def panel(self, plt: Any, scale: Scale, within: tuple[np.ndarray, float] | None = None) -> Panel:
-        """All of them, or those within a cube of this middle and half side."""
+        """All points, or those inside a cube given by centre and half side."""
         chosen, below = np.ones(len(self.coords), dtype=bool), self.below
         if within is not None:
             chosen = _inside(self.coords, *within)
@@ -192,37 +194,43 @@ def _inside(coords: np.ndarray, middle: np.ndarray, half: float) -> np.ndarray:
 
 
 def _columns(event: Masked, row: Row, bench: Bench, with_hover: bool) -> list[_Points]:
-    """What was shown, the truth of what was hidden, and the prediction."""
-    batch, shown = event.batch, event.members(False)
-    only_hidden = np.setdiff1d(event.members(True), shown)
+    """Visible points, true hidden points, and the prediction."""
+    batch, visible_rows = event.batch, event.members(False)
+    hidden_rows = np.setdiff1d(event.members(True), visible_rows)
     hover = event.tokens.hover(bench.task, batch.energy) if with_hover else []
-    told = [[hover[i] for i in rows] if hover else [] for rows in (shown, only_hidden)]
+    texts = [[hover[i] for i in rows] if hover else [] for rows in (visible_rows, hidden_rows)]
     names = [f"predicted for token {t}" for t in event.token] if with_hover else []
     if names and event.energy is not None:
         names = [f"{name}\n{energy:.3g} MeV" for name, energy in zip(names, event.energy, strict=True)]
     n_hidden, n_tokens = int(event.hidden.sum()), len(event.tokens)
-    nothing, visible = batch.coords[:0], batch.coords[shown]
-    off = f"predicted: Chamfer distance {row['chamfer_model']:.2f} {bench.unit}s"
+    no_points, visible = batch.coords[:0], batch.coords[visible_rows]
+    title = f"predicted: Chamfer distance {row['chamfer_model']:.2f} {bench.unit}s"
     return [
-        _Points(f"shown: {n_tokens - n_hidden} of {n_tokens} tokens", visible, batch.energy[shown], nothing, told[0]),
-        _Points("truth of the hidden tokens", batch.coords[only_hidden], batch.energy[only_hidden], visible, told[1]),
-        _Points(off, event.coords, event.energy, visible, names),
+        _Points(
+            f"shown: {n_tokens - n_hidden} of {n_tokens} tokens",
+            visible,
+            batch.energy[visible_rows],
+            no_points,
+            texts[0],
+        ),
+        _Points("truth of the hidden tokens", batch.coords[hidden_rows], batch.energy[hidden_rows], visible, texts[1]),
+        _Points(title, event.coords, event.energy, visible, names),
     ]
 
 
-def _close_up(event: Masked) -> np.ndarray:
+def _close_up_centre(event: Masked) -> np.ndarray:
     """(3,) the hidden token with the most hidden tokens inside the close-up around it."""
     centres = event.tokens.centres[event.hidden]
-    crowd = [int(_inside(centres, centre, CLOSE).sum()) for centre in centres]
-    middle: np.ndarray = centres[int(np.argmax(crowd))]
-    return middle
+    n_neighbours = [int(_inside(centres, centre, CLOSE).sum()) for centre in centres]
+    densest: np.ndarray = centres[int(np.argmax(n_neighbours))]
+    return densest
 
 
 def _draw(plt: Any, bench: Bench, masked: Sequence[Masked], rows: Sequence[Row], names: Sequence[str]) -> Any:
-    """Two rows per event: the whole, and a close-up."""
+    """Two rows per event: the whole event and a close-up."""
     scale, panels, labels = _scale(masked), [], []
     for event, row, name in zip(masked, rows, names, strict=True):
-        columns, middle = _columns(event, row, bench, False), _close_up(event)
+        columns, middle = _columns(event, row, bench, False), _close_up_centre(event)
         panels.append([column.panel(plt, scale) for column in columns])
         panels.append([column.panel(plt, scale, (middle, CLOSE)) for column in columns])
         labels += [name, "close-up"]

@@ -1,7 +1,7 @@
-"""Which tiles are worth looking at: the published 2-D heuristic and the 3-D one, judged by the truth of every tile.
+"""Selection of tiles by the published 2-D heuristic and by the 3-D one, compared with the truth of every tile.
 
-A way of choosing tiles is good if it keeps those that hold a track, leaves out those that do not, and if the regions
-that it finds are tracks. Only data sets with labels can say so; none of it is used to choose.
+A good selection keeps tiles with a track, rejects tiles without, and finds regions that are tracks. The comparison
+needs labels, which the selection itself does not use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmark.studies.base import Row, Study
 from benchmark.studies.preprocessing import check_tiles
 
 METHODS = {"projection": "2-D projection (published)", "3d": "3-D"}
-LEAST = (1, 2, 3, 4, 6)  # regions that a tile must have to be kept
+LEAST = (1, 2, 3, 4, 6)  # minimum number of regions of a tile that is kept
 
 
 def regions_study(dataset: Any) -> Study:
@@ -25,7 +25,7 @@ def regions_study(dataset: Any) -> Study:
     check_tiles(dataset)
     if not dataset.manifest["labelled"]:
         raise DataError(
-            f"{dataset.info.name} has no labels here, which candidate regions are judged by. A stack of labels per "
+            f"{dataset.info.name} has no labels here to compare candidate regions with. A stack of labels per "
             f"scan was expected. Give them in the table of scans, or use --dataset lif-sim."
         )
     tiles = dataset.table
@@ -42,36 +42,36 @@ def regions_study(dataset: Any) -> Study:
 
 
 def _row(column: dict[str, np.ndarray], method: str, least: int) -> Row:
-    kept, has = column[f"regions_{method}"] >= least, column["n_tracks"] > 0
+    kept, has_track = column[f"regions_{method}"] >= least, column["n_tracks"] > 0
     return {
         "method": METHODS[method],
         "regions_at_least": least,
-        "kept_with_track": _share(kept[has]),
-        "kept_without_track": _share(kept[~has]),
-        "share_of_kept_with_track": _share(has[kept]),
+        "kept_with_track": _share(kept[has_track]),
+        "kept_without_track": _share(kept[~has_track]),
+        "share_of_kept_with_track": _share(has_track[kept]),
         "tracks_touched": float(column[f"found_{method}"].sum() / max(column["n_tracks"].sum(), 1)),
         "regions_on_tracks": float(column[f"pure_{method}"].sum() / max(column[f"regions_{method}"].sum(), 1)),
         "regions_per_tile": float(column[f"regions_{method}"].mean()),
     }
 
 
-def _share(which: np.ndarray) -> float | None:
-    return float(which.mean()) if len(which) else None
+def _share(selected: np.ndarray) -> float | None:
+    return float(selected.mean()) if len(selected) else None
 
 
 def _draw(plt: Any, rows: list[Row]) -> Any:
-    """Left: tiles kept with against without a track, a point per least number of regions. Right: single regions."""
+    """Left: tiles kept with against without a track, a point per minimum number of regions. Right: single regions."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for number, name in enumerate(METHODS.values()):
-        own = [r for r in rows if r["method"] == name]
-        points = [(r["kept_without_track"], r["kept_with_track"], r["regions_at_least"]) for r in own]
+        method_rows = [r for r in rows if r["method"] == name]
+        points = [(r["kept_without_track"], r["kept_with_track"], r["regions_at_least"]) for r in method_rows]
         points = [p for p in points if None not in p]
         if points:
             left.plot([p[0] for p in points], [p[1] for p in points], "o-", color=COLOURS[number], label=name)
             for a, b, n in points:
                 left.annotate(str(n), (a, b), textcoords="offset points", xytext=(5, -11), fontsize=8)
-        for place, key in enumerate(("tracks_touched", "regions_on_tracks")):
-            bar = right.bar(place + 0.36 * number - 0.18, own[0][key], 0.34, color=COLOURS[number])
+        for position, key in enumerate(("tracks_touched", "regions_on_tracks")):
+            bar = right.bar(position + 0.36 * number - 0.18, method_rows[0][key], 0.34, color=COLOURS[number])
             right.bar_label(bar, fmt="%.2f", fontsize=9)
     left.set(xlabel="tiles without a track that are kept", ylabel="tiles with a track that are kept",
              xlim=(-0.03, 1.05), ylim=(0, 1.05), title="numbers: candidate regions that a tile must have")  # fmt: skip

@@ -1,9 +1,9 @@
-"""How fast events are grouped, against the batch size, for the four strategies and every engine at hand (Figure 13).
+"""Speed of grouping against the batch size, for the four strategies and every available engine (Figure 13).
 
 PoLAr-MAE, arXiv 2502.02558, section B.1.3, quotes 1,000 (FPS + kNN) to 4,000 (FPS + ball query) images per second on a
 GPU at batch 128. Here: one CPU thread for the native engine and for all pairs in torch; pytorch3d and triton on the
-device that torch sees. An engine's groups are compared with the native ones before it is timed. On a CPU the processor
-time of the one thread is counted, so that other programs on the machine do not enter; on a GPU the time that passes.
+device that torch sees. An engine's groups are checked against the native ones before it is timed. On a CPU the thread's
+processor time is measured, which excludes other programs; on a GPU, wall time.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from benchmark.studies.grouping import COLOURS, LABELS, MARKERS, published_like
 from benchmark.studies.pairwise import Pairwise
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-SLOW_BATCH = 8  # the rival is timed up to here: its time per event hardly depends on the batch
+SLOW_BATCH = 8  # largest batch for all pairs in torch: its time per event hardly depends on the batch
 N_REPEATS = 5
 STYLES = {"native": "-", "pairwise torch": ":", "pytorch3d": "--", "triton": "-."}
 ON_GPU = ("pytorch3d", "triton")
 
 
 def engines_at_hand() -> list[Engine]:
-    """Native, all pairs in torch, and those optional engines that can be used here."""
-    found: list[Engine] = [NATIVE, Pairwise()]
+    """Native, all pairs in torch, and the available optional engines."""
+    engines: list[Engine] = [NATIVE, Pairwise()]
     for name in ENGINES:
         if name != NATIVE.name:
             try:
-                found.append(engine(name))
+                engines.append(engine(name))
             except BenchmarkError:  # the table says which engines were timed
                 continue
-    return found
+    return engines
 
 
 def runtime_study(
     events: Events, batch_sizes: Sequence[int] = BATCH_SIZES, n_repeats: int = N_REPEATS, say: Any = lambda text: None
 ) -> Study:
-    """Median seconds of grouping a batch, and events per second. `say` is told of each engine and strategy."""
+    """Median seconds of grouping a batch, and events per second. `say` gets the name of each engine and strategy."""
     import torch
 
     clouds = events.coords()
     sizes = [size for size in batch_sizes if size <= len(clouds)]
     if not sizes:
         raise BenchmarkError(
-            f"{len(clouds)} events do not fill the smallest batch of {min(batch_sizes)}. At least as many were "
+            f"{len(clouds)} events are fewer than the smallest batch of {min(batch_sizes)}. At least as many were "
             f"expected. Take more with --events."
         )
     threads = torch.get_num_threads()
@@ -82,17 +82,17 @@ def _time_strategy(
 ) -> list[dict[str, Any]]:
     rows = []
     expected = group_events(clouds[:2], config)
-    for rival in engines_at_hand():
-        say(f"{LABELS[strategy]}: {rival.name}")
-        _check_equal(expected, group_events(clouds[:2], config, rival), rival.name)  # compiles, too
+    for timed in engines_at_hand():
+        say(f"{LABELS[strategy]}: {timed.name}")
+        _check_equal(expected, group_events(clouds[:2], config, timed), timed.name)  # compiles, too
         for size in sizes:
-            if size > SLOW_BATCH and rival.name == "pairwise torch":
+            if size > SLOW_BATCH and timed.name == "pairwise torch":
                 continue
-            times = _times(clouds, config, rival, size, n_repeats)
+            times = _times(clouds, config, timed, size, n_repeats)
             rows.append(
                 {
                     "strategy": strategy,
-                    "engine": rival.name,
+                    "engine": timed.name,
                     "batch": size,
                     "median_ms": round(1000 * float(np.median(times)), 3),
                     "min_ms": round(1000 * min(times), 3),
@@ -102,23 +102,23 @@ def _time_strategy(
     return rows
 
 
-def _times(clouds: Sequence[np.ndarray], config: GroupingConfig, rival: Engine, size: int, n: int) -> list[float]:
-    """Seconds for each of `n` batches, other events in each as far as they reach."""
+def _times(clouds: Sequence[np.ndarray], config: GroupingConfig, timed: Engine, size: int, n: int) -> list[float]:
+    """Seconds for each of `n` batches, with different events in each if there are enough."""
     import torch
 
-    clock = time.perf_counter if rival.name in ON_GPU and torch.cuda.is_available() else time.process_time
+    clock = time.perf_counter if timed.name in ON_GPU and torch.cuda.is_available() else time.process_time
     times = []
     for repeat in range(n):
         batch = [clouds[(repeat * size + i) % len(clouds)] for i in range(size)]
         started = clock()
-        group_events(batch, config, rival)
+        group_events(batch, config, timed)
         times.append(clock() - started)
     return times
 
 
-def _check_equal(expected: Sequence[Groups], found: Sequence[Groups], name: str) -> None:
-    for ours, theirs in zip(expected, found, strict=True):
-        if not all(map(np.array_equal, ours, theirs)):
+def _check_equal(expected: Sequence[Groups], groups: Sequence[Groups], name: str) -> None:
+    for expected_group, group in zip(expected, groups, strict=True):
+        if not all(map(np.array_equal, expected_group, group)):
             raise BenchmarkError(
                 f"The engine {name} groups events differently from the native one. Equal indices were expected. Check "
                 f"its installation with `python -m pytest tests/ops/test_engines.py`."
@@ -126,34 +126,34 @@ def _check_equal(expected: Sequence[Groups], found: Sequence[Groups], name: str)
 
 
 def _speed_ups(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Native against all pairs at the largest batch that both were timed at."""
-    found = []
+    """Native against all pairs at the largest batch size timed for both."""
+    speed_ups = []
     for strategy in STRATEGIES:
-        own = [r for r in rows if r["strategy"] == strategy]
-        both = {r["batch"] for r in own if r["engine"] == "native"} & {
-            r["batch"] for r in own if r["engine"] == "pairwise torch"
+        strategy_rows = [r for r in rows if r["strategy"] == strategy]
+        common_sizes = {r["batch"] for r in strategy_rows if r["engine"] == "native"} & {
+            r["batch"] for r in strategy_rows if r["engine"] == "pairwise torch"
         }
-        at = {r["engine"]: r for r in own if r["batch"] == max(both)}
-        native, rival = at["native"]["events_per_s"], at["pairwise torch"]["events_per_s"]
-        found.append(
+        at_largest = {r["engine"]: r for r in strategy_rows if r["batch"] == max(common_sizes)}
+        native, baseline = at_largest["native"]["events_per_s"], at_largest["pairwise torch"]["events_per_s"]
+        speed_ups.append(
             {
                 "strategy": strategy,
-                "batch": max(both),
+                "batch": max(common_sizes),
                 "native: events/s": native,
-                "pairwise torch: events/s": rival,
-                "speed-up": round(native / rival, 1),
+                "pairwise torch: events/s": baseline,
+                "speed-up": round(native / baseline, 1),
             }
         )
-    return found
+    return speed_ups
 
 
 def _draw(rows: Sequence[Row], events: Events, plt: Any) -> Any:
     figure, axis = plt.subplots(figsize=(7, 4.6), layout="constrained")
     for strategy in STRATEGIES:
         for name in dict.fromkeys(r["engine"] for r in rows):
-            own = [r for r in rows if r["strategy"] == strategy and r["engine"] == name]
+            curve = [r for r in rows if r["strategy"] == strategy and r["engine"] == name]
             axis.plot(
-                [r["batch"] for r in own], [r["events_per_s"] for r in own], STYLES[name], marker=MARKERS[strategy],
+                [r["batch"] for r in curve], [r["events_per_s"] for r in curve], STYLES[name], marker=MARKERS[strategy],
                 ms=4, lw=1.4, color=COLOURS[strategy], label=f"{LABELS[strategy]}, {name}",
             )  # fmt: skip
     batches = sorted({r["batch"] for r in rows})

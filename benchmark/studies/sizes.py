@@ -1,4 +1,4 @@
-"""How many groups an event has, and how many points a group, before and after thinning to 32 (Figures 4 and 15).
+"""Groups per event and points per group, before and after thinning to 32 (Figures 4 and 15).
 
 PoLAr-MAE, arXiv 2502.02558: about 400 groups per event, most often 16 points in a group, a tail to 150 (r = 5 voxels,
 read from its text and approximate). C-NMS + ball query at the given overlap factor; no limit on the number of groups.
@@ -29,32 +29,32 @@ def sizes_study(events: Events, config: GroupingConfig | None = None) -> Study:
     counts = [lists.counts for lists in members_of(clouds, centres, config)]
     n_points = np.array([len(points) for points in clouds])
     n_groups = np.array([len(c) for c in counts])
-    before = np.concatenate(counts)
+    n_members = np.concatenate(counts)
     samples = {
         "points per event": n_points,
         "groups per event": n_groups,
-        "points per group": before,
-        f"points per group, thinned to {config.n_points}": np.minimum(before, config.n_points),
+        "points per group": n_members,
+        f"points per group, thinned to {config.n_points}": np.minimum(n_members, config.n_points),
     }
     rows = [_statistics(name, values) for name, values in samples.items()]
     findings = {
         "groups_per_1000_points": round(float(1000 * n_groups.sum() / n_points.sum()), 2),
-        "share_of_groups_thinned": round(float((before > config.n_points).mean()), 6),
+        "share_of_groups_thinned": round(float((n_members > config.n_points).mean()), 6),
         "share_of_events_over_context": round(float((n_groups > CONTEXT_LENGTH).mean()), 6),
     }
     return Study(
         name="sizes",
         rows=rows,
-        further={"histogram": _histogram(before)},
+        further={"histogram": _histogram(n_members)},
         settings={"grouping": asdict(config), "context_length": CONTEXT_LENGTH},
-        draw=partial(_draw, n_groups, before, config, events),
+        draw=partial(_draw, n_groups, n_members, config, events),
         highlights=rows,
         findings=findings,
     )
 
 
 def _statistics(name: str, values: np.ndarray) -> Row:
-    """One line: mean, spread and quantiles; the mode is the smallest of the most frequent values."""
+    """One row: mean, spread and quantiles; the mode is the smallest of the most frequent values."""
     quantiles = {f"q{q:02d}": round(float(np.percentile(values, q)), 1) for q in QUANTILES}
     return {
         "quantity": name,
@@ -69,19 +69,19 @@ def _statistics(name: str, values: np.ndarray) -> Row:
 
 
 def _histogram(sizes: np.ndarray) -> list[Mapping[str, int]]:
-    """How many groups have each number of points; sizes that do not occur are left out."""
+    """Number of groups of each size; sizes that do not occur are left out."""
     numbers = np.bincount(sizes)
     return [{"points_per_group": int(size), "n_groups": int(numbers[size])} for size in np.flatnonzero(numbers)]
 
 
-def _draw(n_groups: np.ndarray, before: np.ndarray, config: GroupingConfig, events: Events, plt: Any) -> Any:
+def _draw(n_groups: np.ndarray, n_members: np.ndarray, config: GroupingConfig, events: Events, plt: Any) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     left.hist(n_groups, bins=_bins(n_groups, 40), color="#0072b2")
     _mark(left, float(np.median(n_groups)), f"median: {np.median(n_groups):.0f}", "-")
     _mark(left, PUBLISHED_GROUPS, f"published: about {PUBLISHED_GROUPS}", ":")
     left.set(xlabel="groups per event", ylabel="events", xlim=(0, None))
     left.yaxis.get_major_locator().set_params(integer=True)
-    numbers, n_thinned = np.bincount(before), np.bincount(np.minimum(before, config.n_points))
+    numbers, n_thinned = np.bincount(n_members), np.bincount(np.minimum(n_members, config.n_points))
     mode = int(numbers.argmax())
     right.bar(np.arange(len(numbers)), numbers, width=1.0, color="#0072b2", label="in the ball")
     edges = np.arange(len(n_thinned) + 1) - 0.5
@@ -92,8 +92,8 @@ def _draw(n_groups: np.ndarray, before: np.ndarray, config: GroupingConfig, even
     right.set(xlabel="points per group", ylabel="groups", xlim=(0, len(numbers)))
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=8)
-    where = f"{len(events)} events of {events.dataset.info.name} ({events.split})"
-    title = f"C-NMS + ball query, r = {config.radius:g} voxels, f = {config.overlap:g}; {where}"
+    source = f"{len(events)} events of {events.dataset.info.name} ({events.split})"
+    title = f"C-NMS + ball query, r = {config.radius:g} voxels, f = {config.overlap:g}; {source}"
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -105,5 +105,5 @@ def _bins(values: np.ndarray, n_bins: int) -> Sequence[float]:
     return edges
 
 
-def _mark(axis: Any, place: float, label: str, style: str) -> None:
-    axis.axvline(place, color="black", lw=1.2, ls=style, label=label)
+def _mark(axis: Any, position: float, label: str, style: str) -> None:
+    axis.axvline(position, color="black", lw=1.2, ls=style, label=label)

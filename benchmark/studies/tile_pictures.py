@@ -1,7 +1,7 @@
-"""Pictures of tiles: what studies of models on volumes share.
+"""Pictures of tiles, shared by the studies of models on volumes.
 
-A tile is shown from above, as the brightest voxel of each column over its few slices; all panels of a tile share one
-scale of grey, from its median to its brightest voxel.
+A tile is drawn as its maximum projection along z; all panels of a tile share one grey scale, from its median to its
+brightest voxel.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 TRUTH = "#d1495b"  # outlines of tracks
-HIDDEN = (0.19, 0.39, 0.56)  # of tokens that the model did not see
-TOP = 99.95  # percentile of a tile's values that is drawn black
+HIDDEN = (0.19, 0.39, 0.56)  # colour of hidden tokens
+TOP = 99.95  # percentile of a tile's values drawn black
 
 
 def from_above(volume: np.ndarray) -> np.ndarray:
@@ -22,9 +22,9 @@ def from_above(volume: np.ndarray) -> np.ndarray:
 
 
 def shades(volume: np.ndarray) -> tuple[float, float]:
-    """Values of a tile that are drawn white and black."""
-    seen = from_above(volume)
-    low, high = float(np.median(seen)), float(np.percentile(seen, TOP))
+    """Values of a tile drawn white and black."""
+    projection = from_above(volume)
+    low, high = float(np.median(projection)), float(np.percentile(projection, TOP))
     return low - 0.5 * (high - low) * 0.2, max(high, low + 1e-6)
 
 
@@ -35,7 +35,7 @@ def draw_tile(axis: Any, volume: np.ndarray, ends: tuple[float, float], title: s
 
 
 def cover(axis: Any, hidden: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Hidden tokens (Tz, Ty, Tx) as coloured squares over a tile of `shape` that is drawn already."""
+    """Hidden tokens (Tz, Ty, Tx) as coloured squares over a drawn tile of `shape`."""
     squares = hidden.any(axis=0)
     image = np.zeros((*squares.shape, 4))
     image[squares] = (*HIDDEN, 1.0)
@@ -49,9 +49,9 @@ def overlay(axis: Any, values: np.ndarray, shape: tuple[int, ...], **style: Any)
 
 def outline(axis: Any, track: np.ndarray) -> None:
     """Outlines of the true tracks of a tile (Z, Y, X), where there are any."""
-    seen = track.max(axis=0) > 0
-    if seen.any():
-        axis.contour(seen, levels=[0.5], colors=[TRUTH], linewidths=0.8)
+    projection = track.max(axis=0) > 0
+    if projection.any():
+        axis.contour(projection, levels=[0.5], colors=[TRUTH], linewidths=0.8)
 
 
 def bare(axis: Any, title: str = "") -> None:

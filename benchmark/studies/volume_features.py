@@ -1,7 +1,7 @@
-"""What an encoder of volumes has made of its tokens: principal components as colours, beside random weights.
+"""Principal components of a volume encoder's token features as colours, beside an encoder with random weights.
 
-The grid of tokens is the same in every tile, so what position alone says of a token is the mean of its place over other
-tiles (of the training split). "De-biased" features are what is left without it. The three leading principal components
+The grid of tokens is the same in every tile, so the mean at a grid position over other tiles (of the training split)
+is what position alone predicts. "De-biased" features have it subtracted. The three leading principal components
 over the tokens of the tiles shown become red, green and blue.
 """
 
@@ -37,7 +37,7 @@ def volume_features_study(bench: Bench[VolumeModel], positions: Sequence[int], d
     """Token features as colours: the tile, untrained encoder, trained encoder, for the tiles at these positions."""
     tiles = list(bench.choose(positions))
     encoders = (("untrained", bench.untrained), ("pre-trained", bench.trained))
-    views = [_view(name, model, tiles, bench, debias) for name, model in encoders]
+    views = [_colour_view(name, model, tiles, bench, debias) for name, model in encoders]
     return Study(
         name="features",
         rows=[view.row for view in views],
@@ -58,28 +58,28 @@ def with_track(batch: PointBatch, grid: tuple[int, ...]) -> np.ndarray:
     target = np.asarray(batch.volumes.target)[0]
     sizes = [n // g for n, g in zip(target.shape, grid, strict=True)]
     blocks = target.reshape(grid[0], sizes[0], grid[1], sizes[1], grid[2], sizes[2])
-    found: np.ndarray = (blocks.max(axis=(1, 3, 5)) > 0).astype(np.int64)
-    return found
+    has_track: np.ndarray = (blocks.max(axis=(1, 3, 5)) > 0).astype(np.int64)
+    return has_track
 
 
-def _view(name: str, model: VolumeModel, tiles: Sequence[PointBatch], bench: Bench, debias: bool) -> _View:
-    others = [(features_of(model, b, bench.device), b) for b in bench.fitting]
-    of_place = np.mean([f for f, _ in others], axis=0)  # (Tz, Ty, Tx, D)
-    fitted = np.stack([f for f, _ in others])
-    rest = fitted - of_place
+def _colour_view(name: str, model: VolumeModel, tiles: Sequence[PointBatch], bench: Bench, debias: bool) -> _View:
+    fitting = [(features_of(model, b, bench.device), b) for b in bench.fitting]
+    position_mean = np.mean([f for f, _ in fitting], axis=0)  # (Tz, Ty, Tx, D)
+    fitted = np.stack([f for f, _ in fitting])
+    debiased = fitted - position_mean
     total = ((fitted - fitted.mean(axis=(0, 1, 2, 3))) ** 2).sum()
-    classes = np.concatenate([with_track(b, f.shape[:3]).ravel() for f, b in others])
-    measured = (rest if debias else fitted).reshape(-1, fitted.shape[-1])
+    classes = np.concatenate([with_track(b, f.shape[:3]).ravel() for f, b in fitting])
+    measured = (debiased if debias else fitted).reshape(-1, fitted.shape[-1])
     shown = np.stack([features_of(model, b, bench.device) for b in tiles])
-    kept = shown - of_place if debias else shown
-    components = principal_components(kept.reshape(-1, kept.shape[-1]))
-    colours = components.colours().reshape(*kept.shape[:4], 3)
+    coloured = shown - position_mean if debias else shown
+    components = principal_components(coloured.reshape(-1, coloured.shape[-1]))
+    colours = components.colours().reshape(*coloured.shape[:4], 3)
     row = {
         "encoder": name,
         "n_tiles_shown": len(tiles),
         "variance_in_3_components": components.share,
-        "n_tiles_measured": len(others),
-        "variance_from_position": float(1 - (rest**2).sum() / total) if total > 0 else 0.0,
+        "n_tiles_measured": len(fitting),
+        "variance_from_position": float(1 - (debiased**2).sum() / total) if total > 0 else 0.0,
         "variance_between_track_and_background": share_between(measured, classes),
     }
     return _View(name, list(colours), row)

@@ -1,7 +1,7 @@
-"""What a masked autoencoder of volumes makes of hidden tokens, beside fillings that nothing trained.
+"""Hidden tokens of volumes predicted by a masked autoencoder, beside untrained reference fillings.
 
-Every tile is shown as it is, as the model gets it, and as the model and harmonic inpainting fill it in. Its row says
-how far off each is, in background and in signal tokens (`benchmark.metrics.reconstruction`).
+Every tile is shown in full, as the model gets it, and as the model and harmonic inpainting fill it in. Its row has the
+error of each in background and in signal tokens (`benchmark.metrics.reconstruction`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHOWN = ("event", "hidden_signal_tokens", "mse_background_model", "mse_backgroun
 
 @dataclass(frozen=True)
 class _Filled:
-    """A tile, what was hidden of it, and two fillings."""
+    """A tile, its hidden tokens, and two fillings."""
 
     batch: PointBatch
     hidden: np.ndarray  # (Tz, Ty, Tx)
@@ -82,20 +82,20 @@ def _row(filled: _Filled, state_: np.ndarray) -> Row:
 
 
 def _draw(plt: Any, filled: Sequence[_Filled], names: Sequence[str]) -> Any:
-    """A row per tile: truth, what is visible, the model, harmonic inpainting, and what the model leaves."""
+    """A row per tile: truth, visible part, model, harmonic inpainting, and residual of the model."""
     titles = ("{}, true tracks outlined", "what the model sees", "model", "harmonic inpainting", "truth - model")
     figure, axes = plt.subplots(
         len(filled), len(titles), figsize=(2.7 * len(titles), 2.85 * len(filled)), layout="constrained", squeeze=False
     )
-    for row, found, name in zip(axes, filled, names, strict=True):
-        true, ends = found.true, shades(found.true)
-        for axis, image, title in zip(row, (true, true, found.model, found.smooth), titles, strict=False):
+    for row, filling, name in zip(axes, filled, names, strict=True):
+        true, ends = filling.true, shades(filling.true)
+        for axis, image, title in zip(row, (true, true, filling.model, filling.smooth), titles, strict=False):
             draw_tile(axis, image, ends, title.format(name))
-        if found.batch.volumes.target is not None:
-            outline(row[0], np.asarray(found.batch.volumes.target)[0])
-        cover(row[1], found.hidden, true.shape)
-        rest = true - found.model
-        strongest = np.take_along_axis(rest, np.abs(rest).argmax(axis=0)[None], axis=0)[0]
+        if filling.batch.volumes.target is not None:
+            outline(row[0], np.asarray(filling.batch.volumes.target)[0])
+        cover(row[1], filling.hidden, true.shape)
+        residual = true - filling.model
+        strongest = np.take_along_axis(residual, np.abs(residual).argmax(axis=0)[None], axis=0)[0]
         width = ends[1] - ends[0]
         row[4].imshow(strongest, cmap="RdBu_r", vmin=-width / 2, vmax=width / 2, origin="lower")
         bare(row[4], titles[4])

@@ -1,7 +1,7 @@
-"""Whether published tables agree with themselves: F1 with precision and recall, means with their classes.
+"""Internal consistency of published tables: F1 with precision and recall, means with their classes.
 
-A published digit may be off by half a unit of its last place; what follows from rounded numbers may be off by what that
-rounding can do. A number that its own source contradicts is noted, not passed.
+A published number may be off by half a unit of its last digit; this rounding is propagated to derived numbers. A number
+that its own source contradicts is noted, not passed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from benchmark.verification.report import Check
 
 TABLES = "published tables"
 AVERAGED = ("f1", "precision", "recall")
-SINGLE = 5e-7  # numbers that a program printed with all their digits: single precision
+SINGLE = 5e-7  # numbers printed with all digits: single precision
 RISING = ("macro_f1", "panoptic_quality", "adjusted_rand_index")  # scores that more labels should not lower
 
 
 def consistency(rows: Sequence[Published]) -> list[Check]:
-    """One check per line of a published table and kind of consistency."""
+    """One check per row of a published table and type of consistency."""
     groups: dict[tuple[str, ...], list[Published]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
@@ -38,25 +38,27 @@ def _title(row: Published) -> str:
 
 def _f1(group: Sequence[Published]) -> Iterable[Check]:
     """F1 = 2PR/(P+R) of every class."""
-    of = {(r.metric, r.cls): r for r in group}
-    off: list[str] = []
+    by_metric = {(r.metric, r.cls): r for r in group}
+    mismatches: list[str] = []
     n = 0
-    for (metric, cls), f1 in of.items():
-        precision, recall = of.get(("precision", cls)), of.get(("recall", cls))
+    for (metric, cls), f1 in by_metric.items():
+        precision, recall = by_metric.get(("precision", cls)), by_metric.get(("recall", cls))
         if metric != "f1" or precision is None or recall is None:
             continue
         n += 1
-        # F1 rises with both: the smallest and largest that unrounded values can give
+        # F1 rises with both: its extremes for the unrounded values
         low, high = (
             _harmonic(precision.value + sign * _rounding(precision), recall.value + sign * _rounding(recall))
             for sign in (-1, 1)
         )
         slack = _rounding(f1) + 1e-9
         if not low - slack <= f1.value <= high + slack:
-            off.append(f"{cls or 'all'}: {f1.value:g}, but 2PR/(P+R) lies from {low:.4f} to {high:.4f}")
+            mismatches.append(f"{cls or 'all'}: {f1.value:g}, but 2PR/(P+R) lies from {low:.4f} to {high:.4f}")
     if n:
-        found = "; ".join(off) or f"equal in {n} of {n}"
-        yield Check(f"F1 from P and R: {_title(group[0])}", not off, found, "2PR/(P+R) within rounding", group=TABLES)
+        result = "; ".join(mismatches) or f"equal in {n} of {n}"
+        yield Check(
+            f"F1 from P and R: {_title(group[0])}", not mismatches, result, "2PR/(P+R) within rounding", group=TABLES
+        )
 
 
 def _harmonic(p: float, r: float) -> float:
@@ -101,6 +103,6 @@ def _rising(rows: Sequence[Published]) -> Iterable[Check]:
 def _discrepancies(rows: Sequence[Published]) -> Iterable[Check]:
     for row in rows:
         if row.note.startswith(DISCREPANCY):
-            what = f"{row.metric} {row.cls}".strip()
-            name = f"{what}: {_title(row)}"
+            score = f"{row.metric} {row.cls}".strip()
+            name = f"{score}: {_title(row)}"
             yield Check(name, True, f"{row.value:g}", row.note, noted=True, group="known discrepancies")

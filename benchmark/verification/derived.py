@@ -1,4 +1,4 @@
-"""What follows from published statements without data or weights: sizes of networks, class weights, rejections."""
+"""Checks of published numbers without data or weights: sizes of networks, class weights, rejections."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from benchmark.records.published import Published
 from benchmark.settings import override
 from benchmark.verification.report import Check
 
-# published to 0.1 million; of PTv3 with other inputs and classes, some 20,000 parameters
+# published to 0.1 million; PTv3's other inputs and classes change some 20,000 parameters
 SLACK = {46_200_000: 75_000, 22_900_000: 50_000}
-REPEATED = "one encoder layer, applied six times"  # the suite's six layers each have weights of their own
+REPEATED = "one encoder layer, applied six times"  # the suite's six layers have separate weights
 SIZES, REJECTIONS = "parameters of the networks built here", "rejections of the other pion at 90% efficiency"
 
 
 def derived(rows: Sequence[Published]) -> list[Check]:
-    """Every check that needs nothing but the suite itself."""
+    """Every check that needs only the suite itself."""
     return [*_sizes(rows), *_class_weights(rows), *_rejections(rows), *_chance()]
 
 
 def _sizes(rows: Sequence[Published]) -> Iterable[Check]:
-    """Parameters of the paper presets as they are built here."""
+    """Parameters of the paper presets, built here."""
     for row in rows:
         if row.metric != "n_parameters":
             continue
         name = f"parameters: {row.model}, {row.setting} ({row.source})"
         try:
-            count = _built(row)
+            count = _count_parameters(row)
         except BenchmarkError as error:  # a package of this model is missing
             yield Check(name, True, f"not built: {error}", f"{row.value:,.0f}", noted=True, group=SIZES)
             continue
@@ -42,30 +42,30 @@ def _sizes(rows: Sequence[Published]) -> Iterable[Check]:
         yield Check(name, abs(count - row.value) <= slack, f"{count:,}", f"{row.value:,.0f}{within}", group=SIZES)
 
 
-def _built(row: Published) -> int:
-    """Parameters of the network that a row names, built with the published settings on no device: shapes alone."""
+def _count_parameters(row: Published) -> int:
+    """Parameters of the network that a row names, built with the published settings on the meta device."""
     import torch
 
     from benchmark.contracts.torch_model import TorchModel
 
     with torch.device("meta"):
-        model = _paper(row.model, row.task or "lartpc-segmentation-5")
+        model = _build_paper_model(row.model, row.task or "lartpc-segmentation-5")
     if row.setting == "encoder" and isinstance(model, TorchModel):
         return sum(int(p.numel()) for part in model.backbone() for p in part.parameters())
     if row.setting == "pre-training network" and isinstance(model, TorchModel):
         return sum(p.numel() for name, p in model.named_parameters() if not name.startswith("head."))
     if row.setting == REPEATED and isinstance(model, TorchModel):
-        _, *others = model.get_submodule("encoder").children()
-        return model.n_parameters - sum(p.numel() for layer in others for p in layer.parameters())
+        _, *repeated_layers = model.get_submodule("encoder").children()
+        return model.n_parameters - sum(p.numel() for layer in repeated_layers for p in layer.parameters())
     return model.n_parameters
 
 
-def _paper(name: str, task: str) -> Model:
+def _build_paper_model(name: str, task: str) -> Model:
     spec = registry.model_spec(name)
-    asked = tasks.task(task)
-    config = override(spec.config(), spec.preset("paper", asked.detector).model, "model")
-    frame = registry.dataset_spec(asked.dataset).info.frame
-    return spec.build_model(config, model_inputs(preparation(asked), frame), asked)
+    requested = tasks.task(task)
+    config = override(spec.config(), spec.preset("paper", requested.detector).model, "model")
+    frame = registry.dataset_spec(requested.dataset).info.frame
+    return spec.build_model(config, model_inputs(preparation(requested), frame), requested)
 
 
 def _class_weights(rows: Sequence[Published]) -> Iterable[Check]:
@@ -76,31 +76,33 @@ def _class_weights(rows: Sequence[Published]) -> Iterable[Check]:
         if not voxels or task.class_weights is None:
             continue
         counts = np.array([voxels[c] for c in task.classes])
-        raw = np.sqrt(counts.sum() / counts)
-        expected = raw / (raw * counts).sum() * counts.sum()
+        unscaled = np.sqrt(counts.sum() / counts)
+        expected = unscaled / (unscaled * counts).sum() * counts.sum()
         worst = float(np.abs(expected - np.array(task.class_weights)).max())
-        found = " ".join(f"{w:.4f}" for w in task.class_weights)
-        wanted = " ".join(f"{w:.4f}" for w in expected) + " within 0.00001"
-        yield Check(f"class weights of {name}", worst < 1e-5, found, wanted, group="class weights")
+        weights = " ".join(f"{w:.4f}" for w in task.class_weights)
+        expected_weights = " ".join(f"{w:.4f}" for w in expected) + " within 0.00001"
+        yield Check(f"class weights of {name}", worst < 1e-5, weights, expected_weights, group="class weights")
 
 
 def _rejections(rows: Sequence[Published]) -> Iterable[Check]:
     """A rejection is 1/FPR: the rate that it implies, and the order of models in both regions."""
-    found = [r for r in rows if r.metric == "rejection_90"]
-    for row in found:
+    rejections = [r for r in rows if r.metric == "rejection_90"]
+    for row in rejections:
         rate = 1 / row.value
         yield Check(
             f"rejection {row.value:g}: {row.model}, {row.setting} ({row.source})", 0 < rate < 1 and rate < 0.9,
             f"{100 * rate:.3f}% of the other class kept", "less than the 90% of a cut that tells nothing",
             group=REJECTIONS,
         )  # fmt: skip
-    order = {s: [r.model for r in sorted(found, key=lambda r: -r.value) if r.setting == s] for s in
-             {r.setting for r in found}}  # fmt: skip
-    shared = [m for m in order.get("|eta|<0.7", []) if m in order.get("|eta|<3", [])]
-    if shared:
-        other = [m for m in order["|eta|<3"] if m in shared]
-        found_order, wanted = " > ".join(other), " > ".join(shared)
-        yield Check("order of models in both regions", shared == other, found_order, wanted, group=REJECTIONS)
+    order = {s: [r.model for r in sorted(rejections, key=lambda r: -r.value) if r.setting == s] for s in
+             {r.setting for r in rejections}}  # fmt: skip
+    narrow_order = [m for m in order.get("|eta|<0.7", []) if m in order.get("|eta|<3", [])]
+    if narrow_order:
+        wide_order = [m for m in order["|eta|<3"] if m in narrow_order]
+        wide_text, narrow_text = " > ".join(wide_order), " > ".join(narrow_order)
+        yield Check(
+            "order of models in both regions", narrow_order == wide_order, wide_text, narrow_text, group=REJECTIONS
+        )
 
 
 def _chance() -> Iterable[Check]:

@@ -1,10 +1,10 @@
-"""A released checkpoint scored again, and compared with every published number that belongs to it.
+"""A released checkpoint scored again and compared with its published numbers.
 
 Each number is compared twice: with the publication's way of counting where it gives one (means over batches; see
-`benchmark.metrics.paper_protocol`) and with the suite's (sums first, divided once). With few events a score says
-little, so that the bootstrap interval over events decides: a number differs where the interval, widened by the
-tolerance, leaves it out. That is noted, not failed, below MIN_EVENTS events and of other data than the published
-(unless asked to be strict), and for numbers that were published of a single batch, not of a whole split.
+`benchmark.metrics.paper_protocol`) and with the suite's (sums first, divided once). With few events the
+bootstrap interval over events decides: a number differs where it lies outside the interval, widened by the tolerance.
+A difference is noted, not failed, below MIN_EVENTS events and on other data than the published (unless strict), and for
+numbers published for a single batch, not a whole split.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from benchmark.verification.report import Check, Report
 
 MIN_EVENTS = 100
 TOLERANCE = 0.01
-SINGLE_BATCH = "single batch"  # in the note of a number that is of no whole split
+SINGLE_BATCH = "single batch"  # in the note of a number that does not cover a whole split
 SCORES = ("f1", "precision", "recall", "macro_f1", "macro_precision", "macro_recall", "accuracy")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One published number beside the same score of this evaluation."""
+    """One published number and the same score of this evaluation."""
 
     row: Published
     value: float | None
     low: float | None
     high: float | None
-    by_batches: float | None  # the publication's way of counting; None where it is not counted so
+    by_batches: float | None  # the publication's way of counting; None where not computed
 
     def ways(self, tolerance: float) -> tuple[str, ...]:
         """The ways of counting that give the number within the tolerance."""
@@ -58,15 +58,15 @@ def verify_released(
 ) -> tuple[Report, RunRecord]:  # fmt: skip
     """Score a checkpoint on a split and compare; also returns the record.
 
-    strict: few events and other data are judged too, and the interval over events excuses nothing. Raises ConfigError
+    strict: differences with few events or other data fail too, and the interval is not used. Raises ConfigError
     for an unknown setting.
     """
     if not 0 <= tolerance < float("inf"):
         raise ConfigError(f"--tolerance {tolerance} is not possible. A number from 0 on was expected. Type 0.01.")
-    rows = belonging(checkpoint, setting)
+    rows = published_scores(checkpoint, setting)
     record = evaluate_checkpoint(checkpoint, target, execution, batch_size, assignments)
     n_events = int(record.events["test"])
-    compared = [_compared(row, record) for row in rows]
+    compared = [_compare(row, record) for row in rows]
     data = f"{record.dataset['name']} {record.dataset['revision'].partition('-')[0]}"
     checks = [_check(c, tolerance, n_events, data, strict) for c in compared]
     agree = sum(c.agrees(tolerance, strict) for c in compared)
@@ -83,25 +83,27 @@ def verify_released(
     return Report(title, tuple(checks), details), record
 
 
-def belonging(checkpoint: Checkpoint, setting: str | None) -> list[Published]:
+def published_scores(checkpoint: Checkpoint, setting: str | None) -> list[Published]:
     """Published scores of the checkpoint's model on its task, in one setting. Raises ConfigError."""
     manifest = checkpoint.manifest
-    wanted = setting or manifest.training.get("mode")
+    requested = setting or manifest.training.get("mode")
     rows = [
         r for r in published() if (r.task, r.model) == (manifest.task, manifest.model) and r.metric in SCORES
         and not r.note.startswith(APPROXIMATE)
     ]  # fmt: skip
     settings = sorted({r.setting for r in rows})
-    if wanted not in settings:
-        said = "does not say how it was trained" if wanted is None else f"has no published scores as {wanted!r}"
-        raise ConfigError(
-            f"{checkpoint.path} ({manifest.model}, {manifest.task}) {said}. One of {', '.join(settings) or 'none'} was "
-            f"expected. Type --setting {settings[0] if settings else 'fft'}."
+    if requested not in settings:
+        problem = (
+            "does not say how it was trained" if requested is None else f"has no published scores as {requested!r}"
         )
-    return [r for r in rows if r.setting == wanted]
+        raise ConfigError(
+            f"{checkpoint.path} ({manifest.model}, {manifest.task}) {problem}. One of {', '.join(settings) or 'none'} "
+            f"was expected. Type --setting {settings[0] if settings else 'fft'}."
+        )
+    return [r for r in rows if r.setting == requested]
 
 
-def _compared(row: Published, record: RunRecord) -> Compared:
+def _compare(row: Published, record: RunRecord) -> Compared:
     section = record.metrics[OVERALL] if not row.cls else record.metrics["per_class"].get(row.cls, {})
     entry = section.get(row.metric) or {}
     by_batches = None if row.cls else record.metrics.get("paper_protocol", {}).get(f"{row.metric}_mean_over_batches")
@@ -114,23 +116,23 @@ def _check(compared: Compared, tolerance: float, n_events: int, data: str, stric
         *([f"{n_events} events tell nothing"] if n_events < MIN_EVENTS else []),
         *([f"published of {row.dataset}"] if row.dataset.casefold() != data.casefold() else []),
     ]
-    single = SINGLE_BATCH in row.note
-    found = "undefined" if compared.value is None else f"{compared.value:.4f}"
+    is_single_batch = SINGLE_BATCH in row.note
+    measured = "undefined" if compared.value is None else f"{compared.value:.4f}"
     if compared.low is not None and compared.high is not None:
-        found += f" [{compared.low:.3f}, {compared.high:.3f}]"
+        measured += f" [{compared.low:.3f}, {compared.high:.3f}]"
     if compared.by_batches is not None:
-        found += f"; mean over batches {compared.by_batches:.4f}"
-    how = ", ".join(compared.ways(tolerance)) or "within the interval"
-    verdict = f"agrees ({how})" if agrees else "differs"
-    found = "; ".join((f"{found}: {verdict}", *reasons))
-    noted = single or (bool(reasons) and not strict)
-    expected = f"{row.value:g}" + (f" ({row.note})" if single else "")
+        measured += f"; mean over batches {compared.by_batches:.4f}"
+    ways = ", ".join(compared.ways(tolerance)) or "within the interval"
+    verdict = f"agrees ({ways})" if agrees else "differs"
+    measured = "; ".join((f"{measured}: {verdict}", *reasons))
+    noted = is_single_batch or (bool(reasons) and not strict)
+    expected = f"{row.value:g}" + (f" ({row.note})" if is_single_batch else "")
     group = f"{row.source}, {row.item}"
-    return Check(f"{row.metric} {row.cls}".strip(), agrees, found, expected, noted, group)
+    return Check(f"{row.metric} {row.cls}".strip(), agrees, measured, expected, noted, group)
 
 
 def _details(compared: Compared, tolerance: float, strict: bool) -> dict[str, Any]:
-    """One number and what was measured, as plain values."""
+    """One published number and its measured values, as plain values."""
     row = compared.row
     return {
         "source": row.source, "item": row.item, "metric": row.metric, "cls": row.cls, "published": row.value,

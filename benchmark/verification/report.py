@@ -1,4 +1,4 @@
-"""A verification is a list of checks, each with what was found and what was expected."""
+"""A verification is a list of checks, each with a measured and an expected value."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Check:
     passed: bool
     found: str
     expected: str
-    noted: bool = False  # worth knowing, neither right nor wrong
-    group: str = ""  # title of the checks that are listed together
+    noted: bool = False  # information, neither passed nor failed
+    group: str = ""  # title of a group of checks
 
     @property
     def status(self) -> str:

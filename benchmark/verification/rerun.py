@@ -1,8 +1,7 @@
-"""Records run again: from the settings that a record holds, not from the command that was typed.
+"""Records run again, from the settings in the record and not from the command line.
 
-So changed defaults do not matter, and what differs is told: the code, the data, the versions or the machine. A run is
-reproduced where every event gives the same counts and every score is equal, or where every score lies within a
-tolerance.
+Changed defaults therefore do not matter; differences in code, data, versions or machine are listed. A run is reproduced
+if every event gives the same counts and every score is equal, or if every score lies within a tolerance.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ SECTIONS = {
     "pretrain": "pretrain",
     "pretrain_optim": "pretrain_optim",
     "probe": "probe",
-}  # a record's name -> that of --set
+}  # name in a record -> name for --set
 EQUAL = "equal counts and scores"
 ROUNDING = 1e-12  # of scores: the same counts give the same scores
 
@@ -47,22 +46,22 @@ def rerun(record: RunRecord, execution: Execution, tolerance: float = 0.0) -> Ch
     try:
         request = request_of(record)
         with TemporaryDirectory() as folder:
-            own = replace(
+            temporary = replace(
                 execution, records=Path(folder) / "records", runs=Path(folder) / "runs", force=True, resume=False,
                 threads=execution.threads or record.environment.get("threads"),
                 device=record.environment.get("device", "auto") if execution.device == "auto" else execution.device,
             )  # fmt: skip
-            again = run(request, own).record
+            repeated = run(request, temporary).record
     except BenchmarkError as error:
         return Check(name, True, f"cannot be run again: {error}", EQUAL, noted=True)
-    return _compare(name, record, again, tolerance)
+    return _compare(name, record, repeated, tolerance)
 
 
 def request_of(record: RunRecord) -> Request:
-    """A request that resolves to the record's settings. Raises ConfigError where none does."""
+    """A request that resolves to the record's settings. Raises ConfigError if there is none."""
     c = record.config
     if record.status != "finished" or c["mode"] == "evaluate" or c.get("dataset") != record.dataset["name"]:
-        raise ConfigError("It is no finished run of its own dataset. One was expected. Choose other records.")
+        raise ConfigError("It is no finished run on its own dataset. One was expected. Choose other records.")
     if c.get("checkpoint"):
         raise ConfigError("It started from the user's own checkpoint. A run without one was expected.")
     pretrained_here = c.get("pretrain") is not None and c.get("weights") is None
@@ -71,76 +70,78 @@ def request_of(record: RunRecord) -> Request:
         pretrain=pretrained_here,
     )  # fmt: skip
     request = replace(request, assignments=tuple(_assignments(c, resolve(request).as_dict())))
-    left = list(_different(c, resolve(request)))
-    if left:
-        raise ConfigError(f"Its settings {', '.join(left[:3])} cannot be given any more. The same code was expected.")
+    mismatched = list(_mismatched_settings(c, resolve(request)))
+    if mismatched:
+        raise ConfigError(f"Its settings {', '.join(mismatched[:3])} can no longer be set. The same code was expected.")
     return request
 
 
-def _assignments(told: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _assignments(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[str]:
     for section, name in SECTIONS.items():
-        before, after = told.get(section), now.get(section)
-        if not isinstance(before, dict) or not isinstance(after, dict):
+        old, new = recorded.get(section), current.get(section)
+        if not isinstance(old, dict) or not isinstance(new, dict):
             continue
-        for key, value in before.items():
-            if key in after and after[key] != value:
+        for key, value in old.items():
+            if key in new and new[key] != value:
                 yield f"{name}.{key}={_text(value)}"
-    loss, now_loss = told["task"].get("loss"), now["task"].get("loss")
-    if isinstance(loss, dict) and isinstance(now_loss, dict):
-        yield from (f"loss.{k}={_text(v)}" for k, v in loss.items() if k in now_loss and now_loss[k] != v)
+    loss, current_loss = recorded["task"].get("loss"), current["task"].get("loss")
+    if isinstance(loss, dict) and isinstance(current_loss, dict):
+        yield from (f"loss.{k}={_text(v)}" for k, v in loss.items() if k in current_loss and current_loss[k] != v)
 
 
 def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _different(told: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
-    """Settings that the record has and that resolve to something else now."""
-    now = config.as_dict()
+def _mismatched_settings(recorded: Mapping[str, Any], config: RunConfig) -> Iterator[str]:
+    """Settings of the record that now resolve to another value."""
+    current = config.as_dict()
     for section in SECTIONS:
-        before, after = told.get(section), now.get(section)
-        if (before is None) != (after is None):
+        old, new = recorded.get(section), current.get(section)
+        if (old is None) != (new is None):
             yield section
-        elif isinstance(before, dict):
-            yield from (f"{section}.{k}" for k, v in before.items() if (after or {}).get(k) != v)
-    before, after = told.get("weights") or {}, now.get("weights") or {}
-    if before.get("sha256") != after.get("sha256"):
+        elif isinstance(old, dict):
+            yield from (f"{section}.{k}" for k, v in old.items() if (new or {}).get(k) != v)
+    old, new = recorded.get("weights") or {}, current.get("weights") or {}
+    if old.get("sha256") != new.get("sha256"):
         yield "weights"
 
 
-def _compare(name: str, record: RunRecord, again: RunRecord, tolerance: float) -> Check:
-    equal = _equal_counts(record, again)
+def _compare(name: str, record: RunRecord, repeated: RunRecord, tolerance: float) -> Check:
+    has_equal_counts = _equal_counts(record, repeated)
     metric = record.task["primary_metric"]
-    values = [dict(_values(r)).get(("", metric)) for r in (record, again)]
-    worst = _worst(record, again)
-    found = f"{metric} {_number(values[1])}, recorded {_number(values[0])}; largest difference of a score {worst:.2g}"
+    values = [dict(_values(r)).get(("", metric)) for r in (record, repeated)]
+    worst = _largest_difference(record, repeated)
+    difference = (
+        f"{metric} {_number(values[1])}, recorded {_number(values[0])}; largest difference of a score {worst:.2g}"
+    )
     expected = f"every score within {tolerance:g}" if tolerance > 0 else EQUAL
-    if equal and worst <= ROUNDING:
-        return Check(name, True, f"reproduced: {found}; equal counts in every event", expected)
+    if has_equal_counts and worst <= ROUNDING:
+        return Check(name, True, f"reproduced: {difference}; equal counts in every event", expected)
     passed = tolerance > 0 and worst <= tolerance
-    said = "reproduced" if passed else "differs"
-    if equal:
-        return Check(name, passed, f"{said}: {found}; equal counts, so that the record contradicts itself", expected)
-    changed = ", ".join(_changed(record, again)) or "nothing that is recorded"
-    return Check(name, passed, f"{said}: {found}; changed since: {changed}", expected)
+    verdict = "reproduced" if passed else "differs"
+    if has_equal_counts:
+        return Check(name, passed, f"{verdict}: {difference}; equal counts, so the record is inconsistent", expected)
+    changed = ", ".join(_changed_conditions(record, repeated)) or "nothing recorded"
+    return Check(name, passed, f"{verdict}: {difference}; changed since: {changed}", expected)
 
 
-def _equal_counts(one: RunRecord, other: RunRecord) -> bool:
-    if one.per_event.get("event_ids_sha256") != other.per_event.get("event_ids_sha256") or not one.per_event:
+def _equal_counts(first: RunRecord, second: RunRecord) -> bool:
+    if first.per_event.get("event_ids_sha256") != second.per_event.get("event_ids_sha256") or not first.per_event:
         return False
-    here, there = unpack_counts(one.per_event), unpack_counts(other.per_event)
-    return bool(np.array_equal(here, there, equal_nan=here.dtype.kind == "f"))
+    first_counts, second_counts = unpack_counts(first.per_event), unpack_counts(second.per_event)
+    return bool(np.array_equal(first_counts, second_counts, equal_nan=first_counts.dtype.kind == "f"))
 
 
-def _worst(one: RunRecord, other: RunRecord) -> float:
+def _largest_difference(first: RunRecord, second: RunRecord) -> float:
     """Largest difference of a score, over all classes and of each; infinite where one of them is undefined.
 
-    A score that the suite did not know then, or does not know now, is left out.
+    Scores that only one of the two records has are left out.
     """
-    here, there = dict(_values(one)), dict(_values(other))
+    first_values, second_values = dict(_values(first)), dict(_values(second))
     gaps = [0.0]
-    for name in here.keys() & there.keys():
-        a, b = here[name], there[name]
+    for name in first_values.keys() & second_values.keys():
+        a, b = first_values[name], second_values[name]
         if a is None or b is None:
             gaps.append(0.0 if a is b else float("inf"))
         else:
@@ -154,21 +155,21 @@ def _values(record: RunRecord) -> Iterator[tuple[tuple[str, str], float | None]]
         yield from (((cls, name), entry["value"]) for name, entry in scores.items() if isinstance(entry, dict))
 
 
-def _changed(one: RunRecord, other: RunRecord) -> Iterator[str]:
-    if one.dataset["revision"] != other.dataset["revision"]:
-        yield f"data revision {one.dataset['revision']} -> {other.dataset['revision']}"
-    a, b = one.environment, other.environment
-    if a.get("commit") != b.get("commit"):
-        yield f"commit {str(a.get('commit'))[:9]} -> {str(b.get('commit'))[:9]}"
-    if b.get("dirty"):
+def _changed_conditions(first: RunRecord, second: RunRecord) -> Iterator[str]:
+    if first.dataset["revision"] != second.dataset["revision"]:
+        yield f"data revision {first.dataset['revision']} -> {second.dataset['revision']}"
+    old, new = first.environment, second.environment
+    if old.get("commit") != new.get("commit"):
+        yield f"commit {str(old.get('commit'))[:9]} -> {str(new.get('commit'))[:9]}"
+    if new.get("dirty"):
         yield "uncommitted changes of the code"
     for key in ("device", "device_name", "threads", "precision", "platform"):
-        if a.get(key) != b.get(key):
-            yield f"{key} {a.get(key)} -> {b.get(key)}"
-    for package, version in (a.get("versions") or {}).items():
-        now = (b.get("versions") or {}).get(package)
-        if now != version:
-            yield f"{package} {version} -> {now}"
+        if old.get(key) != new.get(key):
+            yield f"{key} {old.get(key)} -> {new.get(key)}"
+    for package, version in (old.get("versions") or {}).items():
+        new_version = (new.get("versions") or {}).get(package)
+        if new_version != version:
+            yield f"{package} {version} -> {new_version}"
 
 
 def _number(value: float | None) -> str:

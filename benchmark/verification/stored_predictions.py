@@ -1,8 +1,7 @@
-"""Compares what this suite computes with answers that were published or stored elsewhere.
+"""Comparison with predictions of a released model, stored with an event.
 
-A verification is a list of checks, each with what was found and what was expected; the command line prints them and
-fails where one does. Here: predictions that somebody stored beside an event, made by a released model. Published
-tables, released weights and records are compared in `benchmark.verification`.
+A verification is a list of checks, each with a measured and an expected value; the command line prints them and fails
+if one fails. The other modules of `benchmark.verification` compare published tables, released weights and records.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from benchmark.verification.report import Check, Report
 
 COORDS, ENERGY, TRUTH = ("coords", "voxels"), ("energy_MeV", "energy_mev", "energy"), ("motif", "semantic", "truth")
 
-STORED = "_pred"  # how the name of stored predictions ends
+STORED = "_pred"  # suffix of the name of stored predictions
 
 _MAX_BYTES = 1 << 30
 
-_ROW = "row"  # label that leads from a preprocessed point to its row in the file
+_ROW = "row"  # label with a preprocessed point's row in the file
 
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """An event with the classes that somebody's model predicted for its points."""
+    """An event with stored predictions of the classes of its points."""
 
     name: str
     coords: np.ndarray  # (N, 3) float32, in the checkpoint's frame
@@ -52,26 +51,26 @@ def read_stored_event(path: Path, key: str | None = None) -> StoredEvent:
     coords, energy = _array(path, arrays, COORDS), _array(path, arrays, ENERGY)
     names = [key] if key is not None else sorted(n for n in arrays if n.endswith(STORED))
     if len(names) != 1 or names[0] not in arrays:
-        what = f"{len(names)} arrays of predictions" if key is None else f"no array {key}"
+        problem = f"{len(names)} arrays of predictions" if key is None else f"no array {key}"
         raise DataError(
-            f"{path} has {what}; it holds {', '.join(sorted(arrays))}. One array of predictions, with a name that ends "
-            f"in {STORED}, was expected. Name it with --key."
+            f"{path} has {problem}; it holds {', '.join(sorted(arrays))}. One array of predictions, with a name that "
+            f"ends in {STORED}, was expected. Name it with --key."
         )
     stored = arrays[names[0]]
     truth = next((arrays[n] for n in TRUTH if n in arrays), None)
     n_points = len(energy)
-    for what, array, shape in (
+    for name, array, shape in (
         ("coordinates", coords, (n_points, 3)), ("energies", energy, (n_points,)), (names[0], stored, (n_points,)),
         ("truth", truth, (n_points,)),
     ):  # fmt: skip
         if array is not None and array.shape != shape:
-            raise DataError(f"{path}: {what} have shape {array.shape}. {shape} was expected. Check the file.")
-    for what, array in (("coordinates", coords), ("energies", energy)):
+            raise DataError(f"{path}: {name} have shape {array.shape}. {shape} was expected. Check the file.")
+    for name, array in (("coordinates", coords), ("energies", energy)):
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise DataError(f"{path}: {what} are no finite numbers. Finite numbers were expected. Check the file.")
-    for what, array in ((names[0], stored), ("truth", truth)):
+            raise DataError(f"{path}: {name} are not finite. Finite numbers were expected. Check the file.")
+    for name, array in ((names[0], stored), ("truth", truth)):
         if array is not None and array.dtype.kind not in "iu":
-            raise DataError(f"{path}: {what} is of type {array.dtype}. Whole numbers were expected. Check the file.")
+            raise DataError(f"{path}: {name} is of type {array.dtype}. Whole numbers were expected. Check the file.")
     return StoredEvent(
         path.stem,
         coords.astype(np.float32),
@@ -84,7 +83,7 @@ def read_stored_event(path: Path, key: str | None = None) -> StoredEvent:
 def verify_predictions(
     checkpoint: Checkpoint, event: StoredEvent, min_agreement: float = 0.99, device: str = "auto"
 ) -> Report:
-    """Predict an event with a checkpoint, under its own behaviour and cuts, and compare with what is stored beside it.
+    """Predict an event with a checkpoint, under its own behaviour and cuts, and compare with the stored predictions.
 
     Only points with a stored prediction enter the model, in the file's order. min_agreement: share of them whose class
     must be equal. Raises CheckpointError, ConfigError, DataError.
@@ -105,13 +104,23 @@ def verify_predictions(
 
 
 def _compare(
-    checkpoint: Checkpoint, event: StoredEvent, task: Task, rows: np.ndarray, predicted: np.ndarray, wanted: float
+    checkpoint: Checkpoint,
+    event: StoredEvent,
+    task: Task,
+    rows: np.ndarray,
+    predicted: np.ndarray,
+    min_agreement: float,
 ) -> Report:
     n_stored, n_equal = int((event.stored >= 0).sum()), int((predicted == event.stored[rows]).sum())
     share = n_equal / n_stored  # a point that the cuts removed counts as different
     checks = [
         Check("points evaluated", len(rows) == n_stored, f"{len(rows)}", f"{n_stored}, those with a stored prediction"),
-        Check("equal predictions", share >= wanted, f"{n_equal} of {n_stored} ({share:.4f})", f"at least {wanted:.4f}"),
+        Check(
+            "equal predictions",
+            share >= min_agreement,
+            f"{n_equal} of {n_stored} ({share:.4f})",
+            f"at least {min_agreement:.4f}",
+        ),
     ]
     details: dict[str, Any] = {
         "event": event.name,
@@ -133,21 +142,21 @@ def _compare(
 
 
 def _batch(checkpoint: Checkpoint, event: StoredEvent, task: Task) -> PointBatch:
-    """The event's points that have a stored prediction, as the checkpoint takes them; `instance` is their row."""
+    """The event's points that have a stored prediction, preprocessed for the checkpoint; `instance` is their row."""
     manifest = checkpoint.manifest
     evaluated = np.flatnonzero(event.stored >= 0)
-    wrong = event.stored[evaluated][event.stored[evaluated] >= task.n_outputs]
-    if len(wrong) or not len(evaluated):
-        what = f"the class {wrong[0]}" if len(wrong) else "no prediction"
+    invalid = event.stored[evaluated][event.stored[evaluated] >= task.n_outputs]
+    if len(invalid) or not len(evaluated):
+        problem = f"the class {invalid[0]}" if len(invalid) else "no prediction"
         raise DataError(
-            f"{event.name} stores {what}. Classes from 0 to {task.n_outputs - 1}, and negative numbers where nothing "
-            f"was predicted, were expected. Choose another file or --key."
+            f"{event.name} stores {problem}. Classes from 0 to {task.n_outputs - 1}, and negative numbers where "
+            f"nothing was predicted, were expected. Choose another file or --key."
         )
-    # The stored classes stand in for the labels, which only `preprocess` asks for: the model never sees any.
+    # The stored classes replace the labels, which only `preprocess` needs: the model never sees them.
     labels = {task.label: event.stored[evaluated], _ROW: evaluated}
     if len(task.drop_classes):
-        kept = [c for c in range(task.n_outputs + len(task.drop_classes)) if c not in task.drop_classes]
-        labels[task.label] = np.asarray(kept)[event.stored[evaluated]]
+        kept_classes = [c for c in range(task.n_outputs + len(task.drop_classes)) if c not in task.drop_classes]
+        labels[task.label] = np.asarray(kept_classes)[event.stored[evaluated]]
     raw = Event(event.name, event.coords[evaluated], event.energy[evaluated], labels)
     prepared = override(manifest.preprocessing(), {"instance": _ROW}, "preprocess")
     return prepared.apply(raw, task, manifest.detector_frame())
@@ -178,7 +187,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: content[name] for name in content.files}
     except DataError:
         raise
-    except Exception as error:  # damaged archives end in errors of many kinds
+    except Exception as error:  # damaged archives raise many types of errors
         raise DataError(
             f"{path} could not be read ({type(error).__name__}). An .npz of plain arrays was expected. Check the file."
         ) from error

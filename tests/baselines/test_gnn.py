@@ -79,7 +79,7 @@ def test_messages_in_one_pass_equal_those_written_out_in_values_and_gradients():
     own, source = (numbers(300, 13, stream=s).requires_grad_() for s in "bc")
     towards = numbers(300, 26)
     results = []
-    for function in (block.received, block.written_out):
+    for function in (block.aggregate_messages, block.propagate_messages):
         out = function(own, source, level)
         results.append((out, *torch.autograd.grad(out, (own, source, block.weight), towards)))
     for fused, written in zip(*results, strict=True):

@@ -13,7 +13,7 @@ from torch.nn import functional
 pytest.importorskip("torch_geometric", reason="the package torch_geometric, which gnn needs, is not installed")
 
 from benchmark.baselines._graph import canonical
-from benchmark.baselines._graph_cells import NEAREST, level_of_kinds, linked
+from benchmark.baselines._graph_cells import NEAREST, cell_edges, cell_level
 from benchmark.baselines._graph_pions import PionNetwork, cells_only, global_inputs, node_inputs, published_loss
 from benchmark.baselines.gnn import SPEC, GNNConfig
 from benchmark.contracts import Links, PointBatch
@@ -90,12 +90,12 @@ def test_edges_are_the_detectors_links_by_receiver_and_tell_their_kind():
     batch = three_cells()
     order = canonical(batch)
     assert order.tolist() == [0, 1, 2]
-    edges, kind = linked(batch, order, 0)
+    edges, kind = cell_edges(batch, order, 0)
     assert edges.tolist() == [[1, 0, 2, 1], [0, 1, 1, 2]]  # senders, receivers
     assert kind.tolist() == [0, 1, 4, 5]
-    turned = linked(batch, torch.tensor([2, 1, 0]), 0)[0]
+    turned = cell_edges(batch, torch.tensor([2, 1, 0]), 0)[0]
     assert sorted(zip(*turned.tolist(), strict=True)) == [(0, 1), (1, 0), (1, 2), (2, 1)]
-    level = level_of_kinds(batch, order, 0)
+    level = cell_level(batch, order, 0)
     assert level.starts.tolist() == [0, 1, 3, 4]
     assert level.edges.shape == (4, 10)
     assert level.edges.argmax(1).tolist() == kind.tolist()
@@ -104,14 +104,14 @@ def test_edges_are_the_detectors_links_by_receiver_and_tell_their_kind():
 def test_points_without_links_are_joined_with_their_nearest_both_ways():
     batch = sample(ASSOCIATION, 60).to_torch()
     order = canonical(batch)
-    edges, kind = linked(batch, order, 4)
+    edges, kind = cell_edges(batch, order, 4)
     assert (kind < NEAREST).sum() == len(batch.links.ends)
     joined = edges[:, kind == NEAREST]
     assert set(map(tuple, joined.T.tolist())) == {(b, a) for a, b in joined.T.tolist()}
     assert torch.equal(edges[1].unique(), torch.arange(batch.n_points))  # everyone hears somebody
     assert (edges[1].diff() >= 0).all()
     without = dataclasses.replace(batch, links=Links())
-    assert (linked(without, order, 4)[1] == NEAREST).all()
+    assert (cell_edges(without, order, 4)[1] == NEAREST).all()
 
 
 @pytest.mark.parametrize(("task", "n_parameters"), [(CLASSIFICATION, 333_063), (REGRESSION, 333_063), (TRACK, 338_081)])

@@ -35,9 +35,9 @@ def test_members_lie_in_the_ball_of_their_centre_and_in_its_event():
     level = levels_of(events)[0]
     n_first = round(0.25 * len(events[0]))
     assert level.members.shape == (n_first + round(0.25 * len(events[1])), 8)
-    assert (level.places.norm(dim=1) < 1 + 1e-6).all()
+    assert (level.relative.norm(dim=1) < 1 + 1e-6).all()
     assert level.members[:n_first].max() < len(events[0]) <= level.members[n_first:].min()
-    centre = points[level.members] - 6.0 * level.places.view(-1, 8, 3)  # the same one from every member
+    centre = points[level.members] - 6.0 * level.relative.view(-1, 8, 3)  # the same one from every member
     assert (centre - centre[:, :1]).abs().max() < 1e-4
 
 
@@ -79,7 +79,7 @@ def test_a_point_that_is_a_centre_keeps_the_features_of_that_centre():
 def test_set_abstraction_is_a_shared_network_on_places_and_features():
     level, module = levels_of([cloud()])[0], SetAbstraction(5, (6, 7)).eval()
     x = torch.randn(len(level.nearest), 5)
-    rows = torch.cat([level.places, x[level.members.flatten()]], dim=1)
+    rows = torch.cat([level.relative, x[level.members.flatten()]], dim=1)
     first = torch.cat([module.from_place.weight, module.from_features.weight], dim=1)
     expected = module.rest(module.enter(rows @ first.T)).view(*level.members.shape, -1).amax(1)
     torch.testing.assert_close(module(x, level), expected)

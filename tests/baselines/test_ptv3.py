@@ -193,7 +193,7 @@ def test_orders_alternate_and_are_shuffled_in_training_by_torchs_generator():
 def test_pooling_takes_the_maximum_over_the_voxels_of_a_parent():
     level, _ = level_of(events(60, 5))
     x = torch.randn(len(level.sites), 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    pooled = level.pooled(x)
+    pooled = level.max_pool(x)
     coarse = level.coarser.sites.coords
     for row, voxel in enumerate(coarse):
         inside = (level.sites.coords[:, 0] == voxel[0]) & (level.sites.coords[:, 1:] >> 1 == voxel[1:]).all(1)

@@ -41,7 +41,7 @@ def test_speed(benchmark, event, job):
     assert benchmark.stats.stats.median < AIM_S
 
 
-@pytest.mark.parametrize("way", ["received", "written_out"])
+@pytest.mark.parametrize("way", ["received", "propagate_messages"])
 @pytest.mark.parametrize("width", [32, 64])
 def test_speed_of_messages(benchmark, event, width, way):
     """Forward and backward, in one pass over the edges and with one row per edge."""
@@ -59,7 +59,7 @@ def test_speed_of_messages(benchmark, event, width, way):
         out = getattr(block, way)(own, source, level)
         return out, *torch.autograd.grad(out.square().sum(), parts)
 
-    other = block.written_out(own, source, level)
+    other = block.propagate_messages(own, source, level)
     torch.testing.assert_close(step()[0], other, atol=1e-4, rtol=1e-4)
     benchmark.group = f"messages of {width} channels"
     benchmark.pedantic(step, rounds=10, warmup_rounds=2)

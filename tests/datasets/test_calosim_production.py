@@ -214,7 +214,7 @@ def test_an_interrupted_production_continues_and_gives_the_same_events(made, tmp
     with pytest.raises(BenchmarkError, match="was interrupted"):
         dataclasses.replace(production.SIMULATION, make=stop_at_third).simulate(SMALL, out, workers=1)
     assert not (out / "simulation.json").exists() and not (out / "train").exists()
-    with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 asked\\)"):
+    with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 requested\\)"):
         simulate_plan(dataclasses.replace(SMALL, seed=8), out, workers=1)
     finished[0].path(out / ".work").write_bytes(b"damaged")
 

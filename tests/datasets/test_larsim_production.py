@@ -227,7 +227,7 @@ def test_an_interrupted_simulation_continues_and_gives_the_same_events(simulated
     with pytest.raises(BenchmarkError, match="was interrupted"):
         dataclasses.replace(production.SIMULATION, make=stop_at_third).simulate(plan, out, workers=1)
     assert not list(out.rglob("*.h5")) and not (out / MANIFEST).exists()
-    with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 asked\\)"):
+    with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 requested\\)"):
         simulate_plan(dataclasses.replace(plan, seed=8), out, workers=1)
 
     again = []

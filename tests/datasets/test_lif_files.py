@@ -103,7 +103,7 @@ def test_what_is_no_volume_of_plain_numbers_is_refused_by_name(tmp_path):
     (tmp_path / "a.raw").write_bytes(b"1234")
     for name, message in (
         ("colour.tif", "colour|shape"), ("flat.tif", "volume"), ("complex.npy", "complex"), ("objects.npy", "objects"),
-        ("text.tif", "cannot be opened"), ("a.raw", "no known format"), ("missing.tif", "no file"),
+        ("text.tif", "cannot be opened"), ("a.raw", "unknown format"), ("missing.tif", "no file"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=message):
             open_stack(tmp_path / name)

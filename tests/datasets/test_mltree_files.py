@@ -196,7 +196,7 @@ def test_branches_that_do_not_fit_are_refused(tmp_path, rng, geo):
     refused("nCluster counts 7 where the other branches have 3", "nCluster", lambda v: v.__setitem__(2, 7))
     refused("entry 1: cluster_Eta counts 4", "cluster_Eta", lambda v: v[1].append(0.0))
     refused("has 5 entries of eventNumber and 6 events", "eventNumber", lambda v: v.pop())
-    refused("5 entries of trackEta where others have 6", "trackEta", lambda v: v.pop())
+    refused("5 entries of trackEta where other branches have 6", "trackEta", lambda v: v.pop())
     refused("cluster_Phi is damaged", "cluster_Phi", lambda v: v[0].__setitem__(1, "text"))
     refused("cluster_E is damaged", "cluster_E", lambda v: v.__setitem__(1, None))
     refused("counts", "cluster_cell_ID", lambda v: v[0].__setitem__(0, v[0][0][:-1]))
@@ -322,7 +322,7 @@ def test_counts_that_do_not_fit_are_refused(rng, geo):
 def test_a_cell_twice_in_a_cluster_is_refused(rng, geo):
     tree = mixtures(rng, geo)
     ids = tree.cells["cluster_cell_ID"]
-    with pytest.raises(DataError, match=f"event 0, cluster 0: the cell {ids[0]} stands twice in it"):
+    with pytest.raises(DataError, match=f"event 0, cluster 0: the cell {ids[0]} occurs twice in it"):
         check(altered(tree, "cells", "cluster_cell_ID", 1, ids[0]), geo, "file")
 
 
@@ -335,7 +335,7 @@ def test_a_damaged_geometry_is_refused(geo):
     check_geometry(geo, "geo")
     n = len(geo.cell_id)
     for damaged, message in (
-        (changed("cell_id", 5, geo.cell_id[9]), f"the cell id {geo.cell_id[9]} stands twice"),
+        (changed("cell_id", 5, geo.cell_id[9]), f"the cell id {geo.cell_id[9]} occurs twice"),
         (changed("sampling", 3, 21), f"cell {geo.cell_id[3]} has the sampling 21"),
         (changed("eta", 3, np.nan), f"cell {geo.cell_id[3]} has eta = nan"),
         (changed("sigma_gev", 3, np.inf), "sigma_gev = inf"),

@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.plots import scene
 from benchmark.studies.ablation import STRATEGIES, Plan, _row, published
 from benchmark.studies.base import load_events
-from benchmark.studies.encoders import EventTokens, one_position, place, positions
+from benchmark.studies.encoders import EventTokens, one_position, point_position, positions
 from benchmark.studies.features import (
     Components,
     position_bias,
@@ -354,15 +354,15 @@ def test_energy_is_the_inverse_of_the_log_energy():
         ("attention", ["--token", "-1"], "no token -1"),
         ("attention", ["--layer", "2"], "no layer 2"),
         ("attention", ["--head", "3"], "no head 3"),
-        ("attention", ["--point", "1,2"], "no place"),
-        ("attention", ["--point", "1,nan,2"], "no place"),
+        ("attention", ["--point", "1,2"], "no position"),
+        ("attention", ["--point", "1,nan,2"], "no position"),
         ("attention", ["--token", "0", "--point", "1,2,3"], "both given"),
         ("reconstruction", ["--mask-ratio", "1.5"], "mask_ratio=1.5"),
         ("reconstruction", ["--mask-ratio", "0.0001"], "0 of"),
         ("reconstruction", ["--set", "answer=nan"], "NaN"),
         ("features", ["--preset", "tiny"], "other shapes"),
         ("reconstruction", ["--checkpoint", "absent.safetensors"], "no checkpoint"),
-        ("features", ["--model", "pointnet"], "cuts no tokens"),
+        ("features", ["--model", "pointnet"], "makes no tokens"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence_and_nothing_is_written(refused, name, more, words):
@@ -381,7 +381,7 @@ def test_weights_that_hold_no_decoder_cannot_reconstruct(refused, workplace):
 def test_lists_of_events():
     assert positions("0,3,5-7") == [0, 3, 5, 6, 7]
     assert one_position("4") == 4
-    assert place("1,2.5,-3") == (1, 2.5, -3)
+    assert point_position("1,2.5,-3") == (1, 2.5, -3)
     for wrong in ("", "-1", "1,1", "3-1", "a", "0-"):
         with pytest.raises(ConfigError):
             positions(wrong)

@@ -14,7 +14,7 @@ from benchmark.records.published import Published
 from benchmark.records.store import record_path
 from benchmark.runs.execution import Execution
 from benchmark.runs.transfer import Target
-from benchmark.verification.released import Compared, _check, belonging, verify_released
+from benchmark.verification.released import Compared, _check, published_scores, verify_released
 from benchmark.verification.rerun import _equal_counts, request_of, rerun
 from builders import released_files as released
 from builders.synthetic import execute, make_data, request
@@ -72,7 +72,7 @@ def test_a_score_that_the_records_own_counts_contradict_is_told(ran, section):
     (metrics["overall"]["macro_f1"] if section == "overall" else metrics["per_class"]["track"]["f1"])["value"] += 0.01
     check = rerun(dataclasses.replace(floor, metrics=metrics), again(data))
     assert check.status == "FAILED"
-    assert "the record contradicts itself" in check.found and "largest difference of a score 0.01" in check.found
+    assert "the record is inconsistent" in check.found and "largest difference of a score 0.01" in check.found
 
 
 def test_equal_numbers_that_are_undefined_are_equal(ran):
@@ -190,10 +190,10 @@ def test_every_published_number_of_the_line_is_compared_in_both_ways_of_counting
 
 def test_which_published_line_has_to_be_said_where_the_weights_do_not(checkpoint):
     with pytest.raises(ConfigError, match="does not say how it was trained"):
-        belonging(checkpoint, None)
+        published_scores(checkpoint, None)
     with pytest.raises(ConfigError, match="fft, fine-tuned, peft was expected"):
-        belonging(checkpoint, "frozen")
-    assert {r.setting for r in belonging(checkpoint, "peft")} == {"peft"}
+        published_scores(checkpoint, "frozen")
+    assert {r.setting for r in published_scores(checkpoint, "peft")} == {"peft"}
 
 
 def test_a_released_checkpoint_is_compared_on_the_real_events(shared_dir, tmp_path, capsys):
