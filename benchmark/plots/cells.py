@@ -141,19 +141,24 @@ def draw_cells(
             f"{layer}   {total:.3g} GeV, {in_layer.sum()} cell{'s' if in_layer.sum() > 1 else ''}", fontsize=9
         )
         axis.set(xlim=window[0], ylim=window[1])
-    for axis in axes.flat[len(layers) :]:
-        axis.set_axis_off()
-    for number, axis in enumerate(axes.flat[: len(layers)]):
-        if number + columns >= len(layers):
-            axis.set_xlabel("pseudorapidity η")
-            axis.tick_params(labelbottom=True)
-        if number % columns == 0:
-            axis.set_ylabel("azimuth φ (rad)")
+    _label_axes(axes, len(layers), columns)
     if fractions is None:
         figure.colorbar(scale, ax=axes, label="cell energy (GeV)", format="%g", shrink=0.9, aspect=30, pad=0.015)
     _cells_legend(plt, figure, 0 if fractions is None else np.shape(fractions)[1], bool(tracks), bool(other_tracks))
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path)
+
+
+def _label_axes(axes: Any, n_panels: int, columns: int) -> None:
+    """Labels at the lower and left edges of the panels; the rest of the grid is empty."""
+    for axis in axes.flat[n_panels:]:
+        axis.set_axis_off()
+    for number, axis in enumerate(axes.flat[:n_panels]):
+        if number + columns >= n_panels:
+            axis.set_xlabel("pseudorapidity η")
+            axis.tick_params(labelbottom=True)
+        if number % columns == 0:
+            axis.set_ylabel("azimuth φ (rad)")
 
 
 def _check_cells(arrays: list[np.ndarray], names: np.ndarray, fractions: np.ndarray | None) -> None:
