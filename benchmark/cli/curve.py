@@ -27,6 +27,9 @@ def curve(
     ratio: Annotated[
         str | None, typer.Option(help="Two curves, `polarmae:fft,gnn`: how many times the labels the second needs.")
     ] = None,
+    one_panel: Annotated[
+        bool, typer.Option("--one-panel", help="The primary score alone, without classes and published scores.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Figure: .png, .pdf or .svg; default runs/curve.png.")] = None,
 ) -> None:
     """Draw data-efficiency curves from records alone, per class and macro, with published ones beside them."""
@@ -50,7 +53,8 @@ def curve(
     kept = chosen_curves(every, chosen)
     smaller = smaller_is_better(board)
     target = score if score is not None else reachable(kept, smaller)
-    draw_curve(board, path, comparable(asked.name, board.averages[0].record.task["primary_metric"]), chosen)
+    published = comparable(asked.name, board.averages[0].record.task["primary_metric"])
+    draw_curve(board, path, published, chosen, one_panel)
     screen = console()
     if target is not None:
         _show_labels(board, kept, target, smaller)

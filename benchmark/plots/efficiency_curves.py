@@ -26,10 +26,17 @@ MARKERS = "osD^vPX*<>ph"
 WIDTH, HEIGHT = 5.2, 3.6  # of a panel, inches
 
 
-def draw_curve(board: Leaderboard, path: Path, published: Sequence[Published] = (), chosen: Sequence[str] = ()) -> None:
-    """Write a figure, in the format that the path's ending names. chosen: names of curves; all without any."""
+def draw_curve(
+    board: Leaderboard, path: Path, published: Sequence[Published] = (), chosen: Sequence[str] = (),
+    one_panel: bool = False,
+) -> None:  # fmt: skip
+    """Write a figure, in the format that the path's ending names.
+
+    chosen: names of curves; all without any. one_panel: the measured primary score alone, without classes and published
+    scores.
+    """
     with _style():
-        figure = _figure(board, published, chosen)
+        figure = _one_panel(board, chosen) if one_panel else _figure(board, published, chosen)
         with atomic_path(path) as partial:
             figure.savefig(partial, dpi=DPI, format=path.suffix.lstrip("."))
 
@@ -79,6 +86,25 @@ def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence
         handles=_handles(styles), loc="outside lower center", ncols=4, frameon=False, fontsize=9, markerscale=1.2
     )
     figure.suptitle(f"{board.task}: score against labelled events. Bands: 95% over events and runs.", fontsize=11)
+    sns.despine(figure)
+    return figure
+
+
+def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    macro = _kept(curves(board), chosen)
+    styles = _styles(sns, [c.name for c in macro])
+    figure = Figure(figsize=(1.7 * WIDTH, 1.2 * HEIGHT), layout="constrained")
+    axis = figure.subplots()
+    record = board.averages[0].record
+    metric = record.task["primary_metric"]
+    _measured(sns, axis, macro, styles, metric)
+    axis.set(title=f"{board.task} on {board.dataset}, {record.events['test']} test events; bands: 95%", ylabel=metric)
+    best_first = sorted(macro, key=lambda c: -c.points[-1].value)
+    handles = _handles({c.name: styles[c.name] for c in best_first})
+    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=9, markerscale=1.2)
     sns.despine(figure)
     return figure
 
