@@ -49,7 +49,7 @@ class DeepSetsConfig:
     tied: bool = False  # True: (x - pool(x)) Gamma, as published for clouds | False: x Lambda + pool(x) Gamma
     activation: str = "relu"  # relu | tanh | elu
     norm: bool = True  # batch norm over the points of each layer
-    block: float = 64.0  # of point tasks: side of the cubes that are sets of their own; 0: the whole event is one set
+    block: float = 64.0  # of point tasks: side of the cubes that are separate sets; 0: the whole event is one set
     waves: int = 8  # sines and cosines of each coordinate, with wavelengths in geometric progression; 0: none
     wavelengths: tuple[float, float] = (4.0, 128.0)  # shortest and longest, in coordinate units
     # of whole events: coordinates are about the frame's centre, over this length; 0: about the centroid, over their

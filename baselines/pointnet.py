@@ -50,7 +50,7 @@ class PointNetConfig:
     wide: tuple[int, ...] = (64, 192)  # shared network before the maximum
     head: tuple[int, ...] = (128, 64)  # network on [local, global] features of a point
     event_head: tuple[int, ...] = (128, 128)  # network on the global features of an event
-    block: float = 64.0  # of point tasks: side of the cubes that are sets of their own; 0: the whole event is one set
+    block: float = 64.0  # of point tasks: side of the cubes that are separate sets; 0: the whole event is one set
     waves: int = 8  # sines and cosines of each coordinate, with wavelengths in geometric progression; 0: none
     wavelengths: tuple[float, float] = (4.0, 128.0)  # shortest and longest, in coordinate units
     # of whole events: coordinates are about the frame's centre, over this length; 0: about the centroid, over the
@@ -164,9 +164,9 @@ class PointNet(TorchModel):
         return scores.index_select(0, inverse(sets.order)), penalty
 
     def _scores(self, sets: Sets, event_feats: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Scores of points in the order of the sets, or of sets, which are events with features of their own.
+        """Scores of points in the order of the sets, or of sets, which are events with event features.
 
-        Beside them the scalar penalty of the feature transform, where there is one.
+        Also the scalar penalty of the feature transform, if any.
         """
         local = self.local(torch.cat([self._positions(sets), sets.feats], dim=1))
         penalty = None

@@ -42,7 +42,7 @@ class Events:
         return len(self.chosen)
 
     def __iter__(self) -> Iterator[PointBatch]:
-        """Each event as a numpy batch of its own, in the order of the ids."""
+        """Each event as a separate numpy batch, in the order of the ids."""
         return (self.chosen.batch([position]) for position in range(len(self.chosen)))
 
     def coords(self) -> list[np.ndarray]:

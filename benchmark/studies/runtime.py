@@ -2,8 +2,8 @@
 
 PoLAr-MAE, arXiv 2502.02558, section B.1.3, quotes 1,000 (FPS + kNN) to 4,000 (FPS + ball query) images per second on a
 GPU at batch 128. Here: one CPU thread for the native engine and for all pairs in torch; pytorch3d and triton on the
-device that torch sees. An engine's groups are checked against the native ones before it is timed. On a CPU the thread's
-processor time is measured, which excludes other programs; on a GPU, wall time.
+torch device. An engine's groups are checked against the native ones before it is timed. On a CPU the thread's processor
+time is measured, which excludes other programs; on a GPU, wall time.
 """
 
 from __future__ import annotations

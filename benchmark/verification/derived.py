@@ -85,13 +85,13 @@ def _class_weights(rows: Sequence[Published]) -> Iterable[Check]:
 
 
 def _rejections(rows: Sequence[Published]) -> Iterable[Check]:
-    """A rejection is 1/FPR: the rate that it implies, and the order of models in both regions."""
+    """The rate 1/rejection of each rejection, and the order of models in both regions."""
     rejections = [r for r in rows if r.metric == "rejection_90"]
     for row in rejections:
         rate = 1 / row.value
         yield Check(
             f"rejection {row.value:g}: {row.model}, {row.setting} ({row.source})", 0 < rate < 1 and rate < 0.9,
-            f"{100 * rate:.3f}% of the other class kept", "less than the 90% of a cut that tells nothing",
+            f"{100 * rate:.3f}% of the other class kept", "less than the 90% of an uninformative cut",
             group=REJECTIONS,
         )  # fmt: skip
     order = {s: [r.model for r in sorted(rejections, key=lambda r: -r.value) if r.setting == s] for s in

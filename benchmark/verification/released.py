@@ -113,7 +113,7 @@ def _compare(row: Published, record: RunRecord) -> Compared:
 def _check(compared: Compared, tolerance: float, n_events: int, data: str, strict: bool) -> Check:
     row, agrees = compared.row, compared.agrees(tolerance, strict)
     reasons = [
-        *([f"{n_events} events tell nothing"] if n_events < MIN_EVENTS else []),
+        *([f"{n_events} events are too few"] if n_events < MIN_EVENTS else []),
         *([f"published of {row.dataset}"] if row.dataset.casefold() != data.casefold() else []),
     ]
     is_single_batch = SINGLE_BATCH in row.note

@@ -2,7 +2,7 @@
 
     python -m benchmark.datasets.calosim.calibrate [--events 120000]
 
-The pions have a seed name of their own, so no calibration event is an event of a data set. Writes
+The pions have a seed name of their own, so no calibration event is in a data set. Writes
 datasets/calosim/data/local_calibration.npz.
 """
 

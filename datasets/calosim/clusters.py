@@ -3,8 +3,8 @@
 Moments follow EPJC 77 (2017) 490, section 4: direction by |E|-weighted cells, centre by positive ones, CENTER_LAMBDA
 from the front of EMB1 along the direction from the detector's middle, FIRST_ENG_DENS the energy-weighted mean of a
 cell's energy over its volume (GeV/mm3), ISOLATION the share of free cells around the cluster, weighted by the layers'
-energies. ENG_CALIB_OUT_T and ENG_CALIB_DEAD_TOT: true energy outside of all clusters, and in dead matter, that is
-nearest to this cluster within a distance of `OUT_DISTANCE`.
+energies. ENG_CALIB_OUT_T and ENG_CALIB_DEAD_TOT: true energy outside of all clusters, and in dead matter, assigned to
+the nearest cluster within `OUT_DISTANCE`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def make_labels() -> Labels:
 
 
 def cluster_cells(state: State, readout: Readout, labels: Labels) -> Clusters:
-    """Cluster the measured cells. labels: `make_labels()`, left as it was."""
+    """Cluster the measured cells. labels: `make_labels()`, restored on return."""
     return Clusters(*_cluster_cells(state, readout, grid(), labels))
 
 
@@ -74,12 +74,12 @@ def _cluster_cells(c, out, grid, labels):
     n_parents = find_clusters(out.energy, rows, grid, labels.label)
     n_parts = _split_all(rows, n_parents, out.energy, grid, labels)
     moments, members, member_rows, member_weights = _measure(rows, n_parts, out.energy, c, grid, labels)
-    kept = np.flatnonzero(moments[:, _E] > MIN_CLUSTER_GEV)
-    kept = kept[np.argsort(-moments[kept, _E])]
-    moments = moments[kept]
-    _outside(c, grid, labels, kept, n_parts, moments)
-    cells = _write(kept, members, member_rows, member_weights, out.energy, c)
-    for row in rows:  # as they were before
+    selected = np.flatnonzero(moments[:, _E] > MIN_CLUSTER_GEV)
+    selected = selected[np.argsort(-moments[selected, _E])]
+    moments = moments[selected]
+    _outside(c, grid, labels, selected, n_parts, moments)
+    cells = _write(selected, members, member_rows, member_weights, out.energy, c)
+    for row in rows:  # restore
         labels.label[row] = -1
         labels.part[row] = -1
         labels.second[row] = -1
@@ -94,11 +94,11 @@ def _by_number(numbers, n):
         if number >= 0:
             starts[number + 1] += 1
     starts = np.cumsum(starts)
-    order, place = np.empty(starts[n], np.int64), starts[:-1].copy()
+    order, next_slot = np.empty(starts[n], np.int64), starts[:-1].copy()
     for k in range(len(numbers)):
         if numbers[k] >= 0:
-            order[place[numbers[k]]] = k
-            place[numbers[k]] += 1
+            order[next_slot[numbers[k]]] = k
+            next_slot[numbers[k]] += 1
     return starts, order
 
 
@@ -194,16 +194,16 @@ def _nearest(eta, phi, moments):
 
 
 @njit(cache=True)
-def _outside(c, grid, labels, kept, n_parts, moments):
-    """Fill ENG_CALIB_OUT_T and ENG_CALIB_DEAD_TOT of the kept clusters."""
-    is_kept = np.zeros(n_parts + 1)  # the last one stands for no cluster, number -1
-    is_kept[kept] = 1.0
+def _outside(c, grid, labels, selected, n_parts, moments):
+    """Fill ENG_CALIB_OUT_T and ENG_CALIB_DEAD_TOT of the selected clusters."""
+    is_selected = np.zeros(n_parts + 1)  # the last entry: no cluster, number -1
+    is_selected[selected] = 1.0
     for k in range(c.count[N_TOUCHED]):
         row = c.touched[k]
         weight = labels.weight[row]
         inside = 0.0
         if labels.part[row] >= 0:
-            inside = weight * is_kept[labels.part[row]] + (1.0 - weight) * is_kept[labels.second[row]]
+            inside = weight * is_selected[labels.part[row]] + (1.0 - weight) * is_selected[labels.second[row]]
         if inside < 1.0:
             number = _nearest(grid.eta[row], grid.phi[row], moments)
             if number >= 0:
@@ -218,17 +218,17 @@ def _outside(c, grid, labels, kept, n_parts, moments):
 
 
 @njit(cache=True)
-def _write(kept, members, member_rows, member_weights, energy, c):
-    """The cells above the threshold of the kept clusters: counts, rows, energies, truth, hits."""
-    n_cells = np.zeros(len(kept), np.int64)
+def _write(selected, members, member_rows, member_weights, energy, c):
+    """The cells above the threshold of the selected clusters: counts, rows, energies, truth, hits."""
+    n_cells = np.zeros(len(selected), np.int64)
     n = 0
-    for k in range(len(kept)):
-        n += members[kept[k] + 1] - members[kept[k]]
+    for k in range(len(selected)):
+        n += members[selected[k] + 1] - members[selected[k]]
     rows, cell_energy, truth = np.empty(n, np.int64), np.empty(n), np.empty((n, 4))
     hit_row, hit_energy = np.full((n, N_TRUTH_PER_CELL), -1, np.int64), np.zeros((n, N_TRUTH_PER_CELL))
     n = 0
-    for k in range(len(kept)):
-        for m in range(members[kept[k]], members[kept[k] + 1]):
+    for k in range(len(selected)):
+        for m in range(members[selected[k]], members[selected[k] + 1]):
             row, weight = member_rows[m], member_weights[m]
             if weight * energy[row] <= MIN_CELL_GEV:
                 continue

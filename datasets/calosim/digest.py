@@ -1,4 +1,4 @@
-"""The fixed events that say whether the simulation still makes what its revisions name (`plan.CONTENT`)."""
+"""Digest of fixed events: whether the simulation still makes the content of its revisions (`plan.CONTENT`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_EVENTS = {"pions": 120, "mixtures": 80}
 
 
 def digest() -> str:
-    """Of the geometry and of fixed events of each production, in all branches."""
+    """Digest of the geometry and of fixed events of each production, in all branches."""
     arrays = _arrays("geometry", cell_geometry())
     for production, n_events in N_EVENTS.items():
         arrays += _arrays(production, simulate_chunk(production, 0, "digest", 0, n_events))
@@ -24,9 +24,9 @@ def digest() -> str:
 
 def _arrays(name: str, tables: CellGeo | MLTree) -> list[tuple[str, np.ndarray]]:
     """Every column, in the order of names."""
-    found = []
+    arrays = []
     for field in dataclasses.fields(tables):
         value = getattr(tables, field.name)
         columns = {"": value} if isinstance(value, np.ndarray) else value
-        found += [(f"{name} {field.name} {column}", columns[column]) for column in sorted(columns)]
-    return found
+        arrays += [(f"{name} {field.name} {column}", columns[column]) for column in sorted(columns)]
+    return arrays

@@ -1,8 +1,8 @@
 """Electromagnetic showers by GFLASH (Grindhammer and Peters, hep-ex/0001020, homogeneous and sampling variants).
 
 Longitudinal: a Gamma distribution in X0 whose ln T and ln alpha fluctuate together. Radial: a core and a tail of the
-form 2 r R^2 / (r^2 + R^2)^2. Steps along the axis carry the profile's share exactly; spots spread each step across.
-Energies in GeV, lengths in mm, depths in X0.
+form 2 r R^2 / (r^2 + R^2)^2. Each step along the axis has exactly its share of the profile, spread laterally over
+spots. Energies in GeV, lengths in mm, depths in X0.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def radial(energy, tau, in_tile):
 
 @njit(cache=True)
 def shower(c, x, y, z, ux, uy, uz, energy, is_photon, y_factor):
-    """Develop one shower from a place (mm) along a unit vector and deposit all of its energy.
+    """Develop one shower from a position (mm) along a unit vector and deposit all of its energy.
 
     is_photon: begins after a conversion. y_factor: the profile is that of an electron of `y_factor * energy` (0.5 for
     the two photons of a neutral pion that are one shower).
@@ -134,7 +134,7 @@ def _spot(c, x, y, z, ux, uy, uz, frame, s, r, energy):
 def _step(c, n, x, y, z, ux, uy, uz, frame, t0, dt, part, n_spots, crowd, energy, tau):
     """Spread `part` GeV of the step from depth t0 to t0 + dt over spots.
 
-    crowd: how many spots of a real shower one of these stands for. Up to 1 all weigh alike; towards 2 and above, half
+    crowd: real spots per simulated spot. Up to 1 all have equal weight; towards 2 and above, half
     of them are put in the tail and lighter ones farther out (1 - u = (1 - v)^k with v uniform weighs k (1 - v)^(k - 1),
     k up to 3), so that no heavy spot lands in a cell of its own.
     """

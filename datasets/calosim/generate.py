@@ -1,4 +1,4 @@
-"""What is shot at the calorimeter: single pions, and mixtures of resonances and dijet-like bundles.
+"""Generated particles: single pions, and mixtures of resonances and dijet-like bundles.
 
 Single pions as in the ATLAS sample: flat in phi, eta and log E; half are neutral, the others of either charge.
 Mixtures are our own choices after the slides' list (single rho, single Delta, dijets): rho -> pi+- pi0; Delta -> N pi
@@ -35,7 +35,7 @@ _HADRON_SHARES = (0.27, 0.27, 0.27, 0.04, 0.04, 0.04, 0.025, 0.02, 0.025)
 class GeneratorSettings:
     """Ranges and shares of the particles that are shot."""
 
-    max_eta: float = 1.2  # |eta| of what is shot
+    max_eta: float = 1.2  # |eta| of generated particles
     pion_gev: tuple[float, float] = (0.2, 2000.0)  # single pions, flat in log E
     resonance_gev: tuple[float, float] = (2.0, 200.0)  # rho and Delta, flat in log E
     parton_pt_gev: tuple[float, float] = (20.0, 400.0)  # bundles, falling as pt^-3
@@ -87,8 +87,8 @@ def generate(production: Production, settings: GeneratorSettings, rng: np.random
     z0 = rng.normal(0.0, settings.z0_mm)
     if production == "pions":
         return _single_pion(settings, rng, z0)
-    kind = int(rng.choice(3, p=settings.shares))
-    return (_rho, _delta, _bundle)[kind](settings, rng, z0)
+    process = int(rng.choice(3, p=settings.shares))
+    return (_rho, _delta, _bundle)[process](settings, rng, z0)
 
 
 class _Builder:
@@ -170,7 +170,7 @@ def _delta(settings: GeneratorSettings, rng: np.random.Generator, z0: float) -> 
 
 
 def _bundle(settings: GeneratorSettings, rng: np.random.Generator, z0: float) -> Shot:
-    """Hadrons take shares z of what is left of the parton, density 3 (1 - z)^2, and transverse momenta of 0.35 GeV."""
+    """Hadrons take shares z of the remaining energy, density 3 (1 - z)^2, and transverse momenta of 0.35 GeV."""
     low, high = settings.parton_pt_gev
     pt = (low**-2 + rng.random() * (high**-2 - low**-2)) ** -0.5
     eta, phi = _direction(settings, rng)
@@ -179,10 +179,10 @@ def _bundle(settings: GeneratorSettings, rng: np.random.Generator, z0: float) ->
     side = np.cross(axis, [0.0, 0.0, 1.0])
     side /= np.linalg.norm(side)
     up = np.cross(axis, side)
-    left, hadrons = parton[0], []
-    while left > 1.0 and len(hadrons) < 14:
-        share = left * (1.0 - rng.random() ** (1.0 / 3.0)) if len(hadrons) < 13 else left
-        left -= share
+    remaining, hadrons = parton[0], []
+    while remaining > 1.0 and len(hadrons) < 14:
+        share = remaining * (1.0 - rng.random() ** (1.0 / 3.0)) if len(hadrons) < 13 else remaining
+        remaining -= share
         pdg = int(rng.choice(_HADRONS, p=_HADRON_SHARES))
         a, b = rng.normal(0.0, 0.35, 2)
         p = max(share, 0.3) * axis + a * side + b * up
@@ -197,7 +197,7 @@ def _bundle(settings: GeneratorSettings, rng: np.random.Generator, z0: float) ->
 
 
 def enters(shot: Shot) -> list[tuple[int, int, Floats, tuple[Floats, Floats] | None]]:
-    """Of each showering particle: row, pdg, (4,) and where it leaves the solenoid (None: it curls inside)."""
+    """Of each showering particle: row, pdg, (4,) momentum and exit from the solenoid (None: it curls inside)."""
     result = []
     for row, pdg, p in shot.showering:
         eta, phi = eta_phi(p)

@@ -1,7 +1,7 @@
-"""The toy barrel: six layers of cells, the matter between them, noise, and who is whose neighbour.
+"""The toy barrel: six layers of cells, the matter between them, noise, and neighbours.
 
 ATLAS-like toy, not ATLAS simulation. Mid radii are `_mltree.RADIUS_MM`; the layers of a section touch, and the borders
-that follow from that (EMB 1500 to 1962 mm, Tile 2300 to 3870 mm) give back every mid radius. Cell sizes: caloml-atlas
+that follow from that (EMB 1500 to 1962 mm, Tile 2300 to 3870 mm) reproduce every mid radius. Cell sizes: caloml-atlas
 (ATLAS TDR granularity). Depths: LAr 4.3/16/2 X0 (Egede's thesis page; COCOA's default has 4/16/2) with 0.0139
 interaction lengths per 0.30 X0 (Geant4's atlasECAL.g4); Tile 1.5/4.1/1.8 interaction lengths (COCOA). Noise: COCOA.
 Toy choices: every layer ends at |eta| = 1.4, 2 X0 of aluminium-like matter in front, 0.5 interaction lengths of it
@@ -47,12 +47,12 @@ DEPTH_X0 = np.array(
 DEPTH_LAMBDA = np.array(
     [2.0 / _X0_PER_LAMBDA_ALUMINIUM, *(d / _X0_PER_LAMBDA_LAR for d in (4.3, 16.0, 2.0)), 0.5, 1.5, 4.1, 1.8]
 )
-DEAD_ETA, DEAD_PHI = 28, 64  # 0.1 x 0.098 bins in which energy of dead matter is kept
+DEAD_ETA, DEAD_PHI = 28, 64  # 0.1 x 0.098 bins for the energy in dead matter
 N_DEAD = DEAD_ETA * DEAD_PHI
 
 
 class Grid(NamedTuple):
-    """Per cell row what the compiled code needs."""
+    """Columns per cell for the compiled code."""
 
     eta: Floats  # (G,)
     phi: Floats  # (G,) rad
@@ -64,7 +64,7 @@ class Grid(NamedTuple):
     layer: npt.NDArray[np.int8]  # (G,) 0 to 5
     sigma_gev: Floats  # (G,)
     starts: Ints  # (G + 1,) where a cell's neighbours begin in `near`
-    near: npt.NDArray[np.int32]  # (L,) rows: up to 8 in the layer first, then those that overlap in the layers beside
+    near: npt.NDArray[np.int32]  # (L,) rows: up to 8 in the layer first, then overlapping ones in adjacent layers
     n_same: npt.NDArray[np.int8]  # (G,) how many of them are in the same layer
 
 
@@ -115,20 +115,20 @@ def _overlaps(layer, i, j, other, out):
 def _all_neighbours(layer, i, j):
     n_cells = len(layer)
     starts, n_same = np.zeros(n_cells + 1, np.int64), np.zeros(n_cells, np.int8)
-    near, found, n = np.empty(40 * n_cells, np.int32), np.empty(64, np.int64), 0
+    near, overlapping, n = np.empty(40 * n_cells, np.int32), np.empty(64, np.int64), 0
     for row in range(n_cells):
-        at = layer[row]
+        own_layer = layer[row]
         for di in range(-1, 2):
             for dj in range(-1, 2):
-                p, q = i[row] + di, (j[row] + dj) % _N_PHI[at]
-                if (di != 0 or dj != 0) and 0 <= p < _N_ETA[at]:
-                    near[n] = _FIRST[at] + p * _N_PHI[at] + q
+                p, q = i[row] + di, (j[row] + dj) % _N_PHI[own_layer]
+                if (di != 0 or dj != 0) and 0 <= p < _N_ETA[own_layer]:
+                    near[n] = _FIRST[own_layer] + p * _N_PHI[own_layer] + q
                     n += 1
         n_same[row] = n - starts[row]
-        for other in (at - 1, at + 1):
+        for other in (own_layer - 1, own_layer + 1):
             if 0 <= other < len(_N_ETA):
-                for m in range(_overlaps(at, i[row], j[row], other, found)):
-                    near[n] = found[m]
+                for m in range(_overlaps(own_layer, i[row], j[row], other, overlapping)):
+                    near[n] = overlapping[m]
                     n += 1
         starts[row + 1] = n
     return starts, near[:n].copy(), n_same
@@ -136,7 +136,7 @@ def _all_neighbours(layer, i, j):
 
 @cache
 def grid() -> Grid:
-    """The cells as arrays for the compiled code; made once a process."""
+    """The cells as arrays for the compiled code; made once per process."""
     layer, i, j = _indices()
     eta = -MAX_ETA + (i + 0.5) * np.array(ETA_SIZE)[layer]
     phi = -math.pi + (j + 0.5) * 2 * math.pi / np.array(N_PHI)[layer]
@@ -190,12 +190,12 @@ def _neighbour_columns(layer: Ints, i: Ints, j: Ints) -> Ints:
     columns[:, 2] = np.where(i > 0, first + (i - 1) * n_phi + j, -1)
     columns[:, 3] = np.where(i < n_eta - 1, first + (i + 1) * n_phi + j, -1)
     for step, same_section, across in ((-1, 4, 8), (1, 5, 9)):
-        for at in range(len(LAYERS)):
-            other = at + step
-            coarser = 0 <= other < len(LAYERS) and N_ETA[at] >= N_ETA[other] and N_PHI[at] >= N_PHI[other]
+        for own_layer in range(len(LAYERS)):
+            other = own_layer + step
+            coarser = 0 <= other < len(LAYERS) and N_ETA[own_layer] >= N_ETA[other] and N_PHI[own_layer] >= N_PHI[other]
             if coarser:  # then exactly one cell of the other layer overlaps
-                mine = layer == at
-                column = same_section if (at < N_EM) == (other < N_EM) else across
-                p, q = i[mine] * N_ETA[other] // N_ETA[at], j[mine] * N_PHI[other] // N_PHI[at]
-                columns[mine, column] = FIRST[other] + p * N_PHI[other] + q
+                in_layer = layer == own_layer
+                column = same_section if (own_layer < N_EM) == (other < N_EM) else across
+                p, q = i[in_layer] * N_ETA[other] // N_ETA[own_layer], j[in_layer] * N_PHI[other] // N_PHI[own_layer]
+                columns[in_layer, column] = FIRST[other] + p * N_PHI[other] + q
     return columns

@@ -1,11 +1,11 @@
 """Charged and neutral hadrons: ionisation, a first interaction, an electromagnetic and a hadronic part.
 
-Before the interaction a charged hadron ionises; its depth is exponential in interaction lengths. There the energy
-divides at random (mean of Groom and Wigmans, 1 - (E/E0)^(k-1)) into an electromagnetic part, GFLASH showers that begin
-at the vertex or at later ones, and a hadronic part: prongs, of which two thirds ionise on their way, the harder ones
-to interact again, the others to end in a cascade with a Gamma profile in interaction lengths (Bock et al., NIM 186
-(1981) 533) and a broad exponential halo.
-Part of a cascade is invisible (nuclear binding) or escapes (neutrinos). Energies in GeV, lengths in mm.
+Before the interaction a charged hadron ionises; its depth is exponential in interaction lengths. There the energy is
+split at random (mean of Groom and Wigmans, 1 - (E/E0)^(k-1)) into an electromagnetic part, GFLASH showers that begin at
+the vertex or at later ones, and a hadronic part: prongs, of which two thirds ionise on their way, the harder ones to
+interact again, the others to end in a cascade with a Gamma profile in interaction lengths (Bock et al., NIM 186 (1981)
+533) and a broad exponential halo. Part of a cascade is invisible (nuclear binding) or escapes (neutrinos). Energies in
+GeV, lengths in mm.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from .material import (
 )
 from .state import LEAK, N_REGIONS, along, deposit, trace
 
-_PIECE_MM = 25.0  # ionisation is put down in pieces of about this length
+_PIECE_MM = 25.0  # ionisation is deposited in pieces of about this length
 _PIECE_SIGMA2 = 0.25  # relative variance of a piece's ionisation
-_BINDING_GEV = 2.0  # energy per nuclear interaction that fluctuates on its own
+_BINDING_GEV = 2.0  # energy per independently fluctuating nuclear interaction
 _MAX_PRONGS, _MAX_EM = 14, 10
 _AGAIN_GEV, _MAX_GENERATION, _MAX_VERTICES = 3.0, 3, 40  # prongs above this energy interact again, so often at most
 _TRANSVERSE_GEV = 0.5  # mean transverse momentum of secondaries
@@ -91,7 +91,7 @@ def ionise(c, n, x, y, z, ux, uy, uz, end_mm, kinetic, mass):
 
 @njit(cache=True)
 def hadron(c, x, y, z, ux, uy, uz, energy, mass, charge, is_baryon, lambda_factor):
-    """Follow one hadron of total energy `energy` from a place (mm) along a unit vector and deposit all of it.
+    """Follow one hadron of total energy `energy` from a position (mm) along a unit vector and deposit all of it.
 
     lambda_factor: mean depth of the first interaction in interaction lengths. A baryon's mass stays what it is and is
     counted with what leaks out.
@@ -127,10 +127,10 @@ def _stop(c, x, y, z, mass, charge):
 def interact(c, x, y, z, ux, uy, uz, energy):
     """Deposit a shower of `energy` GeV that begins at (x, y, z)."""
     electromagnetic_part = energy * beta(c.rng, mean_f_em(energy), sigma_f_em(energy))
-    vertices = np.empty((_MAX_VERTICES, 8))  # place, direction, energy, generation
+    vertices = np.empty((_MAX_VERTICES, 8))  # position, direction, energy, generation
     vertices[0] = (x, y, z, ux, uy, uz, energy - electromagnetic_part, 0.0)
     n_vertices, k = 1, 0
-    while k < n_vertices:  # a vertex may add others behind it
+    while k < n_vertices:  # a vertex may append others
         n_vertices = _fragment(c, vertices, k, n_vertices)
         k += 1
     _electromagnetic_part(c, vertices[:n_vertices], electromagnetic_part)
@@ -147,10 +147,10 @@ def _turn(c, ux, uy, uz, energy):
 def _electromagnetic_part(c, vertices, energy):
     """Neutral pions: the hardest from the first vertex, half of the others from any."""
     n_showers = 1 + min(poisson(c.rng, math.log(1.0 + energy)), _MAX_EM - 1)
-    left = energy
+    remaining = energy
     for k in range(n_showers):
-        part = left if k == n_showers - 1 else left * (0.3 + 0.5 * uniform(c.rng))
-        left -= part
+        part = remaining if k == n_showers - 1 else remaining * (0.3 + 0.5 * uniform(c.rng))
+        remaining -= part
         at = int(len(vertices) * uniform(c.rng)) if k > 0 and uniform(c.rng) < 0.5 else 0
         v = vertices[at]
         ux, uy, uz = _turn(c, v[3], v[4], v[5], part)
@@ -162,11 +162,11 @@ def _fragment(c, vertices, k, n_vertices):
     """Divide the hadronic energy at vertex k among prongs, flat in the logarithm of their energies."""
     energy = vertices[k, 6]
     n_prongs = 1 + min(poisson(c.rng, 0.7 + 1.5 * math.log(1.0 + energy)), _MAX_PRONGS - 1)
-    left = energy
+    remaining = energy
     for m in range(n_prongs):  # each takes a part of what is left
         share = 1.0 if m == n_prongs - 1 else 0.2 + 0.6 * uniform(c.rng)
-        n_vertices = _prong(c, vertices, k, n_vertices, share * left)
-        left -= share * left
+        n_vertices = _prong(c, vertices, k, n_vertices, share * remaining)
+        remaining -= share * remaining
     return n_vertices
 
 

@@ -1,4 +1,4 @@
-"""Four-vectors (E, px, py, pz) in GeV, two-body decays, and the way from the vertex to the calorimeter."""
+"""Four-vectors (E, px, py, pz) in GeV, two-body decays, and the path from the vertex to the calorimeter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def vector(energy: float, mass: float, eta: float, phi: float) -> Floats:
 
 
 def boosted(rest: Floats, parent: Floats, mass: float) -> Floats:
-    """(4,) `rest`, given in the rest frame of `parent` of mass `mass`, in the frame where `parent` is as it is."""
+    """(4,) `rest`, given in the rest frame of `parent` of mass `mass`, in the laboratory frame."""
     p = parent[1:]
     along = float(rest[1:] @ p)
     energy = (parent[0] * rest[0] + along) / mass
@@ -43,9 +43,9 @@ def two_body(parent: Floats, mass: float, m1: float, m2: float, rng: np.random.G
     p = math.sqrt(max((mass**2 - (m1 + m2) ** 2) * (mass**2 - (m1 - m2) ** 2), 0.0)) / (2.0 * mass)
     cosine, phi = rng.uniform(-1.0, 1.0), rng.uniform(-math.pi, math.pi)
     sine = math.sqrt(1.0 - cosine * cosine)
-    way = p * np.array([sine * math.cos(phi), sine * math.sin(phi), cosine])
-    one = boosted(np.concatenate([[math.hypot(p, m1)], way]), parent, mass)
-    two = boosted(np.concatenate([[math.hypot(p, m2)], -way]), parent, mass)
+    momentum = p * np.array([sine * math.cos(phi), sine * math.sin(phi), cosine])
+    one = boosted(np.concatenate([[math.hypot(p, m1)], momentum]), parent, mass)
+    two = boosted(np.concatenate([[math.hypot(p, m2)], -momentum]), parent, mass)
     return one, two
 
 
@@ -56,27 +56,29 @@ def eta_phi(p: Floats) -> tuple[float, float]:
 
 
 def entry(pt: float, eta: float, phi: float, charge: int, z0_mm: float) -> tuple[Floats, Floats] | None:
-    """(place (3,) mm, direction (3,)) where a particle from (0, 0, z0) leaves the solenoid; None if it curls inside.
+    """(position (3,) mm, direction (3,)) where a particle from (0, 0, z0) leaves the solenoid; None if it curls inside.
 
     A helix in `FIELD_T` up to the radius `SOLENOID_MM`, a straight line from there on.
     """
-    turned = 0.0
+    bend = 0.0
     length = SOLENOID_MM  # along the arc, in the transverse plane
     if charge:
         radius = 1000.0 * pt / (0.299792458 * FIELD_T * abs(charge))  # mm
         if 2.0 * radius <= SOLENOID_MM * 1.001:
             return None
         half = math.asin(SOLENOID_MM / (2.0 * radius))
-        turned, length = -math.copysign(2.0 * half, charge), 2.0 * half * radius
-    at, out = phi + 0.5 * turned, phi + turned
-    place = np.array([SOLENOID_MM * math.cos(at), SOLENOID_MM * math.sin(at), z0_mm + length * math.sinh(eta)])
-    return place, np.array([math.cos(out), math.sin(out), math.sinh(eta)]) / math.cosh(eta)
+        bend, length = -math.copysign(2.0 * half, charge), 2.0 * half * radius
+    exit_phi, direction_phi = phi + 0.5 * bend, phi + bend
+    position = np.array(
+        [SOLENOID_MM * math.cos(exit_phi), SOLENOID_MM * math.sin(exit_phi), z0_mm + length * math.sinh(eta)]
+    )
+    return position, np.array([math.cos(direction_phi), math.sin(direction_phi), math.sinh(eta)]) / math.cosh(eta)
 
 
-def at_radius(place: Floats, direction: Floats, radius_mm: float) -> tuple[float, float]:
-    """(eta, phi) where the straight line from `place` crosses a cylinder around it."""
+def at_radius(position: Floats, direction: Floats, radius_mm: float) -> tuple[float, float]:
+    """(eta, phi) where the straight line from `position` crosses a cylinder around the beam."""
     across2 = float(direction[0] ** 2 + direction[1] ** 2)
-    b = float(place[0] * direction[0] + place[1] * direction[1])
-    s = (-b + math.sqrt(b * b + across2 * (radius_mm**2 - float(place[0] ** 2 + place[1] ** 2)))) / across2
-    x, y, z = place + s * direction
+    b = float(position[0] * direction[0] + position[1] * direction[1])
+    s = (-b + math.sqrt(b * b + across2 * (radius_mm**2 - float(position[0] ** 2 + position[1] ** 2)))) / across2
+    x, y, z = position + s * direction
     return math.asinh(z / radius_mm), math.atan2(y, x)

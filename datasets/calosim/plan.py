@@ -1,4 +1,4 @@
-"""What is to be simulated: settings, seeds and numbers of events, and the identity that follows from them."""
+"""Plan of a simulation: settings, seeds and numbers of events, and the identity of the content."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Piece(NamedTuple):
         return f"{self.split}/{self.production}_{self.number:04d}.npy"
 
     def path(self, work: Path) -> Path:
-        """Where the file is kept until the data set is whole."""
+        """Path of the file until the data set is complete."""
         return work / self.name()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A data set to be. Equal plans give equal events on any number of workers."""
+    """Description of a data set. Equal plans give equal events on any number of workers."""
 
     # split -> number of events
     pions: Mapping[str, int] = field(default_factory=lambda: dict(zip(SPLITS, DEFAULT_PIONS, strict=True)))
@@ -70,7 +70,7 @@ class Plan:
         return self.pions if production == "pions" else self.mixtures
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able statement of all that decides the files."""
+        """JSON-able statement of everything that determines the files."""
         return CONTENT.describe({
             "format": FORMAT,
             **{production: dict(self.sizes(production)) for production in PRODUCTIONS},
@@ -97,7 +97,7 @@ class Plan:
 
 
 def check_plan(plan: Plan, out: Path) -> None:
-    """Refuse what cannot be simulated or does not fit on the disk. Raises `ConfigError`."""
+    """Raises `ConfigError` for an invalid plan, or one too large for the disk."""
     for production in PRODUCTIONS:
         for split, n_events in plan.sizes(production).items():
             if split not in SPLITS:
@@ -106,10 +106,10 @@ def check_plan(plan: Plan, out: Path) -> None:
                 )
             if not isinstance(n_events, int) or isinstance(n_events, bool) or not 0 <= n_events <= MAX_EVENTS:
                 raise ConfigError(
-                    f"{n_events!r} {production} were asked for the split {split!r}. A whole number from 0 to "
+                    f"{n_events!r} {production} were requested for the split {split!r}. A whole number from 0 to "
                     f"{MAX_EVENTS:,} was expected. Give another number of events."
                 )
     if plan.n_events == 0:
-        raise ConfigError("No events were asked for. At least one was expected. Give a number of events.")
+        raise ConfigError("No events were requested. At least one was expected. Give a number of events.")
     check_settings(plan.settings)
     check_disk(plan.n_events, BYTES_PER_EVENT * plan.n_events, out)

@@ -1,6 +1,6 @@
 """Simulated data sets in MLTree's schema: many events in parallel, resumable.
 
-A folder holds `cell_geo.npy`, `<split>/pions_0000.npy`, `<split>/mixtures_0000.npy`, ... and, when all are there, the
+A folder holds `cell_geo.npy`, `<split>/pions_0000.npy`, `<split>/mixtures_0000.npy`, ... and, when all exist, the
 manifest `simulation.json`. ATLAS-like toy, not ATLAS simulation.
 """
 
@@ -25,7 +25,7 @@ NOTICE = (
 
 
 def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
-    """Simulate a piece and store its file and checksum, each whole or not at all. Returns the number of its events."""
+    """Simulate a piece and store its file and checksum atomically. Returns the number of its events."""
     tree = simulate_chunk(piece.production, plan.seed, piece.split, piece.first, piece.n_events, plan.settings)
     path = piece.path(work)
     write_tree(path, tree)
@@ -34,7 +34,7 @@ def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
 
 
 def is_finished(piece: Piece, work: Path) -> bool:
-    """Is the piece's file stored, and as it was written?"""
+    """Is the piece's file stored and intact?"""
     path = piece.path(work)
     try:
         stored = json.loads(_checksum_path(path).read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def _checksum_path(path: Path) -> Path:
 
 
 def _publish(plan: Plan, out: Path, work: Path) -> dict[str, str]:
-    """Write the geometry and move the files to their place; returns relative path -> SHA-256."""
+    """Write the geometry and move the files into `out`; returns relative path -> SHA-256."""
     write_geometry(out / GEOMETRY, cell_geometry())
     written = {GEOMETRY: sha256_file(out / GEOMETRY)}
     pieces = plan.pieces()

@@ -1,9 +1,8 @@
-"""What the cells measure: sampling fluctuations of the visible energy, and noise in windows around the particles.
+"""Measured cell energies: sampling fluctuations of the visible energy, and noise in windows around the particles.
 
-Sampling: sigma / E = a / sqrt(E) in each cell, as a Gamma distribution, which adds up over cells as a calorimeter's
-does. The signals of a section have a common gain, the constant term of its resolution. Noise is simulated within
-`WINDOW` of where a particle enters, not in the whole barrel: elsewhere it would give clusters far below the 0.5 GeV
-that are written.
+Sampling: sigma / E = a / sqrt(E) in each cell, as a Gamma distribution, which is additive over cells. The signals of a
+section have a common gain, the constant term of its resolution. Noise is simulated within `WINDOW` of where a particle
+enters, not in the whole barrel: elsewhere it would give clusters far below the 0.5 GeV that are written.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _ETA_SIZE, _N_ETA, _N_PHI, _FIRST = np.array(ETA_SIZE), np.array(N_ETA), np.arra
 class Readout(NamedTuple):
     """Measured cells of one event."""
 
-    energy: Floats  # (G,) GeV on the electron scale; what is not active is 0
+    energy: Floats  # (G,) GeV on the electron scale; 0 for inactive cells
     rows: npt.NDArray[np.int32]  # (G,) the active cells
     is_active: npt.NDArray[np.int8]  # (G,)
     count: npt.NDArray[np.int64]  # (1,) number of active cells
@@ -83,7 +82,7 @@ def fluctuate(rng, energy, a):
     if energy <= 0.0:
         return 0.0
     shape = energy / (a * a)
-    if shape < 1e-4:  # as good as never seen
+    if shape < 1e-4:  # practically never visible
         return 0.0
     return gamma(rng, shape) * a * a
 

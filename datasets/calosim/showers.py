@@ -1,4 +1,4 @@
-"""Showers of all particles of an event: energy of every kind and particle in cells, in dead matter, and lost.
+"""Showers of all particles of an event: true energy per kind and particle in cells, in dead matter, and leaked.
 
 The sum of all true energies in cells, of `State.dead` and of the leak is the sum of the particles' energies.
 """
@@ -15,8 +15,8 @@ from .geometry import Floats
 from .state import State, clear, close_particle, make_state
 
 PHOTON, ELECTRON, HADRON = 0, 1, 2
-# of a particle where it enters: row in the truth table, kind, energy, mass (GeV), charge, baryon (0, 1), mean depth of
-# the first interaction (interaction lengths), place (mm), direction
+# of a particle at its entry: row in the truth table, kind, energy, mass (GeV), charge, baryon (0, 1), mean depth of
+# the first interaction (interaction lengths), position (mm), direction
 COLUMNS = ("row", "kind", "energy", "mass", "charge", "baryon", "lambda", "x", "y", "z", "ux", "uy", "uz")
 
 
@@ -34,7 +34,7 @@ def _run(c, particles):
 
 
 def run_showers(state: State, particles: Floats, seed: int) -> None:
-    """Shower (N, 13) particles, `COLUMNS`, those of one row of the truth table beside each other, into `state`."""
+    """Shower (N, 13) particles, `COLUMNS`, sorted by row of the truth table, into `state`."""
     state.rng[0] = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
     _run(state, particles)
 

@@ -1,5 +1,5 @@
 """From a production, a seed and numbers of events to MLTree's tables. Event k depends on (seed, production, split, k)
-and nothing else: not on the chunk it is made in, nor on workers. ATLAS-like toy, not ATLAS simulation.
+and nothing else: not on chunks or workers. ATLAS-like toy, not ATLAS simulation.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _buffers() -> tuple[State, Readout, Labels]:
 
 
 def simulate_event(production: Production, settings: GeneratorSettings, names: tuple[object, ...]) -> Event:
-    """One event from the random streams that begin with `names`."""
+    """One event, from the random streams named by `names`."""
     shot = generate(production, settings, generator(*names, "particles"))
     tracks = make_tracks(shot, generator(*names, "tracks"))
     particles, etas, phis = _particles(shot)
@@ -56,17 +56,17 @@ def simulate_event(production: Production, settings: GeneratorSettings, names: t
 
 
 def _particles(shot: Shot) -> tuple[Floats, Floats, Floats]:
-    """Rows of `showers.COLUMNS`, and (eta, phi) in EMB2 where noise is wanted. Curlers stay inside the solenoid."""
+    """Rows of `showers.COLUMNS`, and (eta, phi) in EMB2 where noise is added. Curlers stay inside the solenoid."""
     rows, etas, phis = [], [], []
-    for row, pdg, p, way in enters(shot):
-        if way is None:
+    for row, pdg, p, entry_point in enters(shot):
+        if entry_point is None:
             continue
         baryon = abs(pdg) > 1000
-        kind = PHOTON if pdg == 22 else HADRON
+        shower_type = PHOTON if pdg == 22 else HADRON
         depth = _BARYON_LAMBDA if baryon else _MESON_LAMBDA
         mass, charge = mass_of(pdg), 0 if pdg == 22 else charge_of(pdg)
-        rows.append([row, kind, p[0], mass, charge, baryon, depth, *way[0], *way[1]])
-        eta, phi = at_radius(*way, RADIUS_MM["EMB2"])
+        rows.append([row, shower_type, p[0], mass, charge, baryon, depth, *entry_point[0], *entry_point[1]])
+        eta, phi = at_radius(*entry_point, RADIUS_MM["EMB2"])
         etas.append(eta)
         phis.append(phi)
     return np.array(rows, dtype=np.float64).reshape(-1, 13), np.array(etas), np.array(phis)
@@ -88,7 +88,7 @@ def simulate_chunk(
         raise unknown_name("production", production, PRODUCTIONS, "Correct the production.")
     if first < 0 or n_events < 0:
         raise ConfigError(
-            f"Events {first} to {first + n_events} were asked for. Numbers of at least 0 were expected. "
+            f"Events {first} to {first + n_events} were requested. Numbers of at least 0 were expected. "
             f"Correct first and n_events."
         )
     settings = settings or GeneratorSettings()

@@ -24,13 +24,13 @@ from .geometry import (
     dead_bin_at,
 )
 
-EM, NON_EM, INVISIBLE, ESCAPED = 0, 1, 2, 3  # kinds of true energy, the calibration hits of ATLAS
-N_TOUCHED, N_OF_PARTICLE = 0, 1  # places in State.count
-LEAK = 0  # place in State.total: energy that leaves the barrel, or that no interaction releases
+EM, NON_EM, INVISIBLE, ESCAPED = 0, 1, 2, 3  # kinds of true energy, as ATLAS's calibration hits
+N_TOUCHED, N_OF_PARTICLE = 0, 1  # indices in State.count
+LEAK = 0  # index in State.total: energy that leaves the barrel or is never released
 N_REGIONS = len(REGION_LAYER)
 _X0_PER_MM = DEPTH_X0 / np.diff(BORDERS_MM)
 _LAMBDA_PER_MM = DEPTH_LAMBDA / np.diff(BORDERS_MM)
-BEHIND_MM_PER_X0, BEHIND_MM_PER_LAMBDA = 22.4, 200.0  # behind the barrel a shower goes on as in Tile, uncounted
+BEHIND_MM_PER_X0, BEHIND_MM_PER_LAMBDA = 22.4, 200.0  # beyond the barrel a shower continues as in Tile, uncounted
 
 
 class State(NamedTuple):
@@ -40,16 +40,16 @@ class State(NamedTuple):
     truth: Floats  # (G, 4) by kind
     visible_em: Floats  # (G,) on the electron scale, before fluctuations, from electrons and photons
     visible_had: Floats  # (G,) the same from hadrons
-    own: Floats  # (G,) all kinds, of the particle in work
+    own: Floats  # (G,) all kinds, of the current particle
     touched: npt.NDArray[np.int32]  # (G,) rows with energy, in order of first touch
-    touched_own: npt.NDArray[np.int32]  # (G,) rows with energy of the particle in work
+    touched_own: npt.NDArray[np.int32]  # (G,) rows with energy of the current particle
     is_touched: npt.NDArray[np.int8]  # (G,)
     top_e: Floats  # (G, 3) leading particles by falling energy
     top_row: npt.NDArray[np.int32]  # (G, 3) their rows, -1 for none
-    dead: Floats  # (N_DEAD,) all kinds, in matter that is no cell
+    dead: Floats  # (N_DEAD,) all kinds, in dead matter
     total: Floats  # (1,)
     count: npt.NDArray[np.int64]  # (2,)
-    path: Floats  # (4, N_REGIONS + 2) of the straight line in work: mm, X0, lambda, region
+    path: Floats  # (4, N_REGIONS + 2) of the current straight line: mm, X0, lambda, region
 
 
 def make_state() -> State:
@@ -93,7 +93,7 @@ def clear(c):
 
 @njit(cache=True)
 def deposit(c, x, y, z, em, non_em, invisible, escaped, response):
-    """Put energies (GeV) of the four kinds at a place (mm). response: visible part of `non_em`, on the EM scale."""
+    """Deposit energies (GeV) of four kinds at a position (mm). response: visible part of `non_em`, on the EM scale."""
     energy = em + non_em + invisible + escaped
     r = math.sqrt(x * x + y * y)
     if r >= BORDERS_MM[N_REGIONS] or r < 1.0:
@@ -129,7 +129,7 @@ def deposit(c, x, y, z, em, non_em, invisible, escaped, response):
 
 @njit(cache=True)
 def close_particle(c, particle):
-    """Enter the cells' energies of the particle in work into their leading three."""
+    """Add the current particle's cell energies to the cells' leading three."""
     last = c.top_e.shape[1] - 1
     for k in range(c.count[N_OF_PARTICLE]):
         row = c.touched_own[k]
@@ -149,9 +149,9 @@ def close_particle(c, particle):
 
 @njit(cache=True)
 def trace(c, x, y, z, ux, uy, uz):
-    """Follow a straight line outward; fills `c.path` and returns the number n of its places.
+    """Follow a straight line outward; fills `c.path` and returns the number n of its points.
 
-    Place 0 is the start, the others are the borders that the line crosses; path[3, k] is the region between the places
+    Point 0 is the start, the others are the borders that the line crosses; path[3, k] is the region between the points
     k and k + 1.
     """
     r2, across2, b = x * x + y * y, ux * ux + uy * uy, x * ux + y * uy
@@ -184,7 +184,7 @@ def along(c, n, which, depth):
     while k < n - 1 and c.path[which, k + 1] <= depth:
         k += 1
     if k == n - 1:
-        behind = BEHIND_MM_PER_X0 if which == 1 else BEHIND_MM_PER_LAMBDA
-        return c.path[0, k] + (depth - c.path[which, k]) * behind, N_REGIONS
+        mm_per_unit = BEHIND_MM_PER_X0 if which == 1 else BEHIND_MM_PER_LAMBDA
+        return c.path[0, k] + (depth - c.path[which, k]) * mm_per_unit, N_REGIONS
     share = (depth - c.path[which, k]) / (c.path[which, k + 1] - c.path[which, k])
     return c.path[0, k] + share * (c.path[0, k + 1] - c.path[0, k]), int(c.path[3, k])

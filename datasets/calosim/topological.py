@@ -1,8 +1,8 @@
 """Topological clusters "4-2-0" and their splitting at local maxima (ATLAS, EPJC 77 (2017) 490).
 
-A cluster is a connected set of cells above 2 sigma with a seed above 4 sigma among them, and the other cells that
-touch it. Neighbours are the 8 around a cell in its layer and the cells that overlap with it in the layers beside.
-A boundary cell goes to the most significant of the cells that it touches.
+A cluster is a connected set of cells above 2 sigma with a seed above 4 sigma among them, and all neighbours of these
+cells. Neighbours are the 8 around a cell in its layer and overlapping cells in adjacent layers. A boundary cell joins
+the cluster of its most significant neighbour.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .geometry import N_EM
 
 SEED, GROW = 4.0, 2.0  # |E| / sigma
 MIN_PEAK_GEV, MIN_PEAK_NEIGHBOURS = 0.5, 4
-_SCALE_MM = 50.0  # unit of the distances that share a cell
+_SCALE_MM = 50.0  # unit of distance for shared cells
 _EMB1 = 0
 
 
@@ -63,7 +63,7 @@ def _add_boundary(energy, rows, grid, label, chosen):
             if label[other] >= 0 and significance > best:
                 best = significance
                 chosen[m] = label[other]
-    for m in range(len(rows)):  # afterwards, so that no boundary cell counts as a cluster's cell above
+    for m in range(len(rows)):  # in a second loop: boundary cells do not extend clusters
         if chosen[m] >= 0:
             label[rows[m]] = chosen[m]
 
@@ -143,7 +143,7 @@ def split(cells, peaks, energy, grid, label, part, second, weight, first_part):
         if n_open == 0 or (n_new == 0 and shared_may_pass):
             break
         shared_may_pass = n_new == 0
-    for row in order:  # cannot happen in a connected cluster
+    for row in order:  # does not occur in a connected cluster
         if part[row] < 0:
             part[row], second[row], weight[row] = first_part, -1, 1.0
     _share(cells, peaks, energy, grid, part, second, weight, first_part)

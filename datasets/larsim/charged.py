@@ -214,9 +214,9 @@ def track_heavy(c, row):
         if stops:
             lost = energy
         else:
-            left = energy_at_range(tab, kind, residual - step, grid)
+            energy_after = energy_at_range(tab, kind, residual - step, grid)
             top = _max_transfer(energy, mass)
-            lost = straggle(rng, energy - left, step, beta2, k.DELTA_CUT, top)
+            lost = straggle(rng, energy - energy_after, step, beta2, k.DELTA_CUT, top)
             if lost >= energy - 1e-3:
                 lost = energy
                 stops = True

@@ -1,4 +1,4 @@
-"""The fixed events that say whether the simulation still makes what its revisions name (`plan.CONTENT`)."""
+"""Digest of fixed events: whether the simulation still makes the content of its revisions (`plan.CONTENT`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ N_EVENTS = 80
 
 
 def digest() -> str:
-    """Of points, clusters and their particles in fixed events."""
+    """Digest of points, clusters and their particles in fixed events."""
     images = [simulate_image(SimulationSettings(), 0, "digest", k) for k in range(N_EVENTS)]
     # One column at a time: each has its own unit.
     return content_digest([

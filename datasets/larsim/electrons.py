@@ -38,15 +38,15 @@ def radiation_cosine(rng, total):
 @njit(cache=True)
 def _brems_shape(y, kinetic):
     total = kinetic + k.M_E
-    left = max(total - y * kinetic, 1e-9)
-    delta = _SCREEN * y * kinetic * k.M_E / (total * left)
+    remaining = max(total - y * kinetic, 1e-9)
+    delta = _SCREEN * y * kinetic * k.M_E / (total * remaining)
     if delta <= 1.0:
         phi1 = 20.867 - 3.242 * delta + 0.625 * delta * delta
         phi2 = 20.209 - 1.930 * delta - 0.086 * delta * delta
     else:
         phi1 = 21.12 - 4.184 * math.log(delta + 0.952)
         phi2 = phi1
-    ratio = left / total
+    ratio = remaining / total
     value = (1.0 + ratio * ratio) * (phi1 - _LOG_Z43) - 2.0 / 3.0 * ratio * (phi2 - _LOG_Z43)
     return max(value, 0.05)
 
@@ -198,9 +198,9 @@ def track_electron(c, row):
         interacts = free < step
         if interacts:
             step = free
-        left = energy_at_range(tab, kind, max(residual - step, 0.0), grid)
+        energy_after = energy_at_range(tab, kind, max(residual - step, 0.0), grid)
         top = 0.5 * energy if pdg == 11 else energy
-        lost = min(straggle(rng, energy - left, step, beta2, k.DELTA_CUT, top), energy)
+        lost = min(straggle(rng, energy - energy_after, step, beta2, k.DELTA_CUT, top), energy)
         cosine = scatter(rng, step, p, beta2)
         vx, vy, vz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(rng))
         half = 0.5 * step

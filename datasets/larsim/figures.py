@@ -3,7 +3,7 @@
     python -m benchmark.datasets.larsim.figures docs/figures/lartpc_sim
 
 simulates 3,000 events, draws their statistics beside PILArNet-M's (numbers in `events.json` there), and draws the
-transport's validation. Needs matplotlib. `--events-only` leaves the transport's figures as they are.
+transport's validation. Needs matplotlib. `--events-only` skips the transport's figures.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def draw_events(folder: Path, n_events: int = N_EVENTS) -> dict[str, Any]:
         out = Path(scratch) / "events"
         simulate_plan(Plan({"train": n_events}), out)
         path = out / "train" / f"generic_v2_{n_events}_v2.h5"
-        found = st.measure(path)
+        stats = st.measure(path)
         _display(plt, folder / "events_display.png", path)
-    _classes(plt, folder / "events_classes.png", found)
-    _per_event(plt, folder / "events_counts.png", found)
-    _energy(plt, folder / "events_energy.png", found)
-    _muons(plt, folder / "events_muons.png", found)
-    _grouping(plt, folder / "events_grouping.png", found)
-    return {"n_events": n_events, "comparison": st.table(found), **found.numbers()}
+    _classes(plt, folder / "events_classes.png", stats)
+    _per_event(plt, folder / "events_counts.png", stats)
+    _energy(plt, folder / "events_energy.png", stats)
+    _muons(plt, folder / "events_muons.png", stats)
+    _grouping(plt, folder / "events_grouping.png", stats)
+    return {"n_events": n_events, "comparison": st.table(stats), **stats.numbers()}
 
 
 def _matplotlib() -> Any:
@@ -64,32 +64,37 @@ def _save(plt: Any, figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def _classes(plt: Any, path: Path, found: st.Statistics) -> None:
+def _classes(plt: Any, path: Path, stats: st.Statistics) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    simulated = np.sum(found.voxels, axis=0) / len(found.voxels)
+    simulated = np.sum(stats.voxels, axis=0) / len(stats.voxels)
     total = st.PUBLISHED["voxels per event"].value
     published = np.array([st.PUBLISHED[f"{name} fraction"].value * total for name in st.CLASSES])
-    at = np.arange(5)
-    axes.bar(at - 0.2, simulated, 0.4, color=COLOURS, label="simulated (colour)")
+    positions = np.arange(5)
+    axes.bar(positions - 0.2, simulated, 0.4, color=COLOURS, label="simulated (colour)")
     axes.bar(
-        at + 0.2, published, 0.4, color="white", edgecolor="black", label="PILArNet-M (white), a factor 1.3 either way"
+        positions + 0.2,
+        published,
+        0.4,
+        color="white",
+        edgecolor="black",
+        label="PILArNet-M (white), a factor 1.3 either way",
     )
     axes.errorbar(
-        at + 0.2, published, [published * (1 - 1 / 1.3), published * 0.3], fmt="none", color="black", capsize=4
+        positions + 0.2, published, [published * (1 - 1 / 1.3), published * 0.3], fmt="none", color="black", capsize=4
     )
-    axes.set(xticks=at, yscale="log", ylabel="voxels per event")
+    axes.set(xticks=positions, yscale="log", ylabel="voxels per event")
     axes.set_xticklabels(st.CLASSES)
     axes.set_ylim(10, 12_000)  # room for the legend
     axes.legend(frameon=False)
     _save(plt, figure, path)
 
 
-def _per_event(plt: Any, path: Path, found: st.Statistics) -> None:
+def _per_event(plt: Any, path: Path, stats: st.Statistics) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
     shown = (
-        (np.sum(found.voxels, axis=1), np.linspace(0, 15000, 61), "voxels per event", "voxels per event"),
-        (np.array(found.clusters), np.arange(0, 100, 2), "particles (cluster rows) per event", "particles per event"),
-        (np.array(found.interactions), np.arange(0.5, 8), "visible interactions per event", None),
+        (np.sum(stats.voxels, axis=1), np.linspace(0, 15000, 61), "voxels per event", "voxels per event"),
+        (np.array(stats.clusters), np.arange(0, 100, 2), "particles (cluster rows) per event", "particles per event"),
+        (np.array(stats.interactions), np.arange(0.5, 8), "visible interactions per event", None),
     )
     for ax, (values, bins, label, published) in zip(axes, shown, strict=True):
         ax.hist(values, bins, color="#30638e", alpha=0.7)
@@ -102,10 +107,10 @@ def _per_event(plt: Any, path: Path, found: st.Statistics) -> None:
     _save(plt, figure, path)
 
 
-def _energy(plt: Any, path: Path, found: st.Statistics) -> None:
+def _energy(plt: Any, path: Path, stats: st.Statistics) -> None:
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
     bins = np.geomspace(st.ENERGY_CUT_MEV, 20, 80)
-    for name, parts, colour in zip(st.CLASSES, found.energy, COLOURS, strict=True):
+    for name, parts, colour in zip(st.CLASSES, stats.energy, COLOURS, strict=True):
         axes.hist(np.concatenate(parts), bins, density=True, histtype="step", color=colour, label=name)
     for name, colour in (("shower", COLOURS[0]), ("track", COLOURS[1]), ("low-energy", COLOURS[4])):
         axes.axvline(st.PUBLISHED[f"median MeV per voxel, {name}"].value, color=colour, linestyle="--", linewidth=1)
@@ -114,9 +119,9 @@ def _energy(plt: Any, path: Path, found: st.Statistics) -> None:
     _save(plt, figure, path)
 
 
-def _muons(plt: Any, path: Path, found: st.Statistics) -> None:
+def _muons(plt: Any, path: Path, stats: st.Statistics) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-    muons = np.array(found.muons)
+    muons = np.array(stats.muons)
     real = ((4.147, 3.882), (2.109, 2.231), (3.22, 2.59))  # the two long muons of the published events
     labels = ("voxels above 0.13 MeV per cm", "MeV per cm", "occupied neighbours of a voxel")
     for ax, column, published, label in zip(axes, muons.T, real, labels, strict=True):
@@ -127,15 +132,15 @@ def _muons(plt: Any, path: Path, found: st.Statistics) -> None:
     _save(plt, figure, path)
 
 
-def _grouping(plt: Any, path: Path, found: st.Statistics) -> None:
+def _grouping(plt: Any, path: Path, stats: st.Statistics) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-    axes[0].hist(found.cnms_groups, np.arange(0, 620, 20), color="#30638e", alpha=0.7)
-    axes[0].axvline(np.mean(found.cnms_groups), color="#30638e", label=f"mean {np.mean(found.cnms_groups):.0f}")
+    axes[0].hist(stats.cnms_groups, np.arange(0, 620, 20), color="#30638e", alpha=0.7)
+    axes[0].axvline(np.mean(stats.cnms_groups), color="#30638e", label=f"mean {np.mean(stats.cnms_groups):.0f}")
     axes[0].axvline(512, color="black", linestyle=":", label="PoLAr-MAE's context, 512")
     axes[0].set(xlabel="C-NMS groups per event (radius 5, f = 0.73)", ylabel="events")
-    axes[1].hist(np.concatenate(found.points_per_group), np.arange(0.5, 60), color="#30638e", alpha=0.7)
+    axes[1].hist(np.concatenate(stats.points_per_group), np.arange(0.5, 60), color="#30638e", alpha=0.7)
     axes[1].set(xlabel="points per group", ylabel="groups")
-    missed, repeated = np.mean(found.overlap, axis=0).T
+    missed, repeated = np.mean(stats.overlap, axis=0).T
     for values, label in ((missed, "in no group"), (repeated, "in several"), (missed + repeated, "sum")):
         axes[2].plot(st.OVERLAPS, values, "o-", label=label)
     axes[2].axvline(0.73, color="black", linestyle=":")

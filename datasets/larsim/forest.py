@@ -1,4 +1,4 @@
-"""Merging labels: the forest of particles that make up labels, and the steps that both sets of Supera's rules share."""
+"""Merging labels: the forest of particles in labels, and the steps common to both sets of Supera's rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.compiled import njit
 
 SHOWER, TRACK, MICHEL, DELTA, LE = 0, 1, 2, 3, 4  # semantic types of PILArNet-M
 
-# How a particle was made, as far as the rules distinguish it.
+# Creation process of a particle, as the rules distinguish it.
 PRIMARY, TRACKLIKE, PHOTON, PHOTOELECTRON, COMPTON, CONVERSION, IONISATION, KNOCK_ON, DECAY, OTHER, NEUTRON = range(11)
 
 
@@ -31,7 +31,7 @@ class Graph(NamedTuple):
     neighbour: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]  # rows of voxels of each particle
     voxel: npt.NDArray[np.int64]  # voxel of each row
-    stamp: npt.NDArray[np.int64]  # (U,) scratch: who was the last to count this voxel
+    stamp: npt.NDArray[np.int64]  # (U,) scratch: last label that counted this voxel
 
 
 @njit(cache=True)
@@ -40,7 +40,7 @@ def find(forest, i):
     top = i
     while forest.root[top] != top:
         top = forest.root[top]
-    while forest.root[i] != top:  # shorten the path for the next time
+    while forest.root[i] != top:  # path compression
         forest.root[i], i = top, forest.root[i]
     return top
 
@@ -57,7 +57,7 @@ def merge(forest, dest, label):
 def size_of(forest, graph, label):
     """Distinct voxels of a label."""
     count, member = 0, label
-    # Members' rows repeat voxels; a stamp that nothing else uses marks those already counted.
+    # Members' rows repeat voxels; a stamp marks those already counted.
     _clear(forest, graph, label)
     while member >= 0:
         for row in range(graph.offsets[member], graph.offsets[member + 1]):
@@ -173,14 +173,14 @@ def _same_family(forest, parent, a, b):
 
 @njit(cache=True)
 def merge_small_deltas(forest, graph, parent, delta_size):
-    """A delta ray of which fewer than `delta_size` voxels stand clear of its parent is part of the parent."""
+    """A delta ray with fewer than `delta_size` voxels outside its parent joins the parent."""
     for i in range(len(parent)):
         if forest.root[i] != i or forest.shape[i] != DELTA or parent[i] < 0:
             continue
         dest = parent[i]
         if forest.root[dest] != dest:
             continue
-        own = size_of(forest, graph, i)  # stamps the voxels of i
+        n_voxels = size_of(forest, graph, i)  # stamps the voxels of i
         member, shared = dest, 0
         while member >= 0:
             for row in range(graph.offsets[member], graph.offsets[member + 1]):
@@ -188,5 +188,5 @@ def merge_small_deltas(forest, graph, parent, delta_size):
                     graph.stamp[graph.voxel[row]] = -1
                     shared += 1
             member = forest.next[member]
-        if own - shared < delta_size:
+        if n_voxels - shared < delta_size:
             merge(forest, dest, i)

@@ -63,7 +63,7 @@ class VertexSettings:
 
 @dataclass(frozen=True)
 class RainSettings:
-    """Single particles, each its own interaction."""
+    """Single particles, each a separate interaction."""
 
     multiplicity: tuple[int, int] = (
         2,
@@ -90,7 +90,7 @@ class GeneratorSettings:
 
 
 def check_settings(settings: GeneratorSettings) -> None:
-    """Refuse settings that describe no possible event. Raises `ConfigError`."""
+    """Raises `ConfigError` for settings without a possible event."""
     showers: tuple[VertexSettings | RainSettings, ...] = (settings.vertex, *settings.rain)
     for shower in showers:
         _check_multiplicity(shower)
@@ -138,9 +138,9 @@ def _check_list(entry: ParticleList) -> None:
         raise _bad(f"{entry.quantity} range", (low, high), "0 <= low <= high in MeV, and high above 0")
 
 
-def _bad(what: str, value: object, expected: str) -> ConfigError:
+def _bad(quantity: str, value: object, expected: str) -> ConfigError:
     return ConfigError(
-        f"The {what} of the event generator is {value}. Expected {expected}. Correct the simulation's settings."
+        f"The {quantity} of the event generator is {value}. Expected {expected}. Correct the simulation's settings."
     )
 
 
@@ -169,7 +169,7 @@ def generate(settings: GeneratorSettings, rng: np.random.Generator) -> npt.NDArr
 def _draw_lists(
     lists: tuple[ParticleList, ...], multiplicity: tuple[int, int], rng: np.random.Generator, use_minima: bool = False
 ) -> list[ParticleList]:
-    """One list per particle: the minima first, then by weight; a list that is full is drawn no more."""
+    """One list per particle: the minima first, then by weight; a full list is not drawn again."""
     n_particles = int(rng.integers(multiplicity[0], multiplicity[1] + 1))
     counts = np.array([entry.min_count if use_minima else 0 for entry in lists])
     weights = np.array([entry.weight if n < entry.max_count else 0.0 for n, entry in zip(counts, lists, strict=True)])

@@ -114,20 +114,20 @@ def _pion_inelastic(c, row, charge, x, y, z, t, ux, uy, uz, kinetic):
         new_charge = 0
     for _ in range(20):
         p2 = fermi_momentum(rng)
-        before = kinetic_of(p2[0], p2[1], p2[2], M_NUCLEON)
-        made = False
+        target_kinetic = kinetic_of(p2[0], p2[1], p2[2], M_NUCLEON)
+        is_produced = False
         if uniform(rng) < produce:
-            made, a, b = produce_pion(c, row, _INELASTIC, p1, k.M_PI, p2, x, y, z, t)
-        if not made:
+            is_produced, a, b = produce_pion(c, row, _INELASTIC, p1, k.M_PI, p2, x, y, z, t)
+        if not is_produced:
             slope = 6.0e-6 * min(kinetic / 800.0, 1.0)
             a, b = collide(rng, p1, k.M_PI, p2, M_NUCLEON, slope, kinetic < 300.0)
         kb = kinetic_of(b[0], b[1], b[2], M_NUCLEON)
-        if made or kb > FERMI_ENERGY:
+        if is_produced or kb > FERMI_ENERGY:
             break
     add_pion(c, row, _INELASTIC, new_charge, a[0], a[1], a[2], x, y, z, t)
     queue = new_queue()
     n = put(queue, 0, pick_charge(rng), b[0], b[1], b[2])
-    cascade(c, row, _INELASTIC, queue, n, FERMI_ENERGY - before, False, x, y, z, t)
+    cascade(c, row, _INELASTIC, queue, n, FERMI_ENERGY - target_kinetic, False, x, y, z, t)
 
 
 @njit(cache=True)
@@ -136,12 +136,12 @@ def _kaon_inelastic(c, row, pdg, x, y, z, t, ux, uy, uz, kinetic):
     p = math.sqrt(kinetic * (kinetic + 2.0 * k.M_K))
     p1 = (p * ux, p * uy, p * uz)
     p2 = fermi_momentum(rng)
-    before = kinetic_of(p2[0], p2[1], p2[2], M_NUCLEON)
+    target_kinetic = kinetic_of(p2[0], p2[1], p2[2], M_NUCLEON)
     a, b = collide(rng, p1, k.M_K, p2, M_NUCLEON, 0.0, False)
     add_particle(c, pdg, row, _INELASTIC, x, y, z, t, a[0], a[1], a[2], k.M_K)
     queue = new_queue()
     n = put(queue, 0, pick_charge(rng), b[0], b[1], b[2])
-    cascade(c, row, _INELASTIC, queue, n, FERMI_ENERGY - before, False, x, y, z, t)
+    cascade(c, row, _INELASTIC, queue, n, FERMI_ENERGY - target_kinetic, False, x, y, z, t)
 
 
 @njit(cache=True)

@@ -1,8 +1,7 @@
 """One labelled event in PILArNet-M's arrays: `point`, `cluster`, `cluster_extra`.
 
-A voxel that several labels share has their summed energy and belongs to the one of highest semantic priority
-(Supera's rule 7: track, Michel, shower, delta, low-energy scatter), among equals to the one that left most energy
-there.
+A voxel that several labels share has their summed energy and belongs to the one of highest semantic priority (Supera's
+rule 7: track, Michel, shower, delta, low-energy scatter), among equals to the one with most energy there.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ def make_image(truth: EventTruth, settings: ImageSettings = ImageSettings()) -> 
 
 
 def assemble(particles: npt.NDArray[np.void], voxels: ParticleVoxels, index: VoxelIndex, labels: Labels) -> Image:
-    """Give every voxel to one label and write the tables."""
+    """Assign every voxel to one label and build the tables."""
     owner, sums = _own_voxels(index, voxels, labels.root, labels.shape, labels.stored)
-    seen = owner >= 0
-    owner, sums, key = owner[seen], sums[seen], index.key[seen]
+    has_owner = owner >= 0
+    owner, sums, key = owner[has_owner], sums[has_owner], index.key[has_owner]
     is_low_energy = labels.shape[owner] == Shape.LE_SCATTER
     cluster_id = np.where(is_low_energy, -1, labels.fragment[owner])
     order = np.argsort((cluster_id + 1 << 30) + key, kind="stable")

@@ -1,9 +1,9 @@
 """Labels by Supera's rules: from particles and their voxels to clusters with a semantic type, a fragment and a group.
 
-Every particle starts as a label of its own, with a shape (semantic type) from how it was made and how many voxels it
-has. Labels are then merged: pair-produced electrons into their photon, small electrons into what they touch, touching
-pieces of one shower, small delta rays into their parent. Two sets of rules are known and differ in details: `larsoft`
-made PILArNet-M, `atomic` is its successor. What remains of shape low-energy scatter (LE) is the isolated blips.
+Every particle starts as a separate label, with a shape (semantic type) from its creation process and its number of
+voxels. Labels are then merged: pair-produced electrons into their photon, small electrons into what they touch,
+touching pieces of one shower, small delta rays into their parent. Two sets of rules are known and differ in details:
+`larsoft` made PILArNet-M, `atomic` is its successor. Remaining low-energy scatters (LE) are isolated blips.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ATOMIC = LabelSettings(rules="atomic", delta_size=3)
 class Labels(NamedTuple):
     """Outcome for each of P particles."""
 
-    root: npt.NDArray[np.int64]  # (P,) the particle whose label this one has become part of
+    root: npt.NDArray[np.int64]  # (P,) the particle whose label contains this one
     shape: npt.NDArray[np.int64]  # (P,) `Shape`; that of the root counts
     fragment: npt.NDArray[np.int64]  # (P,) id of the label, -1 where none is given
     group: npt.NDArray[np.int64]  # (P,) particle that heads the group, -1 where there is none

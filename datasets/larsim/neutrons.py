@@ -1,10 +1,10 @@
 """Neutrons: elastic scattering with recoils, inelastic photons, capture.
 
-Cross-sections from `hadron_data`. Elastic: diffractive above a few hundred keV, else isotropic; the recoil
-nucleus is a row of its own when it takes more than `ROW_CUT`. Inelastic below 7 MeV excites a level of 40Ar
-and emits its photons, below 20 MeV goes through an evaporating compound, above through the cascade.
-Capture emits the 6.1 MeV photon cascade of 41Ar; it is rare in the box, which a slowing neutron mostly leaves through
-the window at 57 keV (free path 20 m) or by diffusion, and nothing outside sends it back.
+Cross-sections from `hadron_data`. Elastic: diffractive above a few hundred keV, else isotropic; the recoil nucleus is a
+row of its own when it takes more than `ROW_CUT`. Inelastic below 7 MeV excites a level of 40Ar and emits its photons,
+below 20 MeV goes through an evaporating compound, above through the cascade. Capture emits the 6.1 MeV photon cascade
+of 41Ar; it is rare in the box: a slowing neutron mostly leaves through the window at 57 keV (free path 20 m) or by
+diffusion, and is not scattered back.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def put(queue, n, charge, px, py, pz):
 
 @njit(cache=True)
 def pick_charge(rng):
-    """1 for a proton, 0 for a neutron, as argon has them."""
+    """1 for a proton, 0 for a neutron, with argon's shares."""
     return 1.0 if uniform(rng) < 0.45 else 0.0
 
 
@@ -160,18 +160,18 @@ def cascade(c, row, process, queue, n, excitation, forced, x, y, z, t):
             if tries > 40:
                 forced = False
             p2 = fermi_momentum(rng)
-            before = kinetic_of(p2[0], p2[1], p2[2], M_NUCLEON)
-            made = False
+            target_kinetic = kinetic_of(p2[0], p2[1], p2[2], M_NUCLEON)
+            is_produced = False
             if uniform(rng) < min(max((outer - 350.0) / 1100.0, 0.0), 0.7):
-                made, a, b = produce_pion(c, row, process, p1, M_NUCLEON, p2, x, y, z, t)
-            if not made:
+                is_produced, a, b = produce_pion(c, row, process, p1, M_NUCLEON, p2, x, y, z, t)
+            if not is_produced:
                 slope = 6.0e-6 * min(outer / 1000.0, 1.0)
                 a, b = collide(rng, p1, M_NUCLEON, p2, M_NUCLEON, slope, False)
             ka = kinetic_of(a[0], a[1], a[2], M_NUCLEON)
             kb = kinetic_of(b[0], b[1], b[2], M_NUCLEON)
-            if made or (ka > FERMI_ENERGY and kb > FERMI_ENERGY):
+            if is_produced or (ka > FERMI_ENERGY and kb > FERMI_ENERGY):
                 forced = False
-                excitation += FERMI_ENERGY - before
+                excitation += FERMI_ENERGY - target_kinetic
                 queue[i, 1], queue[i, 2], queue[i, 3] = a[0], a[1], a[2]
                 m = put(queue, n, pick_charge(rng), b[0], b[1], b[2])
                 if m == n:

@@ -130,7 +130,7 @@ def _electron(c, row, process, kinetic, vx, vy, vz, x, y, z, t):
 
 @njit(cache=True)
 def next_interaction(rng, tab, energy):
-    """Free path (mm) of a photon and what ends it: a `Process` number."""
+    """Free path (mm) of a photon and its next process: a `Process` number."""
     grid = locate(energy)
     total = lookup(tab, k.PHOTON, k.TOTAL, grid)
     step = exponential(rng) / total
@@ -162,16 +162,16 @@ def track_photon(c, row):
         if not inside(x, y, z) and not hits_box(x, y, z, ux, uy, uz):
             return
         if process == _COMPTON:
-            after, cosine = compton(rng, energy)
+            scattered, cosine = compton(rng, energy)
             phi = 2.0 * math.pi * uniform(rng)
             vx, vy, vz = rotate(ux, uy, uz, cosine, phi)
-            kinetic = energy - after
-            px = energy * ux - after * vx
-            py = energy * uy - after * vy
-            pz = energy * uz - after * vz
+            kinetic = energy - scattered
+            px = energy * ux - scattered * vx
+            py = energy * uy - scattered * vy
+            pz = energy * uz - scattered * vz
             p = math.sqrt(px * px + py * py + pz * pz) + 1e-12
             _electron(c, row, _COMPTON, kinetic, px / p, py / p, pz / p, x, y, z, t)
-            energy, ux, uy, uz = after, vx, vy, vz
+            energy, ux, uy, uz = scattered, vx, vy, vz
         elif process == _PHOTOELECTRIC:
             cosine = _sauter(rng, energy)
             vx, vy, vz = rotate(ux, uy, uz, cosine, 2.0 * math.pi * uniform(rng))

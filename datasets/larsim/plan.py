@@ -1,4 +1,4 @@
-"""What is to be simulated: settings, seeds and numbers of events, and the identity that follows from them."""
+"""Plan of a simulation: settings, seeds and numbers of events, and the identity of the content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .images import ImageSettings
 from .writer import CLUSTER_COLUMNS, Version
 
 SPLITS = ("train", "val", "test")
-BYTES_PER_EVENT = 200_000  # a v2 event takes 140 kB on average; the margin is for busy events
+BYTES_PER_EVENT = 200_000  # a v2 event takes 140 kB on average; the margin is for large events
 MAX_EVENTS = 10_000_000
 FORMAT = 1  # of plans, shards and manifests
 # After a change of physics: the new digest (`digest.py`), which alone names the new content: named_by=(digest,).
@@ -36,7 +36,7 @@ CONTENT = Content(
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """Everything that decides an event besides its seed and the code."""
+    """Everything that determines an event besides its seed and the code."""
 
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     images: ImageSettings = field(default_factory=ImageSettings)
@@ -44,7 +44,7 @@ class SimulationSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """A data set to be. Equal plans give equal events on any number of workers."""
+    """Description of a data set. Equal plans give equal events on any number of workers."""
 
     events: Mapping[str, int]  # split -> number of events, in the order train, val, test
     seed: int = 1  # events of different seeds, and of different splits, are independent
@@ -57,7 +57,7 @@ class Plan:
         return sum(self.events.values())
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able statement of all that decides the files."""
+        """JSON-able statement of everything that determines the files."""
         settings = dataclasses.asdict(self.settings)
         return CONTENT.describe({
             "format": FORMAT,
@@ -77,22 +77,22 @@ class Plan:
 
 
 def check_plan(plan: Plan, out: Path) -> None:
-    """Refuse what cannot be simulated or does not fit on the disk. Raises `ConfigError`."""
+    """Raises `ConfigError` for an invalid plan, or one too large for the disk."""
     for split, n_events in plan.events.items():
         if split not in SPLITS:
             raise ConfigError(f"There is no split {split!r}. Expected one of {', '.join(SPLITS)}. Correct the split.")
         if not isinstance(n_events, int) or isinstance(n_events, bool) or not 1 <= n_events <= MAX_EVENTS:
             raise ConfigError(
-                f"{n_events!r} events were asked for the split {split!r}. A whole number from 1 to {MAX_EVENTS:,} was "
-                f"expected. Give another number with --events."
+                f"{n_events!r} events were requested for the split {split!r}. A whole number from 1 to {MAX_EVENTS:,} "
+                f"was expected. Give another number with --events."
             )
     if not plan.events:
-        raise ConfigError("No events were asked for. At least one was expected. Give a number with --events.")
+        raise ConfigError("No events were requested. At least one was expected. Give a number with --events.")
     if plan.version not in CLUSTER_COLUMNS:
         raise ConfigError(f"There is no schema {plan.version!r} to write. Expected v2 or v1. Correct the version.")
     check_settings(plan.settings.generator)
     _check_images(plan.settings.images)
-    # finished pieces stay until the file that is made of them is whole
+    # pieces stay on disk until their file is complete
     check_disk(plan.n_events, 2 * BYTES_PER_EVENT * plan.n_events, out)
 
 

@@ -1,6 +1,6 @@
 """Simulated data sets: many events in parallel, resumable, in PILArNet-M's files.
 
-Shards are made in `<out>/.work` (`_simulation`); when all shards of all splits are there, the HDF5 files are
+Shards are made in `<out>/.work` (`_simulation`); when all shards of all splits exist, the HDF5 files are
 written, then the manifest.
 """
 
@@ -88,7 +88,7 @@ def simulate_dataset(
     executor: Executor = "local",
     cluster: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Simulate `events` events in all, of which `val` and `test` (default: 5% and 10%) form splits of their own.
+    """Simulate `events` events in all, of which `val` and `test` (default: 5% and 10%) form separate splits.
 
     Splits of zero events are left out. Arguments and errors otherwise as `simulate_plan`; returns the manifest.
     """
@@ -103,10 +103,10 @@ def simulate_dataset(
 
 
 def split_sizes(events: int, val: int | None = None, test: int | None = None) -> dict[str, int]:
-    """Events per split; what validation and test leave is for training. Raises ConfigError when nothing is left."""
+    """Events per split; the remainder is for training. Raises ConfigError if none remain."""
     if events < 1:
         raise ConfigError(
-            f"{events} events were asked for. At least 1 was expected. Give another number with --events."
+            f"{events} events were requested. At least 1 was expected. Give another number with --events."
         )
     n_val = round(0.05 * events) if val is None else val
     n_test = round(0.1 * events) if test is None else test

@@ -32,7 +32,7 @@ class Shard(NamedTuple):
     n_events: int
 
     def path(self, work: Path) -> Path:
-        """Where its events are kept until the file of the split is written."""
+        """Path of its events until the file of the split is written."""
         return work / f"{self.split}-{self.first:08d}.npz"
 
 
@@ -71,7 +71,7 @@ def shards_of(plan: Plan) -> list[Shard]:
 def simulate_image(settings: SimulationSettings, seed: int, split: str, event: int) -> Image:
     """Event number `event` of a split: a function of its arguments alone.
 
-    An event that leaves no voxel in the box is drawn again, as PILArNet-M has no empty events.
+    An event without voxels in the box is drawn again: PILArNet-M has no empty events.
     """
     from .transport import simulate_event  # compiles on first use
 
@@ -89,7 +89,7 @@ def simulate_image(settings: SimulationSettings, seed: int, split: str, event: i
 
 
 def make_shard(plan: Plan, shard: Shard, work: Path) -> int:
-    """Simulate a shard and store it, whole or not at all. Returns the number of its events."""
+    """Simulate a shard and store it atomically. Returns the number of its events."""
     images = [
         simulate_image(plan.settings, plan.seed, shard.split, k)
         for k in range(shard.first, shard.first + shard.n_events)
@@ -111,7 +111,7 @@ def read_shard(shard: Shard, work: Path) -> Iterator[Image]:
 
 
 def is_finished(shard: Shard, work: Path) -> bool:
-    """Is a whole shard stored?"""
+    """Is the complete shard stored?"""
     try:
         with np.load(shard.path(work), allow_pickle=False) as data:
             return len(data["counts"]) == shard.n_events

@@ -1,8 +1,7 @@
 """Growing lists of particles and deposits for compiled code, and the geometry of the box.
 
-`State` bundles the arrays that every physics routine needs. Lists are preallocated; a full one
-raises the overflow flag and `transport.simulate_event` starts the event again with larger ones
-(the same seed gives the same event).
+`State` bundles the arrays that every physics routine needs. Lists are preallocated; a full one sets the overflow flag,
+and `transport.simulate_event` restarts the event with larger ones (the same seed gives the same event).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ N_PARTICLES, N_DEPOSITS, N_STACK, OVERFLOW = 0, 1, 2, 3
 
 
 class State(NamedTuple):
-    """Arrays of one event in flight."""
+    """Arrays of the current event."""
 
     rng: npt.NDArray[np.uint64]  # (1,)
     pint: npt.NDArray[np.int32]  # (P, 4) pdg, parent, process, vertex
@@ -127,7 +126,7 @@ def _clip(x, y, z, dx, dy, dz):
 
 @njit(cache=True)
 def add_deposit(c, row, x0, y0, z0, x1, y1, z1, de, t):
-    """Append a deposit; what lies outside the box is cut off."""
+    """Append a deposit, clipped to the box."""
     if de <= 0.0:
         return
     if not (inside(x0, y0, z0) and inside(x1, y1, z1)):

@@ -1,7 +1,7 @@
 """Statistics of a file of events beside those of PILArNet-M.
 
-`python -m benchmark.datasets.larsim.statistics FILE.h5` prints the comparison; any file of the schema will do, so
-real events can be measured by the same code. The published numbers carry their source.
+`python -m benchmark.datasets.larsim.statistics FILE.h5` prints the comparison; any file of the schema works, so real
+events can be measured by the same code. The published numbers carry their source.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STRIDE = 770
 
 @dataclass(frozen=True)
 class Published:
-    """A number of PILArNet-M and how near a simulation should come."""
+    """A number of PILArNet-M and the allowed factor of a simulation."""
 
     value: float
     factor: float  # measured / published must lie within 1/factor .. factor
@@ -62,7 +62,7 @@ PUBLISHED = {
 
 @dataclass
 class Statistics:
-    """What is measured; lists hold one entry per event unless the comment says otherwise."""
+    """Measured quantities; lists hold one entry per event unless the comment says otherwise."""
 
     voxels: list[npt.NDArray[np.int64]] = field(default_factory=list)  # (5,) per class, all voxels
     above: list[npt.NDArray[np.int64]] = field(default_factory=list)  # (5,) per class, above ENERGY_CUT_MEV
@@ -78,7 +78,7 @@ class Statistics:
     michel_voxels: list[int] = field(default_factory=list)  # per Michel cluster
 
     def numbers(self) -> dict[str, float]:
-        """The numbers that `PUBLISHED` knows."""
+        """The numbers in `PUBLISHED`."""
         voxels, above = np.sum(self.voxels, axis=0), np.sum(self.above, axis=0)
         n, total = len(self.voxels), max(int(voxels.sum()), 1)
         near = np.sum(self.neighbours, axis=0)
@@ -112,37 +112,39 @@ class Statistics:
 
 def measure(path: Path, max_events: int | None = None, grouping: bool = True) -> Statistics:
     """Statistics of the first `max_events` events of an HDF5 file of the schema v2. grouping: also C-NMS (slower)."""
-    found = Statistics()
+    result = Statistics()
     try:
         with h5py.File(path, "r") as h5:
             n = len(h5["point"]) if max_events is None else min(max_events, len(h5["point"]))
             for k in range(n):
-                _add_event(found, h5["point"][k].reshape(-1, 8), h5["cluster"][k].reshape(-1, 6), grouping)
+                _add_event(result, h5["point"][k].reshape(-1, 8), h5["cluster"][k].reshape(-1, 6), grouping)
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}). A PILArNet v2 file was expected. Check the path.") from error
-    return found
+    return result
 
 
 def _add_event(s: Statistics, point: npt.NDArray[np.float32], cluster: npt.NDArray[np.int64], grouping: bool) -> None:
     semantic = np.repeat(cluster[:, 4], cluster[:, 0])
-    kept = point[:, 3] > ENERGY_CUT_MEV
+    above = point[:, 3] > ENERGY_CUT_MEV
     s.voxels.append(np.bincount(semantic, minlength=5))
-    s.above.append(np.bincount(semantic[kept], minlength=5))
-    others = cluster[cluster[:, 4] != 4]
-    s.clusters.append(len(others))
-    s.groups.append(len(np.unique(others[:, 2])))
-    s.interactions.append(len(np.unique(others[:, 3])))
-    s.michel_voxels += others[others[:, 4] == 2, 0].tolist()
+    s.above.append(np.bincount(semantic[above], minlength=5))
+    particles = cluster[cluster[:, 4] != 4]
+    s.clusters.append(len(particles))
+    s.groups.append(len(np.unique(particles[:, 2])))
+    s.interactions.append(len(np.unique(particles[:, 3])))
+    s.michel_voxels += particles[particles[:, 4] == 2, 0].tolist()
     for c in range(5):
-        s.energy[c].append(point[kept & (semantic == c), 3])
+        s.energy[c].append(point[above & (semantic == c), 3])
     near = np.zeros(len(point), dtype=np.int64)
-    near[kept] = count_neighbours(point[kept, :3].astype(np.int64))
+    near[above] = count_neighbours(point[above, :3].astype(np.int64))
     s.neighbours.append(
-        np.array([[near[kept & (semantic == c)].sum(), (kept & (semantic == c)).sum()] for c in range(5)], dtype=float)
+        np.array(
+            [[near[above & (semantic == c)].sum(), (above & (semantic == c)).sum()] for c in range(5)], dtype=float
+        )
     )
     _add_muons(s, point, cluster, near)
     if grouping:
-        _add_grouping(s, point[kept & (semantic != 4), :3])
+        _add_grouping(s, point[above & (semantic != 4), :3])
 
 
 def _add_muons(

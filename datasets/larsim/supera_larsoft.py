@@ -176,12 +176,12 @@ def finish(forest, size, kind, parent, compton_size):
         if stored[i]:
             fragment[i] = count
             count += 1
-    kept = stored.copy()
+    has_output = stored.copy()
     for i in range(n):
         if forest.root[i] == i and size[i] > 0 and forest.shape[i] == LE and parent[i] >= 0:
             up = parent[i]
-            kept[i] = stored[forest.root[up]] or (parent[up] >= 0 and stored[forest.root[parent[up]]])
+            has_output[i] = stored[forest.root[up]] or (parent[up] >= 0 and stored[forest.root[parent[up]]])
     for i in range(n):
         if forest.root[i] == i and size[i] < compton_size:
             forest.shape[i] = LE
-    return fragment, head, kept
+    return fragment, head, has_output

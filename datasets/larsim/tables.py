@@ -230,12 +230,12 @@ def brems_shape(y: Floats, kinetic: Floats) -> Floats:
     """k dSigma/dk of Bethe-Heitler with screening (Koch and Motz 3BS), unnormalised; y = k / T."""
     total = kinetic + k.M_E
     photon = y * kinetic
-    left = total - photon
-    delta = 136.0 * k.Z_AR ** (-1.0 / 3.0) * photon * k.M_E / (total * np.maximum(left, 1e-9))
+    remaining = total - photon
+    delta = 136.0 * k.Z_AR ** (-1.0 / 3.0) * photon * k.M_E / (total * np.maximum(remaining, 1e-9))
     phi1 = np.where(delta <= 1, 20.867 - 3.242 * delta + 0.625 * delta**2, _tail(delta))
     phi2 = np.where(delta <= 1, 20.209 - 1.930 * delta - 0.086 * delta**2, _tail(delta))
     log_z = math.log(k.Z_AR) * 4.0 / 3.0
-    ratio = left / total
+    ratio = remaining / total
     value = (1.0 + ratio**2) * (phi1 - log_z) - 2.0 / 3.0 * ratio * (phi2 - log_z)
     return np.maximum(value, 0.05)
 

@@ -1,8 +1,8 @@
-"""Which particles touch: a graph over the particles of an event with an edge where two of their voxels are the same or
-neighbours (Chebyshev distance 1, Supera's TouchDistance).
+"""Touching particles: a graph over the particles of an event, with an edge where two voxels are the same or neighbours
+(Chebyshev distance 1, Supera's TouchDistance).
 
-The graph is made once. Merging particles afterwards only joins nodes, because a merged label touches whatever one of
-its members touches.
+The graph is built once. Merging particles later only joins nodes: a merged label touches whatever one of its members
+touches.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _FORWARD = np.array(
     ],
     dtype=np.int64,
 )
-"""Key distance to the voxel itself and to 13 of its 26 neighbours; the other 13 see the pair from their side."""
+"""Key distance to the voxel itself and to 13 of its 26 neighbours; the other 13 are covered from the other side."""
 
 
 class VoxelIndex(NamedTuple):
-    """The distinct voxels of an event and who is in them. Voxel u owns rows starts[u]:starts[u + 1] of `entry`."""
+    """The distinct voxels of an event and their particles. Voxel u owns rows starts[u]:starts[u + 1] of `entry`."""
 
     key: npt.NDArray[np.int64]  # (U,) ascending
     starts: npt.NDArray[np.int64]  # (U + 1,)

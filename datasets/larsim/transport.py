@@ -1,7 +1,7 @@
 """Entry point of the transport: primaries in, particles and energy deposits out.
 
 Particles wait on a stack and are followed one at a time to their end, so the deposits of one particle
-are contiguous. Everything random comes from the event's 64-bit seed.
+are contiguous. All random numbers come from the event's 64-bit seed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _buffers: list[State] = []  # one reusable set of lists per process
 
 @njit(cache=True)
 def _recoil(c, row):
-    """A nucleus stops where it is: its range is far below a voxel."""
+    """A nucleus stops at once: its range is far below a voxel."""
     f = c.pflt
     m = f[row, 7]
     p2 = f[row, 4] ** 2 + f[row, 5] ** 2 + f[row, 6] ** 2
@@ -48,7 +48,7 @@ def _recoil(c, row):
 
 @njit(cache=True)
 def _run(c):
-    for _ in range(4):  # neighbouring seeds part
+    for _ in range(4):  # decorrelates neighbouring seeds
         uniform(c.rng)
     while c.count[2] > 0 and c.count[3] == 0:
         c.count[2] -= 1
@@ -71,7 +71,7 @@ def _run(c):
 def simulate_event(primaries: npt.NDArray[np.void], seed: int) -> EventTruth:
     """Transport the primaries of one event through liquid argon.
 
-    `primaries` is (N,) `PRIMARY_DTYPE` (mm, ns, MeV/c); `seed` any integer, of which 64 bits count. The same
+    `primaries` is (N,) `PRIMARY_DTYPE` (mm, ns, MeV/c); `seed` any integer, of which 64 bits are used. The same
     primaries and seed give the same truth on any worker. Raises `BenchmarkError` for a particle
     that is not modelled, a momentum or position that is not finite, or an event too large.
     """
@@ -106,7 +106,7 @@ def run_state(state: State, primaries: npt.NDArray[np.void], seed: int) -> Event
 def _attempt(
     state: State, primaries: npt.NDArray[np.void], masses: npt.NDArray[np.float64], seed: int
 ) -> EventTruth | None:
-    """One try; None when the lists are too short."""
+    """One attempt; None when the lists are too short."""
     if len(primaries) > state.stack.size:
         return None
     _load(state, primaries, masses, seed)

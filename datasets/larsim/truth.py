@@ -1,4 +1,4 @@
-"""Records that the liquid-argon transport hands to the labels: particles and energy deposits.
+"""Records passed from the liquid-argon transport to the labels: particles and energy deposits.
 
 Units everywhere: mm, ns, MeV, MeV/c. The detector frame has its origin at the centre of the
 2304 mm box, so a point is inside when all |coordinates| are below `HALF_BOX_MM`.
@@ -17,7 +17,7 @@ HALF_BOX_MM = 1152.0  # 768 voxels of 3 mm, centred on the origin
 
 
 class Process(IntEnum):
-    """How a particle came to be. The numbers are stored in `PARTICLE_DTYPE`."""
+    """Creation process of a particle. The numbers are stored in `PARTICLE_DTYPE`."""
 
     PRIMARY = 0
     PHOTOELECTRIC = 1
@@ -88,7 +88,7 @@ DEPOSIT_DTYPE = np.dtype(
 
 
 class EventTruth(NamedTuple):
-    """Everything that transport knows of one event."""
+    """Output of the transport for one event."""
 
     particles: npt.NDArray[np.void]  # (P,) PARTICLE_DTYPE; a parent stands before its daughters
     deposits: npt.NDArray[np.void]  # (D,) DEPOSIT_DTYPE; rows of one particle are contiguous

@@ -1,9 +1,9 @@
-"""Numbers that show whether the transport is right (issue "Show" 1 to 3 of the simulated data set).
+"""Validation of the transport.
 
-Each function runs the compiled physics and returns rows or arrays beside the reference; `validation_plots`
-draws them and the tests hold them to tolerances. References: NIST PSTAR, ESTAR, XCOM and the PDG muon
-table (thinned in `data/`), the SBND dE/dx table there, Highland's formula (Lynch and Dahl 1991), the
-PDG review's shower profile (section "Electromagnetic cascades").
+Each function runs the compiled physics and returns rows or arrays beside the reference; `validation_plots` draws them
+and the tests hold them to tolerances. References: NIST PSTAR, ESTAR, XCOM and the PDG muon table (thinned in `data/`),
+the SBND dE/dx table there, Highland's formula (Lynch and Dahl 1991), the PDG review's shower profile (section
+"Electromagnetic cascades").
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def tracked_ranges(n: int = 100, seed: int = 1) -> list[dict[str, Any]]:
 
 
 def minimum_ionising_loss(n: int = 1500, seed: int = 2) -> dict[str, float]:
-    """Mean dE/dx (MeV/cm) of muons around 250 MeV over 20 cm, with all that they release in the box."""
+    """Mean dE/dx (MeV/cm) of muons around 250 MeV over 20 cm, including all secondaries in the box."""
     length = 200.0
     truth = simulate_event(gun(13, 271.0, n, HALF_BOX_MM - length), seed)
     table = read_table("muon_pdg")
@@ -123,16 +123,16 @@ def minimum_ionising_loss(n: int = 1500, seed: int = 2) -> dict[str, float]:
 
 
 def fast_muon_loss(energies_mev: tuple[float, ...] = (1000, 5000, 20000), n: int = 1000) -> list[dict[str, float]]:
-    """Mean energy (MeV/cm) that fast muons give away over the box, beside the PDG total with radiation."""
+    """Mean energy loss (MeV/cm) of fast muons over the box, beside the PDG total with radiation."""
     table = read_table("muon_pdg")
     length_cm = 0.2 * HALF_BOX_MM
     rows = []
     for i, energy in enumerate(energies_mev):
         chunks = [gun(13, float(energy), 100, -HALF_BOX_MM + 0.01)] * (n // 100)
-        given = sum(_given_away(simulate_event(chunk, 1000 * i + j), 100) for j, chunk in enumerate(chunks))
+        released = sum(_given_away(simulate_event(chunk, 1000 * i + j), 100) for j, chunk in enumerate(chunks))
         middle = energy - 1.2 * length_cm  # half way
         reference = _interpolate(middle, table["T_MeV"], table["total"]) * k.DENSITY
-        model = given / (100 * len(chunks)) / length_cm
+        model = released / (100 * len(chunks)) / length_cm
         rows.append({"T_mev": float(energy), "model_mev_cm": model, "table_mev_cm": reference})
     return rows
 
@@ -140,10 +140,10 @@ def fast_muon_loss(energies_mev: tuple[float, ...] = (1000, 5000, 20000), n: int
 def _given_away(truth: EventTruth, n: int) -> float:
     """Energy (MeV) that the first n particles deposited or passed on to daughters."""
     parts, deposits = truth
-    given = (parts["parent"] >= 0) & (parts["parent"] < n)
-    mass = parts["mass"][given]
-    total = np.sqrt(sum(parts["p" + a][given] ** 2 for a in "xyz") + mass**2)
-    total -= np.where(parts["process"][given] == Process.DELTA_RAY, mass, 0.0)  # that electron was there before
+    is_daughter = (parts["parent"] >= 0) & (parts["parent"] < n)
+    mass = parts["mass"][is_daughter]
+    total = np.sqrt(sum(parts["p" + a][is_daughter] ** 2 for a in "xyz") + mass**2)
+    total -= np.where(parts["process"][is_daughter] == Process.DELTA_RAY, mass, 0.0)  # that electron existed before
     return float(total.sum() + deposits["de"][deposits["particle"] < n].sum(dtype=float))
 
 
@@ -176,8 +176,8 @@ def loss_against_residual_range(n: int = 60, seed: int = 3) -> list[dict[str, An
         if low < 2.0 or use.sum() < 20:  # the last 2 cm depend on how the end point is found
             continue
         row = {"particle": particle, "rr_cm": 0.5 * (low + high), "model_true": float(np.median(loss[use]))}
-        seen = float(np.median(charge[use])) / RECO_RECOMBINATION
-        rows.append(row | {"model": seen, "table": median, "table_p16": p16, "table_p84": p84})
+        reconstructed = float(np.median(charge[use])) / RECO_RECOMBINATION
+        rows.append(row | {"model": reconstructed, "table": median, "table_p16": p16, "table_p84": p84})
     return rows
 
 
@@ -189,12 +189,12 @@ def _pieces(pdg: int, kinetic: float, n: int, seed: int) -> tuple[Floats, Floats
     bad = set(parts["vertex"][broken].tolist())
     centres, losses, charges = [], [], []
     for i in range(n):
-        mine = d["particle"] == i
-        if i in bad or not mine.any():
+        in_track = d["particle"] == i
+        if i in bad or not in_track.any():
             continue
-        end = d[mine][-1]
-        own, de = length[mine], d["de"][mine].astype(float)
-        travelled = own.sum() - np.cumsum(own) + 0.5 * own
+        end = d[in_track][-1]
+        lengths, de = length[in_track], d["de"][in_track].astype(float)
+        travelled = lengths.sum() - np.cumsum(lengths) + 0.5 * lengths
         knock = (parts["parent"] == i) & (parts["process"] == Process.DELTA_RAY)
         start = np.stack([parts[a][knock] for a in "xyz"], 1)
         tip = np.array([end[a + "1"] for a in "xyz"])
@@ -202,16 +202,16 @@ def _pieces(pdg: int, kinetic: float, n: int, seed: int) -> tuple[Floats, Floats
         p2 = sum(parts["p" + a][knock] ** 2 for a in "xyz")
         extra = np.sqrt(p2 + k.M_E**2) - k.M_E
         soft = extra < 3.0  # harder ones are separate tracks to a reconstruction
-        bins = np.arange(0.0, own.sum() + 1e-6, 50.0)  # whole pieces
-        charge = de * recombination(10.0 * de / np.maximum(own, 1e-3))
+        bins = np.arange(0.0, lengths.sum() + 1e-6, 50.0)  # whole pieces
+        charge = de * recombination(10.0 * de / np.maximum(lengths, 1e-3))
         extra_charge = extra * recombination(np.full(extra.size, 2.5))
         total = np.histogram(travelled, bins, weights=de)[0]
         total += np.histogram(extra_r[soft], bins, weights=extra[soft])[0]
-        seen = np.histogram(travelled, bins, weights=charge)[0]
-        seen += np.histogram(extra_r[soft], bins, weights=extra_charge[soft])[0]
+        charge_sum = np.histogram(travelled, bins, weights=charge)[0]
+        charge_sum += np.histogram(extra_r[soft], bins, weights=extra_charge[soft])[0]
         centres.append(0.1 * (bins[:-1] + 25.0))
         losses.append(total / 5.0)
-        charges.append(seen / 5.0)
+        charges.append(charge_sum / 5.0)
     return np.concatenate(centres), np.concatenate(losses), np.concatenate(charges)
 
 

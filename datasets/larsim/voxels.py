@@ -1,7 +1,7 @@
 """Energy deposits to voxels of each particle, on the grid of PILArNet-M: 768^3 voxels of 3 mm.
 
-Supera's rule: a deposit is cut into pieces of at most 0.3 mm, the energy of a piece belongs to the voxel that holds
-its midpoint, and voxels in which one particle left less than a threshold are dropped before particles are added up.
+Supera's rule: a deposit is cut into pieces of at most 0.3 mm, the energy of a piece belongs to the voxel that holds its
+midpoint, and voxels in which one particle deposits less than a threshold are dropped before particles are summed.
 Ionisation electrons follow the modified box model of recombination (ArgoNeuT, JINST 8 P08005): R = ln(alpha + x) / x
 with x = beta (dE/dx) / (rho E).
 """

@@ -1,4 +1,4 @@
-"""Files in the schema of PILArNet-M v2 (or v1), as the published ones are laid out.
+"""Files in the schema and layout of PILArNet-M v2 (or v1).
 
 `<root>/<split>/generic_v2_<events>_<version>.h5` holds the datasets `point`, `cluster` and (v2) `cluster_extra`, one
 variable-length row of flattened numbers per event; `<the same>_points.npy` beside it holds the number of points per
@@ -24,7 +24,7 @@ CLUSTER_COLUMNS = {"v1": 5, "v2": 6}  # v1 has no particle type
 
 
 def file_path(root: Path, split: str, n_events: int, version: Version) -> Path:
-    """Where a split of so many events belongs."""
+    """Path of a split of so many events."""
     return root / split / f"generic_v2_{n_events}_{version}.h5"
 
 
@@ -41,7 +41,7 @@ def write_events(
     attributes: Mapping[str, Any],
     report: Callable[[int], object] = lambda n_done: None,
 ) -> None:
-    """Write exactly `n_events` images and the side file; each appears whole or not at all, the HDF5 file last.
+    """Write exactly `n_events` images and the side file atomically, the HDF5 file last.
 
     attributes: JSON-able, stored in the file's HDF5 attributes. Raises RecordError when the disk is full or read-only.
     """
@@ -74,7 +74,7 @@ def _write_hdf5(
                     extra[k] = image.cluster_extra.ravel()
                 counts[k] = image.cluster[:, 0].sum()
                 report(k + 1)
-    except RuntimeError as error:  # HDF5 reports a full disk so when it flushes
+    except RuntimeError as error:  # HDF5 reports a full disk this way when it flushes
         raise OSError(f"HDF5 says {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""What a camera sees where nothing happened: an uneven background, and noise. All in counts; z, y, x."""
+"""Camera images without reactions: an uneven background, and noise. All in counts; z, y, x."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .plan import Physics
 
 CLOUD = 10  # voxels of a cell of the slow patches
 SATURATION = 65535
-DARK_ROWS = (20, 60)  # at each end in y that the sheet does not light, at least and at most, in a scan of 1,120
+DARK_ROWS = (20, 60)  # range of unlit rows at each end in y, in a scan of 1,120
 _FULL = 1120
 
 
 @dataclass(frozen=True)
 class Background:
-    """The pattern of one scan, fixed for all of its slices but for a small drift."""
+    """The pattern of one scan, the same in all slices apart from a small drift."""
 
     level: float
     image: np.ndarray  # (Y, X) float32 counts about the level, in a lit slice
@@ -63,7 +63,7 @@ def _stripes(
 
 
 def _dust(image: np.ndarray, rng: np.random.Generator) -> None:
-    """A speck that dims what is behind it in x, and glows itself."""
+    """A bright speck that casts a shadow along x."""
     ny, nx = image.shape
     y0, x0 = rng.uniform(0, ny), rng.uniform(0, nx)
     width = rng.uniform(6, 20)
@@ -76,7 +76,7 @@ def _dust(image: np.ndarray, rng: np.random.Generator) -> None:
 def expose(
     physics: Physics, background: Background, z: int, signal: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """(Y, X) uint16 one slice as the camera gives it, from the expected signal (Y, X) in counts.
+    """(Y, X) uint16 camera image of one slice, from the expected signal (Y, X) in counts.
 
     Shot noise has the variance of the light; at hundreds of counts it is drawn from a normal distribution.
     """

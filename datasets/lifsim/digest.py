@@ -1,4 +1,4 @@
-"""The fixed scan that says whether the simulation still makes what its revisions name (`plan.CONTENT`)."""
+"""Digest of fixed scans: whether the simulation still makes the content of its revisions (`plan.CONTENT`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESOLUTION = 1e-3
 
 
 def digest() -> str:
-    """Of the tracks of two small scans, and of the sums of their images."""
+    """Digest of the tracks of two small scans, and of the sums of their images."""
     plan = Plan(shape=SHAPE, seed=0, physics=Physics(events_per_mm3=EVENTS_PER_MM3))
     arrays = [entry for number in range(2) for entry in _arrays(number, make_scan(plan, Piece("digest", number)))]
     return content_digest(arrays, RESOLUTION)

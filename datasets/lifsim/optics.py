@@ -14,7 +14,7 @@ from benchmark.compiled import njit
 
 from .plan import Physics
 
-REACH = 4.0  # standard deviations that are drawn
+REACH = 4.0  # standard deviations up to which an image is drawn
 
 
 @dataclass(frozen=True)
@@ -42,48 +42,48 @@ class Optics:
 
 @dataclass(frozen=True)
 class Box:
-    """An image of one object, as far as it reaches: float32 values from a corner on, cut to the scan."""
+    """The image of one object, cropped: float32 values from a corner on, cut to the scan."""
 
     corner: tuple[int, int, int]
     values: np.ndarray
 
     @property
     def where(self) -> tuple[slice, slice, slice]:
-        """Its place in the scan."""
+        """Its slices in the scan."""
         a, b, c = (slice(o, o + n) for o, n in zip(self.corner, self.values.shape, strict=True))
         return a, b, c
 
 
 def render(
-    places: np.ndarray, light: np.ndarray, optics: Optics, shape: tuple[int, int, int], blur: float = 0.0,
+    positions: np.ndarray, light: np.ndarray, optics: Optics, shape: tuple[int, int, int], blur: float = 0.0,
     widening: float = 1.0,
 ) -> Box | None:  # fmt: skip
-    """The image of light (n,) at places (n, 3), z, y and x in voxels; None outside a scan of this shape.
+    """The image of light (n,) at positions (n, 3), z, y and x in voxels; None outside a scan of this shape.
 
     blur: standard deviation in voxels, along each axis, of a smoothing after the microscope. widening: of the halo,
     over the point spread function. The sum of an image that lies inside is that of the light.
     """
-    across = np.full(len(places), np.hypot(optics.across * widening, blur))
-    along = np.hypot(optics.width(places[:, 2]) * widening, blur)
-    far = REACH * np.array([along.max(), across[0], across[0]])
-    low = np.maximum(np.floor(places.min(axis=0) - far), 0).astype(np.int64)
-    high = np.minimum(np.ceil(places.max(axis=0) + far) + 1, shape).astype(np.int64)
+    across = np.full(len(positions), np.hypot(optics.across * widening, blur))
+    along = np.hypot(optics.width(positions[:, 2]) * widening, blur)
+    reach = REACH * np.array([along.max(), across[0], across[0]])
+    low = np.maximum(np.floor(positions.min(axis=0) - reach), 0).astype(np.int64)
+    high = np.minimum(np.ceil(positions.max(axis=0) + reach) + 1, shape).astype(np.int64)
     if (high <= low).any():
         return None
     values = np.zeros(high - low, np.float32)
-    _add(values, (places - low).astype(np.float64), light.astype(np.float64), across, along)
+    _add(values, (positions - low).astype(np.float64), light.astype(np.float64), across, along)
     return Box((int(low[0]), int(low[1]), int(low[2])), values)
 
 
 @njit(cache=True)
-def _add(values, places, light, across, along):  # type: ignore[no-untyped-def]
+def _add(values, positions, light, across, along):  # type: ignore[no-untyped-def]
     nz, ny, nx = values.shape
     wz, wy, wx = np.empty(nz), np.empty(ny), np.empty(nx)
     root = np.sqrt(2 * np.pi)
-    for i in range(places.shape[0]):
+    for i in range(positions.shape[0]):
         for n, weights, at, sigma in ((nz, wz, 0, along[i]), (ny, wy, 1, across[i]), (nx, wx, 2, across[i])):
             for k in range(n):
-                distance = (k - places[i, at]) / sigma
+                distance = (k - positions[i, at]) / sigma
                 weights[k] = np.exp(-0.5 * distance * distance) / (sigma * root)
         for z in range(nz):
             for y in range(ny):

@@ -1,4 +1,4 @@
-"""What is to be simulated: scans, their shape and physics, and the identity that follows from them."""
+"""Plan of a simulation: scans, their shape and physics, and the identity of the content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
 FORMAT = 1  # of plans, files and manifests
-LEAST = (5, 64, 64)  # voxels of a scan that the optics make sense of
+LEAST = (5, 64, 64)  # minimum shape of a scan, in voxels
 MAX_SCANS = 10_000
 # After a change of physics: the new digest (`digest.py`), which alone names the new content: named_by=(digest,).
 CONTENT = Content(
@@ -60,7 +60,7 @@ class Physics:
 
 @dataclass(frozen=True)
 class Plan:
-    """A data set to be. Equal plans give equal scans on any number of workers."""
+    """Description of a data set. Equal plans give equal scans on any number of workers."""
 
     scans: Mapping[str, int] = field(default_factory=lambda: dict(zip(SPLITS, (6, 2, 3), strict=True)))
     shape: tuple[int, int, int] = (30, 1120, 1080)  # z, y, x voxels of a scan
@@ -69,7 +69,7 @@ class Plan:
     physics: Physics = field(default_factory=Physics)
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able statement of all that decides the files."""
+        """JSON-able statement of everything that determines the files."""
         return CONTENT.describe({
             "format": FORMAT,
             "scans": dict(self.scans),
@@ -109,7 +109,7 @@ class Piece(NamedTuple):
         return f"{self.split}{self.number:02d}"
 
     def path(self, work: Path) -> Path:
-        """The file that exists once the scan is whole."""
+        """The file that exists once the scan is finished."""
         return work / f"{self.name}.json"
 
 
@@ -118,12 +118,12 @@ def check_plan(plan: Plan, out: Path) -> None:
     total = sum(plan.scans.values())
     if not 1 <= total <= MAX_SCANS or min(plan.scans.values()) < 0:
         raise ConfigError(
-            f"{dict(plan.scans)} scans were asked for. From 1 to {MAX_SCANS:,} in all were expected. Correct the "
+            f"{dict(plan.scans)} scans were requested. From 1 to {MAX_SCANS:,} in all were expected. Correct the "
             f"numbers."
         )
     if any(n < least for n, least in zip(plan.shape, LEAST, strict=True)):
         raise ConfigError(
-            f"Scans of {' x '.join(map(str, plan.shape))} voxels were asked for. At least "
+            f"Scans of {' x '.join(map(str, plan.shape))} voxels were requested. At least "
             f"{' x '.join(map(str, LEAST))} were expected. Correct the shape."
         )
     voxels = plan.shape[0] * plan.shape[1] * plan.shape[2]

@@ -32,18 +32,18 @@ NOTICE = (
 
 
 def make_piece(plan: Plan, piece: Piece, work: Path) -> int:
-    """Simulate a scan and store its files, then what is to be told of it: whole or not at all."""
+    """Simulate a scan and store its files atomically, its metadata last."""
     scan = make_scan(plan, piece)
     image, truth = names(piece)
     write_stack(work / image, scan.image, plan.voxel_um, piece.name)
     write_stack(work / truth, scan.instance, plan.voxel_um, f"{piece.name} truth", compressed=True)
-    told = {
+    metadata = {
         "files": {name: sha256_file(work / name) for name in (image, truth)},
         "lit": list(scan.lit),
         "noise": scan.noise,
         "tracks": scan.tracks,
     }
-    atomic_write_json(piece.path(work), told)
+    atomic_write_json(piece.path(work), metadata)
     return piece.n_events
 
 
@@ -55,10 +55,10 @@ def names(piece: Piece) -> tuple[str, str]:
 def write_stack(
     path: Path, stack: np.ndarray, voxel_um: tuple[float, float, float], name: str, compressed: bool = False
 ) -> None:
-    """Write (Z, Y, X) as OME-TIFF with its voxel size. Uncompressed stacks can be mapped into memory."""
+    """Write (Z, Y, X) as OME-TIFF with its voxel size. Uncompressed stacks can be memory-mapped."""
     z, y, x = voxel_um
     metadata = {
-        "axes": "ZYX", "Name": name, "UUID": str(uuid5(NAMESPACE_URL, f"particlebench {name}")),  # not a random one
+        "axes": "ZYX", "Name": name, "UUID": str(uuid5(NAMESPACE_URL, f"particlebench {name}")),  # reproducible
         **{f"PhysicalSize{axis}": size for axis, size in zip("XYZ", (x, y, z), strict=True)},
         **{f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"},
     }  # fmt: skip
@@ -70,33 +70,33 @@ def write_stack(
 
 
 def is_finished(piece: Piece, work: Path) -> bool:
-    """Are the scan's files stored, and as they were written?"""
+    """Are the scan's files stored and intact?"""
     try:
-        told = json.loads(piece.path(work).read_text(encoding="utf-8"))
-        return all(sha256_file(work / name) == digest for name, digest in told["files"].items())
+        metadata = json.loads(piece.path(work).read_text(encoding="utf-8"))
+        return all(sha256_file(work / name) == digest for name, digest in metadata["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def _publish(plan: Plan, out: Path, work: Path) -> dict[str, str]:
-    """Move the stacks to their place and write the tables; returns file -> SHA-256."""
-    told = {piece: json.loads(piece.path(work).read_text(encoding="utf-8")) for piece in plan.pieces()}
+    """Move the stacks into `out` and write the tables; returns file -> SHA-256."""
+    metadata = {piece: json.loads(piece.path(work).read_text(encoding="utf-8")) for piece in plan.pieces()}
     z, y, x = plan.voxel_um
     scans, tracks = [], []
-    for piece, about in told.items():
+    for piece, entry in metadata.items():
         image, truth = names(piece)
         scans.append({
             "scan": piece.name, "file": image, "voxel_z_um": z, "voxel_y_um": y, "voxel_x_um": x,
-            "y_min": about["lit"][0], "y_max": about["lit"][1], "labels": truth, "split": piece.split,
-            "notes": f"simulated; background noise {about['noise']:.3f} counts after a blur of 2 voxels",
+            "y_min": entry["lit"][0], "y_max": entry["lit"][1], "labels": truth, "split": piece.split,
+            "notes": f"simulated; background noise {entry['noise']:.3f} counts after a blur of 2 voxels",
         })  # fmt: skip
-        tracks += [{"scan": piece.name, **row} for row in about["tracks"]]
-    for piece in told:
+        tracks += [{"scan": piece.name, **row} for row in entry["tracks"]]
+    for piece in metadata:
         for name in names(piece):
             os.replace(work / name, out / name)
     atomic_write_text(out / SCANS, _csv(scans))
     atomic_write_text(out / TRACKS, _csv(tracks))
-    written = {name: digest for about in told.values() for name, digest in about["files"].items()}
+    written = {name: digest for entry in metadata.values() for name, digest in entry["files"].items()}
     return {**written, **{name: sha256_file(out / name) for name in (SCANS, TRACKS)}}
 
 

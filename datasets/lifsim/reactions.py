@@ -1,4 +1,4 @@
-"""What happens in the crystal: reactions of neutrons, the ions they set free, and where these leave their energy."""
+"""Reactions of neutrons in the crystal, the ions they release, and the energy deposits of the ions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ALPHA_KEV, TRITON_KEV = 2050.0, 2730.0  # of the capture of a thermal neutron on
 
 @dataclass(frozen=True)
 class Track:
-    """One ion from where it was set free to where it came to rest."""
+    """One ion from its creation to rest."""
 
     ion: Ion
     kev: float
     places: np.ndarray  # (n, 3) z, y, x in um of the middles of its steps
     deposits: np.ndarray  # (n,) keV
-    light: np.ndarray  # (n,) keV times the yield of the place, which fluctuates: what is seen
+    light: np.ndarray  # (n,) keV times the local, fluctuating light yield
 
     @property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """First and last place."""
+        """First and last position."""
         return self.places[0], self.places[-1]
 
     @property
@@ -36,28 +36,28 @@ class Track:
 
 @dataclass(frozen=True)
 class Reaction:
-    """What one neutron did: one object in the image, even where two ions fly apart from one place."""
+    """Reaction of one neutron: one object in the image, even with two ions."""
 
     kind: str  # capture | recoil
     tracks: tuple[Track, ...]
 
 
 def draw_reactions(physics: Physics, size_um: tuple[float, float, float], rng: np.random.Generator) -> list[Reaction]:
-    """The reactions in a volume of this size (z, y, x): a Poisson number, at uniform places, in all directions."""
+    """The reactions in a volume of this size (z, y, x): a Poisson number, uniform in position, isotropic."""
     density = physics.events_per_mm3 * rng.lognormal(-0.5 * physics.density_spread**2, physics.density_spread)
     n = rng.poisson(density * np.prod(size_um) * 1e-9)
     return [_reaction(physics, rng.uniform(0, 1, 3) * size_um, rng) for _ in range(n)]
 
 
-def _reaction(physics: Physics, place: np.ndarray, rng: np.random.Generator) -> Reaction:
+def _reaction(physics: Physics, vertex: np.ndarray, rng: np.random.Generator) -> Reaction:
     direction = _direction(rng)
     if rng.random() < physics.thermal_share:
-        alpha = _track(ALPHA, ALPHA_KEV, place, -direction, physics, rng)
+        alpha = _track(ALPHA, ALPHA_KEV, vertex, -direction, physics, rng)
         kink = rng.random() < physics.kink_share
-        return Reaction("capture", (alpha, _track(TRITON, TRITON_KEV, place, direction, physics, rng, kink)))
+        return Reaction("capture", (alpha, _track(TRITON, TRITON_KEV, vertex, direction, physics, rng, kink)))
     ion = FLUORINE if rng.random() < physics.fluorine_share else LITHIUM
     kev = physics.recoil_least_kev + rng.exponential(physics.recoil_kev)
-    return Reaction("recoil", (_track(ion, kev, place, direction, physics, rng),))
+    return Reaction("recoil", (_track(ion, kev, vertex, direction, physics, rng),))
 
 
 def _track(
@@ -68,14 +68,14 @@ def _track(
     n = len(deposits)
     directions = np.tile(direction, (n, 1))
     if kink:
-        at = rng.integers(n // 4, max(n // 4 + 1, 3 * n // 4))
-        directions[at:] = _turned(direction, rng.uniform(np.pi / 9, np.pi / 3), rng)
-    places = start + STEP_UM * (np.cumsum(directions, axis=0) - 0.5 * directions)
-    return Track(ion, kev, places, deposits, deposits * _yield(n, physics, rng))
+        kink_step = rng.integers(n // 4, max(n // 4 + 1, 3 * n // 4))
+        directions[kink_step:] = _turned(direction, rng.uniform(np.pi / 9, np.pi / 3), rng)
+    positions = start + STEP_UM * (np.cumsum(directions, axis=0) - 0.5 * directions)
+    return Track(ion, kev, positions, deposits, deposits * _yield(n, physics, rng))
 
 
 def _yield(n: int, physics: Physics, rng: np.random.Generator) -> np.ndarray:
-    """(n,) light per energy along a track: lognormal with mean 1, alike over `bead_um`, which makes beads."""
+    """(n,) light per energy along a track: lognormal with mean 1, correlated over `bead_um`."""
     share = np.exp(-STEP_UM / physics.bead_um)
     noise = rng.normal(size=n)
     values = np.empty(n)

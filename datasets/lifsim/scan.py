@@ -16,14 +16,14 @@ from .optics import Optics, render
 from .plan import Piece, Plan
 from .reactions import Reaction, Track, draw_reactions
 
-BLUR = 2.0  # voxels along each axis: the smoothing of the published preprocessing, for which the truth is drawn
-VISIBLE_SHARE = 0.2  # of a track's own peak, from which on a voxel belongs to it
-NOISE_VOXELS = 400  # of a square in the middle in which the noise is measured
+BLUR = 2.0  # voxels along each axis: the smoothing of the published preprocessing; the truth is defined after it
+VISIBLE_SHARE = 0.2  # of a track's peak: minimum for a voxel to belong to it
+NOISE_VOXELS = 400  # side of the central square in which the noise is measured
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What is written."""
+    """A simulated scan and its truth."""
 
     image: np.ndarray  # (Z, Y, X) uint16 counts
     instance: np.ndarray  # (Z, Y, X) uint16 number of the object that a voxel belongs to, 0 for none
@@ -33,7 +33,7 @@ class Scan:
 
 
 def make_scan(plan: Plan, piece: Piece) -> Scan:
-    """A scan of a plan: its own streams of random numbers decide it, whoever makes it and when."""
+    """A scan of a plan, from random streams of its own: independent of the order of scans."""
     physics, shape = plan.physics, plan.shape
     name = (plan.seed, piece.split, piece.number)
     background = draw_background(physics, shape, plan.voxel_um, generator("lif background", *name))
@@ -43,10 +43,10 @@ def make_scan(plan: Plan, piece: Piece) -> Scan:
     gain = physics.counts_per_kev * generator("lif gain", *name).lognormal(0, physics.gain_spread)
     signal = np.zeros(shape, np.float32)
     for reaction in reactions:
-        places = _voxels(np.concatenate([track.places for track in reaction.tracks]), plan)
+        positions = _voxels(np.concatenate([track.places for track in reaction.tracks]), plan)
         light = gain * np.concatenate([track.light for track in reaction.tracks])
         for share, widening in ((1 - physics.halo_share, 1.0), (physics.halo_share, physics.halo_um / physics.psf_um)):
-            box = render(places, share * light, optics, shape, widening=widening)
+            box = render(positions, share * light, optics, shape, widening=widening)
             if box is not None:
                 signal[box.where] += box.values
     begin, end = background.lit
@@ -58,14 +58,14 @@ def make_scan(plan: Plan, piece: Piece) -> Scan:
     return Scan(image, instance, tracks, background.lit, noise)
 
 
-def _voxels(places_um: np.ndarray, plan: Plan) -> np.ndarray:
-    """(n, 3) places in voxels; the middle of voxel 0 is at 0."""
-    voxels: np.ndarray = places_um / plan.voxel_um - 0.5
+def _voxels(positions_um: np.ndarray, plan: Plan) -> np.ndarray:
+    """(n, 3) positions in voxels; the middle of voxel 0 is at 0."""
+    voxels: np.ndarray = positions_um / plan.voxel_um - 0.5
     return voxels
 
 
 def _noise(image: np.ndarray, lit: tuple[int, int]) -> float:
-    """Robust sigma of the blurred image in a square in the middle, with its slow patterns: what a threshold sees."""
+    """Robust sigma of the blurred image in a central square, including slow patterns, as a threshold sees it."""
     rows, columns = image[:, lit[0] : lit[1]], image.shape[2]
     square = [slice(max(0, n // 2 - NOISE_VOXELS // 2), n // 2 + NOISE_VOXELS // 2) for n in (rows.shape[1], columns)]
     part = rows[:, square[0], square[1]].astype(np.float32)
@@ -79,7 +79,7 @@ def _truth(
 
     A voxel belongs to the track with the largest expected signal there, after the microscope and the blur, where that
     is at least one sigma of the noise and a fifth of the track's own peak; the object is the reaction of the track. A
-    track that nowhere rises above the noise has no voxels.
+    track that is nowhere above the noise has no voxels.
     """
     tracks = [(number, reaction, track) for number, reaction in enumerate(reactions, 1) for track in reaction.tracks]
     owner = np.zeros(plan.shape, np.uint16)  # number of the track, from 1
@@ -94,9 +94,9 @@ def _truth(
         rows = np.arange(box.corner[1], box.corner[1] + box.values.shape[1])
         box.values[:, (rows < lit[0]) | (rows >= lit[1])] = 0
         peaks.append(float(box.values.max()))
-        own = (box.values >= max(noise, VISIBLE_SHARE * peaks[-1])) & (box.values > strongest[box.where])
-        owner[box.where][own] = i
-        strongest[box.where][own] = box.values[own]
+        visible = (box.values >= max(noise, VISIBLE_SHARE * peaks[-1])) & (box.values > strongest[box.where])
+        owner[box.where][visible] = i
+        strongest[box.where][visible] = box.values[visible]
     n_voxels = np.bincount(owner.ravel(), minlength=len(tracks) + 1)[1:]
     object_of = np.array([0, *(number for number, _, _ in tracks)], dtype=np.uint16)
     table = [_row(*track, peak, int(n)) for track, peak, n in zip(tracks, peaks, n_voxels, strict=True)]

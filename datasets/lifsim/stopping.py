@@ -56,19 +56,19 @@ def _slow_ratio(ion: int, target: int) -> float:
 
 
 def slowing_down(ion: Ion, kev: float, step_um: float) -> np.ndarray:
-    """(n,) keV that an ion of this energy leaves in each step of its straight track, until it is at rest.
+    """(n,) keV deposited by an ion of this energy in each step of its straight track, until it is at rest.
 
-    The last step holds what is left: the sum is the energy.
+    The last step holds the remainder: the sum is the energy.
     """
     lost = []
-    left = float(kev)
-    while left > 0:
-        middle = left - 0.5 * min(left, float(stopping(ion, np.array(left))) * step_um)
-        loss = min(left, float(stopping(ion, np.array(middle))) * step_um)
-        if left - loss < 1.0:
-            loss = left
+    remaining = float(kev)
+    while remaining > 0:
+        middle = remaining - 0.5 * min(remaining, float(stopping(ion, np.array(remaining))) * step_um)
+        loss = min(remaining, float(stopping(ion, np.array(middle))) * step_um)
+        if remaining - loss < 1.0:
+            loss = remaining
         lost.append(loss)
-        left -= loss
+        remaining -= loss
     return np.array(lost)
 
 

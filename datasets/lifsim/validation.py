@@ -1,7 +1,7 @@
-"""Simulated scans against what is known of real ones: `python -m benchmark.datasets.lifsim.validation --out FOLDER`.
+"""Simulated scans compared with real ones: `python -m benchmark.datasets.lifsim.validation --out FOLDER`.
 
-The published crops are two tiles of two scans, blurred as integers; ranges of values are theirs. A figure that does not
-lie in its range stays in the table as it is.
+The published crops are two tiles of two scans, blurred as integers; the expected ranges come from them. Values
+outside their range stay in the table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CROPS = "two published crops"
 
 @dataclass(frozen=True)
 class Check:
-    """A measured figure, and where it should lie."""
+    """A measured value and its expected range."""
 
     what: str
     found: float
@@ -41,14 +41,14 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether it lies there."""
+        """Whether the value is in the range."""
         return self.low <= self.found <= self.high
 
 
 def checks(scans: list[Scan], plan: Plan) -> list[Check]:
     """All of them, from some scans of a plan."""
     blurred = [_lit(s) for s in scans]
-    found = [
+    results = [
         Check("range of the triton of 2.73 MeV, um", track_length(TRITON, 2730.0), 30, 36, "literature, about 33"),
         Check("range of the alpha of 2.05 MeV, um", track_length(ALPHA, 2050.0), 5.4, 6.8, "literature, about 6.1"),
         Check("background sigma after the blur, counts", _mean(map(_low_sigma, blurred)), 1.1, 1.45, CROPS),
@@ -61,11 +61,11 @@ def checks(scans: list[Scan], plan: Plan) -> list[Check]:
         for lag, (low, high) in ranges.items():
             pairs = zip(blurred, scans, strict=True)
             value = _mean(_correlation(b, s.instance, a, lag) for b, s in pairs for a in axis)
-            found.append(Check(f"correlation of the noise over {lag} voxels {name}", value, low, high, CROPS))
+            results.append(Check(f"correlation of the noise over {lag} voxels {name}", value, low, high, CROPS))
     peaks = np.array([r["peak_counts"] for s in scans for r in s.tracks if r["voxels"]])
     tokens, tracks = zip(*(_tiles(b, s) for b, s in zip(blurred, scans, strict=True)), strict=True)
     return [
-        *found,
+        *results,
         Check("width of a spot after the blur at half height, voxels", _spot_width(plan), 6, 7, CROPS),
         Check("median peak of a visible track after the blur, counts", float(np.median(peaks)), 10, 70, CROPS),
         Check("tokens with signal, in tiles with any, %", 100 * _mean(tokens), 0.6, 3, CROPS),
@@ -78,7 +78,7 @@ def _mean(values: Any) -> float:
 
 
 def _lit(scan: Scan) -> np.ndarray:
-    """The lit part of a scan after the blur, float32 counts, without what the blur mixes with dark rows."""
+    """The lit part of a scan after the blur, float32 counts, without rows that the blur mixes with dark ones."""
     begin, end = scan.lit
     return gaussian_filter(scan.image[2:-2, begin:end].astype(np.float32), BLUR)
 
@@ -120,8 +120,8 @@ def _tiles(volume: np.ndarray, scan: Scan) -> tuple[float, float]:
     shares, tracks = [], []
     instance = scan.instance[2:-2, scan.lit[0] : scan.lit[1]]
     for z, y, x in np.ndindex(*(n // t for n, t in zip(volume.shape, TILE, strict=True))):
-        where = tuple(slice(i * t, (i + 1) * t) for i, t in zip((z, y, x), TILE, strict=True))
-        tile, truth = volume[where], instance[where]
+        tile_slices = tuple(slice(i * t, (i + 1) * t) for i, t in zip((z, y, x), TILE, strict=True))
+        tile, truth = volume[tile_slices], instance[tile_slices]
         median, sigma = median_and_sigma(tile)
         signal = blocks(tile, GRID).max(axis=3) > median + 5 * sigma
         if signal.any():
@@ -131,17 +131,17 @@ def _tiles(volume: np.ndarray, scan: Scan) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.mean(tracks))
 
 
-def table(found: list[Check]) -> str:
+def table(results: list[Check]) -> str:
     """The checks as a Markdown table."""
     lines = ["| quantity | simulated | should be | from | |", "| --- | ---: | ---: | --- | --- |"]
-    for c in found:
+    for c in results:
         mark = "yes" if c.holds else "**no**"
         lines.append(f"| {c.what} | {c.found:.3g} | {c.low:g} to {c.high:g} | {c.source} | {mark} |")
     return "\n".join(lines)
 
 
 def draw(scan: Scan, path: Path) -> None:
-    """A PNG: stopping powers, a slice as the camera gives it, and the same tile after the blur with the truth."""
+    """A PNG: stopping powers, a raw slice, and the blurred scan with the truth."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -176,17 +176,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for lif_sim.csv and lif_sim.png")
     parser.add_argument("--scans", type=int, default=3, help="scans that are measured")
-    asked = parser.parse_args()
-    plan = Plan(scans={"train": asked.scans, "val": 0, "test": 0})
-    scans = [make_scan(plan, Piece("train", n)) for n in range(asked.scans)]
-    found = checks(scans, plan)
-    print(table(found))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    with (asked.out / "lif_sim.csv").open("w", newline="", encoding="utf-8") as stream:
+    arguments = parser.parse_args()
+    plan = Plan(scans={"train": arguments.scans, "val": 0, "test": 0})
+    scans = [make_scan(plan, Piece("train", n)) for n in range(arguments.scans)]
+    results = checks(scans, plan)
+    print(table(results))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with (arguments.out / "lif_sim.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["quantity", "simulated", "low", "high", "source", "holds"])
-        writer.writerows([c.what, c.found, c.low, c.high, c.source, c.holds] for c in found)
-    draw(scans[0], asked.out / "lif_sim.png")
+        writer.writerows([c.what, c.found, c.low, c.high, c.source, c.holds] for c in results)
+    draw(scans[0], arguments.out / "lif_sim.png")
 
 
 if __name__ == "__main__":

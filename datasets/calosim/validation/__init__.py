@@ -1,1 +1,1 @@
-"""The simulated calorimeter beside what is expected of it: `python -m benchmark.datasets.calosim.validation`."""
+"""The simulated calorimeter compared with expectations: `python -m benchmark.datasets.calosim.validation`."""

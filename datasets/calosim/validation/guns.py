@@ -1,6 +1,6 @@
 """Measurements on guns: matter, electromagnetic showers, photons in strips, hadronic showers.
 
-Each function returns plain numbers; `checks` puts them beside what is expected of them.
+Each function returns plain numbers; `checks` compares them with the expected ones.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def gun(
 ) -> list[float]:
     """A particle from the detector's middle, a row of `showers.COLUMNS`, placed at a radius."""
     u = np.array([math.cos(phi), math.sin(phi), math.sinh(eta)]) / math.cosh(eta)
-    place = u * radius_mm * math.cosh(eta)
+    position = u * radius_mm * math.cosh(eta)
     is_hadron = kind == HADRON
-    return [row, kind, energy, _PION if is_hadron else 0.0, float(is_hadron), 0.0, 1.2, *place, *u]
+    return [row, kind, energy, _PION if is_hadron else 0.0, float(is_hadron), 0.0, 1.2, *position, *u]
 
 
 def shower_many(particles: list[list[float]], n: int, name: str) -> list[Floats]:
@@ -61,7 +61,7 @@ def shower_many(particles: list[list[float]], n: int, name: str) -> list[Floats]
     return rows
 
 
-class Bench:
+class GunBench:
     """Guns with read-out and clusters."""
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class Bench:
 
 
 def layer_shares(energy: float, n: int = 400) -> tuple[Floats, Floats]:
-    """Mean shares of electrons in front, EMB1, EMB2, EMB3, behind: measured, and the analytic mean Gamma's.
+    """Mean shares of electrons in front, EMB1, EMB2, EMB3, beyond: measured, and of the analytic mean Gamma profile.
 
-    Electrons at eta = 0 begin where the matter does, so the layers' borders are depths.
+    Electrons at eta = 0 start at the front of the matter, so the layers' borders are depths.
     """
     rows = np.array(shower_many([gun(ELECTRON, energy, 0.0)], n, f"layers {energy}")) / energy
     measured = rows.mean(axis=0)
@@ -90,9 +90,9 @@ def layer_shares(energy: float, n: int = 400) -> tuple[Floats, Floats]:
     ln_t, ln_alpha, _ = mean_profile(energy, False)
     alpha = math.exp(ln_alpha)
     rate = (alpha - 1.0) / math.exp(ln_t)
-    below = gammainc(alpha, rate * np.concatenate([[0.0], np.cumsum(DEPTH_X0[:4])]))
-    got = np.array([front, *measured[:3]])
-    return np.append(got, 1.0 - got.sum()), np.append(np.diff(below), 1.0 - below[-1])
+    cumulative = gammainc(alpha, rate * np.concatenate([[0.0], np.cumsum(DEPTH_X0[:4])]))
+    shares = np.array([front, *measured[:3]])
+    return np.append(shares, 1.0 - shares.sum()), np.append(np.diff(cumulative), 1.0 - cumulative[-1])
 
 
 def mean_depth(energy: float, n: int = 4000) -> tuple[float, float]:
@@ -127,14 +127,14 @@ def moliere_share(energy: float, radius: float = 1.0) -> float:
 
 def photon_responses(energies: tuple[float, ...], n: int = 1000) -> list[Floats]:
     """EM energy of all clusters over the true energy in them, of n photons per energy."""
-    bench, result = Bench(), []
+    bench, result = GunBench(), []
     for energy in energies:
-        found = []
+        responses = []
         for k in range(n):
             clusters = bench.clusters([gun(PHOTON, energy)], seed_from("photon", energy, k), 0.3, 0.05)
             if len(clusters.moments):
-                found.append(clusters.moments[:, _E].sum() / clusters.moments[:, _TOT].sum())
-        result.append(np.array(found))
+                responses.append(clusters.moments[:, _E].sum() / clusters.moments[:, _TOT].sum())
+        result.append(np.array(responses))
     return result
 
 
@@ -161,7 +161,7 @@ def spread(values: Floats) -> float:
 
 def strip_profiles(energy: float, is_pion: bool, n: int, name: str = "") -> Floats:
     """(n, 64) energies (GeV) of the strips around the particle's direction at eta = 0.3, summed over 3 cells in phi."""
-    bench, rng = Bench(), np.random.default_rng(seed_from("strips", energy, is_pion, name))
+    bench, rng = GunBench(), np.random.default_rng(seed_from("strips", energy, is_pion, name))
     n_eta, n_phi = N_ETA[0], N_PHI[0]
     centre_eta = math.floor((0.3 + 1.4) / ETA_SIZE[0])
     centre_phi = math.floor((0.05 + math.pi) * n_phi / (2 * math.pi))
@@ -179,7 +179,7 @@ def strip_profiles(energy: float, is_pion: bool, n: int, name: str = "") -> Floa
 
 
 def second_maximum(profiles: Floats) -> Floats:
-    """(n,) depth of the valley before the second highest strip maximum, GeV: how clearly there are two photons."""
+    """(n,) depth of the valley before the second highest strip maximum, GeV: a measure of two separate photons."""
     result = np.zeros(len(profiles))
     for k, p in enumerate(profiles):
         peak = int(p.argmax())
@@ -227,7 +227,7 @@ def f_em(energy: float, n: int = 20_000) -> Floats:
 def tile_shares(energy: float, n: int = 400) -> tuple[Floats, Floats]:
     """Mean shares in the three Tile layers of pions that interact at once at its front, and those of Bock's profile.
 
-    The interaction depth is set to nothing; shares of the energy in the three layers.
+    The interaction depth is set to 0; shares of the energy in the three layers.
     """
     particle = gun(HADRON, energy, 0.0, radius_mm=BORDERS_MM[5] + 0.1)
     particle[6] = 1e-9
@@ -238,20 +238,20 @@ def tile_shares(energy: float, n: int = 400) -> tuple[Floats, Floats]:
     d = 0.910 - 0.024 * ln_e
     depth_lambda = np.concatenate([[0.0], np.cumsum(DEPTH_LAMBDA[5:8])])
     depth_x0 = np.concatenate([[0.0], np.cumsum(DEPTH_X0[5:8])])
-    below = w * gammainc(a, b * depth_x0) + (1 - w) * gammainc(a, d * depth_lambda)
-    expected = np.diff(below) / below[-1]
+    cumulative = w * gammainc(a, b * depth_x0) + (1 - w) * gammainc(a, d * depth_lambda)
+    expected = np.diff(cumulative) / cumulative[-1]
     return measured, expected
 
 
 def tile_responses(energy: float, n: int = 300) -> Floats:
     """Sum of clusters' EM energy over the pion's, of pions that interact at once at the front of Tile."""
-    bench, found = Bench(), []
+    bench, responses = GunBench(), []
     for k in range(n):
         particle = gun(HADRON, energy, 0.3, radius_mm=BORDERS_MM[5] + 0.1)
         particle[6] = 1e-9
         clusters = bench.clusters([particle], seed_from("tile", energy, k), 0.3, 0.05)
-        found.append(clusters.moments[:, _E].sum() / energy)
-    return np.array(found)
+        responses.append(clusters.moments[:, _E].sum() / energy)
+    return np.array(responses)
 
 
 def calorimeter_depth(eta: float = 0.0) -> dict[str, float]:

@@ -61,7 +61,7 @@ def _events(path: Path) -> None:
     """Cells of three clusters above 2 sigma: layers beside each other, particles below each other."""
     shots = (("50 GeV photon", [guns.gun(PHOTON, 50.0)]), ("50 GeV pi+-", [guns.gun(HADRON, 50.0)]),
              ("50 GeV pi+-, another", [guns.gun(HADRON, 50.0)]))  # fmt: skip
-    bench, cells = guns.Bench(), grid()
+    bench, cells = guns.GunBench(), grid()
     figure, axes = _axes(len(LAYERS), 2.3, 2.3, len(shots))
     drawn = None
     for row, (name, particles) in enumerate(shots):
@@ -89,12 +89,12 @@ def _events(path: Path) -> None:
 
 def _electromagnetic(path: Path, facts: dict[str, Any]) -> None:
     figure, axes = _axes(3)
-    places = np.arange(5)
+    positions = np.arange(5)
     for k, energy in enumerate((10, 100)):
         both = facts[f"layers {energy}"]
-        axes[0].bar(places + 0.4 * k - 0.2, both["measured"], 0.36, color=f"C{k}", label=f"{energy} GeV electrons")
-        axes[0].plot(places + 0.4 * k - 0.2, both["gflash"], "k_", ms=14, label="mean GFLASH profile" if k else None)
-    axes[0].set_xticks(places, ("front", "EMB1", "EMB2", "EMB3", "behind"))
+        axes[0].bar(positions + 0.4 * k - 0.2, both["measured"], 0.36, color=f"C{k}", label=f"{energy} GeV electrons")
+        axes[0].plot(positions + 0.4 * k - 0.2, both["gflash"], "k_", ms=14, label="mean GFLASH profile" if k else None)
+    axes[0].set_xticks(positions, ("front", "EMB1", "EMB2", "EMB3", "behind"))
     axes[0].set(ylabel="share of the energy")
     photons = facts["photons"]
     energy = np.array(photons["energies"])
@@ -150,9 +150,9 @@ def _responses(path: Path, sample: Sample, real: Any) -> None:
     figure, axes = _axes(2)
     centres = [np.sqrt(low * high) for low, high in DECADES]
     for charged in (False, True):
-        found = responses(sample, "E", charged)
+        measured_responses = responses(sample, "E", charged)
         for axis, measure in ((axes[0], np.median), (axes[1], spread)):
-            values = [measure(r) if len(r) > 9 else np.nan for r in found]
+            values = [measure(r) if len(r) > 9 else np.nan for r in measured_responses]
             axis.semilogx(centres, values, "o-", color=COLOURS[charged], label=f"{NAMES[charged]}, toy")
             if real is not None:
                 mine = (real["label"] == charged) & (np.abs(real["eta"]) < REAL_ETA)

@@ -1,4 +1,4 @@
-"""Single pions of the validation, and what is computed of their clusters."""
+"""Single pions of the validation, and quantities of their clusters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Sample:
 
 
 def make_sample(n_events: int, seed_name: str = "calo-sim validation") -> Sample:
-    """Simulate `n_events` single pions of a seed of their own."""
+    """Simulate `n_events` single pions with a separate seed."""
     settings = GeneratorSettings()
     moments, shapes, n_cells, event, per_event = [], [], [], [], []
     with progress("simulating validation pions", n_events) as bar:
@@ -98,12 +98,12 @@ def matched(sample: Sample, max_eta: float, rng: np.random.Generator) -> np.ndar
     total, charged = sample.columns["ENG_CALIB_TOT"], sample.charged_clusters()
     usable = (np.abs(sample.columns["Eta"]) < max_eta) & (total > 0.2)
     bins = np.floor(10 * np.log10(np.maximum(total, 1e-3)))
-    kept = []
+    selected_rows = []
     for value in np.unique(bins[usable]):
         both = [np.flatnonzero(usable & (bins == value) & (charged == c)) for c in (False, True)]
         n = min(map(len, both))
-        kept += [rng.permutation(rows)[:n] for rows in both]
-    return np.concatenate(kept)
+        selected_rows += [rng.permutation(rows)[:n] for rows in both]
+    return np.concatenate(selected_rows)
 
 
 def separation(sample: Sample) -> dict[str, float]:
