@@ -117,6 +117,21 @@ def test_frames_hold_every_run_and_every_point():
     assert list(points([curve]).runs) == [3, 3]
 
 
+def test_one_panel_holds_the_measured_curves_and_nothing_else(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn, savefig = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *rest, **named: (drawn.append(self), savefig(self, *rest, **named))
+    )
+    boards = board({"a": {10: 0.7, 1000: 0.9}, "b": {10: 0.6, 1000: 0.8}})
+    draw_curve(boards, tmp_path / "one.png", one_panel=True)
+    (axis,) = drawn[0].axes
+    assert [sorted(line.get_xdata()) for line in axis.get_lines()] == [[10, 1000], [10, 1000]]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["a", "b"]  # the best at the end first
+    assert (tmp_path / "one.png").is_file()
+
+
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_the_figure_keeps_measured_and_published_apart(tmp_path, ending):
     path = tmp_path / f"curve.{ending}"
