@@ -106,9 +106,9 @@ def test_decay_reaches_weights_or_everything(data):
         config.model_config, Inputs(("log_energy",), dataset.info.frame), config.task
     )
     optim = OptimConfig(decay="everything", weight_decay=0.1)
-    groups = Training(model, optim, 5, 0, "finetune", False)._groups()
+    groups = Training(model, optim, 5, 0, "finetune", False)._parameter_groups()
     assert {(g["weight_decay"], p.ndim > 1) for g in groups for p in g["params"]} == {(0.1, True), (0.1, False)}
-    decays = Training(model, replace(optim, decay="weights"), 5, 0, "finetune", False)._groups()
+    decays = Training(model, replace(optim, decay="weights"), 5, 0, "finetune", False)._parameter_groups()
     assert {(g["weight_decay"], p.ndim > 1) for g in decays for p in g["params"]} == {(0.1, True), (0.0, False)}
 
 
