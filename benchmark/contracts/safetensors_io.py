@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,20 +14,39 @@ from benchmark.io import atomic_path
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHECKSUM = "tensors_sha256"  # key of the metadata
+CHECKSUM = "tensors_sha256"  # keys of the metadata
+METADATA_CHECKSUM = "metadata_sha256"  # over all other metadata
 
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata, with the tensors' checksum among it, atomically. Raises RecordError."""
+    """Write tensors, metadata and the checksums of both, atomically. Raises RecordError.
+
+    Equal tensors and metadata give equal bytes.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
     with atomic_path(path) as partial:
         try:
-            save_file(plain, partial, metadata={**metadata, CHECKSUM: tensors_sha256(plain)})
+            described = {**metadata, CHECKSUM: tensors_sha256(plain)}
+            save_file(plain, partial, metadata={**described, METADATA_CHECKSUM: metadata_sha256(described)})
+            _sort_metadata(partial)
         except SafetensorError as error:  # how safetensors reports a full disk
             raise OSError(str(error)) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Rewrite the header with its metadata by name: the library writes them in another order each time."""
+    with path.open("r+b") as stream:
+        n_bytes = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(n_bytes))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > n_bytes:
+            raise OSError(f"the header of {path} has {n_bytes} bytes, and {len(text)} are needed")
+        stream.seek(8)
+        stream.write(text.ljust(n_bytes))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
@@ -47,8 +67,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             f"The checkpoint {path} is damaged: the checksum of its tensors is not {metadata[CHECKSUM][:16]}... The "
             f"file as it was written was expected. Fetch or make it again."
         )
+    described = {k: v for k, v in metadata.items() if k != METADATA_CHECKSUM}
+    if metadata.get(METADATA_CHECKSUM, metadata_sha256(described)) != metadata_sha256(described):
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged: its description does not have its checksum. The file as it was written "
+            f"was expected. Fetch or make it again."
+        )
     check_finite(path, state)
-    return state, metadata
+    return state, described
 
 
 def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -59,6 +85,11 @@ def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
             f"The checkpoint {path} holds values that are not finite in {len(wrong)} tensors (first: {wrong[0]}). "
             f"Finite weights were expected. Train or fetch it again."
         )
+
+
+def metadata_sha256(metadata: Mapping[str, str]) -> str:
+    """Hex SHA-256 over names and texts, in the order of the names."""
+    return hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode()).hexdigest()
 
 
 def tensors_sha256(state: Mapping[str, Tensor]) -> str:
