@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.arrays import open_array
 from benchmark.errors import BenchmarkError, DataError
 
 TIFF, NUMPY, HDF5, ZARR = (".tif", ".tiff"), (".npy",), (".h5", ".hdf5", ".hdf"), (".zarr",)
@@ -116,7 +117,7 @@ def _tiff(path: Path, dataset: str | None) -> Stack:
 
 def _numpy(path: Path, dataset: str | None) -> Stack:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = open_array(path)
     except ValueError as error:
         if "object" in str(error).lower() or "pickle" in str(error).lower():
             raise DataError(

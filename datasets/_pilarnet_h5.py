@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import h5py
 import numpy as np
 
+from benchmark.data.arrays import open_array
 from benchmark.data.packed import Chunk
 from benchmark.errors import DataError
 
@@ -271,8 +272,8 @@ def _side_counts(path: Path, n_events: int) -> np.ndarray | None:
     if not side.is_file():
         return None
     try:
-        counts = np.load(side, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        counts = np.array(open_array(side))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{side} cannot be read. A numpy file of whole numbers was expected. Delete it: it is computed then."
         ) from error

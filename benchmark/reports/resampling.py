@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -121,8 +122,8 @@ class _ResampleCache:
             keys = arrays.pop("keys")
             names = {name: tuple(name.split("/", 1)) for name in arrays}
             return {str(k): {names[n]: a[i] for n, a in arrays.items()} for i, k in enumerate(keys)}  # type: ignore[misc]
-        except (OSError, ValueError, KeyError, IndexError):
-            return {}  # computed again
+        except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile):
+            return {}  # absent or damaged: computed again
 
 
 def _resample_rows(

@@ -115,5 +115,5 @@ def is_finished(shard: Shard, work: Path) -> bool:
     try:
         with np.load(shard.path(work), allow_pickle=False) as data:
             return len(data["counts"]) == shard.n_events
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False

@@ -257,6 +257,21 @@ def test_tables_are_equal_whether_resamples_were_kept_or_not(rng, tmp_path, monk
     assert csv_text(leaderboards([better, *records[1:]])) != first
 
 
+@pytest.mark.parametrize("damage", [lambda c: b"", lambda c: c[: len(c) // 2], lambda c: c[:-300] + bytes(300)])
+def test_a_damaged_cache_of_resamples_is_made_again(rng, tmp_path, monkeypatch, damage):
+    from benchmark.reports import resampling
+
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(resampling, "CACHE_FROM", 2)
+    records = [made_up("a", 100, d, 0, rng, n_events=N) for d in range(3)]
+    first = csv_text(leaderboards(records))
+    (path,) = (tmp_path / "cache").rglob("*.npz")
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert csv_text(leaderboards(records)) == first
+    assert len(path.read_bytes()) == len(whole)
+
+
 def test_made_up_records_are_real_in_form(rng, tmp_path):
     record = made_up("m", 100, 0, 0, rng, n_events=N)
     assert read_record(write(tmp_path, record)) == record
