@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from benchmark.contracts import DatasetInfo
+from benchmark.data.digests import file_digest
 from benchmark.errors import DataError
 from benchmark.paths import cache_dir
 
@@ -80,4 +81,20 @@ class Simulated(Generic[C, P, D]):
                 f"{root} lacks {missing[0] if missing else 'its revision'}. A whole simulated data set was expected. "
                 f"Delete the folder and simulate it again."
             )
+        _check_contents(root, manifest["files"])
         return self.open_folder(config, root, self._revision(manifest))
+
+
+def _check_contents(root: Path, checksums: Mapping[str, str]) -> None:
+    """Raises DataError for a file that is not as it was simulated: its scores would go under the revision's name.
+
+    Checksums are computed once per state of a file (`file_digest`). Files over 1 GiB have sampled ones, which the
+    manifest has not; those are not compared.
+    """
+    for name, checksum in sorted(checksums.items()):
+        digest = file_digest(root / name)
+        if digest != checksum and not digest.startswith("sampled-"):
+            raise DataError(
+                f"{root / name} has been changed since it was simulated: it does not have its checksum in {MANIFEST}. "
+                f"The file as it was written was expected. Delete the folder and simulate it again."
+            )
