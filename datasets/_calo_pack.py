@@ -11,7 +11,6 @@ packs refer to. Columns beyond MLTree's are values too slow to compute for each 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmark.data.digests import file_digest
-from benchmark.data.packed import ColumnWriter, changed_meanwhile, whole_folder
+from benchmark.data.packed import (
+    ColumnWriter,
+    changed_meanwhile,
+    read_pack_manifest,
+    whole_folder,
+    write_pack_manifest,
+)
 from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
 
@@ -378,8 +383,7 @@ def _open_or_build(
         return pack_class(folder, manifest)
     with whole_folder(folder, lambda f: _manifest(f) is not None) as temporary:
         written = _write(temporary, columns, make())
-        content = {"format": FORMAT, "columns": written, "source": dict(source)}
-        (temporary / "manifest.json").write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        write_pack_manifest(temporary, {"format": FORMAT, "columns": written, "source": dict(source)})
     manifest = _manifest(folder)
     if manifest is None:
         raise changed_meanwhile(folder)
@@ -409,15 +413,6 @@ def _write(
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a complete pack of this format; None if it is missing or a file has another length."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            return None
-        for name, column in manifest["columns"].items():
-            expected = int(np.prod(column["shape"])) * np.dtype(column["dtype"]).itemsize
-            if (folder / f"{name}.bin").stat().st_size != expected:
-                return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return manifest
+    """The manifest of a complete, unchanged pack of this format, or None."""
+    manifest = read_pack_manifest(folder)
+    return None if manifest is None or manifest.get("format") != FORMAT else manifest

@@ -23,7 +23,13 @@ import numpy as np
 
 from benchmark.contracts import DatasetInfo, Event, Frame
 from benchmark.data.digests import file_digest
-from benchmark.data.packed import ColumnWriter, changed_meanwhile, whole_folder
+from benchmark.data.packed import (
+    ColumnWriter,
+    changed_meanwhile,
+    read_pack_manifest,
+    whole_folder,
+    write_pack_manifest,
+)
 from benchmark.errors import DataError
 from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
@@ -154,8 +160,7 @@ def open_tiles(root: Path, info: DatasetInfo, chain: Chain, revision: str, table
     if manifest is None:
         splits = _splits_of_scans(rows, chain)
         with whole_folder(folder, lambda f: _read_manifest(f) is not None) as temporary:
-            built = _pack(temporary, rows, chain, splits)
-            (temporary / "manifest.json").write_text(json.dumps(built), encoding="utf-8")
+            write_pack_manifest(temporary, _pack(temporary, rows, chain, splits))
         manifest = _read_manifest(folder)
         if manifest is None:
             raise changed_meanwhile(folder)
@@ -191,15 +196,9 @@ def _digest(path: Path) -> str:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a complete pack, or None."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        voxels = manifest["n_kept"] * int(np.prod(manifest["tile"]))
-        sizes = {"volume": 4 * voxels, **({"instance": 2 * voxels} if manifest["labelled"] else {})}
-        whole = all((folder / f"{name}.bin").stat().st_size == n for name, n in sizes.items())
-        return manifest if whole and manifest["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """The manifest of a complete, unchanged pack of this format, or None."""
+    manifest = read_pack_manifest(folder)
+    return None if manifest is None or manifest.get("format") != FORMAT else manifest
 
 
 def _process_scan(row: Row, chain: Chain, pictures: bool = False) -> Processed:

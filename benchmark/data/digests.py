@@ -30,13 +30,18 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
         cached = _cached_digest(cache_file, state)
         if cached:
             return cached
-        digest = sha256_file(path) if stat.st_size <= WHOLE_LIMIT else f"sampled-{sampled_sha256(path)}"
+        digest = digest_of(path)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be read: {reason}. A readable file was expected. Check --data.") from error
     with contextlib.suppress(BenchmarkError):  # only a cache
         atomic_write_json(cache_file, {"path": str(path), "state": state, "digest": digest})
     return digest
+
+
+def digest_of(path: Path) -> str:
+    """As `file_digest`, always computed. Raises OSError."""
+    return sha256_file(path) if path.stat().st_size <= WHOLE_LIMIT else f"sampled-{sampled_sha256(path)}"
 
 
 def sampled_sha256(path: Path) -> str:

@@ -30,7 +30,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from benchmark.contracts import Event
+from benchmark.data.digests import digest_of, file_digest
 from benchmark.errors import DataError
+from benchmark.io import sha256_text
 from benchmark.paths import CACHE_VARIABLE
 
 FORMAT = 1  # increased when the layout above changes: packs are then rebuilt
@@ -161,23 +163,35 @@ class PackedSource:
 
 
 def open_pack(folder: Path) -> Pack | None:
-    """The pack in `folder`; None where there is none, or one of another layout or with a file of the wrong length."""
+    """The pack in `folder`; None where there is none, one of another layout, or one whose files have changed."""
+    manifest = read_pack_manifest(folder)
+    return None if manifest is None or manifest.get("format") != FORMAT else Pack(folder, manifest)
+
+
+def write_pack_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the manifest of a pack, last: the content, the digests of all columns, and a checksum over both."""
+    manifest = {**content, "files": {path.name: digest_of(path) for path in sorted(folder.glob("*.bin"))}}
+    text = json.dumps({**manifest, "checksum": _checksum(manifest)}, indent=1, sort_keys=True)
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def read_pack_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a pack that is complete and as it was written; else None: it is then built again.
+
+    Columns are hashed once per state of their files (`benchmark.data.digests.file_digest`).
+    """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest.pop("checksum") != _checksum(manifest):
             return None
-        for name, shape in manifest["shapes"].items():
-            expected = int(np.prod(shape)) * np.dtype(_DTYPES[name]).itemsize
-            if (folder / f"{name}.bin").stat().st_size != expected:
-                return None
-    except (OSError, ValueError, KeyError):
+        is_whole = all(file_digest(folder / name) == digest for name, digest in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError):
         return None
-    return Pack(folder, manifest)
+    return manifest if is_whole else None
 
 
-def verify(pack: Pack) -> list[str]:
-    """Names of the columns whose bytes differ from the checksum taken when the pack was built; reads everything."""
-    return [n for n, digest in sorted(pack.manifest["sha256"].items()) if _sha256(pack.folder / f"{n}.bin") != digest]
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    return sha256_text(json.dumps(manifest, sort_keys=True))
 
 
 def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], source: Mapping[str, Any]) -> Pack:
@@ -189,8 +203,7 @@ def build_pack(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk], so
     """
     with whole_folder(folder, lambda f: open_pack(f) is not None) as temporary:
         manifest = _write_columns(temporary, columns, chunks)
-        manifest["source"] = dict(source)
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+        write_pack_manifest(temporary, {**manifest, "source": dict(source)})
     pack = open_pack(folder)
     if pack is None:
         raise changed_meanwhile(folder)
@@ -317,11 +330,3 @@ def _is_running(process: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

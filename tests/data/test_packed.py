@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmark.contracts import EventSource
 from benchmark.data import digests, packed
-from benchmark.data.packed import Chunk, PackedSource, build_pack, open_pack, verify
+from benchmark.data.packed import Chunk, PackedSource, build_pack, open_pack
 from benchmark.datasets import _pilarnet
 from benchmark.datasets._pilarnet import open_pilarnet
 from benchmark.datasets.pilarnet_m import INFO
@@ -46,7 +46,7 @@ def test_pack_returns_what_was_put_in(tmp_path_factory, seed, sizes):
     source = PackedSource([("f", pack)])
     assert isinstance(source, EventSource)
     assert len(source) == sum(sizes)
-    assert verify(pack) == []
+    assert open_pack(pack.folder) is not None
     index = 0
     for chunk in chunks:
         points = np.concatenate([[0], np.cumsum(chunk.n_points)])
@@ -82,7 +82,7 @@ def test_events_do_not_hold_the_file(pack):
     event.coords[:] = 0  # an array of its own: nobody else sees this
     event.energy[:] = 0
     assert PackedSource([("f", pack)])[1].energy.any()
-    assert verify(pack) == []
+    assert open_pack(pack.folder) is not None
 
 
 def test_negative_and_outside_indices(pack):
@@ -159,7 +159,7 @@ def test_changed_bytes_are_found(pack):
     content = bytearray(path.read_bytes())
     content[3] ^= 1
     path.write_bytes(content)
-    assert verify(open_pack(pack.folder)) == ["coords"]
+    assert open_pack(pack.folder) is None
 
 
 def test_second_builder_keeps_the_first_pack(pack):
