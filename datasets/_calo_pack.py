@@ -398,18 +398,15 @@ def _write(
     """Append every part to the columns' files; returns their manifest entries."""
     writers = {name: ColumnWriter(folder / f"{name}.bin", dtype) for name, (dtype, _) in columns.items()}
     lengths = dict.fromkeys(columns, 0)
-    digests: dict[str, str] = {}
     try:
         for part in parts:
             for name, writer in writers.items():
                 writer.append(part[name])
                 lengths[name] += len(part[name])
     finally:
-        digests = {name: writer.close() for name, writer in writers.items()}
-    return {
-        name: {"dtype": dtype, "shape": [lengths[name], *further], "sha256": digests[name]}
-        for name, (dtype, further) in columns.items()
-    }
+        for writer in writers.values():
+            writer.close()
+    return {name: {"dtype": dtype, "shape": [lengths[name], *further]} for name, (dtype, further) in columns.items()}
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -250,7 +250,8 @@ def _pack(folder: Path, rows: list[Row], chain: Chain, splits: Mapping[str, str]
                         n_kept += 1
                 bar.update(done)
     finally:
-        digests = {name: writer.close() for name, writer in writers.items()}
+        for writer in writers.values():
+            writer.close()
     if not n_kept:
         raise DataError(
             f"None of {len(tiles)} tiles has {chain.min_regions} candidate regions ({chain.regions}). At least one was "
@@ -258,7 +259,7 @@ def _pack(folder: Path, rows: list[Row], chain: Chain, splits: Mapping[str, str]
         )
     return {
         "format": FORMAT, "tile": list(chain.tile), "n_kept": n_kept, "labelled": labelled, "tiles": tiles,
-        "scans": scans, "sha256": digests,
+        "scans": scans,
         "chain": {name: getattr(chain, name) for name in sorted(_CHAIN_FIELDS)},
     }  # fmt: skip
 

@@ -14,7 +14,6 @@ in a temporary folder that is renamed at the end: its final path holds a complet
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -225,7 +224,8 @@ def _write_columns(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk]
         writers["offsets"].append(offsets)
         writers["rows"].append(rows)
     finally:
-        digests = {name: writer.close() for name, writer in writers.items()}
+        for writer in writers.values():
+            writer.close()
     total, table = int(offsets[-1]), int(rows[-1])
     return {
         "format": FORMAT,
@@ -238,30 +238,25 @@ def _write_columns(folder: Path, columns: Sequence[str], chunks: Iterable[Chunk]
             "offsets": [len(offsets)],
             "rows": [len(rows)],
         },
-        "sha256": digests,
     }
 
 
 class ColumnWriter:
-    """Appends arrays to a raw file and hashes its bytes."""
+    """Appends arrays to a raw file."""
 
     def __init__(self, path: Path, dtype: str) -> None:
         self._stream: BinaryIO = path.open("wb")
         self._dtype = dtype
-        self._digest = hashlib.sha256()
 
     def append(self, array: np.ndarray) -> None:
         """Write the array's bytes, in the file's type."""
-        data = np.ascontiguousarray(array, dtype=self._dtype).tobytes()
-        self._stream.write(data)
-        self._digest.update(data)
+        self._stream.write(np.ascontiguousarray(array, dtype=self._dtype).tobytes())
 
-    def close(self) -> str:
-        """Hex SHA-256 of all that was written, once it is on the disk."""
+    def close(self) -> None:
+        """Close the file once its bytes are on the disk."""
         with self._stream as stream:
             stream.flush()
             os.fsync(stream.fileno())
-        return self._digest.hexdigest()
 
 
 @contextmanager

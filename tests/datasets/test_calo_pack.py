@@ -218,4 +218,4 @@ def test_the_manifest_names_source_and_checksums(tmp_path, rng, geo, geometry):
     manifest = json.loads((pack.folder / "manifest.json").read_text())
     assert manifest["source"]["file"] == "events.npy"
     assert len(manifest["source"]["sha256"]) == 64
-    assert all(len(c["sha256"]) == 64 for c in manifest["columns"].values())
+    assert manifest["files"].keys() == {f"{name}.bin" for name in manifest["columns"]}
