@@ -7,7 +7,7 @@ from functools import cache
 import torch
 
 from benchmark.cuda._launch import power_of_two
-from benchmark.sparse.tiles import Tile, Use, tuned
+from benchmark.hardware.tiles import Tile, Use, tuned
 
 
 def tile(kernel: str, n_in: int, n_out: int, dtype: torch.dtype, device: torch.device) -> Tile:

@@ -12,8 +12,8 @@ from triton.errors import TritonError
 
 from benchmark.cuda.convolution import sum_products, weight_gradient
 from benchmark.cuda.tiles import by_rule, side_of
+from benchmark.hardware.tiles import Tile, Use, possible, tuned
 from benchmark.sparse.pairs import Pairs
-from benchmark.sparse.tiles import Tile, Use, possible, tuned
 
 MIN_GAIN = 0.97  # a better size takes at most this share of the best time; less is noise
 TOLERANCE = 2e-2  # relative deviation from the rule's result that rounding may cause

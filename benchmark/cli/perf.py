@@ -53,7 +53,6 @@ def perf(
     from benchmark.hardware.environment import choose_device, describe_machine, usable_cores
     from benchmark.io import atomic_write_json
     from benchmark.sparse import BACKENDS
-    from benchmark.sparse.tiles import recorded_tiles
     from benchmark.studies.base import load_events
 
     chosen = tuple(parts or PARTS)
@@ -75,10 +74,7 @@ def perf(
     if tune and events is not None:
         console().print(f"tiles kept: {timer.tune(events)}", soft_wrap=True, highlight=False)
     tables = {name: timer.rows(name, events) for name in chosen}
-    machine = {
-        **describe_machine(device_type, "bf16" if device_type == "cuda" else "32", usable_cores()),
-        **recorded_tiles(device_type),
-    }
+    machine = describe_machine(device_type, "bf16" if device_type == "cuda" else "32", usable_cores())
     report = {
         "command": ["benchmark", *sys.argv[1:]],
         "environment": machine,
@@ -133,8 +129,8 @@ class _PartTimer:
         """Find the fastest tiles for this GPU; returns the file with them."""
         import torch
 
+        from benchmark.hardware import tiles
         from benchmark.perf.tiles import tune_tiles
-        from benchmark.sparse import tiles
 
         device, (batch,) = torch.device("cuda", torch.cuda.current_device()), self._batches(events, 1)
         chosen = tune_tiles(_voxels(events), self.sizes, batch, self.models, self.preset, device, say=_print_progress)

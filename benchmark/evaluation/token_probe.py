@@ -26,7 +26,6 @@ from benchmark.contracts import Model, PointBatch
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.evaluation.evaluate import Evaluation
-from benchmark.metrics.bootstrap import intervals
 from benchmark.metrics.multilabel import multilabel_counts, report, scores_from_counts
 from benchmark.progress import progress
 from benchmark.seeding import generator
@@ -109,7 +108,7 @@ def probe(
     started = time.perf_counter()
     counts = count(model, fitted, scored, config, batch_size)
     wall_s = time.perf_counter() - started
-    metrics = report(counts, scored.task.classes, intervals(counts, scores_from_counts, rng))
+    metrics = report(counts, scored.task.classes, rng)
     n_train_events = len(np.unique(train.event))
     details = {
         "n_tokens": len(train),

@@ -98,10 +98,11 @@ def commit() -> dict[str, Any]:
 
 
 def describe_machine(device: str, precision: str, threads: int) -> dict[str, Any]:
-    """The machine's entry in a record."""
+    """The machine's entry in a record, with the hash of tiles that were tuned for its GPU."""
     import torch
 
     from benchmark.hardware.kernels import missing, triton_version
+    from benchmark.hardware.tiles import recorded_tiles
 
     kernels = {"triton": triton_version()} if device == "cuda" and missing() is None else {}
     return {
@@ -111,6 +112,7 @@ def describe_machine(device: str, precision: str, threads: int) -> dict[str, Any
         "threads": threads,
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {**versions(), **kernels},
+        **recorded_tiles(device),
         **commit(),
     }
 

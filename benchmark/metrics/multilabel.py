@@ -6,12 +6,13 @@ that is neither true nor predicted anywhere has no score and is left out of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmark.errors import BenchmarkError
+from benchmark.metrics.bootstrap import intervals
 from benchmark.metrics.summary import entries, macro, ratio
 
 PER_CLASS = ("precision", "recall", "f1")
@@ -57,16 +58,15 @@ def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
     return result
 
 
-def report(
-    counts: np.ndarray, classes: Sequence[str], intervals: Mapping[str, np.ndarray] | None = None
-) -> dict[str, Any]:
+def report(counts: np.ndarray, classes: Sequence[str], rng: np.random.Generator | None = None) -> dict[str, Any]:
     """Scores of a test set as plain values, ready for a record; `support` is the number of tokens that hold a class.
 
-    counts: (B, C + 1, 4) per event. intervals: as `bootstrap.intervals` gives them for `scores_from_counts`.
+    counts: (B, C + 1, 4) per event. rng: resamples events for 95% intervals; None: no intervals.
     """
     total = np.asarray(counts).sum(axis=0)
+    ends = None if rng is None else intervals(counts, scores_from_counts, rng)
     return {
-        **entries(scores_from_counts(total), intervals, OVERALL, PER_CLASS, classes),
+        **entries(scores_from_counts(total), ends, OVERALL, PER_CLASS, classes),
         "support": {c: int(total[i, 0] + total[i, 2]) for i, c in enumerate(classes)},
         "counts": {c: total[i].tolist() for i, c in enumerate(classes)},
         "n_tokens": int(total[-1].sum()),

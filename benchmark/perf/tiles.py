@@ -9,9 +9,10 @@ from torch import Tensor
 
 from benchmark.contracts import PointBatch
 from benchmark.errors import ConfigError
+from benchmark.hardware import tiles
 from benchmark.perf.measure import graph_of, measure
 from benchmark.perf.steps import build_model, training_step
-from benchmark.sparse import backend, tiles
+from benchmark.sparse import backend
 from benchmark.sparse.public_benchmark import VOXELS, PublicNetwork, one_pass, workload
 from benchmark.sparse.triton import hearing, tune
 

@@ -48,6 +48,12 @@ class RunRecord:
         return "all" if labels is None else str(labels)
 
     @property
+    def run_name(self) -> str:
+        """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
+        c = self.config
+        return safe_name(f"{self.model}-{self.labels}-d{c['draw']}-s{c['seed']}-{self.fingerprint[:12]}")
+
+    @property
     def is_probe(self) -> bool:
         """Whether the run is a token probe."""
         return bool(self.config.get("probe"))
@@ -79,12 +85,6 @@ def describe_task(task: Task) -> dict[str, Any]:
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     """The dataset, as records hold it."""
     return {"name": dataset.info.name, "revision": dataset.revision, "files": dict(sorted(dataset.files.items()))}
-
-
-def run_name(record: RunRecord) -> str:
-    """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
-    c = record.config
-    return safe_name(f"{record.model}-{record.labels}-d{c['draw']}-s{c['seed']}-{record.fingerprint[:12]}")
 
 
 def begin_record(

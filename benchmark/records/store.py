@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from benchmark.errors import DataError, RecordError
 from benchmark.io import atomic_write_json, safe_name
-from benchmark.records.record import SCHEMA, STATUSES, RunRecord, run_name
+from benchmark.records.record import SCHEMA, STATUSES, RunRecord
 from benchmark.records.revisions import with_todays_revision
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def record_path(root: Path, record: RunRecord) -> Path:
     """
     status = "" if record.status == "finished" else f".{record.status}"
     folder = root / safe_name(record.task["name"]) / safe_name(record.dataset["name"])
-    return folder / f"{run_name(record)}{status}.json"
+    return folder / f"{record.run_name}{status}.json"
 
 
 def write_record(root: Path, record: RunRecord) -> Path:

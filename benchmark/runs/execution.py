@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import ConfigError
 from benchmark.hardware.machine import Machine, set_up_machine
 from benchmark.records.record import RunRecord
 from benchmark.records.store import records_dir
-from benchmark.sparse.tiles import recorded_tiles
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,6 @@ def check_time(max_minutes: float | None) -> None:
 
 
 def machine_for(execution: Execution, device: str, precision: str) -> Machine:
-    """Set up the machine for a command; its description includes tuned tiles. Raises ConfigError."""
+    """Set up the machine for a command. Raises ConfigError."""
     check_time(execution.max_minutes)
-    machine = set_up_machine(device, precision, execution.threads, execution.compiled)
-    return replace(machine, description={**machine.description, **recorded_tiles(device)})
+    return set_up_machine(device, precision, execution.threads, execution.compiled)

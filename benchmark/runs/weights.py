@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.checkpoints.manifest import Manifest
 from benchmark.errors import CheckpointError
-from benchmark.records.record import RunRecord, run_name
+from benchmark.records.record import RunRecord
 from benchmark.settings import as_dict
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ WEIGHTS = "model.safetensors"  # of a run, in its folder
 
 def run_folder(runs: Path, record: RunRecord) -> Path:
     """Folder of a run's logs, training states and weights."""
-    return runs / run_name(record)
+    return runs / record.run_name
 
 
 def weights_of(record: RunRecord, runs: Path) -> Path | None:
@@ -32,7 +32,7 @@ def required_weights(record: RunRecord, runs: Path) -> Path:
     path = weights_of(record, runs)
     if path is None:
         raise CheckpointError(
-            f"The weights of {run_name(record)} are not at {run_folder(runs, record) / WEIGHTS}. The folder `runs` of "
+            f"The weights of {record.run_name} are not at {run_folder(runs, record) / WEIGHTS}. The folder `runs` of "
             f"the run itself was expected. Give the file with --weights, or repeat the run with --force."
         )
     return path

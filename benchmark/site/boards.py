@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.records.published import comparable
-from benchmark.records.record import run_name
 from benchmark.reports.efficiency import MACRO, Curve, classes_of, curves, labels_to_reach, reachable, smaller_is_better
 from benchmark.reports.leaderboard import Cell, Leaderboard
 
@@ -23,7 +22,7 @@ def board_data(board: Leaderboard) -> dict[str, Any]:
         "title": board.title, "task": board.task, "dataset": board.dataset, "metric": metric, "smaller": smaller,
         "heads": [{"title": h.title, "key": h.key, "number": h.number, "brief": h.brief} for h in board.heads],
         "rows": [
-            {"cells": [_cell_values(cell) for cell in row], "runs": [run_name(run) for run in average.runs]}
+            {"cells": [_cell_values(cell) for cell in row], "runs": [run.run_name for run in average.runs]}
             for row, average in zip(board.rows, board.averages, strict=True)
         ],
         "notes": list(board.notes),

@@ -11,7 +11,7 @@ from benchmark import tasks
 from benchmark.errors import BenchmarkError
 from benchmark.metrics.segmentation import wrong_shares
 from benchmark.plots.event_view import Shown, compared, displayable
-from benchmark.records.record import RunRecord, run_name
+from benchmark.records.record import RunRecord
 from benchmark.reports.averages import Average
 from benchmark.reports.leaderboard import Leaderboard
 from benchmark.reports.resampling import confusions
@@ -41,7 +41,7 @@ def board_events(
             name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
             restored.append((name, record, restore(record, weights, open_recorded_dataset(record, data))))
         except BenchmarkError as error:
-            problems.append(f"{run_name(record)} is not displayed: {error}")
+            problems.append(f"{record.run_name} is not displayed: {error}")
     if not restored:
         return
     ids = restored[0][2].events.event_ids
@@ -51,7 +51,7 @@ def board_events(
             model_ids = model.events.event_ids
             if ids[index] in model_ids:
                 batch, scores = model.predict([model_ids.index(ids[index])])
-                predictions.append((name, run_name(record), batch, scores))
+                predictions.append((name, record.run_name, batch, scores))
         yield compared(predictions, restored[0][2].task)
 
 

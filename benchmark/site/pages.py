@@ -20,7 +20,7 @@ from benchmark.io import safe_name, sha256_text
 from benchmark.plots.event_view import as_values
 from benchmark.plots.scene import plotly_js
 from benchmark.progress import progress
-from benchmark.records.record import RunRecord, now, run_name
+from benchmark.records.record import RunRecord, now
 from benchmark.reports.leaderboard import leaderboards
 from benchmark.site.boards import board_data
 from benchmark.site.events import board_events
@@ -80,7 +80,7 @@ def _write_pages(
     for board, values in zip(boards, board_values, strict=True):
         values["events"] = _write_events(folder, board, runs, data, n_events, problems)
     _write_runs(folder, records)
-    failed = [[run_name(r), r.error or ""] for r in records if r.status == "failed"]
+    failed = [[r.run_name, r.error or ""] for r in records if r.status == "failed"]
     index = {
         "made": now(), "version": __version__, "records": len(records), "boards": board_values, "problems": problems,
         "failed": failed,
@@ -116,7 +116,7 @@ def _write_runs(folder: Path, records: Sequence[RunRecord]) -> None:
     target.mkdir(parents=True)
     with progress("pages of runs", len(records), silent=len(records) < 500) as bar:
         for n_done, record in enumerate(records, 1):
-            name = run_name(record)
+            name = record.run_name
             text = script(f"PB.runs[{json.dumps(name)}]", run_data(record))
             (target / f"{name}.js").write_text(text, encoding="utf-8")
             bar.update(n_done)

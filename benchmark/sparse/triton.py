@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from benchmark.hardware.kernels import missing, triton_version
+from benchmark.hardware.tiles import Tile, Use
 from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.pairs import CENTRE, Pairs
 from benchmark.sparse.sites import PairsKind, Sites
-from benchmark.sparse.tiles import Tile, Use
 
 
 class Triton(SparseBackend):

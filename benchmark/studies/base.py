@@ -23,7 +23,6 @@ from benchmark.hardware.environment import describe_machine, usable_cores
 from benchmark.io import atomic_path, atomic_write_json, atomic_write_text
 from benchmark.plots.style import pyplot
 from benchmark.settings import as_dict
-from benchmark.sparse.tiles import recorded_tiles
 
 DPI = 110
 Row = Mapping[str, Any]
@@ -122,7 +121,7 @@ def _metadata(study: Study, events: Events | None, command: Sequence[str], devic
         "settings": dict(study.settings),
         "events": None if events is None else events.describe(),
         "findings": dict(study.findings),
-        "environment": {**describe_machine(device, "32", usable_cores()), **recorded_tiles(device)},
+        "environment": describe_machine(device, "32", usable_cores()),
     }
 
 

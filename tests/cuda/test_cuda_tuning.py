@@ -13,12 +13,13 @@ from benchmark.cuda import tuning
 from benchmark.cuda.convolution import convolve
 from benchmark.cuda.tiles import by_rule, tile
 from benchmark.errors import ConfigError, DataError
+from benchmark.hardware import tiles
+from benchmark.hardware.tiles import Tile, Use, tuned
 from benchmark.perf.steps import build_model
 from benchmark.perf.tiles import tune_tiles
-from benchmark.sparse import backend, tiles
+from benchmark.sparse import backend
 from benchmark.sparse.conformance import example
 from benchmark.sparse.pairs import CENTRE
-from benchmark.sparse.tiles import Tile, Use, tuned
 from benchmark.sparse.triton import hearing, tune
 from builders.batches import make_batch
 

@@ -23,7 +23,7 @@ FOR_PLUGINS = {"ground", "contracts", "ops", "sparse"}
 SHARED_WITH = {
     "models": FOR_PLUGINS,
     "baselines": FOR_PLUGINS,
-    "cuda": FOR_PLUGINS,
+    "cuda": FOR_PLUGINS | {"hardware"},
     "datasets": FOR_PLUGINS | {"data", "hardware"},
 }
 THIRD_PARTY = {
