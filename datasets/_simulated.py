@@ -81,7 +81,7 @@ class Simulated(Generic[C, P, D]):
                 f"{root} lacks {missing[0] if missing else 'its revision'}. A whole simulated data set was expected. "
                 f"Delete the folder and simulate it again."
             )
-        _check_contents(root, manifest["files"])
+        _check_contents(root, manifest.get("files", {}))
         return self.open_folder(config, root, self._revision(manifest))
 
 

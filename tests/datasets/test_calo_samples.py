@@ -13,7 +13,7 @@ from benchmark.datasets._calo_samples import FRAME, SAMPLES, links_among
 from benchmark.datasets._mltree import SAMPLINGS
 from benchmark.datasets.atlas_pions import INFO, SPEC, Config, open_calorimeter
 from benchmark.errors import DataError
-from benchmark.io import atomic_write_json
+from benchmark.io import atomic_write_json, sha256_file
 from benchmark.tasks import TASKS
 from builders.calo_files import (
     altered,
@@ -427,7 +427,9 @@ def test_a_simulated_folder_opens_by_its_manifest(tmp_path, rng, geo):
     with pytest.raises(DataError, match=r"simulation\.json"):
         calo_sim.SPEC.open(calo_sim.Config(), root)
     names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.npy"))
-    atomic_write_json(root / "simulation.json", {"revision": "calo-abc", "files": dict.fromkeys(names, "")})
+    atomic_write_json(
+        root / "simulation.json", {"revision": "calo-abc", "files": {n: sha256_file(root / n) for n in names}}
+    )
     dataset = calo_sim.SPEC.open(calo_sim.Config(), root)
     assert dataset.revision == "calo-abc" and dataset.info.name == "calo-sim"
     assert len(dataset.events("val", "cluster")) == 6 and len(dataset.events("val", "association")) == 4
