@@ -42,6 +42,14 @@ class Checkpoint:
         fill(model, self)
         return model
 
+    def require_head(self) -> None:
+        """Raises CheckpointError where only the backbone is trained, so that there is nothing to predict with."""
+        if self.manifest.stage != "finetune":
+            raise CheckpointError(
+                f"{self.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
+                f"Train one: python -m benchmark run --model {self.manifest.model} --checkpoint {self.path}."
+            )
+
     def save(self, path: Path) -> None:
         """Write it as safetensors with its manifest, atomically."""
         write_safetensors(path, self.state, self.manifest.metadata())

@@ -68,7 +68,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             f"file as it was written was expected. Fetch or make it again."
         )
     described = {k: v for k, v in metadata.items() if k != METADATA_CHECKSUM}
-    if metadata.get(METADATA_CHECKSUM, metadata_sha256(described)) != metadata_sha256(described):
+    if METADATA_CHECKSUM in metadata and metadata[METADATA_CHECKSUM] != metadata_sha256(described):
         raise CheckpointError(
             f"The checkpoint {path} is damaged: its description does not have its checksum. The file as it was written "
             f"was expected. Fetch or make it again."

@@ -90,11 +90,7 @@ def restore_for(
 def open_for(checkpoint: Checkpoint, events: EventSet) -> Restored:
     """A fine-tuned checkpoint's model, and given events as it takes them. Raises CheckpointError, ConfigError."""
     manifest = checkpoint.manifest
-    if manifest.stage != "finetune":
-        raise CheckpointError(
-            f"{checkpoint.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
-            f"Train one: python -m benchmark run --model {manifest.model} --checkpoint {checkpoint.path}."
-        )
+    checkpoint.require_head()
     _check_task(manifest.known_task().name, events)
     if manifest.detector_frame() != events.frame:
         raise CheckpointError(

@@ -95,11 +95,7 @@ def evaluate_checkpoint(
     """
     started = time.monotonic()
     manifest = checkpoint.manifest
-    if manifest.stage != "finetune":
-        raise CheckpointError(
-            f"{checkpoint.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
-            f"Train one: python -m benchmark run --model {manifest.model} --checkpoint {checkpoint.path}."
-        )
+    checkpoint.require_head()
     size = _checked_batch_size(manifest.batch_size if batch_size is None else batch_size)
     preprocess = _changed_preprocessing(manifest.preprocessing(), assignments)
     device, precision = choose_hardware(execution.device, "32")
