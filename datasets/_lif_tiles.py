@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import DatasetInfo, Event, Frame
-from benchmark.data.digests import file_digest
+from benchmark.data.digests import file_digest, refuse_copies
 from benchmark.data.packed import (
     ColumnWriter,
     changed_meanwhile,
@@ -184,7 +184,10 @@ def _file_digests(root: Path, rows: list[Row], table: str) -> dict[str, str]:
             raise DataError(
                 f"There is no file {path}, which the table of scans names. It was expected. Correct the table."
             )
-    return {path.relative_to(root).as_posix(): _digest(path) for path in paths}
+    digests = {path: _digest(path) for path in paths}
+    parts = ((row, f"{row.dataset or ''} {sorted(row.cuts.items())}") for row in rows)  # one file may hold several
+    refuse_copies((f"Scan {row.scan} ({row.file})", f"{digests[row.file]} {part}") for row, part in parts)
+    return {path.relative_to(root).as_posix(): digest for path, digest in digests.items()}
 
 
 def _digest(path: Path) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmark.contracts import DatasetInfo, Frame
-from benchmark.data.digests import file_digest
+from benchmark.data.digests import file_digest, refuse_copies
 from benchmark.data.packed import FORMAT, Pack, PackedSource, build_pack, open_pack
 from benchmark.errors import DataError
 from benchmark.io import sha256_text
@@ -69,6 +69,7 @@ class PilarnetDataset:
         self._cache = cache
         paths = [p for files in by_split.values() for h5 in files for p in (h5, side_file(h5)) if p.is_file()]
         self.files: Mapping[str, str] = {p.relative_to(root).as_posix(): file_digest(p) for p in sorted(paths)}
+        refuse_copies((p, self.files[p.relative_to(root).as_posix()]) for s in self.splits for p in by_split[s])
         self.revision = revision or f"{self.version}-{_content_hash(self.files)[:12]}"
 
     @property

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmark.contracts import DatasetInfo, DatasetSpec
-from benchmark.data.digests import file_digest
+from benchmark.data.digests import file_digest, refuse_copies
 from benchmark.errors import DataError
 from benchmark.io import sha256_text
 
@@ -69,7 +69,7 @@ class CalorimeterDataset:
         self._cache = cache
         paths = {p for files in by_split.values() for p in files} | {geometry}
         self.files: Mapping[str, str] = {_relative_path(root, p): file_digest(p) for p in sorted(paths)}
-        self._check_duplicates()
+        refuse_copies((p, self.files[_relative_path(root, p)]) for s in self.splits for p in by_split[s])
         content = "\n".join(f"{name} {digest}" for name, digest in sorted(self.files.items()))
         self.revision = revision or f"mltree-{sha256_text(content)[:12]}"
 
@@ -104,17 +104,6 @@ class CalorimeterDataset:
         geometry = geometry_pack(self._geometry, self._cache)
         packs = [(f"{split}/{path.stem}", event_pack(path, geometry, self._cache)) for path in files]
         return SOURCES[sample](packs, geometry)
-
-    def _check_duplicates(self) -> None:
-        """Raises DataError for two files with the same content, within or across splits."""
-        path_by_digest: dict[str, Path] = {}
-        for path in (p for split in self.splits for p in self._by_split[split]):
-            first_path = path_by_digest.setdefault(self.files[_relative_path(self.root, path)], path)
-            if first_path != path:
-                raise DataError(
-                    f"{path} and {first_path} are the same file. Different events in every file were expected, so that "
-                    f"none is trained on and tested on. Remove one of them."
-                )
 
 
 def open_calorimeter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError, DataError
@@ -37,6 +38,21 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
     with contextlib.suppress(BenchmarkError):  # only a cache
         atomic_write_json(cache_file, {"path": str(path), "state": state, "digest": digest})
     return digest
+
+
+def refuse_copies(digests: Iterable[tuple[Path | str, str]]) -> None:
+    """Raises DataError for two sources of events with one digest, within a split or across splits.
+
+    digests: (file or scan, digest of its content). A copy in another split would be trained on and tested on.
+    """
+    first_by_digest: dict[str, Path | str] = {}
+    for name, digest in digests:
+        if digest in first_by_digest:
+            raise DataError(
+                f"{name} holds the same events as {first_by_digest[digest]}. Different events were expected in each, "
+                f"so that none is trained on and tested on, or counted twice. Remove one of them."
+            )
+        first_by_digest[digest] = name
 
 
 def digest_of(path: Path) -> str:

@@ -54,6 +54,16 @@ def test_no_two_sets_share_a_scan(folder):
     assert sum(map(len, of_split.values())) == len(set().union(*of_split.values())) == 4
 
 
+@pytest.mark.parametrize("name", ["copy.tif", "a.tif"])
+def test_a_scan_named_twice_by_other_names_is_refused(tmp_path, name):
+    write_folder(tmp_path, labelled=False)
+    if name != "a.tif":
+        shutil.copy(tmp_path / "a.tif", tmp_path / name)
+    write_table(tmp_path, [row_of(scan, f"{scan}.tif") for scan in "abcd"] + [row_of("e", name)])
+    with pytest.raises(DataError, match=rf"Scan e \(.*{name}\) holds the same events as Scan a"):
+        open_(tmp_path)
+
+
 def test_blocks_have_a_row_of_tiles_between_them(folder):
     dataset = open_(folder, split="block", tile=(5, 10, 20))
     rows = {s: {int(i.split(":")[2][1:]) for i in dataset.events(s).event_ids} for s in dataset.splits}
@@ -68,9 +78,7 @@ def test_the_table_decides_where_it_says_and_too_few_scans_are_refused(tmp_path)
         open_(tmp_path / "two")
     with pytest.raises(DataError, match="no column `split`"):
         open_(tmp_path / "two", split="table")
-    shutil.copytree(tmp_path / "two", tmp_path / "three")
-    for name in ("c.tif", "c_labels.tif"):
-        shutil.copy(tmp_path / "three" / name.replace("c", "a", 1), tmp_path / "three" / name)
+    write_folder(tmp_path / "three", scans=("a", "b", "c"))
     splits = {"a": "test", "b": "train", "c": "val"}
     rows = [row_of(s, f"{s}.tif", labels=f"{s}_labels.tif", split=split) for s, split in splits.items()]
     write_table(tmp_path / "three", rows)

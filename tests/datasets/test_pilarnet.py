@@ -128,11 +128,23 @@ def test_ids_follow_file_order_whatever_the_names(tmp_path):
 
 
 def test_files_of_the_same_name_in_two_splits_have_different_ids(tmp_path):
-    events = make_events(np.random.default_rng(4), 2)
+    rng = np.random.default_rng(4)
     for split in ("train", "test"):
-        write_file(tmp_path / split / "generic_v2_2_v2.h5", events)
+        write_file(tmp_path / split / "generic_v2_2_v2.h5", make_events(rng, 2))
     dataset = open_pilarnet(tmp_path, INFO)
     assert not set(dataset.events("train").event_ids) & set(dataset.events("test").event_ids)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_copy_of_a_file_is_refused_across_splits_and_within_one(tmp_path, split):
+    events = make_events(np.random.default_rng(4), 2)
+    original = write_file(tmp_path / "train" / "generic_v2_2_v2.h5", events)
+    (tmp_path / split).mkdir(exist_ok=True)
+    shutil.copy(original, tmp_path / split / "renamed.h5")
+    with pytest.raises(DataError) as error:
+        open_pilarnet(tmp_path, INFO)
+    text = sentence(error)
+    assert "renamed.h5 holds the same events as" in text and str(original) in text
 
 
 # --- damage inside an event: (what to change, what the message must say) ---
