@@ -24,9 +24,9 @@ from benchmark.records.record import RunRecord
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from rich.table import Table
 
     from benchmark.data.stream import EventSet
+    from benchmark.reports.fitted_table import FittedTable
     from benchmark.runs.config import Request
     from benchmark.runs.execution import Execution, Say
     from benchmark.runs.pretrain import Pretraining
@@ -322,7 +322,7 @@ def score(
     return score_predictions(by_id, ids, labelled, asked, rng)
 
 
-def table(record: RunRecord, beside: RunRecord | None = None) -> Table:
+def table(record: RunRecord, beside: RunRecord | None = None) -> FittedTable:
     """The table that the command `run` prints: scores by class with their 95% intervals.
 
     beside: a baseline's record. A notebook shows it as a cell's last value, `rich.print` in a terminal.
@@ -330,7 +330,7 @@ def table(record: RunRecord, beside: RunRecord | None = None) -> Table:
         >>> from benchmark import api
         >>> small = {"data.train": 8, "data.val": 2, "data.test": 4}
         >>> table = api.table(api.run("majority", labels=4, settings=small, threads=1))
-        >>> [str(column.header) for column in table.columns]
+        >>> [column.title for column in table.columns]
         ['class', 'precision', 'recall', 'F1']
     """
     from benchmark.reports.tables import run_table

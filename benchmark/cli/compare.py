@@ -30,35 +30,30 @@ def compare(
     if as_json:
         print(json.dumps({**dataclasses.asdict(comparison), "verdict": comparison.verdict}, indent=1))
         return
-    from rich.table import Table
+    from benchmark.reports.fitted_table import FittedTable
 
     screen = console()
     screen.print(f"first:  {describe(one)} ({one.fingerprint[:12]})", highlight=False)
     screen.print(f"second: {describe(other)} ({other.fingerprint[:12]})", highlight=False)
-    table = Table(title="what differs", title_justify="left")
-    for name in ("", "first", "second"):
-        table.add_column(name, overflow="fold")
+    table = FittedTable("what differs", ("setting", "first", "second"), first=("first", "second"), shown_by="--json")
     for change in comparison.changes:
-        table.add_row(*change)
+        table.row(*change)
     screen.print(table)
     if comparison.same_events:
-        scores = Table(title="scores on the same events; second minus first with its paired 95%", title_justify="left")
-        for name in ("", "first", "second", "difference"):
-            scores.add_column(name, justify="right" if name else "left")
+        scores = FittedTable(
+            "scores on the same events; second minus first with its paired 95%",
+            ("score", "first", "second", "difference"), numbers=("first", "second", "difference"),
+            first=("difference",), shown_by="--json",
+        )  # fmt: skip
         for s in comparison.scores:
-            scores.add_row(
-                s.name,
-                _number_text(s.first),
-                _number_text(s.second),
-                _difference_text(s.first, s.second, s.low, s.high),
-            )
+            difference = _difference_text(s.first, s.second, s.low, s.high)
+            scores.row(s.name, _number_text(s.first), _number_text(s.second), difference)
         screen.print(scores)
     if comparison.events:
-        events = Table(title="events in which they differ most: share of wrong points", title_justify="left")
-        for name in ("event", "first", "second"):
-            events.add_column(name, justify="left" if name == "event" else "right")
+        title, numbers = "events in which they differ most: share of wrong points", ("first", "second")
+        events = FittedTable(title, ("event", *numbers), numbers=numbers, shown_by="--json")
         for event_id, a, b in comparison.events:
-            events.add_row(event_id, f"{a:.1%}", f"{b:.1%}")
+            events.row(event_id, f"{a:.1%}", f"{b:.1%}")
         screen.print(events)
     screen.print(comparison.verdict, highlight=False)
 

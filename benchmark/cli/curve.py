@@ -64,18 +64,15 @@ def curve(
 
 
 def _show_labels(board: Leaderboard, kept: Sequence[Curve], target: float, smaller: bool) -> None:
-    from rich.table import Table
-
     from benchmark.reports.efficiency import labels_to_reach
+    from benchmark.reports.fitted_table import FittedTable
 
     metric = board.averages[0].record.task["primary_metric"]
-    table = Table(title=f"{board.title}\nlabelled events needed for {metric} = {target:g}", title_justify="left")
-    table.add_column("model")
-    table.add_column("labels [95%]", justify="right")
-    table.add_column("measured at", justify="right")
+    title = f"{board.title}\nlabelled events needed for {metric} = {target:g}"
+    table = FittedTable(title, ("model", "labels [95%]", "measured at"), first=("labels [95%]",))
     for c in kept:
         budgets = ", ".join(f"{p.labels:,}" for p in c.points)
-        table.add_row(c.name, labels_to_reach(c, target, smaller).text, budgets)
+        table.row(c.name, labels_to_reach(c, target, smaller).text, budgets)
     console().print(table)
 
 

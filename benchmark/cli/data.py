@@ -153,16 +153,6 @@ def _frame_text(dataset: Dataset) -> str:
 
 
 def _show(description: dict[str, Any]) -> None:
-    from rich.table import Table
+    from benchmark.reports.fitted_table import facts_table
 
-    table = Table(show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in description.items():
-        lines = (
-            [f"{k}: {v:,}" if isinstance(v, int) else f"{k}: {v}" for k, v in value.items()]
-            if isinstance(value, dict)
-            else [str(value)]
-        )
-        table.add_row(name, "\n".join(lines))
-    console().print(table)
+    console().print(facts_table(description))

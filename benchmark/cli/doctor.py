@@ -20,16 +20,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if as_json:
         print(json.dumps(report, indent=1))
         return
-    from rich.table import Table
+    from benchmark.reports.fitted_table import facts_table
 
     screen = console()
     for title, entries in report.items():
-        table = Table(title=title, show_header=False, title_justify="left")
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in entries.items():
-            table.add_row(name, str(value))
-        screen.print(table)
+        screen.print(facts_table(entries, title))
 
 
 def _report() -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from benchmark.cli.app import app, console
 
 KINDS = ("models", "baselines", "datasets", "tasks", "backends")
 _MODEL_COLUMNS = ("name", "presets", "tasks", "pre-trains", "summary", "here")
+_IMPORTANT = ("summary", "here", "tasks", "presets", "classes")  # where there is little room
 _DATASET_COLUMNS = ("name", "tasks", "licence", "summary", "here")
 
 
@@ -30,15 +31,13 @@ def list_(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    from rich.table import Table
+    from benchmark.reports.fitted_table import FittedTable
 
     screen = console()
     for name, entries in rows.items():
-        table = Table(title=name, title_justify="left", expand=False)
-        for column in entries[0] if entries else ():
-            table.add_column(column, overflow="fold")
+        table = FittedTable(name, list(entries[0]) if entries else (), first=_IMPORTANT, shown_by="--json")
         for entry in entries:
-            table.add_row(*(str(v) for v in entry.values()))
+            table.row(*(str(v) for v in entry.values()))
         screen.print(table)
 
 

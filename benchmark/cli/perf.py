@@ -173,13 +173,13 @@ def _print_progress(text: str) -> None:
 
 
 def _show(name: str, rows: Sequence[dict[str, Any]], environment: dict[str, Any]) -> None:
-    from rich.table import Table
+    from benchmark.reports.fitted_table import FittedTable
 
     versions = environment["versions"]
     title = f"{name}: {environment['device_name']}, torch {versions['torch']}"
-    table = Table(title=title, title_justify="left")
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+    columns = list(rows[0]) if rows else []
+    numbers = [name for name in columns if all(isinstance(row[name], int | float | None) for row in rows)]
+    table = FittedTable(title, columns, numbers=numbers, shown_by="perf.json in the folder of --out")
     for row in rows:
-        table.add_row(*("-" if v is None else str(v) for v in row.values()))
+        table.row(*("-" if v is None else str(v) for v in row.values()))
     console().print(table)

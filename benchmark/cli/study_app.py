@@ -36,17 +36,16 @@ def _studies() -> None:
 
 def finish(study: Study, out: Path | None, events: Events | None, device: str = "cpu") -> None:
     """Write the study's files, print its main numbers and the paths."""
-    from rich.table import Table
-
+    from benchmark.reports.fitted_table import FittedTable
     from benchmark.studies.base import save
 
     paths = save(study, out or Path("runs") / "studies" / study.name, events, ("benchmark", *sys.argv[1:]), device)
     shown = study.highlights or study.rows
-    table = Table(title=study.name, title_justify="left")
-    for column in shown[0] if shown else ():
-        table.add_column(column, overflow="fold")
+    columns = list(shown[0]) if shown else []
+    numbers = [name for name in columns if all(isinstance(row[name], int | float | None) for row in shown)]
+    table = FittedTable(study.name, columns, numbers=numbers, shown_by="the files written below")
     for row in shown:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+        table.row(*("-" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
     screen = console()
     screen.print(table)
     for path in paths:

@@ -117,17 +117,16 @@ def _cluster_parameters(cluster: list[str] | None) -> dict[str, Any]:
 
 
 def _show_plan(jobs: Sequence[Job], workers: int) -> None:
-    from rich.table import Table
-
+    from benchmark.reports.fitted_table import FittedTable
     from benchmark.runs.cost_estimate import duration
     from benchmark.runs.sweep import to_run
 
     remaining = to_run(jobs)
-    table = Table(
-        title=f"{len(jobs)} runs: {len(jobs) - len(remaining)} recorded, {len(remaining)} to do", title_justify="left"
-    )
-    for name in ("model", "mode", "labels", "runs", "to do", "each", "told by"):
-        table.add_column(name, justify="right" if name in ("labels", "runs", "to do", "each") else "left")
+    table = FittedTable(
+        f"{len(jobs)} runs: {len(jobs) - len(remaining)} recorded, {len(remaining)} to do",
+        ("model", "mode", "labels", "runs", "to do", "each", "told by"), numbers=("labels", "runs", "to do", "each"),
+        first=("to do", "each", "labels", "mode"),
+    )  # fmt: skip
     rows: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
         c = job.identity.config
@@ -136,9 +135,7 @@ def _show_plan(jobs: Sequence[Job], workers: int) -> None:
         n_remaining = len(to_run(row_jobs))
         cost = row_jobs[0].cost
         each = "-" if cost is None else duration(cost.wall_s)
-        table.add_row(
-            model, mode, labels, str(len(row_jobs)), str(n_remaining), each, "" if cost is None else cost.source
-        )
+        table.row(model, mode, labels, str(len(row_jobs)), str(n_remaining), each, "" if cost is None else cost.source)
     screen = console()
     screen.print(table)
     if len(rows) > TOP:

@@ -13,9 +13,8 @@ import typer
 from benchmark.cli.app import app, console, known_dataset
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from benchmark.records.tuning import Tuning
+    from benchmark.reports.fitted_table import FittedTable
 
 
 @app.command()
@@ -76,10 +75,9 @@ def tune(
             screen.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def table(tuning: Tuning) -> Table:
+def table(tuning: Tuning) -> FittedTable:
     """A row per rate, the best one marked."""
-    from rich.table import Table
-
+    from benchmark.reports.fitted_table import FittedTable
     from benchmark.reports.score_text import with_interval
 
     c, metric = tuning.config, tuning.task["primary_metric"]
@@ -89,14 +87,18 @@ def table(tuning: Tuning) -> Table:
         f"{c['seed']}, {tuning.steps} steps\n{tuning.task['name']}: {tuning.events['selection']} validation events of "
         f"{tuning.dataset['name']}"
     )
-    result = Table(title=title, title_justify="left", caption="95% intervals: bootstrap over validation events")
-    columns = ("learning rate", f"{metric} [95%]", *(f"F1 {name}" for name in classes))
-    for name in (*columns, "first loss", "last loss", "gradient norm", "wall s"):
-        result.add_column(name, justify="right")
+    columns = (
+        "learning rate", f"{metric} [95%]", *(f"F1 {name}" for name in classes), "first loss", "last loss",
+        "gradient norm", "wall s",
+    )  # fmt: skip
+    result = FittedTable(
+        title, columns, numbers=columns, first=(f"{metric} [95%]", "last loss"), shown_by="--json",
+        caption="95% intervals: bootstrap over validation events",
+    )  # fmt: skip
     for t in tuning.trials:
         mark = " (best)" if t["rate"] == tuning.best_rate else ""
         score = with_interval(t["score"]) if t["status"] == "finished" else "failed"
         numbers = (*(t["f1"].get(name) for name in classes), t["first_loss"], t["last_loss"], t["grad_norm"])
         cells = ["-" if n is None else f"{n:.3f}" for n in numbers]
-        result.add_row(f"{t['rate']:g}{mark}", score, *cells, "-" if t["wall_s"] is None else f"{t['wall_s']:.0f}")
+        result.row(f"{t['rate']:g}{mark}", score, *cells, "-" if t["wall_s"] is None else f"{t['wall_s']:.0f}")
     return result

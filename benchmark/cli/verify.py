@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -165,19 +166,17 @@ def show(report: Report, as_json: bool) -> None:
 
 
 def _print_report(report: Report) -> None:
-    from rich.table import Table
+    from benchmark.reports.fitted_table import FittedTable
 
     screen = console()
-    table = Table(title=report.title, title_justify="left")
-    for name in ("check", "found", "expected, and how closely", ""):
-        table.add_column(name, overflow="fold")
-    group = ""
-    for check in report.checks:
-        if check.group != group:
-            group = check.group
-            table.add_section()
-            table.add_row(group, style="bold")
-        table.add_row(check.name, check.found, check.expected, check.status)
+    columns = ("check", "found", "expected, and how closely", "result")
+    table = FittedTable(report.title, columns, first=("result", "found"), shown_by="--json")
+    for group, checks in itertools.groupby(report.checks, lambda check: check.group):
+        if group:
+            table.row(group, "", "", "", bold=(0,))
+        for check in checks:
+            table.row(check.name, check.found, check.expected, check.status)
+        table.line()
     screen.print(table)
     counts_by_status = {s: sum(c.status == s for c in report.checks) for s in ("passed", "FAILED", "noted")}
     screen.print(", ".join(f"{n} {status}" for status, n in counts_by_status.items()))
@@ -185,18 +184,16 @@ def _print_report(report: Report) -> None:
     if "confusion" not in details:
         return
     classes = details["classes"]
-    counts = Table(title="points, by stored (rows) and new prediction (columns)", title_justify="left")
-    for name in ("", *classes):
-        counts.add_column(name, justify="right" if name else "left")
+    title = "points, by stored (rows) and new prediction (columns)"
+    counts = FittedTable(title, ("stored", *classes), numbers=classes, shown_by="--json")
     for name, row in zip(classes, details["confusion"], strict=True):
-        counts.add_row(name, *(f"{n:,}" for n in row))
+        counts.row(name, *(f"{n:,}" for n in row))
     screen.print(counts)
     if "f1_new" in details:
-        scores = Table(title="F1 against the truth", title_justify="left")
-        for name in ("", *classes, "macro"):
-            scores.add_column(name, justify="right" if name else "left")
+        numbers = (*classes, "macro")
+        scores = FittedTable("F1 against the truth", ("prediction", *numbers), numbers=numbers, first=("macro",),
+                             shown_by="--json")  # fmt: skip
         for name in ("stored", "new"):
             values = details[f"f1_{name}"]
-            cells = [values[c] for c in (*classes, "macro")]
-            scores.add_row(name, *("-" if v is None else f"{v:.4f}" for v in cells))
+            scores.row(name, *("-" if values[c] is None else f"{values[c]:.4f}" for c in numbers))
         screen.print(scores)

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-
 from benchmark.records.record import RunRecord
 from benchmark.records.scores import row_order
 from benchmark.records.tuning import Tuning
 from benchmark.reports.averages import Average, averages
+from benchmark.reports.fitted_table import FittedTable
 from benchmark.reports.tables import PUBLISHED_PRESETS, cell, dirty_note, markdown_table, shown
 
 Row = Mapping[str, str]
@@ -32,6 +31,7 @@ RECIPE = (
     "backbone's rate",
 )  # stated once above a table where equal in every row that has it
 TEXT = ("model", "preset", "mode", "chosen by", *RECIPE)  # the rest are numbers
+IMPORTANT = ("parameters", "steps", "mode", "preset", "learning rate")  # beside the score, in a narrow terminal
 NONE = "-"
 OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD, Nesterov"}
 EVALUATED = "evaluate"  # mode of records of checkpoints that were only scored
@@ -49,14 +49,14 @@ class FairTable:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
-    def rich(self) -> Table:
+    def rich(self) -> FittedTable:
         """For the terminal."""
         title = "\n".join(part for part in (self.title, self.common) if part)
-        table = Table(title=title, caption=self.note or None, title_justify="left", caption_justify="left")
-        for name in self.columns:
-            table.add_column(name, justify="left" if name in TEXT else "right", overflow="fold")
+        numbers = [name for name in self.columns if name not in TEXT]
+        table = FittedTable(title, self.columns, numbers=numbers, first=(*numbers[:1], *IMPORTANT),
+                            caption=self.note, shown_by="--markdown")  # fmt: skip
         for row in self.rows:
-            table.add_row(*row)
+            table.row(*row)
         return table
 
     def markdown(self) -> str:

@@ -7,12 +7,13 @@ import html
 import io
 from collections.abc import Callable, Iterable, Sequence
 
-from rich.table import Table
-from rich.text import Text
-
+from benchmark.reports.fitted_table import FittedTable
 from benchmark.reports.leaderboard import ABOUT, Cell, Leaderboard
 from benchmark.reports.tables import N_LABEL_COLUMNS, markdown_table
 
+IMPORTANT = (  # keys of columns beside the first score, the last is left out first in a narrow terminal
+    "model", "labels", "mode", "preset", "difference_to_best", "runs", "spread",
+)  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -23,19 +24,18 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}caption{text-align:
 @media (prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}th,td{border-color:#444}}"""
 
 
-def rich(board: Leaderboard, full: bool = False) -> Table:
-    """For the terminal."""
-    notes = "\n".join(board.notes)
-    table = Table(
-        title=Text(board.title), caption=Text(notes) if notes else None, title_justify="left", caption_justify="left"
-    )
+def rich(board: Leaderboard, full: bool = False) -> FittedTable:
+    """For the terminal, with as many columns as there is room for."""
     indices = _column_indices(board, full)
-    for i in indices:
-        head = board.heads[i]
-        side = "left" if i < N_LABEL_COLUMNS or not head.number else "right"
-        table.add_column(Text(head.title), justify=side, overflow="fold")  # type: ignore[arg-type]
+    heads = [board.heads[i] for i in indices]
+    numbers = [head.title for head in heads if head.number]
+    important = {head.key: head.title for head in heads if head.key in IMPORTANT}
+    table = FittedTable(
+        board.title, [head.title for head in heads], numbers=numbers, caption="\n".join(board.notes),
+        first=[*numbers[:1], *(important[key] for key in IMPORTANT if key in important)], shown_by="--format csv",
+    )  # fmt: skip
     for row in board.rows:
-        table.add_row(*(Text(row[i].text, style="bold" if row[i].bold else "") for i in indices))
+        table.row(*(row[i].text for i in indices), bold=[at for at, i in enumerate(indices) if row[i].bold])
     return table
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.table import Table
-
 from benchmark.metrics.families import OVERALL, Column
 from benchmark.records.record import RunRecord
 from benchmark.records.scores import score, score_in_column
+from benchmark.reports.fitted_table import FittedTable
 from benchmark.reports.resampling import family_of
 from benchmark.reports.score_text import places_of, with_interval
 
@@ -19,7 +18,7 @@ PER_CLASS = ("precision", "recall", "f1")
 PUBLISHED_PRESETS = ("paper", "reference")  # also shown with the publication's metrics
 
 
-def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
+def run_table(record: RunRecord, beside: RunRecord | None = None) -> FittedTable:
     """Scores of one run with 95% intervals, and another run's beside them.
 
     Segmentation: precision, recall and F1 of each class, and the other run's F1. Other families: a row per score.
@@ -28,35 +27,29 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> Table:
     scored = f"{record.events['test']} {split} events of {record.dataset['name']}"
     title = f"{describe(record)}\n{record.task['name']}: {scored}"
     caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_score_notes(record)])
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     if record.task.get("metrics", "segmentation") != "segmentation":
-        return _add_score_rows(table, record, beside)
-    table.add_column("class")
-    for name in PER_CLASS:
-        table.add_column(name if name != "f1" else "F1", justify="right")
-    if beside is not None:
-        table.add_column(f"F1 of {beside.model}", justify="right")
+        return _score_rows(title, caption, record, beside)
+    scores = ("precision", "recall", "F1", *([] if beside is None else [f"F1 of {beside.model}"]))
+    table = FittedTable(title, ("class", *scores), numbers=scores, first=("F1", *scores[3:]), caption=caption)
     for row in (*record.task["classes"], "macro"):
         cells = [with_interval(score(record, name, row), "\n") for name in PER_CLASS]
         if beside is not None:
             cells.append(with_interval(score(beside, "f1", row), "\n"))
         if row == "macro":
-            table.add_section()
-        table.add_row(row, *cells)
+            table.line()
+        table.row(row, *cells)
     return table
 
 
-def _add_score_rows(table: Table, record: RunRecord, beside: RunRecord | None) -> Table:
+def _score_rows(title: str, caption: str, record: RunRecord, beside: RunRecord | None) -> FittedTable:
     """The primary metric and the leaderboard's further columns, one below the other."""
-    columns = shown(record)
-    table.add_column("score")
-    for run in (record, *([] if beside is None else [beside])):
-        table.add_column(run.model, justify="right")
-    for column in columns:
-        cells = [cell(run, column) for run in (record, beside) if run]
-        table.add_row(column.title, *cells)
-        if column is columns[0]:
-            table.add_section()
+    runs = [record, *([] if beside is None else [beside])]
+    names = [run.model for run in runs]
+    table = FittedTable(title, ("score", *names), numbers=names, first=names, caption=caption)
+    for column in shown(record):
+        table.row(column.title, *(cell(run, column) for run in runs))
+        if column.name == record.task["primary_metric"]:
+            table.line()
     return table
 
 
