@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 from benchmark.errors import DataError
 from benchmark.ops.robust import median_and_sigma
 
-from ._lif_files import Stack
+from ._lif_labels import read_labels
+from ._lif_stack import Stack, read_error
 from ._lif_table import Row
 
 ILLUMINATED = ("table", "auto", "none")
@@ -110,7 +111,7 @@ def process(stack: Stack, row: Row, chain: Chain, labels: Stack | None = None, p
             f"The same was expected. Correct the table of scans."
         )
     volume = _read_volume(stack, row)
-    track_numbers = None if labels is None else _read_labels(labels, row)
+    track_numbers = None if labels is None else read_labels(labels, row.scan)
     note("raw", file=stack.path.name, dtype=str(stack.dtype), voxel_um=list(row.voxel_um))
     lit_part = _illuminated_part(volume, row, chain)
     volume, track_numbers = volume[lit_part], None if track_numbers is None else track_numbers[lit_part]
@@ -132,7 +133,10 @@ def process(stack: Stack, row: Row, chain: Chain, labels: Stack | None = None, p
 
 
 def _read_volume(stack: Stack, row: Row) -> np.ndarray:
-    volume = np.empty(stack.shape, np.float32)
+    try:
+        volume = np.empty(stack.shape, np.float32)
+    except MemoryError as error:
+        raise read_error(stack.path, f"{math.prod(stack.shape):,} voxels of 4 bytes", error) from error
     for z in range(stack.shape[0]):
         volume[z] = stack[z : z + 1][0]
         if not np.isfinite(volume[z]).all():
@@ -141,23 +145,6 @@ def _read_volume(stack: Stack, row: Row) -> np.ndarray:
                 f"Numbers were expected. Cut the slice away (z_min, z_max in the table of scans), or repair the file."
             )
     return volume
-
-
-def _read_labels(labels: Stack, row: Row) -> np.ndarray:
-    track_numbers = labels[0 : labels.shape[0]]
-    if track_numbers.dtype.kind == "f" and not (
-        np.isfinite(track_numbers).all() and (track_numbers == np.rint(track_numbers)).all()
-    ):
-        raise DataError(
-            f"Scan {row.scan}: its labels are no whole numbers. Numbers of tracks, 0 for none, were expected. Correct "
-            f"the file."
-        )
-    if track_numbers.size and (track_numbers.min() < 0 or track_numbers.max() > np.iinfo(np.uint16).max):
-        raise DataError(
-            f"Scan {row.scan}: its labels run from {track_numbers.min()} to {track_numbers.max()}. Numbers from 0 to "
-            f"65,535 were expected. Correct the file."
-        )
-    return track_numbers.astype(np.uint16)
 
 
 def _illuminated_part(volume: np.ndarray, row: Row, chain: Chain) -> tuple[slice, slice, slice]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from benchmark.errors import DataError
 
+from ._table_file import number_of, read_rows
+
 REQUIRED = ("scan", "file", "voxel_z_um", "voxel_y_um", "voxel_x_um")
 CUTS = ("z_min", "z_max", "y_min", "y_max", "x_min", "x_max")  # voxels, half-open
-OPTIONAL = (*CUTS, "labels", "split", "dataset", "labels_dataset", "notes")
+OPTIONAL = (*CUTS, "labels", "split", "dataset", "labels_dataset", "axes", "notes")
+AXES = "zyx"  # the only value of the column `axes`
 SPLITS = ("train", "val", "test")
+_WHOLE = re.compile(r"[0-9]{1,9}([.,]0)?", re.ASCII)  # not 1.000, which may be a thousand
 EXAMPLE = "scan,file,voxel_z_um,voxel_y_um,voxel_x_um,y_min,y_max / 696,696.tif,7,0.425,0.425,120,2890"
 
 
@@ -30,6 +34,7 @@ class Row:
     split: str | None = None
     dataset: str | None = None  # array inside an HDF5 file or a Zarr group
     labels_dataset: str | None = None
+    axes: str | None = None  # AXES: these they are, whatever the files say of themselves
 
     def limits(self, shape: tuple[int, int, int]) -> tuple[slice, slice, slice]:
         """The part of a volume that the cuts leave. Raises DataError for one that lies beyond the volume."""
@@ -52,25 +57,16 @@ def read_table(path: Path) -> list[Row]:
             f"There is no table of scans {path}. A CSV or XLSX file with the columns {', '.join(REQUIRED)} was "
             f"expected. Write one, for example: {EXAMPLE}."
         )
-    lines = _xlsx(path) if path.suffix.lower() == ".xlsx" else _csv(path)
+    lines = read_rows(path, (*REQUIRED, *OPTIONAL))
     if not lines:
         raise DataError(f"{path} is empty. A row of column names, and a row for each scan, was expected. Fill it in.")
-    names = [str(n or "").strip() for n in lines[0][1]]
+    names = lines[0][1]
     _check_columns(path, names)
-    rows = []
-    for number, cells in lines[1:]:
-        if len(cells) > len(names):
-            raise DataError(
-                f"{path}, row {number}: {len(cells)} values for {len(names)} columns. As many were expected. Correct "
-                f"the row."
-            )
-        texts = {n: "" if c is None else str(c).strip() for n, c in zip(names, cells, strict=False)}
-        if any(texts.values()):
-            rows.append(_row(path, number, texts))
+    rows = [_row(path, number, dict(zip(names, cells, strict=True))) for number, cells in lines[1:]]
     if not rows:
         raise DataError(f"{path} names no scan. At least one row was expected. Add your scans.")
     scans = [row.scan for row in rows]
-    duplicates = sorted({s for s in scans if scans.count(s) > 1})
+    duplicates = sorted(scan for scan, n in Counter(scans).items() if n > 1)
     if duplicates:
         raise DataError(
             f"{path} names the scan {duplicates[0]} twice. Each scan once was expected. Rename or remove one."
@@ -78,36 +74,6 @@ def read_table(path: Path) -> list[Row]:
     if len({row.split is None for row in rows}) > 1:
         raise DataError(f"{path} gives a split for some scans only. All or none was expected. Fill the column `split`.")
     return sorted(rows, key=lambda row: row.scan)
-
-
-def _csv(path: Path) -> list[tuple[int, list[Any]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            return [(i, cells) for i, cells in enumerate(csv.reader(stream), start=1) if cells]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(path, error) from error
-
-
-def _xlsx(path: Path) -> list[tuple[int, list[Any]]]:
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise DataError(
-            f"{path} needs the package 'openpyxl', which is missing. The extra `volumes` was expected. Type "
-            f"`pip install 'particlebench[volumes]'`, or save the table as CSV."
-        ) from error
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheet = book[book.sheetnames[0]]
-        lines = [(i, list(cells)) for i, cells in enumerate(sheet.iter_rows(values_only=True), start=1) if any(cells)]
-        book.close()
-    except Exception as error:  # damaged files raise any type of error
-        raise _unreadable(path, error) from error
-    return [(i, cells[: max((k + 1 for k, c in enumerate(cells) if c is not None), default=0)]) for i, cells in lines]
-
-
-def _unreadable(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} cannot be read ({error}). A table of scans was expected. Save it again as CSV.")
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
@@ -135,7 +101,7 @@ def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
 
     def size(column: str) -> float:
         try:
-            value = float(texts[column])
+            value = number_of(texts[column])
         except ValueError:
             raise fail(column, "A voxel size in um") from None
         if not (math.isfinite(value) and value > 0):
@@ -144,30 +110,29 @@ def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
 
     def scan_path(column: str) -> Path:
         relative = PurePosixPath(texts[column].replace("\\", "/"))
-        if relative.is_absolute() or ".." in relative.parts or ":" in texts[column]:
+        if relative.is_absolute() or ".." in relative.parts or ":" in texts[column] or not texts[column].isprintable():
             raise fail(column, "A path inside the table's folder")
         return path.parent / relative
 
     cuts = {}
     for column in CUTS:
         if texts.get(column):
-            try:
-                cuts[column] = int(float(texts[column]))
-            except (ValueError, OverflowError):
-                raise fail(column, "A whole number of voxels") from None
-            if cuts[column] != float(texts[column]):
+            if not _WHOLE.fullmatch(texts[column]):
                 raise fail(column, "A whole number of voxels")
+            cuts[column] = int(re.split("[.,]", texts[column])[0])
     scan = texts["scan"]
-    if not scan or any(c in scan for c in ":/\\") or scan != scan.strip():
-        raise fail("scan", "A name without : and slashes")
+    if not scan.strip(".") or any(c in scan for c in ":/\\") or not scan.isprintable() or len(scan) > 100:
+        raise fail("scan", "A name of at most 100 characters, without : and slashes,")
     if not texts["file"]:
         raise fail("file", "The name of a file")
     split = texts.get("split") or None
     if split not in (None, *SPLITS):
         raise fail("split", f"One of {', '.join(SPLITS)}")
+    if texts.get("axes", "").lower() not in ("", AXES):
+        raise fail("axes", f"{AXES}, or nothing,")
     z, y, x = (size(f"voxel_{axis}_um") for axis in "zyx")
     return Row(
         scan=scan, file=scan_path("file"), voxel_um=(z, y, x), cuts=cuts,
         labels=scan_path("labels") if texts.get("labels") else None, split=split, dataset=texts.get("dataset") or None,
-        labels_dataset=texts.get("labels_dataset") or None,
+        labels_dataset=texts.get("labels_dataset") or None, axes=texts.get("axes", "").lower() or None,
     )  # fmt: skip

@@ -36,11 +36,12 @@ from benchmark.paths import cache_dir
 from benchmark.progress import progress
 
 from ._lif_chain import Chain, Processed, process
-from ._lif_files import open_stack
+from ._lif_files import check_exists, open_stack
 from ._lif_regions import measure
 from ._lif_table import SPLITS, Row, read_table
+from ._lif_zarr import stored_files
 
-FORMAT = 1  # raise it when layout, chain or regions change: packs are rebuilt
+FORMAT = 2  # raise it when layout, chain, regions or what is refused change: packs are rebuilt
 TABLE = "scans.csv"
 LEAST_TRACK = 20  # voxels of a true track in a tile that counts
 NO_REGION = "no_candidate_region"
@@ -178,13 +179,10 @@ def content_of(root: Path, table: str = TABLE) -> str:
 
 def _file_digests(root: Path, rows: list[Row], table: str) -> dict[str, str]:
     """Path in the folder -> digest, of the table and every stack."""
-    paths = [root / table, *(p for row in rows for p in (row.file, row.labels) if p is not None)]
-    for path in paths:
-        if not path.exists():
-            raise DataError(
-                f"There is no file {path}, which the table of scans names. It was expected. Correct the table."
-            )
-    digests = {path: _digest(path) for path in paths}
+    stacks = [p for row in rows for p in (row.file, row.labels) if p is not None]
+    for path in stacks:
+        check_exists(path)
+    digests = {path: _digest(path) for path in (root / table, *stacks)}
     parts = ((row, f"{row.dataset or ''} {sorted(row.cuts.items())}") for row in rows)  # one file may hold several
     refuse_copies((f"Scan {row.scan} ({row.file})", f"{digests[row.file]} {part}") for row, part in parts)
     return {path.relative_to(root).as_posix(): digest for path, digest in digests.items()}
@@ -194,8 +192,7 @@ def _digest(path: Path) -> str:
     """Of a file, or of the sorted files of a Zarr folder."""
     if not path.is_dir():
         return file_digest(path)
-    inside = sorted(p for p in path.rglob("*") if p.is_file())
-    return sha256_text("\n".join(f"{p.relative_to(path).as_posix()} {file_digest(p)}" for p in inside))
+    return sha256_text("\n".join(f"{name} {file_digest(path / name)}" for name in stored_files(path)))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -205,9 +202,9 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _process_scan(row: Row, chain: Chain, pictures: bool = False) -> Processed:
-    stack = open_stack(row.file, row.dataset)
+    stack = open_stack(row.file, row.dataset, row.axes)
     try:
-        labels = None if row.labels is None else open_stack(row.labels, row.labels_dataset)
+        labels = None if row.labels is None else open_stack(row.labels, row.labels_dataset, row.axes)
         try:
             return process(stack, row, chain, labels, pictures)
         finally:

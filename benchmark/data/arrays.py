@@ -20,4 +20,6 @@ def open_array(path: Path) -> np.ndarray:
         raise ValueError(f"its header is damaged ({type(error).__name__})") from error
     if not isinstance(array, np.ndarray):
         raise ValueError("it is an archive of arrays")
+    if isinstance(array, np.memmap) and array.offset + array.nbytes != path.stat().st_size:
+        raise ValueError("it holds more bytes than its header says")
     return array

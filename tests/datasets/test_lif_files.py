@@ -24,7 +24,7 @@ def write(path, kind):
     elif kind == "ome":
         tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "ZYX", "PhysicalSizeX": 0.425}, **gray)
     elif kind == "imagej":
-        tifffile.imwrite(path, STACK, imagej=True)
+        tifffile.imwrite(path, STACK, imagej=True, metadata={"axes": "ZYX"})
     elif kind == "compressed":
         tifffile.imwrite(path, STACK, compression="zlib", **gray)
     elif kind == "pages":

@@ -1,0 +1,56 @@
+"""Opens HDF5 files of strangers, and names the cause where that fails."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from contextlib import suppress
+from pathlib import Path
+
+import h5py
+
+from benchmark.errors import DataError
+
+
+def open_hdf5_file(path: Path) -> h5py.File:
+    """A file for reading. Raises DataError with the cause: no permission, in use by another program, cut off, no HDF5."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise _open_error(path, error) from error
+
+
+def _open_error(path: Path, error: OSError) -> DataError:
+    text = str(error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return DataError(
+            f"{path} cannot be read: its permissions do not allow it. A readable file was expected. Type "
+            f"`chmod u+r {path}`, or ask its owner."
+        )
+    if "unable to lock" in text or "already open for write" in text:
+        return DataError(
+            f"{path} is held by another program that writes to it, or that ended while it did. A closed file was "
+            f"expected. Close that program; if there is none, type `h5clear -s {path}`."
+        )
+    problem = "cut off: it ends before its own last byte" if "truncated" in text else "damaged, or no HDF5 file"
+    return DataError(f"{path} is {problem}. A whole HDF5 file was expected. Copy or export the file again.")
+
+
+def check_filters(path: Path, array: h5py.Dataset) -> None:
+    """Raises DataError, with what to install, where an array is packed with a filter that this HDF5 library lacks."""
+    properties = array.id.get_create_plist()
+    for code, _, _, name in map(properties.get_filter, range(properties.get_nfilters())):
+        if not _has_filter(code):
+            said = name.decode("utf-8", "replace") or "without a name"
+            raise DataError(
+                f"{path}: the array {array.name} is packed with the filter {code} ({said}), which is not installed. A "
+                f"filter of the HDF5 library was expected. Type `pip install hdf5plugin`, or write the array with gzip "
+                f"(`h5repack -f GZIP=4`)."
+            )
+
+
+def _has_filter(code: int) -> bool:
+    if not h5py.h5z.filter_avail(code):
+        with suppress(ImportError):
+            importlib.import_module("hdf5plugin")  # registers its filters
+    return bool(h5py.h5z.filter_avail(code))

@@ -1,0 +1,69 @@
+"""Stacks in HDF5: every voxel must be stored in the file itself."""
+
+from __future__ import annotations
+
+from math import ceil, prod
+from pathlib import Path
+
+import h5py
+
+from benchmark.data.hdf5 import check_filters, open_hdf5_file
+from benchmark.errors import DataError
+
+from ._lif_stack import (
+    ANY_RATIO,
+    DEFLATE_RATIO,
+    Stack,
+    check_claim,
+    check_dtype,
+    damage_error,
+    missing_error,
+    select_array,
+    slice_reader,
+    volume_shape,
+)
+
+_SMALL_RATIO = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_NBIT}
+_REMEDY = "write zeros into them"
+
+
+def open_hdf5(path: Path, dataset: str | None, axes: str | None) -> Stack:
+    """Open the array `dataset`, or the only volume, of a file. axes: in place of its labels. Raises DataError."""
+    file = open_hdf5_file(path)
+    try:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        array = file[select_array(path, dataset, sorted(names), lambda n: file[n].ndim)]
+        if array.external or array.is_virtual:
+            raise DataError(f"{path} keeps its numbers in other files. A whole file was expected. Copy them into it.")
+        dtype = check_dtype(path, array.dtype)
+        shape = volume_shape(path, array.shape, axes or [axis.label for axis in array.dims])
+        check_filters(path, array)
+        _check_stored(path, array)
+        return Stack(path, shape, dtype, slice_reader(array), file.close)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _check_stored(path: Path, array: h5py.Dataset) -> None:
+    """Raises DataError where voxels are not stored, or more are claimed than the stored bytes can hold."""
+    stored, n_bytes = array.id.get_storage_size(), path.stat().st_size
+    if stored > n_bytes:
+        raise damage_error(path, f"its array {array.name} has {stored:,} bytes, the file {n_bytes:,}")
+    if array.chunks is None:
+        if not stored:
+            raise missing_error(path, f"arrays it names ({array.name} was never written)", 1, 1, _REMEDY)
+        offset = array.id.get_offset() or 0
+        if offset + stored > n_bytes:
+            raise damage_error(path, f"its array {array.name} goes on behind the file's last byte")
+        check_claim(path, array.nbytes, stored, 1)
+        return
+    expected = prod(ceil(n / chunk) for n, chunk in zip(array.shape, array.chunks, strict=True))
+    missing = expected - array.id.get_num_chunks()
+    if missing:
+        raise missing_error(path, f"chunks of {array.name}", missing, expected, _REMEDY)
+    properties = array.id.get_create_plist()
+    filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    ratio = 1 if not filters else DEFLATE_RATIO if filters <= _SMALL_RATIO else ANY_RATIO
+    check_claim(path, expected * prod(array.chunks) * array.dtype.itemsize, stored, ratio)
