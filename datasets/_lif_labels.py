@@ -50,8 +50,8 @@ def _check_one_track_each(numbers: np.ndarray, scan: str) -> None:
         is_mask = list(boxes) == [number] and number in MASK_VALUES and n_pieces > 1
         if n_pieces > MOST_PIECES or is_mask:
             raise DataError(
-                f"Scan {scan}: its labels give the number {number} to {n_pieces} separate pieces, as masks do. A number "
-                f"of its own for each track was expected. {_REMEDY}"
+                f"Scan {scan}: its labels give the number {number} to {n_pieces} separate pieces, as masks do. A "
+                f"number of its own for each track was expected. {_REMEDY}"
             )
 
 

@@ -107,7 +107,7 @@ def check_dtype(path: Path, dtype: np.dtype) -> np.dtype:
 def check_claim(path: Path, claimed: int, stored: int, ratio: int) -> None:
     """Raises DataError where a file claims more bytes than its stored bytes can stand for."""
     if claimed > stored * ratio:
-        raise damage_error(path, f"it claims {claimed:,} bytes of voxels, which its {stored:,} stored bytes cannot hold")
+        raise damage_error(path, f"its {stored:,} stored bytes cannot hold the {claimed:,} that it claims")
 
 
 def size_error(path: Path, content: str, shape: Sequence[int]) -> DataError:

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def _check_pages(path: Path, pages: Sequence[Any], plane: tuple[int, int], dtype
         if page.shape != plane or np.dtype(page.dtype) != dtype or page.compression != pages[0].compression:
             raise damage_error(path, f"its page {z} is {page.shape} of {page.dtype}, its first {plane} of {dtype}")
         counts = [int(n) for n in page.databytecounts]
-        needed = 1 if page.is_contiguous else prod(page.chunked)
+        needed = prod(page.chunked)
         if len(counts) != needed or len(page.dataoffsets) != needed or min(counts) < 1:
             raise damage_error(path, f"its page {z} lacks some of its {needed} strips or tiles")
         compression = int(page.compression)
@@ -154,5 +155,5 @@ def _check_pages(path: Path, pages: Sequence[Any], plane: tuple[int, int], dtype
     taken.sort()
     if taken[-1][1] > n_bytes:
         raise damage_error(path, f"its images go on to byte {taken[-1][1]:,}, and it ends at {n_bytes:,}")
-    if any(end > begin for (_, end), (begin, _) in zip(taken, taken[1:], strict=False)):
+    if any(end > begin for (_, end), (begin, _) in pairwise(taken)):
         raise damage_error(path, "two of its images lie over each other")

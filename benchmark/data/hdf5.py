@@ -13,7 +13,7 @@ from benchmark.errors import DataError
 
 
 def open_hdf5_file(path: Path) -> h5py.File:
-    """A file for reading. Raises DataError with the cause: no permission, in use by another program, cut off, no HDF5."""
+    """A file for reading. Raises DataError with the cause: no permission, held by a program, cut off, no HDF5."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
