@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,10 @@ from benchmark.errors import RecordError
 from benchmark.records.record import RunRecord
 
 _ENCODINGS = {"base64 zlib int32 little-endian": "<i4", "base64 zlib float32 little-endian": "<f4"}
+MAX_UNPACKED = 1 << 28  # bytes
+MAX_RATIO = 200  # of unpacked to packed bytes; zlib allows 1,000, which only constants reach
+MAX_ID = 1000  # letters of an event's id, on average
+_SLACK = 1 << 20  # bytes that may unpack from anything
 
 
 def with_scores(
@@ -46,29 +51,47 @@ def unpack_event_ids(packed: Mapping[str, Any]) -> list[str] | None:
 
     Raises RecordError where they are damaged.
     """
-    if "event_ids" not in packed:
+    if packed.get("event_ids") is None:
         return None
     try:
-        ids = zlib.decompress(base64.b64decode(packed["event_ids"])).decode().split("\n")
-    except (TypeError, ValueError, zlib.error) as error:
-        raise RecordError(
-            f"A record's event ids are damaged ({type(error).__name__}: {error}). Output of `pack_counts` was "
-            f"expected. Delete the record and run again."
-        ) from error
+        n_events = packed["shape"][0]
+        ids = _decompress(packed["event_ids"], n_events * MAX_ID).decode().split("\n")
+        if len(ids) != n_events:
+            raise ValueError(f"{len(ids)} ids of {n_events} events")
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise _damaged("event ids", error) from error
     return ids
 
 
 def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:
     """Inverse of `pack_counts`: the (n_events, ...) array. Raises RecordError where the counts are damaged."""
     try:
-        raw = zlib.decompress(base64.b64decode(packed["data"]))
-        counts: np.ndarray = np.frombuffer(raw, dtype=_ENCODINGS[packed["encoding"]]).reshape(packed["shape"])
+        dtype, shape = np.dtype(_ENCODINGS[packed["encoding"]]), packed["shape"]
+        raw = _decompress(packed["data"], math.prod(shape) * dtype.itemsize)
+        counts: np.ndarray = np.frombuffer(raw, dtype=dtype).reshape(shape)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise RecordError(
-            f"A record's counts per event are damaged ({type(error).__name__}: {error}). Output of `pack_counts` was "
-            f"expected. Delete the record and run again."
-        ) from error
+        raise _damaged("counts per event", error) from error
     return counts
+
+
+def _decompress(text: str, n_bytes: int) -> bytes:
+    """At most `n_bytes` of zlib and base64. Raises ValueError where there are more, or too many for the text."""
+    packed = base64.b64decode(text)
+    limit = min(MAX_UNPACKED, len(packed) * MAX_RATIO + _SLACK)
+    unpacker = zlib.decompressobj()
+    raw = unpacker.decompress(packed, max(1, min(n_bytes, limit) + 1))
+    if len(raw) > limit:
+        raise ValueError(f"{len(packed)} bytes unpack to more than {limit}")
+    if len(raw) > n_bytes or not unpacker.eof:
+        raise ValueError(f"other than the {n_bytes} bytes of its shape")
+    return raw
+
+
+def _damaged(what: str, error: Exception) -> RecordError:
+    return RecordError(
+        f"A record's {what} are damaged ({type(error).__name__}: {error}). Output of `pack_counts` was expected. "
+        f"Delete the record and run again."
+    )
 
 
 def _ids_sha256(event_ids: tuple[str, ...]) -> str:

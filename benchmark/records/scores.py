@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.metrics.families import OVERALL, Column
+from benchmark.metrics.families import OVERALL, Column, Family, family
 from benchmark.records.record import RunRecord
+
+
+def family_of(record: RunRecord) -> Family:
+    """The score family of a record's metrics."""
+    probed = bool(record.config.get("probe"))
+    return family("multilabel" if probed else record.task.get("metrics", "segmentation"))  # absent in older records
 
 
 def score_in_column(record: RunRecord, column: Column) -> Mapping[str, Any] | None:
@@ -45,7 +51,8 @@ def _rejection_limit(record: RunRecord, name: str) -> float | None:
     """The 95% lower limit on an infinite rejection; None for all other scores."""
     details: Mapping[str, Any] = record.metrics.get("details", {}).get("overall", {})
     point = details.get(name.replace("rejection_", "at_").removesuffix("_interpolated"))
-    return point["rejection_at_least"] if isinstance(point, Mapping) else None
+    limit = point.get("rejection_at_least") if isinstance(point, Mapping) else None
+    return float(limit) if isinstance(limit, int | float) else None
 
 
 def rank_value(record: RunRecord) -> float:

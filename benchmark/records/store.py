@@ -1,6 +1,7 @@
 """Run records: one JSON file per run, schema-versioned, written atomically. No torch needed.
 
-Schema 1. `RunRecord` documents every field; a reader refuses newer schemas and damaged files.
+Schema 1. `RunRecord` documents every field; a reader refuses newer schemas, damaged files, and what does not fit
+`benchmark.records.schema`.
 """
 
 from __future__ import annotations
@@ -8,16 +9,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic_core import from_json
-
 from benchmark.errors import DataError, RecordError
 from benchmark.io import atomic_write_json, safe_name
+from benchmark.json_files import read_json
 from benchmark.records.record import SCHEMA, STATUSES, RunRecord
 from benchmark.records.revisions import with_todays_revision
+from benchmark.records.schema import Run, fault
+from benchmark.records.soundness import inconsistency
 
 T = TypeVar("T")
 
@@ -59,10 +61,29 @@ def write_record(root: Path, record: RunRecord) -> Path:
 def read_record(path: Path) -> RunRecord:
     """Read one record, with its data's current revision.
 
-    Raises RecordError for a damaged file, missing or unknown fields, or a newer schema.
+    Raises RecordError for a damaged file, missing or unknown fields, a wrong value in one, or a newer schema.
     """
+    values = _read_object(path)
+    if values["schema"] > SCHEMA:
+        raise RecordError(
+            f"The record {path} has schema {values['schema']}. At most {SCHEMA} was expected. Update particlebench."
+        )
+    if set(values) - _KNOWN or _REQUIRED - set(values):
+        wrong = sorted((set(values) - _KNOWN) | (_REQUIRED - set(values)))
+        raise _misfit(path, f"lacks or adds fields ({repr(', '.join(wrong))[1:200]})")
+    problem = fault(Run, values)
+    if problem is None:
+        record = RunRecord(**{**values, "dataset": with_todays_revision(values["dataset"])})
+        problem = inconsistency(record)
+    if problem is not None:
+        raise _misfit(path, f"has an incomplete or wrong {problem}")
+    return record
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object with `schema` in a file. Raises RecordError."""
     try:
-        values = from_json(path.read_bytes(), allow_inf_nan=False)
+        values = read_json(path)
     except FileNotFoundError as error:
         raise RecordError(
             f"There is no record {path}. A JSON record was expected. `run` prints the path of each record."
@@ -71,62 +92,15 @@ def read_record(path: Path) -> RunRecord:
         raise RecordError(
             f"The record {path} is damaged ({error}). A JSON record was expected. Delete it and run again."
         ) from error
-    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+    if not isinstance(values, dict) or type(values.get("schema")) is not int:
         raise RecordError(f"{path} is not a run record. A JSON object with `schema` was expected. Move it elsewhere.")
-    if values["schema"] > SCHEMA:
-        raise RecordError(
-            f"The record {path} has schema {values['schema']}. At most {SCHEMA} was expected. Update particlebench."
-        )
-    if set(values) - _KNOWN or _REQUIRED - set(values):
-        wrong = sorted((set(values) - _KNOWN) | (_REQUIRED - set(values)))
-        raise RecordError(
-            f"The record {path} lacks or adds fields ({', '.join(wrong)}). Schema {SCHEMA} was expected. Delete it and "
-            f"run again."
-        )
-    _check_values(path, values)
-    return RunRecord(**{**values, "dataset": with_todays_revision(values["dataset"])})
+    return values
 
 
-def _check_values(path: Path, values: Mapping[str, Any]) -> None:
-    """Check the fields that tables and searches use. Raises RecordError."""
-    wrong = [name for name in _NEEDED if not isinstance(values[name], dict) or _NEEDED[name] - set(values[name])]
-    wrong += [
-        name
-        for name in ("metrics", "per_event", "training", "resources", "environment")
-        if not isinstance(values.get(name, {}), dict)
-    ]
-    wrong += _wrong_types(values) if not wrong else []
-    wrong += ["status"] if values["status"] not in STATUSES else []
-    wrong += ["fingerprint"] if not isinstance(values["fingerprint"], str) else []
-    if wrong:
-        raise RecordError(
-            f"The record {path} has an incomplete or wrong {wrong[0]}. A record of schema {SCHEMA} was expected. "
-            f"Delete it and run again."
-        )
-
-
-def _wrong_types(values: Mapping[str, Any]) -> list[str]:
-    """`section.field` of each value with a wrong type."""
-    c, task, events = values["config"], values["task"], values["events"]
-
-    def is_count(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-    checks = {
-        # names alone: a record never names a file of code to run
-        "config.model": isinstance(c["model"], str) and not c["model"].endswith(".py"),
-        "config.dataset": not str(c.get("dataset", "")).endswith(".py"), "config.preset": isinstance(c["preset"], str),
-        "config.mode": isinstance(c["mode"], str), "config.labels": c["labels"] is None or is_count(c["labels"]),
-        "config.draw": is_count(c["draw"]), "config.seed": is_count(c["seed"]),
-        "config.train": isinstance(c["train"], dict), "task.name": isinstance(task["name"], str),
-        "task.classes": isinstance(task["classes"], list) and all(isinstance(x, str) for x in task["classes"]),
-        "task.primary_metric": isinstance(task["primary_metric"], str),
-        "dataset.name": isinstance(values["dataset"]["name"], str),
-        "dataset.revision": isinstance(values["dataset"]["revision"], str), "events.test": is_count(events["test"]),
-        "created": isinstance(values["created"], str), "command": isinstance(values["command"], list),
-        "metrics.overall": isinstance(values.get("metrics", {}).get("overall", {}), dict),
-    }  # fmt: skip
-    return [name for name, is_right in checks.items() if not is_right]
+def _misfit(path: Path, problem: str) -> RecordError:
+    return RecordError(
+        f"The record {path} {problem}. A record of schema {SCHEMA} was expected. Delete it and run again."
+    )
 
 
 _KNOWN = {f.name for f in dataclasses.fields(RunRecord)}
@@ -135,13 +109,6 @@ _REQUIRED = {
     f.name
     for f in dataclasses.fields(RunRecord)
     if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-}
-
-_NEEDED = {
-    "config": {"model", "preset", "mode", "labels", "draw", "seed", "preprocess", "model_config", "train"},
-    "task": {"name", "version", "classes", "primary_metric"},
-    "dataset": {"name", "revision"},
-    "events": {"labelled", "test"},
 }
 
 

@@ -6,8 +6,6 @@ Schema 1. A search is not a run: its scores are of the validation split and neve
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +13,13 @@ from typing import Any
 
 from benchmark.errors import RecordError
 from benchmark.io import atomic_write_json, safe_name
+from benchmark.json_files import read_json
 from benchmark.records.revisions import with_todays_revision
+from benchmark.records.schema import Search, fault
 from benchmark.records.store import read_each
 
 SCHEMA = 1
 SPLIT = "val"  # the test split decides nothing
-TRIAL_STATUSES = ("finished", "failed")  # failed: the loss or the scores were not finite
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,10 @@ def write_tuning(root: Path, tuning: Tuning) -> Path:
 def read_tuning(path: Path) -> Tuning:
     """Read one search. Raises RecordError for a damaged file, missing or unknown fields, or a newer schema."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise _invalid(path, f"cannot be read ({error})", "A JSON file that `tune` wrote was expected") from error
-    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+    if not isinstance(values, dict) or type(values.get("schema")) is not int:
         raise RecordError(
             f"{path} is not a record of a search. A JSON object with `schema` was expected. Move it elsewhere."
         )
@@ -106,11 +105,11 @@ def read_tuning(path: Path) -> Tuning:
         )
     fields = {f.name for f in dataclasses.fields(Tuning)}
     if set(values) != fields:
-        wrong = ", ".join(sorted(set(values) ^ fields))
+        wrong = repr(", ".join(sorted(set(values) ^ fields)))[1:200]
         raise _invalid(path, f"lacks or adds fields ({wrong})", f"Schema {SCHEMA} was expected")
-    field = _inconsistent_field(values)
-    if field is not None:
-        raise _invalid(path, f"has an incomplete or wrong {field}", f"A search of schema {SCHEMA} was expected")
+    problem = fault(Search, values) or _inconsistent_field(values)
+    if problem is not None:
+        raise _invalid(path, f"has an incomplete or wrong {problem}", f"A search of schema {SCHEMA} was expected")
     return Tuning(**{**values, "dataset": with_todays_revision(values["dataset"])})
 
 
@@ -128,41 +127,12 @@ def find_tuning(root: Path, like: Tuning) -> Tuning | None:
     return tuning if (tuning.fingerprint, tuning.rates) == (like.fingerprint, like.rates) else None
 
 
-_NEEDED: dict[str, set[str]] = {
-    "config": {"model", "preset", "mode", "labels", "draw", "seed", "model_config", "optim", "train"},
-    "task": {"name", "version", "classes", "primary_metric"},
-    "dataset": {"name", "revision"},
-    "events": {"labelled", "selection"},
-    "environment": {"device", "commit", "dirty"},
-}
-_TRIAL = {
-    "rate",
-    "status",
-    "error",
-    "score",
-    "f1",
-    "steps",
-    "first_loss",
-    "last_loss",
-    "grad_norm",
-    "trained",
-    "wall_s",
-}
-
-
 def _inconsistent_field(values: Mapping[str, Any]) -> str | None:
-    """The first invalid field; a best rate that does not follow from the trials is one."""
-    for name, needed in _NEEDED.items():
-        if not isinstance(values[name], dict) or needed - set(values[name]):
-            return name
-    if not all(isinstance(values["dataset"][name], str) for name in ("name", "revision")):
-        return "dataset"
-    if not all(isinstance(values[name], str) for name in ("fingerprint", "subset_sha256", "code_sha256")):
-        return "fingerprint"
+    """The first field that does not follow from the others: rates from trials, the best rate from their scores."""
     rates, trials = values["rates"], values["trials"]
-    if not isinstance(rates, list) or not rates or not all(_is_rate(r) for r in rates) or rates != sorted(set(rates)):
+    if rates != sorted(set(rates)):
         return "list of rates"
-    if not isinstance(trials, list) or not all(_is_trial(t) for t in trials) or [t["rate"] for t in trials] != rates:
+    if [t["rate"] for t in trials] != rates or not all(map(_has_score, trials)):
         return "list of trials"
     best = best_of(trials, bool(values["task"].get("smaller_is_better")))
     if values["best_rate"] != best or values["at_edge"] != is_at_edge(best, rates):
@@ -170,17 +140,11 @@ def _inconsistent_field(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _is_rate(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-
-
-def _is_trial(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != _TRIAL or value["status"] not in TRIAL_STATUSES:
-        return False
-    if value["status"] == "failed":
+def _has_score(trial: Mapping[str, Any]) -> bool:
+    """Whether a finished trial has its scores; a failed one needs none."""
+    if trial["status"] == "failed":
         return True
-    score = value["score"]
-    return isinstance(score, dict) and isinstance(score.get("value"), int | float) and isinstance(value["f1"], dict)
+    return trial["score"] is not None and trial["score"]["value"] is not None and trial["f1"] is not None
 
 
 def _invalid(path: Path, problem: str, expected: str) -> RecordError:

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.metrics.bootstrap import percentiles
-from benchmark.metrics.families import OVERALL, as_entries
+from benchmark.metrics.families import OVERALL, Column, as_entries
 from benchmark.records.record import RunRecord
-from benchmark.reports.resampling import Resamples, family_of, resampled, same_events
+from benchmark.records.scores import family_of, primary, score_in_column
+from benchmark.reports.resampling import Resamples, resampled, same_events
 
 REPETITION = ("draw", "seed")  # settings in which the runs of an average differ
 _CHECKPOINT = ("checkpoint", "checkpoint_sha256")  # differ with draw and seed
@@ -103,8 +104,9 @@ def _average(runs: tuple[RunRecord, ...], resamples: Resamples | None) -> Averag
     )
     if len(runs) == 1:
         return Average(runs, first, None, replicates, by_class)
-    values = [run.metrics["overall"][metric]["value"] for run in runs]
-    spread = float(np.std(values, ddof=1)) if None not in values else None
+    values = [(primary(run) or {}).get("value") for run in runs]
+    known = [value for value in values if value is not None]
+    spread = float(np.std(known, ddof=1)) if len(known) == len(runs) else None
     metrics = _mean_metrics(runs, resamples or {})
     return Average(runs, dataclasses.replace(first, metrics=metrics), spread, replicates, by_class)
 
@@ -119,16 +121,18 @@ def _mean_metrics(runs: Sequence[RunRecord], resamples: Resamples) -> dict[str, 
     values: dict[str, dict[str, Any]] = {}
     for section in (s for s in score_family.sections if s in first.metrics):
         rows = [None] if section == OVERALL else list(score_family.rows(section, classes))
-        names = first.metrics[section] if section == OVERALL else first.metrics[section][rows[0]]
+        names = first.metrics[section] if section == OVERALL else first.metrics[section].get(rows[0], {})
         values[section] = {name: _mean_score(runs, section, rows, name) for name in names}
     return as_entries(score_family, values, intervals, classes)
 
 
 def _mean_score(runs: Sequence[RunRecord], section: str, rows: list[Any], name: str) -> np.ndarray:
     """() or (rows,) mean over runs of a score; NaN where it is undefined in one of them."""
-    values = [
-        [(run.metrics[section] if row is None else run.metrics[section][row])[name]["value"] for row in rows]
-        for run in runs
-    ]
+    values = [[_value(run, section, row, name) for row in rows] for run in runs]
     means: np.ndarray = np.array(values, dtype=np.float64).mean(axis=0)  # None becomes NaN
     return means.reshape(()) if rows == [None] else means
+
+
+def _value(run: RunRecord, section: str, row: str | None, name: str) -> float | None:
+    """A score of a run; None where it is undefined or absent."""
+    return (score_in_column(run, Column(name, section, row, name)) or {}).get("value")

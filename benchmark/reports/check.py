@@ -17,9 +17,9 @@ from benchmark.errors import RecordError
 from benchmark.metrics.families import OVERALL
 from benchmark.records.counts import unpack_counts
 from benchmark.records.record import RunRecord
+from benchmark.records.scores import family_of
 from benchmark.records.store import read_each_file, read_record, record_path
 from benchmark.reports.averages import score_digest
-from benchmark.reports.resampling import family_of
 
 TOLERANCE = 1e-5  # relative; states of some families are kept in single precision
 _HEX = set("0123456789abcdef")

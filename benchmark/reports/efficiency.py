@@ -238,7 +238,7 @@ def _join_name(name: str, details: Sequence[str]) -> str:
 
 def _point(row: Average, of: str) -> Point | None:
     record = row.record
-    labels = int(record.events["labelled"])
+    labels = record.events["labelled"] or 0
     if labels < 1:
         return None
     if of == MACRO:

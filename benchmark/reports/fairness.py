@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.records.record import RunRecord
+from benchmark.records.schema import Loss, Optim, Train
 from benchmark.records.scores import row_order
 from benchmark.records.tuning import Tuning
 from benchmark.reports.averages import Average, averages
@@ -195,7 +196,7 @@ def _training(record: RunRecord) -> Row:
     """Steps and events seen, repetitions included."""
     if not _has_rate(record):
         return {"steps": NONE, "events seen": NONE}
-    steps, batch = record.training["steps"], record.config["train"]["batch_size"]
+    steps, batch = record.training.get("steps") or 0, Train.model_validate(record.config["train"]).batch_size
     return {"steps": f"{steps:,}", "events seen": f"{steps * batch:,}"}
 
 
@@ -219,36 +220,34 @@ def _recipe(record: RunRecord) -> Row:
         return {**row, "optimiser": f"linear SVM with C = {probe['c']:g}"}
     if not _has_rate(record):
         return row
-    o, train = record.config["optim"], record.config["train"]
-    name = o.get("optimiser", "adamw")  # older records: AdamW
-    betas = f"{o['betas'][0]:g}" if name == "sgd" else ", ".join(f"{beta:g}" for beta in o["betas"])
-    loss = record.config["task"].get("loss")
-    final = "" if o["schedule"] == "constant" else f" to {o['final_lr_fraction']:g} of the rate"
+    o, train = Optim.model_validate(record.config["optim"]), Train.model_validate(record.config["train"])
+    betas = f"{o.betas[0]:g}" if o.optimiser == "sgd" else ", ".join(f"{beta:g}" for beta in o.betas)
+    loss = (record.config.get("task") or {}).get("loss")
+    final = "" if o.schedule == "constant" else f" to {o.final_lr_fraction:g} of the rate"
     return {
-        "batch": f"{train['batch_size']} events",
-        "augmentation": f"rotation={train['rotation']}",
-        "loss": NONE if loss is None else _describe_loss(loss),  # absent in older records
-        "optimiser": f"{OPTIMISERS[name]} ({betas})",
-        "weight decay": f"{o['weight_decay']:g}" + (" on everything" if o["decay"] == "everything" else ""),
-        "clipping": f"{o['clip_norm']:g}" if o["clip_norm"] else "none",
-        "schedule": o["schedule"] + final,
-        "warm-up": f"{o['warmup_fraction']:.0%} of the steps",
-        "backbone's rate": _backbone_rate(record),
+        "batch": f"{train.batch_size} events",
+        "augmentation": f"rotation={train.rotation}",
+        "loss": NONE if loss is None else _describe_loss(Loss.model_validate(loss)),  # absent in older records
+        "optimiser": f"{OPTIMISERS.get(o.optimiser, o.optimiser)} ({betas})",
+        "weight decay": f"{o.weight_decay:g}" + (" on everything" if o.decay == "everything" else ""),
+        "clipping": f"{o.clip_norm:g}" if o.clip_norm else "none",
+        "schedule": o.schedule + final,
+        "warm-up": f"{o.warmup_fraction:.0%} of the steps",
+        "backbone's rate": _backbone_rate(record, o.backbone_lr_scale),
     }
 
 
-def _describe_loss(loss: Mapping[str, Any]) -> str:
-    power = loss["energy_power"]
-    focus = f" ({loss['gamma']:g})" if loss["kind"] == "focal" else ""
-    name = str(loss["kind"]).replace("_", " ")
-    return name + focus + (f", rows weighted by energy^{power:g}" if power else "")
+def _describe_loss(loss: Loss) -> str:
+    focus = f" ({loss.gamma:g})" if loss.kind == "focal" else ""
+    weighted = f", rows weighted by energy^{loss.energy_power:g}" if loss.energy_power else ""
+    return loss.kind.replace("_", " ") + focus + weighted
 
 
-def _backbone_rate(record: RunRecord) -> str:
+def _backbone_rate(record: RunRecord, scale_of_weights: float) -> str:
     """Learning rate of pre-trained weights, relative to that of new ones."""
     if record.config["mode"] in ("peft", "frozen"):
         return "fixed"
-    scale = record.config["optim"]["backbone_lr_scale"] if record.training.get("pretraining") else 1
+    scale = scale_of_weights if record.training.get("pretraining") else 1
     return "the same" if scale == 1 else f"times {scale:g}"
 
 

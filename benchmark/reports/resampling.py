@@ -20,11 +20,12 @@ import numpy as np
 from benchmark.errors import RecordError
 from benchmark.io import atomic_path, sha256_text
 from benchmark.metrics.bootstrap import N_RESAMPLES
-from benchmark.metrics.families import OVERALL, Family, family
+from benchmark.metrics.families import OVERALL, family
 from benchmark.paths import cache_dir
 from benchmark.progress import progress
 from benchmark.records.counts import unpack_counts
 from benchmark.records.record import RunRecord
+from benchmark.records.scores import family_of
 from benchmark.seeding import generator
 
 Resamples = dict[tuple[str, str], np.ndarray]  # (section, score) -> (R,) or (R, rows) resampled scores
@@ -36,8 +37,8 @@ _BLOCK = 256  # runs resampled at once: about 10 MB
 
 def same_events(runs: Sequence[RunRecord]) -> str | None:
     """Hash of the ids of the events that these runs were scored on; None where they differ or are not known."""
-    hashes = {run.per_event.get("event_ids_sha256") for run in runs}
-    return next(iter(hashes)) if len(hashes) == 1 else None
+    events = {(run.per_event.get("event_ids_sha256"), *run.per_event.get("shape", ())) for run in runs}
+    return next(iter(events))[0] if len(events) == 1 else None
 
 
 def confusions(run: RunRecord) -> np.ndarray | None:
@@ -45,12 +46,6 @@ def confusions(run: RunRecord) -> np.ndarray | None:
     if not run.per_event or not run.metrics or family_of(run) is not family("segmentation"):
         return None
     return unpack_counts(run.per_event)
-
-
-def family_of(record: RunRecord) -> Family:
-    """The score family of a record's metrics."""
-    probed = bool(record.config.get("probe"))
-    return family("multilabel" if probed else record.task.get("metrics", "segmentation"))  # absent in older records
 
 
 def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Resamples | None]:
@@ -63,8 +58,8 @@ def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Resamples | None]:
         events, task = same_events(runs), runs[0].task
         if events is not None and runs[0].per_event and runs[0].metrics:
             n_events = runs[0].per_event["shape"][0]
-            key = (task["name"], runs[0].dataset["revision"], events, n_events, bool(runs[0].config.get("probe")))
-            groups.setdefault(key, []).append(i)
+            scored = (task["primary_metric"], *task["classes"], task.get("metrics"), bool(runs[0].config.get("probe")))
+            groups.setdefault((task["name"], runs[0].dataset["revision"], events, n_events, scored), []).append(i)
     result: list[Resamples | None] = [None] * len(rows)
     for (task_name, revision, _, n_events, _), members in sorted(groups.items(), key=lambda item: item[1][0]):
         rng = generator("bootstrap over runs", task_name, revision)

@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmark.metrics.families import Column
 
+_LONG = 1e9
+
 
 def places_of(column: Column) -> int:
     """Decimal places: rejections are of order 10, all other scores of order 1."""
@@ -16,10 +18,16 @@ def places_of(column: Column) -> int:
 def with_interval(entry: Mapping[str, Any] | None, separator: str = " ", places: int = 3) -> str:
     """`0.912 [0.900, 0.923]`, `> 45.3` where only a limit is known, a dash where the score is undefined."""
     if entry is None or entry["value"] is None:
-        limit = None if entry is None else entry.get("at_least")
-        return "-" if limit is None else f"> {limit:.{places}f}"
-    value = f"{entry['value']:.{places}f}"
-    if entry.get("low") is None:
-        return value
-    high = "" if entry["high"] is None else f" {entry['high']:.{places}f}"  # an interval without an upper end
-    return f"{value}{separator}[{entry['low']:.{places}f},{high or ' ...'}]"
+        limit = _number(None if entry is None else entry.get("at_least"), places)
+        return "-" if limit is None else f"> {limit}"
+    value, low, high = (_number(entry.get(end), places) for end in ("value", "low", "high"))
+    if low is None:
+        return str(value)
+    return f"{value}{separator}[{low}, {high or '...'}]"  # some intervals have no upper end
+
+
+def _number(value: float | None, places: int) -> str | None:
+    """Fixed places; of a number too long for a column, its power of ten."""
+    if value is None:
+        return None
+    return f"{value:.{places}f}" if abs(value) < _LONG else f"{value:.3g}"

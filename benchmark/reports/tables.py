@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from benchmark.metrics.families import OVERALL, Column
 from benchmark.records.record import RunRecord
-from benchmark.records.scores import score, score_in_column
+from benchmark.records.scores import family_of, score, score_in_column
 from benchmark.reports.fitted_table import FittedTable
-from benchmark.reports.resampling import family_of
 from benchmark.reports.score_text import places_of, with_interval
 
 N_LABEL_COLUMNS = 6  # first columns of a leaderboard: settings; the others are numbers
@@ -87,12 +86,12 @@ def _score_notes(record: RunRecord) -> list[str]:
     """Further scores, below the table."""
     notes = []
     if record.is_probe and record.status == "finished":
-        fitted, scored = record.training["probe"]["n_tokens"], record.metrics["n_tokens"]
-        subset = with_interval(record.metrics["overall"]["subset_accuracy"])
+        fitted, scored = (record.training.get("probe") or {}).get("n_tokens", 0), record.metrics.get("n_tokens", 0)
+        subset = with_interval(record.metrics["overall"].get("subset_accuracy"))
         notes.append(f"linear SVM on {fitted:,} tokens, {scored:,} tokens scored; right in every class: {subset}")
     published_scores = record.metrics.get("paper_protocol")
     if published_scores and record.config["preset"] in PUBLISHED_PRESETS:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in published_scores.items())
+        scores = ", ".join(f"{name} {with_interval({'value': value})}" for name, value in published_scores.items())
         notes.append(f"by the publication's way of counting: {scores}")
     return notes
 

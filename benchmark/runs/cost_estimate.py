@@ -44,7 +44,7 @@ def _scaled_wall_s(record: RunRecord, config: dict[str, Any]) -> float:
     if record.training.get("first_loss") is None:
         return float(record.resources.get("wall_s", 0.0))
     total, train_s = record.resources.get("wall_s", 0.0), record.resources.get("train_s", 0.0)
-    n_seen = record.training["steps"] * record.config["train"].get("batch_size", 1)
+    n_seen = (record.training.get("steps") or 0) * record.config["train"].get("batch_size", 1)
     n_events = config["train"]["steps"] * config["train"]["batch_size"]
     return float(total - train_s + train_s * n_events / max(n_seen, 1))
 

@@ -11,7 +11,8 @@ from benchmark.metrics.families import OVERALL
 from benchmark.metrics.segmentation import wrong_shares
 from benchmark.records.counts import unpack_event_ids
 from benchmark.records.record import RunRecord
-from benchmark.reports.resampling import confusions, family_of
+from benchmark.records.scores import family_of
+from benchmark.reports.resampling import confusions
 from benchmark.reports.tables import describe
 from benchmark.settings import flat
 

@@ -66,7 +66,7 @@ def request_of(record: RunRecord) -> Request:
         raise ConfigError("It started from the user's own checkpoint. A run without one was expected.")
     pretrained_here = c.get("pretrain") is not None and c.get("weights") is None
     request = Request(
-        c["model"], c["task"]["name"], c["dataset"], c["preset"], record.labels, c["mode"], c["draw"], c["seed"],
+        c["model"], record.task["name"], c["dataset"], c["preset"], record.labels, c["mode"], c["draw"], c["seed"],
         pretrain=pretrained_here,
     )  # fmt: skip
     request = replace(request, assignments=tuple(_assignments(c, resolve(request).as_dict())))
@@ -84,7 +84,7 @@ def _assignments(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> Ite
         for key, value in old.items():
             if key in new and new[key] != value:
                 yield f"{name}.{key}={_text(value)}"
-    loss, current_loss = recorded["task"].get("loss"), current["task"].get("loss")
+    loss, current_loss = (recorded.get("task") or {}).get("loss"), current["task"].get("loss")
     if isinstance(loss, dict) and isinstance(current_loss, dict):
         yield from (f"loss.{k}={_text(v)}" for k, v in loss.items() if k in current_loss and current_loss[k] != v)
 

@@ -127,7 +127,7 @@ def test_a_record_that_names_a_file_of_code_is_refused(tmp_path, name):
     record = make_record()
     path = write_record(tmp_path, record)
     path.write_text(json.dumps({**dataclasses.asdict(record), "config": {**record.config, name: "evil.py"}}))
-    with pytest.raises(RecordError, match=rf"wrong config\.{name}\."):
+    with pytest.raises(RecordError, match=rf"wrong config\.{name}: the name of a model"):
         read_record(path)
 
 

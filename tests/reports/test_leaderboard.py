@@ -159,7 +159,8 @@ def test_a_score_that_the_counts_do_not_give_is_found(rng, tmp_path):
         ({"status": "great"}, "status"),
         ({"events": {"labelled": 100, "test": "many"}}, "events.test"),
         ({"per_event": {}}, "no counts"),
-        ({"fingerprint": "../../x"}, "no SHA-256"),
+        ({"fingerprint": "../../x"}, "wrong fingerprint"),
+        ({"fingerprint": "abc"}, "no SHA-256"),
     ],
 )
 def test_a_damaged_record_is_reported_and_the_others_are_shown(rng, tmp_path, changes, said, capsys):

@@ -16,7 +16,7 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics import calibration
 from benchmark.metrics.families import report
 from benchmark.records.counts import unpack_counts
-from benchmark.reports.resampling import family_of
+from benchmark.records.scores import family_of
 from benchmark.runs.config import Request
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution
