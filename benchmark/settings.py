@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.errors import ConfigError, unknown_name
 
 T = TypeVar("T")
+_LARGEST = 1 << 63
+_SHOWN = 80  # letters of a wrong value in a message
 
 
 def override(settings: T, changes: Mapping[str, Any], where: str) -> T:
@@ -27,6 +30,8 @@ def override(settings: T, changes: Mapping[str, Any], where: str) -> T:
         if name not in names:
             raise unknown_name(f"setting of {where}", name, names, "Correct the --set option.")
         values[name] = _convert(value, hints[name], f"{where}.{name}")
+        if not _is_usable(values[name]):
+            raise _misfit(f"{where}.{name}", value, "a finite number of at most 64 bits was expected", hints[name])
     try:
         return dataclasses.replace(settings, **values)  # type: ignore[type-var]
     except ValueError as error:  # raised by the dataclass's own range checks
@@ -93,10 +98,22 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return adapter.validate_python([v.strip() for v in value.strip("()[]").split(",") if v.strip()])
         return adapter.validate_strings(value)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise ConfigError(
-            f"{where}={value!r} does not fit ({reason}). {_expected_type(hint)} Correct the --set option."
-        ) from error
+        raise _misfit(where, value, error.errors()[0]["msg"], hint) from error
+
+
+def _misfit(where: str, value: Any, reason: str, hint: Any) -> ConfigError:
+    text = repr(value)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return ConfigError(f"{where}={shown} does not fit ({reason}). {_expected_type(hint)} Correct the --set option.")
+
+
+def _is_usable(value: Any) -> bool:
+    """Whether the numbers of a setting are finite and of at most 64 bits."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_usable, value))
+    if isinstance(value, int):
+        return -_LARGEST <= value < _LARGEST
+    return math.isfinite(value) if isinstance(value, float) else True
 
 
 def _expected_type(hint: Any) -> str:

@@ -39,6 +39,10 @@ class Inputs:
         return len(self.event_columns)
 
 
+SCHEDULES = ("cosine", "constant", "cyclical")
+_FROM_ZERO = ("weight_decay", "final_lr_fraction", "clip_norm", "backbone_lr_scale")
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """How a model is optimised. The number of steps is the benchmark's, the same for every model."""
@@ -53,6 +57,19 @@ class OptimConfig:
     clip_norm: float = 3.0  # gradient clipping by global norm; 0 turns it off
     backbone_lr_scale: float = 1.0  # learning rate of pre-trained weights over that of new ones (mode fft)
     decay: Literal["weights", "everything"] = "weights"  # decays matrices only, or biases and norms too
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value outside its range."""
+        ranges = {
+            "lr": (self.lr > 0, "more than 0"),
+            "betas": (all(0 <= beta < 1 for beta in self.betas), "numbers from 0 to below 1"),
+            "warmup_fraction": (0 <= self.warmup_fraction <= 1, "a share from 0 to 1"),
+            "schedule": (self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+        }
+        ranges |= {name: (getattr(self, name) >= 0, "a number from 0 on") for name in _FROM_ZERO}
+        for name, (is_possible, expected) in ranges.items():
+            if not is_possible:
+                raise ValueError(f"optim.{name}={getattr(self, name)} is not possible; {expected} was expected.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -248,9 +248,8 @@ class Training(_Part):
         n = len(history.step)
         if not (len(history.loss) == len(history.grad_norm) == n) or len(history.counts) not in (0, n):
             raise ValueError("its curves have different lengths")
-        n_classes = {len(history.counts[0])} if history.counts else set()
-        lengths = {len(row) for matrix in history.counts for row in (matrix, *matrix)}
-        if lengths != n_classes or lengths == {0}:
+        rows, columns = {len(m) for m in history.counts}, {len(row) for m in history.counts for row in m}
+        if history.counts and (rows != columns or len(rows) != 1):
             raise ValueError("its counts are no square matrices of one size")
         return history
 
@@ -303,7 +302,7 @@ class Run(_Part):
 class Trial(_Part):
     """One rate of a search; all but these three are null where it failed."""
 
-    rate: Annotated[float, Field(gt=0, le=1e6)]
+    rate: Annotated[float, Field(gt=0, le=1e100)]
     status: Literal["finished", "failed"]
     error: Words | None
     score: Score | None
@@ -348,7 +347,7 @@ class Search(_Part):
     events: SearchEvents
     subset_sha256: Words
     code_sha256: Words
-    rates: Annotated[list[Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1, max_length=10_000)]
+    rates: Annotated[list[Annotated[float, Field(gt=0, le=1e100)]], Field(min_length=1, max_length=10_000)]
     trials: list[Trial]
     best_rate: Number | None
     at_edge: bool
@@ -388,9 +387,13 @@ def _describe(error: ValidationError, *before: str, skip: int = 0) -> str:
 
 
 def _place(keys: tuple[int | str, ...]) -> str:
-    """`metrics.overall.macro_f1`, shortened, without characters that act on a terminal."""
-    text = ".".join(UNSEEN.sub("?", str(key))[:60] for key in keys if key not in ("PerEvent", "dict[any,any]"))
-    return text[:200]
+    """`metrics.overall.macro_f1`."""
+    return joined([str(key) for key in keys if key not in ("PerEvent", "dict[any,any]")], ".")
+
+
+def joined(names: Sequence[str], separator: str = ", ") -> str:
+    """Names from a file for a message: shortened, without characters that act on a terminal."""
+    return separator.join(UNSEEN.sub("?", name)[:60] for name in names)[:200]
 
 
 def first_fault(values: Mapping[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from benchmark.io import atomic_write_json, safe_name
 from benchmark.json_files import read_json
 from benchmark.records.record import SCHEMA, STATUSES, RunRecord
 from benchmark.records.revisions import with_todays_revision
-from benchmark.records.schema import Run, fault
+from benchmark.records.schema import Run, fault, joined
 from benchmark.records.soundness import inconsistency
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def read_record(path: Path) -> RunRecord:
         )
     if set(values) - _KNOWN or _REQUIRED - set(values):
         wrong = sorted((set(values) - _KNOWN) | (_REQUIRED - set(values)))
-        raise _misfit(path, f"lacks or adds fields ({repr(', '.join(wrong))[1:200]})")
+        raise _misfit(path, f"lacks or adds fields ({joined(wrong)})")
     problem = fault(Run, values)
     if problem is None:
         record = RunRecord(**{**values, "dataset": with_todays_revision(values["dataset"])})

@@ -15,7 +15,7 @@ from benchmark.errors import RecordError
 from benchmark.io import atomic_write_json, safe_name
 from benchmark.json_files import read_json
 from benchmark.records.revisions import with_todays_revision
-from benchmark.records.schema import Search, fault
+from benchmark.records.schema import Search, fault, joined
 from benchmark.records.store import read_each
 
 SCHEMA = 1
@@ -105,7 +105,7 @@ def read_tuning(path: Path) -> Tuning:
         )
     fields = {f.name for f in dataclasses.fields(Tuning)}
     if set(values) != fields:
-        wrong = repr(", ".join(sorted(set(values) ^ fields)))[1:200]
+        wrong = joined(sorted(set(values) ^ fields))
         raise _invalid(path, f"lacks or adds fields ({wrong})", f"Schema {SCHEMA} was expected")
     problem = fault(Search, values) or _inconsistent_field(values)
     if problem is not None:

@@ -10,6 +10,9 @@ set = ["train.steps=100"]  # of every model
 
 [settings."polarmae:scratch"]   # of one entry of `models`
 set = ["optim.lr=1e-3"]
+
+Such a file may come from someone else, so that it names models and data sets of the registry alone; a path to a file of
+code is taken from the command line, by --models and --dataset.
 """
 
 from __future__ import annotations
@@ -22,6 +25,10 @@ from typing import Any
 from benchmark.errors import ConfigError, unknown_name
 from benchmark.runs.sweep import Sweep
 
+_SHOWN = 80  # letters of a wrong value in a message
+_LARGEST = 1 << 63
+MAX_BYTES = 1 << 20  # of a file
+MAX_REPETITIONS = 10_000  # draws, or seeds
 KEYS = ("task", "dataset", "models", "labels", "draws", "seeds", "preset", "set", "settings")
 
 
@@ -34,9 +41,12 @@ def read_sweep(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"There is no file {path}. A TOML file with a sweep was expected. Correct the path.")
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES >> 20} MB")
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is not a TOML file ({error}). A sweep was expected. Correct the file.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{path} is not a TOML file ({reason}). A sweep was expected. Correct the file.") from error
     for key in values:
         if key not in KEYS:
             raise unknown_name(f"key in {path.name}", key, KEYS, "Correct the file.")
@@ -46,16 +56,15 @@ def read_sweep(path: Path) -> dict[str, Any]:
 def _sweep_fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: values[name] for name in ("task", "dataset", "preset") if name in values}
     for name, value in fields.items():
-        if not isinstance(value, str):
-            raise ConfigError(f"{path}: {name} = {value!r} is not a text. A name was expected. Put it in quotes.")
-    for name in ("models", "labels"):
+        _check_texts(path, name, [value])
+    for name, options in (("models", (str,)), ("labels", (str, int))):
         if name in values:
-            fields[name] = tuple(str(v) for v in _as_list(path, name, values[name]))
+            fields[name] = tuple(map(str, _as_list(path, name, values[name], options)))
     for name in ("draws", "seeds"):
         if name in values:
             fields[name] = repetitions(name, values[name])
     if "set" in values:
-        fields["settings"] = tuple(map(str, _as_list(path, "set", values["set"])))
+        fields["settings"] = tuple(_as_list(path, "set", values["set"], (str,)))
     model_settings = values.get("settings", {})
     if not isinstance(model_settings, dict) or any(
         not isinstance(v, dict) or set(v) != {"set"} for v in model_settings.values()
@@ -65,34 +74,62 @@ def _sweep_fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
             f"Correct it."
         )
     fields["settings_of"] = {
-        m: tuple(map(str, _as_list(path, f"settings.{m}", v["set"]))) for m, v in model_settings.items()
+        m: tuple(_as_list(path, f"settings.{m[:60]}", v["set"], (str,))) for m, v in model_settings.items()
     }
     return fields
 
 
-def _as_list(path: Path, name: str, value: Any) -> list[Any]:
+def _as_list(path: Path, name: str, value: Any, types: tuple[type, ...]) -> list[Any]:
+    """The values of a list, or of a single one. Raises ConfigError for values of other types."""
     values = value if isinstance(value, list) else [value]
-    if not values or any(isinstance(v, list | dict | bool) for v in values):
-        raise ConfigError(f"{path}: {name} = {value!r} is not possible. A list was expected, such as [100, 1000].")
+    if not values or any(type(v) not in types for v in values):
+        expected = "[100, 1000]" if int in types else '["polarmae", "gnn"]' if name == "models" else '["optim.lr=1e-3"]'
+        raise ConfigError(
+            f"{path}: {name} = {_short(value)} is not possible. A list such as {expected} was expected. Correct it."
+        )
+    _check_texts(path, name, [v for v in values if isinstance(v, str)])
     return values
+
+
+def _check_texts(path: Path, name: str, texts: list[Any]) -> None:
+    """Raises ConfigError for what is no text, and for a file of code."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(f"{path}: {name} = {_short(text)} is not a text. A name was expected. Put it in quotes.")
+        if name in ("models", "dataset") and text.partition(":")[0].endswith(".py"):
+            raise ConfigError(
+                f"{path}: {name} names the file {_short(text)}. A name of the registry was expected, because such a "
+                f"file runs no code of its own. Type the path on the command line: --{name} {_short(text)}."
+            )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def repetitions(name: str, value: Any) -> tuple[int, ...]:
     """0, 1, 2 for `3` or "3"; the values of a list or of "0,2". Raises ConfigError."""
+    parts = value if isinstance(value, list) else [p for p in str(value).split(",") if p.strip()]
     try:
-        if isinstance(value, list):
-            numbers = tuple(int(v) for v in value)
-        else:
-            parts = str(value).split(",")
-            numbers = tuple(range(int(parts[0]))) if len(parts) == 1 else tuple(int(p) for p in parts if p.strip())
+        if any(isinstance(p, bool | float) for p in (value, *parts)):
+            raise ValueError("no whole number")
+        numbers = [int(p) for p in parts]
     except (TypeError, ValueError):
-        numbers = ()
-    if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
+        numbers = []
+    if len(numbers) == 1 and not isinstance(value, list) and "," not in str(value):
+        numbers = list(range(min(numbers[0], MAX_REPETITIONS + 1)))
+    if not numbers or not 0 <= min(numbers) <= max(numbers) < _LARGEST or len(set(numbers)) != len(numbers):
         raise ConfigError(
-            f"--{name} {value} is not possible. How many (3), or which (0,1,2), was expected. Type for example "
+            f"--{name} {_short(value)} is not possible. How many (3), or which (0,1,2), was expected. Type for example "
             f"--{name} 3."
         )
-    return numbers
+    if len(numbers) > MAX_REPETITIONS:
+        raise ConfigError(
+            f"--{name} {_short(value)} is more than a sweep runs. At most {MAX_REPETITIONS:,} were expected. Type for "
+            f"example --{name} 3."
+        )
+    return tuple(numbers)
 
 
 def as_sweep(fields: Mapping[str, Any]) -> Sweep:

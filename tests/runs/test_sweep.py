@@ -17,6 +17,7 @@ from benchmark.records.store import read_records
 from benchmark.runs.cost_estimate import duration, expected_cost
 from benchmark.runs.execution import Execution
 from benchmark.runs.sweep import Sweep, carry_out, n_workers, plan, submit, to_run
+from benchmark.runs.resolve import resolve
 from benchmark.runs.sweep_file import as_sweep, read_sweep, repetitions
 from builders.many_records import made_up
 from builders.paths import ROOT
@@ -208,9 +209,15 @@ def test_the_projects_own_sweeps_can_be_planned():
     ("text", "said"),
     [
         ("models = [", "not a TOML file"), ("model = ['gnn']", "Did you mean 'models'"), ("labels = [1]", "no models"),
-        ("models = ['gnn']\ndraws = 'x'", "How many"), ("models = []", "A list was expected"),
+        ("models = ['gnn']\ndraws = 'x'", "How many"), ("models = []", "A list such as"),
         ("models = ['gnn']\ntask = 3", "not a text"),
         ("models = ['gnn']\n[settings]\ngnn = 3", "not a table of models"),
+        ("models = ['evil.py']", "command line: --models"), ("models = ['evil.py:scratch']", "command line: --models"),
+        ("models = ['gnn']\ndataset = 'evil.py'", "command line: --dataset"),
+        ("models = ['gnn']\ndraws = 1000000000", "At most 10,000"), ("models = ['gnn']\ndraws = 1.5", "How many"),
+        ("models = ['gnn']\nseeds = [1e400]", "How many"), ("models = ['gnn']\ndraws = [99999999999999999999]", "How many"),
+        ("models = ['gnn', 3]", "A list such as"), ("models = ['gnn']\nset = [1]", "A list such as"),
+        ("models = " + 3000 * "[" + 3000 * "]", "not a TOML file"), ("models = " + 5000 * "9", "not a TOML file"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_sentence(tmp_path, text, said):
@@ -218,6 +225,15 @@ def test_a_wrong_file_is_one_sentence(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(BenchmarkError, match=said):
         as_sweep(read_sweep(path))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "-1", "0", 400 * "9"])
+def test_a_rate_that_cannot_train_is_refused_before_anything_runs(tmp_path, value):
+    path = tmp_path / "s.toml"
+    path.write_text(f'models = ["pointnet"]\nset = ["optim.lr={value}"]\n')
+    (asked,) = as_sweep(read_sweep(path)).requests()
+    with pytest.raises(ConfigError, match=r"lr=.* was expected\..*Correct the --set option"):
+        resolve(asked)
 
 
 def test_repetitions_are_a_number_or_a_list():

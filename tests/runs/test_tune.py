@@ -276,7 +276,7 @@ DAMAGE = {
     "a missing field": (lambda v: {k: x for k, x in v.items() if k != "trials"}, "lacks or adds fields (trials)"),
     "an unknown field": (lambda v: v | {"extra": 1}, "lacks or adds fields (extra)"),
     "an incomplete configuration": (lambda v: v | {"config": {"model": "pointnet"}}, "wrong config"),
-    "rates that are none": (lambda v: v | {"rates": [1e-3, "x", 1.0]}, "wrong list of rates"),
+    "rates that are none": (lambda v: v | {"rates": [1e-3, "x", 1.0]}, "wrong rates.1: "),
     "rates without trials": (lambda v: v | {"rates": [1e-3, 1e-2]}, "wrong list of trials"),
     "a trial without score": (lambda v: v | {"trials": [v["trials"][0] | {"score": None}, *v["trials"][1:]]}, "trials"),
     "another best rate": (lambda v: v | {"best_rate": HUGE}, "wrong best rate"),
