@@ -143,9 +143,4 @@ def read_error(path: Path, problem: str, error: BaseException) -> DataError:
             f"{path} does not fit into memory: {problem}. A smaller stack was expected. Cut the scan, or use a machine "
             f"with more memory."
         )
-    if "imagecodecs" in str(error):
-        return DataError(
-            f"{path} is compressed in a way that needs the package 'imagecodecs', which is missing. It was expected. "
-            f"Type `pip install imagecodecs`, or save the stack without compression."
-        )
     return damage_error(path, problem)

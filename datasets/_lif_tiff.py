@@ -120,10 +120,22 @@ def _open_series(path: Path, file: Any, chain: Sequence[Any], axes: str | None) 
     _check_pages(path, pages, plane, dtype)
 
     def read(begin: int, end: int) -> np.ndarray:
-        with _complaints():
-            return np.stack([pages[z].asarray() for z in range(begin, end)])
+        try:
+            with _complaints():
+                return np.stack([pages[z].asarray() for z in range(begin, end)])
+        except (ImportError, ValueError) as error:
+            if isinstance(error, ImportError) or "imagecodecs" in str(error):
+                raise _decoder_error(path) from error
+            raise
 
     return Stack(path, shape, dtype, read, file.close)
+
+
+def _decoder_error(path: Path) -> DataError:
+    return DataError(
+        f"{path} is compressed in a way that needs the package 'imagecodecs', which is missing. It was expected. Type "
+        f"`pip install imagecodecs`, or save the stack without compression."
+    )
 
 
 def _check_contiguous(path: Path, n_pages: int, begin: int, shape: tuple[int, int, int], dtype: np.dtype) -> None:

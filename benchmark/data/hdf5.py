@@ -41,7 +41,7 @@ def check_filters(path: Path, array: h5py.Dataset) -> None:
     properties = array.id.get_create_plist()
     for code, _, _, name in map(properties.get_filter, range(properties.get_nfilters())):
         if not _has_filter(code):
-            said = name.decode("utf-8", "replace") or "without a name"
+            said = name.decode("utf-8", "replace").split(";")[0] or "without a name"
             raise DataError(
                 f"{path}: the array {array.name} is packed with the filter {code} ({said}), which is not installed. A "
                 f"filter of the HDF5 library was expected. Type `pip install hdf5plugin`, or write the array with gzip "

@@ -208,11 +208,12 @@ def test_what_tifffile_logs_is_not_printed(tmp_path, caplog, capfd):
     assert not [r for r in caplog.records if r.name == "tifffile"] and capfd.readouterr().err == ""
 
 
-def test_a_missing_decoder_is_named_on_opening(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError("LZW requires the 'imagecodecs' package"), ImportError("compression")])
+def test_a_missing_decoder_is_named_on_opening(error, tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", STACK, compression="zlib", **GRAY)
 
     def fail(page):
-        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+        raise error
 
     monkeypatch.setattr(tifffile.TiffPage, "asarray", fail)
     with pytest.raises(DataError, match=r"needs the package 'imagecodecs'.*`pip install imagecodecs`"):

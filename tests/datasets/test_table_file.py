@@ -23,7 +23,8 @@ def table(path, content):
 @pytest.mark.parametrize(
     "content",
     [EUROPEAN, EUROPEAN.replace(";", "\t"), "sep=;\n" + EUROPEAN, EUROPEAN.encode("utf-16"),
-     EUROPEAN.encode("utf-8-sig"), EUROPEAN.replace("\n", "\r\n"), EUROPEAN.replace("\n", ";;\n"), GOOD.replace("0.425", '"0,425"'),
+     EUROPEAN.encode("utf-8-sig"), EUROPEAN.replace("\n", "\r\n"), EUROPEAN.replace("\n", ";;\n"),
+     GOOD.replace("0.425", '"0,425"'),
      '"' + EUROPEAN.replace("notes\n", "notes\n\n;;;;;;;\n").replace("scan;", 'scan";', 1)],
 )  # fmt: skip
 def test_tables_of_european_spreadsheets_say_the_same(content, tmp_path):
