@@ -136,7 +136,7 @@ def read_error(path: Path, problem: str, error: BaseException) -> DataError:
     if isinstance(error, PermissionError):
         return DataError(
             f"{path} cannot be read: its permissions do not allow it. A readable file was expected. Type "
-            f"`chmod -R u+rX {path}`, or ask its owner."
+            f"`chmod -R u+rX {path.parent}`, or ask its owner."
         )
     if isinstance(error, MemoryError):
         return DataError(

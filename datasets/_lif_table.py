@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from benchmark.errors import DataError
 
-from ._table_file import number_of, read_rows
+from ._table_file import is_file, number_of, read_rows
 
 REQUIRED = ("scan", "file", "voxel_z_um", "voxel_y_um", "voxel_x_um")
 CUTS = ("z_min", "z_max", "y_min", "y_max", "x_min", "x_max")  # voxels, half-open
@@ -52,7 +52,7 @@ class Row:
 
 def read_table(path: Path) -> list[Row]:
     """The scans of a table, sorted by name; files lie in its folder. Raises DataError, which names row and column."""
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(
             f"There is no table of scans {path}. A CSV or XLSX file with the columns {', '.join(REQUIRED)} was "
             f"expected. Write one, for example: {EXAMPLE}."

@@ -95,10 +95,20 @@ def geometry_of(columns: Mapping[str, np.ndarray], where: str) -> CellGeo:
                 f"{REMEDY}."
             )
     fields: dict[str, Any] = {
-        field: np.asarray(columns[branch], dtype=dtype) for branch, (field, dtype) in GEOMETRY.items()
+        field: _typed(columns[branch], dtype, branch, where) for branch, (field, dtype) in GEOMETRY.items()
     }
-    neighbours = np.stack([np.asarray(columns[b], np.int64) for b in _NEIGHBOUR_BRANCHES], axis=1)  # (G, 10)
+    neighbours = np.stack([_typed(columns[b], np.int64, b, where) for b in _NEIGHBOUR_BRANCHES], axis=1)  # (G, 10)
     return CellGeo(**fields, neighbours=neighbours)
+
+
+def _typed(values: np.ndarray, dtype: Any, branch: str, where: str) -> np.ndarray:
+    """A branch of CellGeo in its type. Raises DataError for fractions where integers belong: they would be cut off."""
+    numbers = np.asarray(values)
+    if dtype is np.int64 and numbers.dtype.kind == "f":
+        is_whole = (numbers == np.rint(numbers)) & (np.abs(numbers) < 2.0**53)
+        if not is_whole.all():
+            raise DataError(f"{where}: {branch} holds {numbers[~is_whole][0]}. Integers were expected. {REMEDY}.")
+    return numbers.astype(dtype)
 
 
 def _save(path: Path, content: Mapping[str, Any]) -> None:

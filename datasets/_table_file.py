@@ -33,10 +33,7 @@ def read_rows(path: Path, known: Collection[str]) -> Rows:
     except BenchmarkError:
         raise
     except PermissionError as error:
-        raise DataError(
-            f"{path} cannot be read: its permissions do not allow it. A readable table was expected. Type "
-            f"`chmod u+r {path}`, or ask its owner."
-        ) from error
+        raise _permission_error(path) from error
     except Exception as error:  # damaged files raise any type of error
         raise DataError(
             f"{path} cannot be read: it is damaged, or not what its name says. A CSV or XLSX table was expected. Save "
@@ -52,6 +49,14 @@ def read_rows(path: Path, known: Collection[str]) -> Rows:
                 f"Correct the row."
             )
     return rows
+
+
+def is_file(path: Path) -> bool:
+    """Is there a file? Raises DataError where its folder may not be entered."""
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        raise _permission_error(path) from error
 
 
 def number_of(text: str) -> float:
@@ -124,6 +129,13 @@ def _check_unpacked_size(path: Path) -> None:
     cells = sum(size for name, size in sizes.items() if _CELLS.fullmatch(name))
     if cells > MOST_BYTES or sum(sizes.values()) - cells > MOST_OTHER_BYTES:
         raise _too_large(path)
+
+
+def _permission_error(path: Path) -> DataError:
+    return DataError(
+        f"{path} cannot be read: its permissions do not allow it. A readable table was expected. Type "
+        f"`chmod u+rX {path.parent} {path}`, or ask its owner."
+    )
 
 
 def _too_large(path: Path) -> DataError:

@@ -27,6 +27,11 @@ def _open_error(path: Path, error: OSError) -> DataError:
             f"{path} cannot be read: its permissions do not allow it. A readable file was expected. Type "
             f"`chmod u+r {path}`, or ask its owner."
         )
+    if "unable to lock" in text and error.errno != errno.EAGAIN:
+        return DataError(
+            f"{path} lies on a file system without locks. HDF5 expected one with. Type "
+            f"`export HDF5_USE_FILE_LOCKING=FALSE`, and the command again."
+        )
     if "unable to lock" in text or "already open for write" in text:
         return DataError(
             f"{path} is held by another program that writes to it, or that ended while it did. A closed file was "

@@ -1,5 +1,6 @@
 """Stacks whose numbers are not all there, or are not what they are taken for: chunks, pages, axes, labels."""
 
+import errno
 import json
 import logging
 import os
@@ -226,6 +227,28 @@ def test_a_missing_filter_of_hdf5_is_named_on_opening(tmp_path, monkeypatch):
     monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: False)
     monkeypatch.setitem(__import__("sys").modules, "hdf5plugin", None)
     with pytest.raises(DataError, match=r"filter 32000 \(lzf\), which is not installed.*`pip install hdf5plugin`"):
+        open_stack(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BlockingIOError(errno.EAGAIN, "unable to lock file"), "held by another program.*`h5clear -s"),
+        (OSError("file is already open for write (may use <h5clear file> to clear"), "held by another program"),
+        (OSError(errno.ENOLCK, "unable to lock file"), "without locks.*HDF5_USE_FILE_LOCKING=FALSE"),
+        (OSError("truncated file: eof = 9"), "cut off"),
+        (PermissionError(errno.EACCES, "unable to open file"), "permissions do not allow it"),
+        (OSError("file signature not found"), "damaged, or no HDF5 file"),
+    ],
+)
+def test_the_cause_why_hdf5_does_not_open_is_named(error, message, tmp_path, monkeypatch):
+    (tmp_path / "a.h5").write_bytes(b"")
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(h5py, "File", fail)
+    with pytest.raises(DataError, match=message):
         open_stack(tmp_path / "a.h5")
 
 

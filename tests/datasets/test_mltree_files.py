@@ -346,3 +346,17 @@ def test_a_damaged_geometry_is_refused(geo):
     ):
         with pytest.raises(DataError, match=message):
             check_geometry(damaged, "geo")
+
+
+@pytest.mark.parametrize("branch", ["cell_geo_ID", "cell_geo_sampling", "cell_geo_nextInPhi"])
+def test_fractions_in_place_of_integers_of_the_geometry_are_refused(branch, tmp_path, geo):
+    path = tmp_path / "geo.npy"
+    _mltree_npy.write_geometry(path, geo)
+    content = np.load(path, allow_pickle=True).item()
+    content[branch] = [content[branch][0].astype(np.float64)]
+    np.save(path, np.array(content, dtype=object), allow_pickle=True)
+    np.testing.assert_array_equal(_mltree_npy.read_geometry(path).cell_id, geo.cell_id)
+    content[branch][0][3] += 0.5
+    np.save(path, np.array(content, dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=rf"{branch} holds .*\.5\. Integers were expected"):
+        _mltree_npy.read_geometry(path)
