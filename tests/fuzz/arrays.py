@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ HEADERS = (
     "{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,)}", "{'descr': 'f4', 'fortran_order': False, 'shape': 'a'}",
     "(" * 300 + ")" * 300, "{'descr': ('<f4', (%d,)), 'fortran_order': False, 'shape': (1,)}", "x" * 60_000,
 )  # fmt: skip
+
+
+BOMB = 600_000_000  # zeros that pack into a megabyte
 
 
 class RunsCode:
@@ -103,3 +107,27 @@ def objects(path: Path, rng: Rng) -> None:
 
 
 NPY: Mapping[str, Change] = {"headers": headers, "types": types, "values": values, "pickles": objects}
+
+
+def members(path: Path, rng: Rng) -> None:
+    """One array of an .npz is another, absent, or exploding, under a checksum that fits."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = pick(rng, list(parts))
+    mode = zipfile.ZIP_STORED
+    if rng.random() < 0.7:
+        array = path.with_name("member.npy")
+        array.write_bytes(parts[name])
+        pick(rng, (headers, types, objects))(array, rng)
+        parts[name] = array.read_bytes()
+        array.unlink()
+    elif rng.random() < 0.5:
+        del parts[name]
+    else:
+        mode, parts[name] = zipfile.ZIP_DEFLATED, parts[name][:128] + bytes(BOMB)
+    with zipfile.ZipFile(path, "w", mode) as archive:
+        for part, held in parts.items():
+            archive.writestr(part, held)
+
+
+NPZ: Mapping[str, Change] = {"members": members}

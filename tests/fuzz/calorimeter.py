@@ -27,7 +27,7 @@ def _tables() -> tuple[Any, Any]:
     return geo, pions(rng, geo, 4)
 
 
-def _make_npy(folder: Path) -> None:
+def make_npy(folder: Path) -> None:
     geo, tree = _tables()
     _mltree_npy.write_geometry(folder / "data" / "cell_geo.npy", geo)
     _mltree_npy.write_tree(folder / "data" / "test" / "pions_0000.npy", tree)
@@ -39,7 +39,7 @@ def _make_root(folder: Path) -> None:
     write_root(folder / "data" / "test" / "pions_0000.root", tree)
 
 
-def _read(folder: Path) -> object:
+def read(folder: Path) -> object:
     return every_event("atlas-pions", folder, samples=SAMPLES)
 
 
@@ -109,8 +109,8 @@ def _number(column: np.ndarray, rng: Rng) -> float:
 
 NPY: Mapping[str, Change] = {"headers": headers, "pickles": objects, "branches": branches}
 READERS = (
-    Reader("mltree-npy", _make_npy, "data/test/*.npy", _read, NPY),
-    Reader("mltree-npy-geometry", _make_npy, "data/cell_geo.npy", _read, NPY),
-    Reader("mltree-root", _make_root, "data/test/*.root", _read, {"tables": tables}),
-    Reader("mltree-root-geometry", _make_root, "data/cell_geo.root", _read, {"tables": tables}),
+    Reader("mltree-npy", make_npy, "data/test/*.npy", read, NPY),
+    Reader("mltree-npy-geometry", make_npy, "data/cell_geo.npy", read, NPY),
+    Reader("mltree-root", _make_root, "data/test/*.root", read, {"tables": tables}),
+    Reader("mltree-root-geometry", _make_root, "data/cell_geo.root", read, {"tables": tables}),
 )

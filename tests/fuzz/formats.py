@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fuzz import calorimeter, lartpc
+from fuzz import caches, calorimeter, lartpc, records, scans, weights
 from fuzz.reader import Reader
 
-READERS: tuple[Reader, ...] = (*lartpc.READERS, *calorimeter.READERS)
+READERS: tuple[Reader, ...] = (
+    *lartpc.READERS, *calorimeter.READERS, *scans.READERS, *weights.READERS, *records.READERS, *caches.READERS,
+)  # fmt: skip

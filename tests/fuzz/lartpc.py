@@ -1,7 +1,8 @@
-"""PILArNet HDF5 files of every schema, their side files, and a simulated folder with its manifest."""
+"""PILArNet HDF5 files of every schema, and their side files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 from builders.pilarnet_files import make_events, write_file
 from fuzz.arrays import NPY
 from fuzz.events import every_event
-from fuzz.mutations import JSON, NUMBERS, Rng, pick
-from fuzz.reader import Reader
+from fuzz.mutations import NUMBERS, Rng, pick
+from fuzz.reader import Change, Reader
 
-NAMES = ("point", "cluster", "cluster_extra")
+FLOATS = [n for n in NUMBERS if n != 10**400]
+WHOLE = (-1, 0, 1, 7, 10**6, 2**31, -(2**31), 2**62)
 
 
-def _make(folder: Path, version: str, name: str = "events_v2") -> Path:
+def make(folder: Path, version: str, name: str = "events_v2") -> Path:
     rng = np.random.default_rng(1)
     return write_file(folder / "data" / "test" / f"{name}.h5", make_events(rng, 3), version)
 
@@ -28,9 +30,7 @@ def values(path: Path, rng: Rng) -> None:
         rows = file[pick(rng, sorted(file))]
         event = int(rng.integers(len(rows)))
         row = rows[event]
-        with np.errstate(all="ignore"):
-            number = np.clip(float(min(pick(rng, NUMBERS), 1e308)), -9e18, 9e18) if row.dtype.kind == "i" else 0
-            row[int(rng.integers(len(row)))] = number if row.dtype.kind == "i" else float(min(pick(rng, NUMBERS), 1e308))
+        row[int(rng.integers(len(row)))] = float(pick(rng, FLOATS)) if row.dtype.kind == "f" else pick(rng, WHOLE)
         rows[event] = row
 
 
@@ -84,19 +84,15 @@ def claims(path: Path, rng: Rng) -> None:
 HDF5 = {"values": values, "shapes": shapes, "claims": claims}
 
 
-def _readers() -> list[Reader]:
-    read = partial(every_event, "pilarnet-m")
-    readers = [
-        Reader(f"pilarnet-{version}", partial(_make, version=version), "data/test/*.h5",
-               partial(_read, version=version), HDF5)
-        for version in ("v1", "v2", "v3")
-    ]  # fmt: skip
-    side = Reader("pilarnet-side-file", partial(_make, version="v2"), "data/test/*.npy", partial(_read, version="v2"), NPY)
-    return [*readers, side]
-
-
-def _read(folder: Path, version: str) -> object:
+def read(folder: Path, version: str) -> object:
     return every_event("pilarnet-m", folder, revision=version)
 
 
-READERS = tuple(_readers())
+def _reader(name: str, version: str, targets: str, changes: Mapping[str, Change]) -> Reader:
+    return Reader(name, partial(make, version=version), targets, partial(read, version=version), changes)
+
+
+READERS = (
+    *(_reader(f"pilarnet-{version}", version, "data/test/*.h5", HDF5) for version in ("v1", "v2", "v3")),
+    _reader("pilarnet-side-file", "v2", "data/test/*.npy", NPY),
+)

@@ -23,6 +23,7 @@ class Reader:
     targets: str  # glob of the files that are damaged
     read: Callable[[Path], Any]  # reads the folder as the suite does; returns plain values, or raises BenchmarkError
     changes: Mapping[str, Change] = field(default_factory=dict)  # by kind: made with the format's own library
+    only_own: bool = False  # no other damage: the target is a folder
     is_text: bool = False
     is_sealed: bool = False  # the suite keeps a checksum, so that other values are never accepted
 

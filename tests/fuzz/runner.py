@@ -44,7 +44,8 @@ class Outcome:
 
 def changes_of(reader: Reader) -> dict[str, Change]:
     """Every kind of damage of a reader's files."""
-    return {**BYTES, **(TEXT if reader.is_text else {}), **reader.changes}
+    general = {} if reader.only_own else {**BYTES, **(TEXT if reader.is_text else {})}
+    return {**general, **reader.changes}
 
 
 def generator_of(reader: Reader, seed: int, index: int) -> np.random.Generator:
@@ -72,7 +73,10 @@ def try_one(reader: Reader, valid: Path, reference: str, seed: int, index: int) 
     shutil.rmtree(reader.name, ignore_errors=True)
     folder = Path(reader.name)
     shutil.copytree(valid, folder)
-    kind = damage(reader, folder, seed, index)
+    try:
+        kind = damage(reader, folder, seed, index)
+    except Exception as error:  # a fault of the harness
+        return Outcome(reader.name, index, "harness", "failed", traceback.format_exc(limit=-2)[-400:] + str(error))
     before = _memory("VmRSS")
     _reset_peak()
     try:
@@ -103,7 +107,7 @@ def _judged(message: str) -> tuple[str, str]:
 
 def _last_lines(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "/site-packages/" not in f.filename and "/fuzz/" not in f.filename]
+    own = [f for f in frames if "/site-packages/" not in f.filename and "/tests/fuzz/" not in f.filename]
     where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
     return f"{type(error).__name__}: {str(error)[:160]!r} at {where}"
 
