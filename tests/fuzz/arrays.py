@@ -21,7 +21,7 @@ HEADERS = (
     "{'descr': '<f4', 'fortran_order': 1, 'shape': (%d, %d)}", "{'descr': '|O', 'fortran_order': False, 'shape': ()}",
     "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, %d)}", "{'descr': [], 'shape': (%d,), 'fortran_order': 0}",
     "{'descr': '<f4', 'fortran_order': False, 'shape': %d}", "__import__('os').mkdir('" + CODE_RAN + "')",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,)}", "{'descr': 'f4', 'fortran_order': False, 'shape': 'a'}",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,)}", "{'descr': 'f4', 'fortran_order': 0, 'shape': 'a'}",
     "(" * 300 + ")" * 300, "{'descr': ('<f4', (%d,)), 'fortran_order': False, 'shape': (1,)}", "x" * 60_000,
 )  # fmt: skip
 
@@ -94,7 +94,9 @@ def values(path: Path, rng: Rng) -> None:
     """One number is another."""
     array = np.load(path).astype(pick(rng, ("<f8", "<i8")))
     number = float(min(pick(rng, NUMBERS), 1e308))
-    array.reshape(-1)[int(rng.integers(array.size))] = number if array.dtype.kind == "f" else int(rng.integers(-9, 9**9))
+    array.reshape(-1)[int(rng.integers(array.size))] = (
+        number if array.dtype.kind == "f" else int(rng.integers(-9, 9**9))
+    )
     np.save(path, array)
 
 

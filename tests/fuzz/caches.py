@@ -19,7 +19,6 @@ from benchmark.datasets.larsim.shards import Shard, is_finished, read_shard
 from benchmark.errors import DataError
 from benchmark.hub import RemoteFile
 from benchmark.io import atomic_write_json, sha256_file
-from benchmark.metrics.families import OVERALL
 from benchmark.reports import resampling
 from benchmark.verification.stored_predictions import read_stored_event
 from builders import many_records, pilarnet_files
@@ -39,7 +38,9 @@ def _pack(name: str, make: Callable[[Path], object], read: Callable[[Path], Any]
 
     return [
         Reader(f"pack-{name}", make_packed, "cache/*/*/*.bin", read, is_sealed=True),
-        Reader(f"pack-{name}-manifest", make_packed, "cache/*/*/manifest.json", read, JSON, is_text=True, is_sealed=True),
+        Reader(
+            f"pack-{name}-manifest", make_packed, "cache/*/*/manifest.json", read, JSON, is_text=True, is_sealed=True
+        ),
     ]
 
 
@@ -165,10 +166,12 @@ READERS = (
     *_pack("scans", partial(scans.make_table, suffix=".csv"), scans.read),
     Reader("digests", _warm(_make_digests, _read_digests), "cache/digests/*.json", _read_digests, JSON, is_text=True,
            is_sealed=True),
-    Reader("resamples", _read_resamples, "cache/resamples/*.npz", _read_resamples, NPZ, is_sealed=True),
+    Reader("resamples", _read_resamples, "cache/resamples/*.npz", _read_resamples, is_sealed=True),
+    Reader("resamples-members", _read_resamples, "cache/resamples/*.npz", _read_resamples, NPZ, only_own=True),
     Reader("simulation", _make_simulated, "data/simulation.json", _read_simulated, JSON, is_text=True, is_sealed=True),
     Reader("simulated-files", _make_simulated, "data/test/*", _read_simulated, is_sealed=True),
-    Reader("shard", _make_shard, str(SHARD.path(Path())), _read_shard, NPZ, is_sealed=True),
+    Reader("shard", _make_shard, str(SHARD.path(Path())), _read_shard, is_sealed=True),
+    Reader("shard-members", _make_shard, str(SHARD.path(Path())), _read_shard, NPZ, only_own=True),
     Reader("download-ledger", _make_ledger, LEDGER, _read_ledger_entry, JSON, is_text=True),
     Reader("stored-predictions", _make_predictions, "a.npz", _read_predictions, NPZ),
 )  # fmt: skip

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.datasets import _mltree_npy
-from builders.calo_files import altered, make_geometry, make_tree, pions, without, write_root
+from builders.calo_files import altered, make_geometry, pions, without, write_root
 from fuzz.arrays import headers, laughs, objects
 from fuzz.events import every_event
 from fuzz.mutations import NUMBERS, TEXTS, WHOLE, Rng, pick
@@ -51,7 +49,9 @@ def branches(path: Path, rng: Rng) -> None:
     if what == 0:
         del content[name]
     elif what == 1:
-        content[name] = pick(rng, (*WHOLE, *TEXTS[:4], 3, laughs(), np.zeros((3, 0)), content[pick(rng, sorted(content))]))
+        content[name] = pick(
+            rng, (*WHOLE, *TEXTS[:4], 3, laughs(), np.zeros((3, 0)), content[pick(rng, sorted(content))])
+        )
     elif what == 2:
         content[pick(rng, (7, None, b"x", ("a",), "new"))] = content[name]
     else:
@@ -102,8 +102,10 @@ def tables(path: Path, rng: Rng) -> None:
 
 def _number(column: np.ndarray, rng: Rng) -> float:
     with np.errstate(all="ignore"):
-        return float(np.clip(float(min(pick(rng, NUMBERS), 1e308)), -1e18, 1e18)) if column.dtype.kind == "f" else int(
-            pick(rng, (-1, 0, 1, 10**9, -(10**12), 2**62))
+        return (
+            float(np.clip(float(min(pick(rng, NUMBERS), 1e308)), -1e18, 1e18))
+            if column.dtype.kind == "f"
+            else int(pick(rng, (-1, 0, 1, 10**9, -(10**12), 2**62)))
         )
 
 

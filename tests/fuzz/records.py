@@ -6,8 +6,7 @@ import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,9 @@ from benchmark.reports.formats import FORMATS, rich
 from benchmark.reports.frames import runs as run_frame
 from benchmark.reports.leaderboard import leaderboards
 from benchmark.reports.tables import run_table
+from benchmark.runs import sweep as sweeps
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import resolve
-from benchmark.runs.sweep import plan
 from benchmark.runs.sweep_file import as_sweep, read_sweep
 from benchmark.site.boards import board_data
 from benchmark.site.pages import script
@@ -48,12 +47,12 @@ from builders.paths import ROOT
 from builders.pilarnet_files import make_events, write_folder
 from builders.synthetic import request
 from fuzz.events import use_cache_of
-from fuzz.mutations import JSON, NUMBERS, TEXTS, Rng, as_json, odd_value, pick
+from fuzz.mutations import JSON, NUMBERS, TEXTS, Rng, pick
 from fuzz.reader import Change, Reader
 
 COMMITTED = ROOT / "leaderboards" / "records"
 TASKS = ("cell-to-track", "lartpc-token-probe", "lif-reconstruction", "lif-segmentation", "pion-regression")
-MAX_EVENTS = 40  # counts of a committed record: the file stays small
+CONFIG = resolve(request()).as_dict()
 
 
 # --- records ---
@@ -62,7 +61,11 @@ MAX_EVENTS = 40  # counts of a committed record: the file stays small
 def _make_records(folder: Path) -> None:
     rng = np.random.default_rng(5)
     for model, labels, draw in (("pointnet", 10, 0), ("pointnet", 100, 0), ("gnn", 10, 0), ("gnn", 10, 1)):
-        many_records.write(folder / "records", many_records.made_up(model, labels, draw, 0, rng, n_events=30))
+        record = many_records.made_up(model, labels, draw, 0, rng, n_events=30)
+        many_records.write(
+            folder / "records",
+            replace(record, config={**CONFIG, **record.config, "optim": CONFIG["optim"], "train": CONFIG["train"]}),
+        )
     for name in TASKS:
         path = min((COMMITTED / name).rglob("*.json"), key=lambda p: (p.stat().st_size, p.name))
         target = folder / "records" / path.relative_to(COMMITTED)
@@ -130,7 +133,7 @@ def _read_tunings(folder: Path) -> Any:
 
 def _record(tuning: Any) -> RunRecord:
     record = many_records.made_up("pointnet", 10, 0, 0, np.random.default_rng(0), n_events=3)
-    return dataclasses.replace(record, config={**record.config, "optim": {"lr": tuning.best_rate or 1.0}})
+    return replace(record, config={**tuning.config, "optim": {**tuning.config["optim"], "lr": tuning.best_rate or 1.0}})
 
 
 # --- sweeps ---
@@ -156,8 +159,9 @@ def _make_sweep(folder: Path) -> None:
 
 def _read_sweep(folder: Path) -> Any:
     use_cache_of(folder)
+    sweeps._committed_records = list  # they only tell the cost, and reading them takes longer than all else
     sweep = as_sweep(read_sweep(folder / "a.toml"))
-    jobs = plan(sweep, Execution("cpu", 1, folder / "data", folder / "records"))
+    jobs = sweeps.plan(sweep, Execution("cpu", 1, folder / "data", folder / "records"))
     return [(job.name, job.fingerprint) for job in jobs]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark import __version__
-from benchmark.hardware.environment import processor, versions
+from benchmark.hardware.environment import processor
 from fuzz.runner import Outcome
 
 RESULTS = ("same", "other", "refused", "failed")

@@ -24,10 +24,11 @@ from fuzz.reader import Change, Reader, digest
 
 LIMIT_S = 15.0
 LIMIT_BYTES = 500 << 20
-SPACE_BYTES = 2 << 30  # of addresses, beyond what a child has at its start
+SPACE_BYTES = 3 << 30  # of addresses, beyond what a child has at its start
 LONGEST = 1000  # characters of a message
 WARM_S = 300.0  # to make and read the valid files, which may compile
 HUNG = "not read"
+HARNESS = "harness"  # in place of the kind: a fault of the harness itself
 FORK = get_context("fork")
 
 
@@ -75,8 +76,8 @@ def try_one(reader: Reader, valid: Path, reference: str, seed: int, index: int) 
     shutil.copytree(valid, folder)
     try:
         kind = damage(reader, folder, seed, index)
-    except Exception as error:  # a fault of the harness
-        return Outcome(reader.name, index, "harness", "failed", traceback.format_exc(limit=-2)[-400:] + str(error))
+    except Exception:  # a fault of the harness
+        return Outcome(reader.name, index, HARNESS, "failed", traceback.format_exc(limit=-3))
     before = _memory("VmRSS")
     _reset_peak()
     try:
@@ -150,13 +151,21 @@ def _work(tasks: Connection, readers: Mapping[str, Reader], seed: int, root: Pat
     references: dict[str, str] = {}
     for name, index in iter(tasks.recv, None):
         reader = readers[name]
-        if name not in references:
-            valid = valid_folder(reader, root)
-            shutil.copytree(valid, name, dirs_exist_ok=True)
-            references[name] = digest(reader.read(Path(name)))
-            resource.setrlimit(resource.RLIMIT_AS, (space + SPACE_BYTES // 2, resource.RLIM_INFINITY))
+        try:
+            if name not in references:
+                references[name] = _reference(reader, root)
+                resource.setrlimit(resource.RLIMIT_AS, (space, resource.RLIM_INFINITY))
+        except Exception:  # a fault of the harness
+            tasks.send(Outcome(name, index, HARNESS, "failed", traceback.format_exc(limit=-3)))
+            continue
         tasks.send("started")
         tasks.send(try_one(reader, root / "valid" / name, references[name], seed, index))
+
+
+def _reference(reader: Reader, root: Path) -> str:
+    """The digest of the values of the valid files."""
+    shutil.copytree(valid_folder(reader, root), reader.name, dirs_exist_ok=True)
+    return digest(reader.read(Path(reader.name)))
 
 
 class _Child:

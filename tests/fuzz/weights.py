@@ -77,7 +77,9 @@ def _changed_tensors(state: Mapping[str, torch.Tensor], rng: Rng) -> dict[str, t
     if what == 0:
         state[name] = tensor.to(pick(rng, DTYPES))
     elif what == 1:
-        state[name] = pick(rng, (tensor[None], tensor.flatten(), torch.zeros(0), torch.zeros(3, 5, 7), torch.tensor(1.0)))
+        state[name] = pick(
+            rng, (tensor[None], tensor.flatten(), torch.zeros(0), torch.zeros(3, 5, 7), torch.tensor(1.0))
+        )
     elif what == 2:
         state[name] = tensor.clone().float()
         state[name].flatten()[:1] = float(pick(rng, NUMBERS[:11]))
@@ -143,7 +145,8 @@ def content(path: Path, rng: Rng) -> None:
             warnings.simplefilter("ignore")
             state[name] = pick(rng, (
                 torch.zeros(1).expand(10**6, 10**6), torch.zeros(5, 5).to_sparse(), torch.empty(10**9, device="meta"),
-                torch.nn.Parameter(state[name]), odd_value(rng), torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8),
+                torch.nn.Parameter(state[name]), odd_value(rng),
+                torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8),
             ))  # fmt: skip
     else:
         others = with_odd_value({k: v for k, v in values.items() if k != "state_dict"}, rng)
