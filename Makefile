@@ -1,6 +1,7 @@
 # make run   environment, install, and the main job: PoLAr-MAE fine-tuned on 100 labelled events, beside a trivial baseline
 # make leaderboard  environment, install, and a complete small leaderboard: six models, three label budgets, two draws
 # make test  environment, install, and the tests
+# make fuzz  damages files of every format that is read back, N of them: make fuzz N=10000
 # make quick  the tests that take a minute, for the inner loop
 # make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
 # make lint  style and types
@@ -10,6 +11,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?= --model polarmae --labels 100
+N ?= 1000
 # where torch comes from, e.g. TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu" for a small CPU build
 TORCH_FROM ?=
 
@@ -18,7 +20,7 @@ QUICK := $(addprefix tests/,contracts data metrics ops/test_neighbours.py ops/te
   records/test_published.py reports/test_averages.py reports/test_compare.py reports/test_leaderboard.py runs/test_resolve.py runs/test_fingerprint.py \
   sparse test_registry.py test_settings.py)
 
-.PHONY: run leaderboard test quick test-gpu lint docs clean
+.PHONY: run leaderboard test fuzz quick test-gpu lint docs clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m benchmark run $(ARGS)
@@ -28,6 +30,10 @@ leaderboard: $(VENV)/installed-graphs
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+fuzz: ARGS =
+fuzz: $(VENV)/installed-test
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz -n $(N) $(ARGS)
 
 # the inner loop: what needs no training, no simulation and no GPU's interpreter
 quick: $(VENV)/installed-test

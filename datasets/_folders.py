@@ -10,10 +10,11 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchmark.errors import ConfigError, DataError
+from benchmark.json_files import read_json
 
 from ._identity import Content
 
@@ -25,15 +26,29 @@ _REMEDY = "Give a folder that `data prepare` made, or delete this one and prepar
 
 def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
-    try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    manifest = _read_object(out / MANIFEST)
+    files = manifest.get("files", {})
+    if not isinstance(files, dict) or not all(_is_inside(n) and isinstance(d, str) for n, d in files.items()):
         raise DataError(
-            f"{out / MANIFEST} cannot be read. The manifest of a finished simulation was expected. {_REMEDY}"
-        ) from error
-    if not isinstance(manifest, dict):
-        raise DataError(f"{out / MANIFEST} is no JSON object. The manifest of a simulation was expected. {_REMEDY}")
+            f"{out / MANIFEST} lists no files with their checksums. Names inside its folder were expected. {_REMEDY}"
+        )
     return manifest
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that a simulation wrote. Raises DataError."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read. What a simulation wrote was expected. {_REMEDY}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is no JSON object. What a simulation wrote was expected. {_REMEDY}")
+    return content
+
+
+def _is_inside(name: str) -> bool:
+    relative = PurePosixPath(name)
+    return not relative.is_absolute() and ".." not in relative.parts and name.isprintable() and bool(name)
 
 
 def check_folder(description: Mapping[str, Any], content: Content, out: Path) -> None:
@@ -46,7 +61,7 @@ def check_folder(description: Mapping[str, Any], content: Content, out: Path) ->
         )
     plan_file = out / WORK / PLAN
     if plan_file.is_file():
-        differing = _differences(content.renamed(json.loads(plan_file.read_text(encoding="utf-8"))), description)
+        differing = _differences(content.renamed(_read_object(plan_file)), description)
         if differing:
             raise ConfigError(
                 f"{out} holds an interrupted simulation with other settings ({'; '.join(differing)}). The same were "

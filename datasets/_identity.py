@@ -52,6 +52,11 @@ class Content:
         """A description of an earlier version with its alias replaced by the first name."""
         return self.describe(description) if description.get(_NAME) in self.named_by else dict(description)
 
+    def is_named_right(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether the revision that a manifest states follows from the settings in it; True where it has none."""
+        description = {key: value for key, value in manifest.items() if key not in _OF_A_RUN}
+        return not description or self.revision(description) == manifest.get("revision")
+
     def revision_of_manifest(self, manifest: Mapping[str, Any]) -> str:
         """Current name of a manifest's content; the stated one if no version of this content gave it."""
         description = {key: value for key, value in manifest.items() if key not in _OF_A_RUN}

@@ -5,7 +5,6 @@ A file under its final name is complete and checked; a running download is `.<na
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -17,6 +16,7 @@ from benchmark import hub as default_hub
 from benchmark.errors import DataError
 from benchmark.hub import RemoteFile, check_content
 from benchmark.io import atomic_write_json
+from benchmark.json_files import read_json
 
 LEDGER = "downloads.json"  # in the download folder: fetched and checked files
 _SPARE_BYTES = 1 << 30  # left free on the disk
@@ -109,18 +109,18 @@ def _check_space(root: Path, missing: Sequence[RemoteFile]) -> None:
 
 def _read_ledger(root: Path) -> dict[str, Any]:
     try:
-        content = json.loads((root / LEDGER).read_text(encoding="utf-8"))
+        content = read_json(root / LEDGER)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return {k: v for k, v in content.items() if isinstance(v, dict)} if isinstance(content, dict) else {}
 
 
 def _is_complete(file: RemoteFile, root: Path, ledger: dict[str, Any]) -> bool:
     entry, path = ledger.get(file.path), root / file.path
-    if entry is None or not path.is_file() or entry["hash"] != _hash(file):
+    if entry is None or not path.is_file() or entry.get("hash") != _hash(file):
         return False
     stat = path.stat()
-    return bool(stat.st_size == file.size and stat.st_mtime_ns == entry["mtime_ns"])
+    return bool(stat.st_size == file.size and stat.st_mtime_ns == entry.get("mtime_ns"))
 
 
 def _hash(file: RemoteFile) -> str | None:

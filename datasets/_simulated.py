@@ -81,6 +81,11 @@ class Simulated(Generic[C, P, D]):
                 f"{root} lacks {missing[0] if missing else 'its revision'}. A whole simulated data set was expected. "
                 f"Delete the folder and simulate it again."
             )
+        if not self.simulation.content.is_named_right(manifest):
+            raise DataError(
+                f"{root / MANIFEST} has been changed: its revision does not follow from its settings. The file as it "
+                f"was written was expected. Delete the folder and simulate it again."
+            )
         _check_contents(root, manifest.get("files", {}))
         return self.open_folder(config, root, self._revision(manifest))
 

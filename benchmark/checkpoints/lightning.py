@@ -112,7 +112,7 @@ def _check_tensors(path: Path, state: Any) -> None:
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise _error(path, f"has a {type(tensor).__name__} under {name!r} in its state_dict")
-        if tensor.layout != torch.strided or not _is_stored(tensor):
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or not _is_stored(tensor):
             raise _error(path, f"has the tensor {name} of shape {tuple(tensor.shape)} without its values")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.io import atomic_write_json, sha256_file, sha256_text
+from benchmark.json_files import read_json
 from benchmark.paths import cache_dir
 
 WHOLE_LIMIT = 1 << 30  # bytes; larger files get the sampled digest
@@ -21,12 +23,14 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
     """Hex SHA-256 of a file; of one over 1 GiB, `sampled-` and the SHA-256 of its size and 64 evenly spaced MiB.
 
     memo: folder of cached digests (default `cache_dir()/digests`); ignored where it cannot be written.
-    Raises DataError where the file cannot be read.
+    Raises DataError where the file cannot be read, or is a device or a pipe, which may have no end.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     cache_file = (memo or cache_dir() / "digests") / f"{sha256_text(str(path))[:24]}.json"
     try:
         stat = path.stat()
+        if not (S_ISREG(stat.st_mode) or S_ISDIR(stat.st_mode)):
+            raise OSError("it is a device or a pipe")
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         cached = _cached_digest(cache_file, state)
         if cached:
@@ -36,7 +40,7 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be read: {reason}. A readable file was expected. Check --data.") from error
     with contextlib.suppress(BenchmarkError):  # only a cache
-        atomic_write_json(cache_file, {"path": str(path), "state": state, "digest": digest})
+        atomic_write_json(cache_file, {"path": str(path), "state": state, "digest": digest, "check": _check(digest)})
     return digest
 
 
@@ -73,7 +77,13 @@ def sampled_sha256(path: Path) -> str:
 
 def _cached_digest(cache_file: Path, state: list[int]) -> str | None:
     try:
-        entry = json.loads(cache_file.read_text(encoding="utf-8"))
-        return str(entry["digest"]) if entry["state"] == state else None
+        entry = read_json(cache_file)
+        is_whole = entry["state"] == state and entry["check"] == _check(entry["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return str(entry["digest"]) if is_whole else None
+
+
+def _check(digest: str) -> str:
+    """What tells a damaged digest from the one that was stored."""
+    return sha256_text(digest)[:16]

@@ -32,6 +32,7 @@ from benchmark.contracts import Event
 from benchmark.data.digests import digest_of, file_digest
 from benchmark.errors import DataError
 from benchmark.io import sha256_text
+from benchmark.json_files import read_json
 from benchmark.paths import CACHE_VARIABLE
 
 FORMAT = 1  # increased when the layout above changes: packs are then rebuilt
@@ -180,11 +181,11 @@ def read_pack_manifest(folder: Path) -> dict[str, Any] | None:
     Columns are hashed once per state of their files (`benchmark.data.digests.file_digest`).
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = read_json(folder / "manifest.json")
         if manifest.pop("checksum") != _checksum(manifest):
             return None
         is_whole = all(file_digest(folder / name) == digest for name, digest in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DataError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
         return None
     return manifest if is_whole else None
 

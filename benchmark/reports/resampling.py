@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -111,14 +110,18 @@ class _ResampleCache:
 
     @staticmethod
     def _read(path: Path) -> dict[str, Resamples]:
+        if not path.is_file():
+            return {}
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             keys = arrays.pop("keys")
+            if any(a.dtype != np.float64 or a.shape[:2] != (len(keys), N_RESAMPLES) for a in arrays.values()):
+                return {}
             names = {name: tuple(name.split("/", 1)) for name in arrays}
             return {str(k): {names[n]: a[i] for n, a in arrays.items()} for i, k in enumerate(keys)}  # type: ignore[misc]
-        except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile):
-            return {}  # absent or damaged: computed again
+        except Exception:  # damaged archives raise any type of error: computed again
+            return {}
 
 
 def _resample_rows(

@@ -13,7 +13,7 @@ from benchmark.checkpoints.load import Checkpoint
 from benchmark.contracts import Dataset, Frame, Model, PointBatch, Task
 from benchmark.data.preparation import Preparation, model_inputs, preparation
 from benchmark.data.stream import EventSet, event_set
-from benchmark.errors import CheckpointError, ConfigError
+from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.records.record import RunRecord
 from benchmark.runs.weights import required_weights
 from benchmark.settings import as_dict, override
@@ -64,7 +64,15 @@ def restore_model(record: RunRecord, weights: Path, frame: Frame, model_file: st
         raise CheckpointError(
             f"There are no weights at {weights}. Those of the run were expected. Run it with --force."
         )
-    model.load(weights)
+    try:
+        model.load(weights)
+    except BenchmarkError:
+        raise
+    except Exception as error:  # each model has a format of its own
+        raise CheckpointError(
+            f"The weights {weights} cannot be read ({type(error).__name__}). A file that {spec.name} wrote was "
+            f"expected. Run it with --force."
+        ) from error
     return model
 
 

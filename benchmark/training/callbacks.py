@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -68,6 +68,7 @@ class Watch(Callback):
         self.series: dict[str, list[float]] = {}  # the loss's parts, the learning rate
         self.counts: list[list[list[int]]] = []  # per step, [true][predicted], in a classification
         self.earlier_s = 0.0  # time of the steps before a resume
+        self.has_stepped = False  # in this process
         self._waiting: list[_Step] = []
         self._started = time.monotonic()
         self._progress: Any = progress(title, n_steps, silent=not processes().first)
@@ -86,6 +87,7 @@ class Watch(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Numbers of the step, means over the processes. Raises BenchmarkError where the loss is not finite."""
+        self.has_stepped = True
         values = {"loss": outputs["loss"], **outputs["parts"]}
         means = {name: trainer.strategy.reduce(v.detach(), reduce_op="mean") for name, v in values.items()}
         means["grad_norm"] = module.grad_norm
@@ -133,10 +135,10 @@ class Watch(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
-        self.losses, self.norms = list(state["losses"]), list(state["norms"])
-        self.series = {name: list(values) for name, values in state["series"].items()}
-        self.counts = list(state["counts"])
-        self.earlier_s, self._started = state["wall_s"], time.monotonic()
+        self.losses, self.norms = _floats(state["losses"]), _floats(state["norms"])
+        self.series = {str(name): _floats(values) for name, values in state["series"].items()}
+        self.counts = np.asarray(state["counts"], np.int64).tolist()
+        self.earlier_s, self._started = float(state["wall_s"]), time.monotonic()
 
     def history(self) -> dict[str, list[Any]]:
         """At most `max_points` numbers per curve: over equal ranges of steps, `step` is the last of a range.
@@ -152,6 +154,10 @@ class Watch(Callback):
         if self.counts:
             result["counts"] = [np.sum(self.counts[a:b], axis=0).tolist() for a, b in pairwise(edges)]
         return result
+
+
+def _floats(values: Sequence[Any]) -> list[float]:
+    return [float(value) for value in values]
 
 
 class Probing(Callback):

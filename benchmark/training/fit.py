@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -24,7 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.stream import EventSet, training_batch
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.hardware.distributed import Processes, from_first, join
 from benchmark.hardware.environment import usable_cores
 from benchmark.training.ahead import Ahead
@@ -115,7 +116,8 @@ def fit(
         loader: Any = _loader(stream, hardware.device, group)
         if hardware.device == "cuda":
             loader = Ahead(loader, model, stage, seed, start, group.rank)
-        trainer.fit(module, loader, ckpt_path=str(state) if state else None)
+        with _blame_state(state, watch):
+            trainer.fit(module, loader, ckpt_path=str(state) if state else None)
     model.requires_grad_(True)
     return _report(watch, probing, trainer.global_step, train.steps, start)
 
@@ -194,6 +196,22 @@ def _report(watch: Watch, probing: Probing | None, steps: int, n_steps: int, sta
     last, norm = (sum(v[tail]) / len(v[tail]) for v in (watch.losses, watch.norms))
     wall = round(watch.wall_s, 2)
     return FitReport(steps, n_steps, start, watch.losses[0], last, norm, wall, watch.history(), probe_scores)
+
+
+@contextmanager
+def _blame_state(state: Path | None, watch: Watch) -> Iterator[None]:
+    """Raise CheckpointError for what fails between a resume and the end of its first step."""
+    try:
+        yield
+    except Exception as error:
+        is_other = isinstance(error, BenchmarkError | torch.cuda.OutOfMemoryError)
+        if state is None or watch.has_stepped or is_other:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"Training cannot go on from {state} ({type(error).__name__}: {reason}). A state of this model and this "
+            f"version was expected. Type --no-resume to train from the beginning, or delete the file."
+        ) from error
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -112,8 +111,13 @@ def read_shard(shard: Shard, work: Path) -> Iterator[Image]:
 
 def is_finished(shard: Shard, work: Path) -> bool:
     """Is the complete shard stored?"""
+    path = shard.path(work)
     try:
-        with np.load(shard.path(work), allow_pickle=False) as data:
-            return len(data["counts"]) == shard.n_events
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        if not path.is_file():
+            return False
+        with np.load(path, allow_pickle=False) as data:
+            counts, *columns = (data[name] for name in ("counts", *Image._fields))
+        lengths = [len(column) for column in columns]
+        return counts.shape == (shard.n_events, 2) and lengths == [*counts.sum(axis=0), counts[:, 1].sum()]
+    except Exception:  # damaged archives raise any type of error
         return False

@@ -142,6 +142,9 @@ WRONG = {
     "an unknown tensor": (("state_dict", "teacher.weight"), torch.ones(2), "unknown 1 tensors (first: teacher.weight)"),
     "a tensor of another shape": (("state_dict", "seg_head.bn1.bias"), torch.ones(3), "misshaped 1 tensors"),
     "NaN": (("state_dict", "seg_head.bn1.bias"), torch.full((64,), torch.nan), "not finite in 1 tensors"),
+    "a tensor without memory": (
+        ("state_dict", "seg_head.bn1.bias"), torch.empty(64, device="meta"), "without its values",
+    ),
     "terabytes of one number": (
         ("state_dict", "seg_head.bn1.bias"), torch.zeros(1).expand(10**13), "without its values",
     ),

@@ -268,6 +268,30 @@ def test_a_damaged_shard_is_made_again(simulated, tmp_path, monkeypatch):
     assert len(rows_of(tmp_path / "out" / "train" / "generic_v2_1_v2.h5")["point"]) == 1
 
 
+@pytest.mark.parametrize("damage", ["a changed bit", "a table less", "fewer points", "a pipe"])
+def test_a_shard_that_is_not_whole_counts_as_missing(tmp_path, damage):
+    shard = shards.Shard("train", 0, 2)
+    path = shard.path(tmp_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"counts": np.array([[3, 1], [2, 1]]), "point": np.ones((5, 8), "f4"), "cluster": np.ones((2, 6), "i8"),
+               "cluster_extra": np.ones((2, 5), "f4")}  # fmt: skip
+    np.savez(path, **columns)
+    assert shards.is_finished(shard, tmp_path)
+    if damage == "a changed bit":
+        content = bytearray(path.read_bytes())
+        at = content.index(np.ones(8, "f4").tobytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+    elif damage == "a pipe":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        name = "cluster" if damage == "a table less" else "point"
+        kept = columns.pop(name)
+        np.savez(path, **columns, **({} if damage == "a table less" else {name: kept[:4]}))
+    assert not shards.is_finished(shard, tmp_path)
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_no_final_file(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")

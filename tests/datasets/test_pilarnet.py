@@ -1,5 +1,6 @@
 """PILArNet files open exactly, and every kind of damage is answered by one sentence that names file and event."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -418,6 +419,17 @@ def test_a_changed_file_is_fetched_again(remote, tmp_path):
     hub = FakeHub(remote)
     download("r", "v2", ("val",), 0, tmp_path / "here", hub)
     assert hub.fetched == ["val/generic_v2_2_v2.h5"]
+
+
+@pytest.mark.parametrize("entry", [1, [], {}, {"hash": None}, "x"])
+def test_a_damaged_ledger_costs_a_download_and_no_traceback(remote, tmp_path, entry):
+    download("r", "v2", ("val",), 0, tmp_path / "here", FakeHub(remote))
+    ledger = tmp_path / "here" / "downloads.json"
+    names = json.loads(ledger.read_text())
+    ledger.write_text(json.dumps(dict.fromkeys(names, entry)))
+    hub = FakeHub(remote)
+    download("r", "v2", ("val",), 0, tmp_path / "here", hub)
+    assert hub.fetched
 
 
 def test_spoilt_download_is_refused_and_deleted(remote, tmp_path):

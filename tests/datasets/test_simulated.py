@@ -1,9 +1,13 @@
 """Folders of simulated data: a file that was changed afterwards is refused, whatever the detector."""
 
+import json
 import shutil
 
 import pytest
 
+from benchmark.datasets._folders import check_folder, read_manifest
+from benchmark.datasets.larsim.plan import Plan
+from benchmark.datasets.larsim.production import SIMULATION
 from benchmark.errors import DataError
 from builders.tiny_datasets import make
 
@@ -20,3 +24,37 @@ def test_a_changed_file_is_refused_and_named(name, tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"{path.name} has been changed since it was simulated.*expected\. Delete"):
         made.again(folder)
+
+
+CHANGES = {
+    "another seed": lambda m: {**m, "seed": 7},
+    "another revision": lambda m: {**m, "revision": "sim-000000000000"},
+    "a setting less": lambda m: {k: v for k, v in m.items() if k != "seed"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_manifest_whose_name_and_settings_differ_is_refused(change, tmp_path):
+    made = make("lartpc-sim", tmp_path)
+    path = made.folder / "simulation.json"
+    path.write_text(json.dumps(CHANGES[change](json.loads(path.read_text()))))
+    with pytest.raises(DataError, match=r"simulation.json has been changed.*expected\. Delete"):
+        made.again()
+
+
+WRONG = ["[" * 100_000, '{"files": {"../a.h5": "0"}}', '{"files": {"a": 1}}', '{"files": []}', "[1]", "\ufeff", "\0"]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_damaged_manifest_or_plan_is_one_sentence(tmp_path, text):
+    (tmp_path / ".work").mkdir()
+    for path in (tmp_path / "simulation.json", tmp_path / ".work" / "plan.json"):
+        path.write_text(text)
+    with pytest.raises(DataError, match=r"simulation.json (cannot be read|lists no|is no).* expected\. ") as error:
+        read_manifest(tmp_path)
+    assert str(error.value).isprintable()
+    (tmp_path / "simulation.json").unlink()
+    plan = Plan({"train": 2}, seed=1)
+    if "files" not in text:
+        with pytest.raises(DataError, match=r"plan.json (cannot be read|is no).* expected\. Give a folder"):
+            check_folder(plan.describe(), SIMULATION.content, tmp_path)

@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmark import registry
 from benchmark.data.digests import file_digest
+from benchmark.datasets._folders import PLAN, WORK, check_folder
 from benchmark.datasets._pilarnet_download import LEDGER, _is_complete, _read_ledger
 from benchmark.datasets.larsim.plan import Plan
 from benchmark.datasets.larsim.production import SIMULATION
@@ -123,6 +124,15 @@ def _replace(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def _make_plan(folder: Path) -> None:
+    (folder / WORK).mkdir()
+    atomic_write_json(folder / WORK / PLAN, Plan({"train": 2}, seed=1).describe())
+
+
+def _read_plan(folder: Path) -> None:
+    check_folder(Plan({"train": 2}, seed=1).describe(), SIMULATION.content, folder)
+
+
 # --- downloads ---
 
 REMOTE = RemoteFile("a.h5", 1000, "0" * 64, None)
@@ -169,6 +179,7 @@ READERS = (
     Reader("resamples", _read_resamples, "cache/resamples/*.npz", _read_resamples, is_sealed=True),
     Reader("resamples-members", _read_resamples, "cache/resamples/*.npz", _read_resamples, NPZ, only_own=True),
     Reader("simulation", _make_simulated, "data/simulation.json", _read_simulated, JSON, is_text=True, is_sealed=True),
+    Reader("simulation-plan", _make_plan, f"{WORK}/{PLAN}", _read_plan, JSON, is_text=True),
     Reader("simulated-files", _make_simulated, "data/test/*", _read_simulated, is_sealed=True),
     Reader("shard", _make_shard, str(SHARD.path(Path())), _read_shard, is_sealed=True),
     Reader("shard-members", _make_shard, str(SHARD.path(Path())), _read_shard, NPZ, only_own=True),

@@ -68,7 +68,7 @@ def _changed(node: Any, rng: Rng, what: int) -> Any:
         return [pick(rng, NUMBERS)]
     at = int(rng.integers(len(entries)))
     inside = entries[at]
-    if isinstance(inside, list | np.ndarray) and np.ndim(inside) and rng.random() < 0.7:
+    if (isinstance(inside, list) or getattr(inside, "ndim", 0)) and rng.random() < 0.7:
         entries[at] = _changed(inside, rng, what)
     elif what == 3:
         del entries[at]

@@ -7,6 +7,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmark import registry, tasks
-from benchmark.baselines._classical import read_values, write_values
 from benchmark.checkpoints.load import open_checkpoint
 from benchmark.checkpoints.manifest import Manifest
 from benchmark.contracts import Inputs
@@ -24,10 +24,11 @@ from benchmark.contracts.safetensors_io import read_safetensors, write_safetenso
 from benchmark.data.preparation import preparation
 from benchmark.data.stream import event_set
 from benchmark.runs.resolve import resolve
+from benchmark.runs.restore import restore_model
 from benchmark.settings import as_dict
 from benchmark.training.config import TrainConfig
 from benchmark.training.fit import Hardware, fit
-from builders import released_files
+from builders import many_records, released_files
 from builders.pilarnet_files import make_events, write_folder
 from builders.synthetic import request
 from fuzz.arrays import NPY, pickles
@@ -223,7 +224,13 @@ def state_content(path: Path, rng: Rng) -> None:
 
 
 def _make_values(folder: Path) -> None:
-    write_values(folder / "a.npy", np.arange(4.0))
+    np.save(folder / "a.npy", np.array([0.1, 0.2, 0.3, 0.4], np.float32))
+
+
+def _read_values(folder: Path) -> Any:
+    record = many_records.made_up("majority", 10, 0, 0, np.random.default_rng(0), n_events=3)
+    return restore_model(replace(record, config={**record.config, "model_config": {}, "preprocess": {}}),
+                         folder / "a.npy", FRAME).frequencies  # fmt: skip
 
 
 def _reader(name: str, make: Callable[[Path], object], file: str, model: str | None, changes: Mapping[str, Change],
@@ -240,5 +247,5 @@ READERS = (
     Reader("training-state", _make_states, "run/step=*2.ckpt", _train, is_sealed=True),
     Reader("training-state-content", _make_states, "run/step=*2.ckpt", _train,
            {"content": state_content, "members": members}, only_own=True),
-    Reader("baseline-values", _make_values, "a.npy", lambda folder: read_values(folder / "a.npy", "majority"), NPY),
+    Reader("baseline-values", _make_values, "a.npy", _read_values, NPY),
 )  # fmt: skip

@@ -210,6 +210,32 @@ def test_a_damaged_state_is_passed_over_for_an_earlier_one(trainable, tmp_path, 
         np.testing.assert_array_equal(weights[name], again[name])
 
 
+def other_model(state):
+    del state["state_dict"]["model.out.weight"]
+
+
+def other_version(state):
+    del state["loops"]["fit_loop"]
+
+
+def other_progress(state):
+    watch = next(v for k, v in state["callbacks"].items() if "Watch" in k)
+    watch["losses"] = [[1.0, 2.0], "x"]
+
+
+@pytest.mark.parametrize("change", [other_model, other_version, other_progress])
+def test_a_state_that_does_not_fit_the_model_is_named(trainable, tmp_path, change):
+    trainable(tmp_path, 4)
+    last = tmp_path / "step=00000004.ckpt"
+    state = torch.load(last, weights_only=True)
+    change(state)
+    torch.save(state, last)
+    with pytest.raises(CheckpointError, match=r"cannot go on from .*step=00000004.ckpt .*Type --no-resume") as error:
+        trainable(tmp_path, 6)
+    assert str(error.value).isprintable()
+    assert trainable(tmp_path, 6, resume=False)[1].resumed_at == 0  # the remedy works
+
+
 def test_where_every_state_is_damaged_training_starts_again(trainable, tmp_path):
     weights, _ = trainable(tmp_path, 6)
     for path in tmp_path.glob("*.ckpt"):
