@@ -11,7 +11,7 @@ packs refer to. Columns beyond MLTree's are values too slow to compute for each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from benchmark.data.packed import (
     ColumnWriter,
     changed_meanwhile,
     read_pack_manifest,
+    remove_stale,
     whole_folder,
     write_pack_manifest,
 )
@@ -30,6 +31,7 @@ from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
 
 from . import _mltree_npy, _mltree_root
+from ._guarded import guarded
 from ._mltree import DISTANCE_MM, RADIUS_MM, SAMPLINGS, UNREACHED, CellGeo, MLTree
 from ._mltree_check import check_geometry, check_tree
 
@@ -186,19 +188,7 @@ def geometry_pack(path: Path, cache: Path | None = None) -> Geometry:
     """The geometry of a file, packed on first use. Raises DataError."""
     digest = file_digest(path)
     folder = _pack_folder(cache, "cell_geo", {"format": FORMAT, "geometry": digest})
-
-    def make() -> Iterator[dict[str, np.ndarray]]:
-        geo = (_mltree_root if path.suffix == ".root" else _mltree_npy).read_geometry(path)
-        check_geometry(geo, str(path))
-        depth = depth_of(geo.sampling, geo.eta, geo.r_perp_mm)
-        columns = [depth if name == "depth" else getattr(geo, name) for name in GEO_COLUMNS]
-        yield {
-            "table": np.stack(columns, axis=1).astype(np.float32),
-            "neighbours": geo.neighbours,
-            "cell_id": geo.cell_id,
-        }
-
-    return _open_or_build(Geometry, folder, _GEOMETRY, make, {"file": path.name, "sha256": digest})
+    return _open_or_build(Geometry, folder, "build_geometry", path, [{"file": path.name, "sha256": digest}])
 
 
 def event_pack(path: Path, geometry: Geometry, cache: Path | None = None) -> EventPack:
@@ -206,21 +196,47 @@ def event_pack(path: Path, geometry: Geometry, cache: Path | None = None) -> Eve
     digest = file_digest(path)
     source = {"format": FORMAT, "events": digest, "geometry": geometry.manifest["source"]["sha256"]}
     folder = _pack_folder(cache, path.stem, source)
-    notes: dict[str, Any] = {"file": path.name, "sha256": digest}
+    arguments = [{"file": path.name, "sha256": digest}, str(geometry.folder.absolute())]
+    return _open_or_build(EventPack, folder, "build_events", path, arguments)
 
-    def make() -> Iterator[dict[str, np.ndarray]]:
-        geo = _cell_geo(geometry)
+
+def build_geometry(report: Callable[[int], object], path: str, folder: str, source: dict[str, Any]) -> None:
+    """Task of `_guarded`: the pack of a geometry."""
+    geo = (_mltree_root if _is_root(Path(path)) else _mltree_npy).read_geometry(Path(path))
+    check_geometry(geo, path)
+    depth = depth_of(geo.sampling, geo.eta, geo.r_perp_mm)
+    columns = [depth if name == "depth" else getattr(geo, name) for name in GEO_COLUMNS]
+    table = np.stack(columns, axis=1).astype(np.float32)
+    part = {"table": table, "neighbours": geo.neighbours, "cell_id": geo.cell_id}
+    _build(Path(folder), _GEOMETRY, [part], source)
+
+
+def build_events(
+    report: Callable[[int], object], path: str, folder: str, source: dict[str, Any], geometry_folder: str,
+    step: str | int = _mltree_root.STEP,
+) -> None:  # fmt: skip
+    """Task of `_guarded`: the pack of a file's events. step: of ROOT files, as for `_mltree_root.read_trees`."""
+    geometry = Geometry(Path(geometry_folder), _manifest(Path(geometry_folder)) or {})
+    geo = _cell_geo(geometry)
+    file = Path(path)
+
+    def parts() -> Iterator[dict[str, np.ndarray]]:
         n = 0
-        for tree in _mltree_root.read_trees(path) if path.suffix == ".root" else [_mltree_npy.read_tree(path)]:
-            where = f"{path} (counted from event {n})" if n else str(path)
-            notes["branches"] = sorted(
+        for tree in _mltree_root.read_trees(file, step) if _is_root(file) else [_mltree_npy.read_tree(file)]:
+            where = f"{path} (counted from event {n})" if n else path
+            source["branches"] = sorted(
                 name for table in ("events", "truth", "tracks", "clusters", "cells", "hits")
                 for name in getattr(tree, table)
             )  # fmt: skip
             yield columns_of(tree, check_tree(tree, geo, where), geometry)
             n += tree.n_events
+            report(n)
 
-    return _open_or_build(EventPack, folder, _EVENTS, make, notes)
+    _build(Path(folder), _EVENTS, parts(), source)
+
+
+def _is_root(path: Path) -> bool:
+    return path.suffix.lower() == ".root"
 
 
 def columns_of(tree: MLTree, rows: np.ndarray, geometry: Geometry) -> dict[str, np.ndarray]:
@@ -367,27 +383,32 @@ def _cell_geo(geometry: Geometry) -> CellGeo:
 
 
 def _pack_folder(cache: Path | None, stem: str, source: Mapping[str, Any]) -> Path:
-    return (cache or cache_dir() / "packed") / f"{stem}-{sha256_text(repr(sorted(source.items())))[:16]}"
+    return (cache or cache_dir() / "packed").absolute() / f"{stem}-{sha256_text(repr(sorted(source.items())))[:16]}"
 
 
-def _open_or_build(
-    pack_class: type[P],
-    folder: Path,
-    columns: Mapping[str, tuple[str, tuple[int, ...]]],
-    make: Callable[[], Iterable[Mapping[str, np.ndarray]]],
-    source: Mapping[str, Any],
-) -> P:
-    """The pack in `folder`, built from the parts that `make` yields if missing. Raises DataError."""
+def _open_or_build(pack_class: type[P], folder: Path, task: str, path: Path, arguments: Sequence[Any]) -> P:
+    """The pack in `folder`; if missing, a process of its own makes it by a task of this module. Raises DataError."""
     manifest = _manifest(folder)
-    if manifest is not None:
-        return pack_class(folder, manifest)
-    with whole_folder(folder, lambda f: _manifest(f) is not None) as temporary:
-        written = _write(temporary, columns, make())
-        write_pack_manifest(temporary, {"format": FORMAT, "columns": written, "source": dict(source)})
-    manifest = _manifest(folder)
+    if manifest is None:
+        try:
+            guarded(f"{__name__}:{task}", [str(path.absolute()), str(folder), *arguments], [path])
+        finally:
+            remove_stale(folder.parent)  # of a process that was stopped
+        manifest = _manifest(folder)
     if manifest is None:
         raise changed_meanwhile(folder)
     return pack_class(folder, manifest)
+
+
+def _build(
+    folder: Path,
+    columns: Mapping[str, tuple[str, tuple[int, ...]]],
+    parts: Iterable[Mapping[str, np.ndarray]],
+    source: Mapping[str, Any],
+) -> None:
+    with whole_folder(folder, lambda f: _manifest(f) is not None) as temporary:
+        written = _write(temporary, columns, parts)
+        write_pack_manifest(temporary, {"format": FORMAT, "columns": written, "source": dict(source)})
 
 
 def _write(

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from benchmark.contracts import DatasetInfo, Frame
 from benchmark.data.digests import file_digest, refuse_copies
-from benchmark.data.packed import FORMAT, Pack, PackedSource, build_pack, open_pack
+from benchmark.data.packed import PackedSource
 from benchmark.errors import DataError
 from benchmark.io import sha256_text
-from benchmark.paths import cache_dir
-from benchmark.progress import progress
 
-from ._pilarnet_h5 import GRID, Schema, inspect, read_chunks, side_file
+from ._event_files import SPLIT_FOLDERS, SPLITS, EventFiles, event_prefix, split_files
+from ._pilarnet_h5 import GRID, Schema, side_file
+from ._pilarnet_pack import pack_of, schemas
 
-SPLITS = ("train", "val", "test")
+SUFFIXES = (".h5", ".hdf5", ".hdf")
 CITATION = (
     "DeepLearnPhysics, PILArNet-M (Hugging Face); S. Young et al., Particle Trajectory Representation Learning with "
     "Masked Point Modeling, arXiv:2502.02558"
@@ -61,12 +61,14 @@ class PilarnetDataset:
         by_split: Mapping[str, Mapping[Path, Schema]],
         cache: Path | None = None,
         revision: str | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.root = root
         self.info = info
         self.version = next(s.version for files in by_split.values() for s in files.values())
         self._by_split = by_split  # split -> path -> schema, files in the order of their events' ids
         self._cache = cache
+        self._notes = notes
         paths = [p for files in by_split.values() for h5 in files for p in (h5, side_file(h5)) if p.is_file()]
         self.files: Mapping[str, str] = {p.relative_to(root).as_posix(): file_digest(p) for p in sorted(paths)}
         refuse_copies((p, self.files[p.relative_to(root).as_posix()]) for s in self.splits for p in by_split[s])
@@ -81,7 +83,8 @@ class PilarnetDataset:
     def notes(self) -> tuple[str, ...]:
         """Notes for the user about this folder, one sentence each."""
         missing = [h5 for files in self._by_split.values() for h5 in files if not side_file(h5).is_file()]
-        return tuple(f"{side_file(p)} is missing: points per event are computed from the clusters." for p in missing)
+        about = "is missing: points per event are computed from the clusters."
+        return (*self._notes, *(f"{side_file(path)} {about}" for path in missing))
 
     def events(self, split: str) -> PackedSource:
         """Events of one split, validated and packed into the cache on first use.
@@ -93,33 +96,19 @@ class PilarnetDataset:
                 f"{self.root} has no .h5 files for the split {split!r}; it has {', '.join(self.splits)}. The folder "
                 f"{self.root / split} was expected. Choose another folder with --data, or prepare that split."
             )
-        files = self._by_split[split]
-        return PackedSource([(f"{split}/{path.stem}", self._pack(path, schema)) for path, schema in files.items()])
-
-    def _pack(self, path: Path, schema: Schema) -> Pack:
-        name = path.relative_to(self.root).as_posix()
-        side = side_file(path)
-        source = {
-            "packed": FORMAT,
-            "schema": schema.version,
-            "events": file_digest(path),
-            "side_file": file_digest(side) if side.is_file() else None,
-        }
-        key = sha256_text(repr(sorted(source.items())))[:16]
-        folder = (self._cache or cache_dir() / "packed") / f"{path.stem}-{key}"
-        pack = open_pack(folder)
-        if pack is not None:
-            return pack
-        if not side.is_file():
-            _log.warning("%s is missing: points per event are computed from the clusters.", side)
-        with progress(f"packing {name}", schema.n_events) as bar:
-            chunks = read_chunks(path, schema, bar.update)
-            return build_pack(folder, schema.columns, chunks, {**source, "file": name})
+        for note in self.notes:
+            _log.warning("%s", note)
+        packs = []
+        for path, schema in self._by_split[split].items():
+            name = path.relative_to(self.root).as_posix()
+            packs.append((event_prefix(self.root, split, path), pack_of(path, name, schema, self._cache)))
+        return PackedSource(packs)
 
 
 def _content_hash(files: Mapping[str, str]) -> str:
     """Hash of the HDF5 files only: side files hold no further information."""
-    return sha256_text("\n".join(f"{name} {digest}" for name, digest in sorted(files.items()) if name.endswith(".h5")))
+    of_events = sorted((name, digest) for name, digest in files.items() if not name.endswith(".npy"))
+    return sha256_text("\n".join(f"{name} {digest}" for name, digest in of_events))
 
 
 def open_pilarnet(
@@ -138,34 +127,44 @@ def open_pilarnet(
     name of the exact content; None derives one from the schema and the files' checksums. Every file's header is checked
     here, its events when `events(split)` packs them. Raises DataError for missing or damaged files.
     """
-    by_split: dict[str, dict[Path, Schema]] = {}
-    for split, paths in _h5_files(root).items():
-        by_split[split] = {path: inspect(path, version) for path in (paths[:max_files] if max_files else paths)}
-    schemas = {schema.version: path for files in by_split.values() for path, schema in files.items()}
-    if len(schemas) > 1:
-        (first, path), (second, second_path) = sorted(schemas.items())[:2]
+    found = _files(root)
+    by_split = {split: schemas(paths, version) for split, paths in found.first(max_files).items()}
+    versions = {schema.version: path for files in by_split.values() for path, schema in files.items()}
+    if len(versions) > 1:
+        (first, path), (second, second_path) = sorted(versions.items())[:2]
         raise DataError(
             f"{root} mixes schemas: {path} is {first} and {second_path} is {second}. One schema was expected. "
             f"Keep each in a folder of its own."
         )
-    return PilarnetDataset(root, info, by_split, cache, revision)
+    return PilarnetDataset(root, info, by_split, cache, revision, found.notes)
 
 
-def _h5_files(root: Path) -> dict[str, list[Path]]:
-    """Files of the existing splits, in the order of their events' ids."""
+def has_splits(root: Path) -> bool:
+    """Whether there are HDF5 files in a folder of a split."""
+    return root.is_dir() and bool(split_files(root, SUFFIXES, _is_side_file).by_split)
+
+
+def _is_side_file(path: Path) -> bool:
+    return path.name.endswith("_points.npy")
+
+
+def _files(root: Path) -> EventFiles:
+    """HDF5 files of the splits. Raises DataError where there is none."""
     if not root.is_dir():
         raise DataError(
             f"There is no folder {root}. A folder with train, val or test and PILArNet .h5 files in them was expected. "
             f"Check --data, or type `python -m benchmark data prepare --help`."
         )
-    by_split = {s: sorted((root / s).glob("*.h5"), key=lambda p: f"{p.stem}:") for s in SPLITS if (root / s).is_dir()}
-    if any(by_split.values()):
-        return {split: paths for split, paths in by_split.items() if paths}
-    if sorted(root.glob("*.h5")):
-        remedy = f"Type --data {root.parent}" if root.name in SPLITS else f"Move them into {root / 'test'}, for example"
+    found = split_files(root, SUFFIXES, _is_side_file)
+    if found.by_split:
+        return found
+    if any(path.parent == root for path in found.unread):
+        is_split = any(root.name.lower() in names for names in SPLIT_FOLDERS.values())
+        remedy = f"Type --data {root.parent}" if is_split else f"Move them into {root / 'test'}, for example"
         raise DataError(
             f"{root} holds .h5 files itself. A folder with train, val or test folders of them was expected. {remedy}."
         )
-    problem = "no .h5 file in " + " or ".join(by_split) if by_split else "none of the folders train, val, test"
+    folders = [name for name in SPLITS if (root / name).is_dir()]
+    problem = "no .h5 file in " + " or ".join(folders) if folders else "none of the folders train, val, test"
     example = root / "test" / "generic_v2_100_v2.h5"
     raise DataError(f"{root} has {problem}. PILArNet files such as {example} were expected. Check --data.")

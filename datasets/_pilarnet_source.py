@@ -11,7 +11,7 @@ from benchmark.contracts import DatasetInfo
 from benchmark.errors import DataError
 from benchmark.paths import cache_dir
 
-from ._pilarnet import SPLITS, PilarnetDataset, open_pilarnet
+from ._pilarnet import PilarnetDataset, has_splits, open_pilarnet
 from ._pilarnet_download import LEDGER, Hub, download
 
 
@@ -40,13 +40,13 @@ def open_local(
     """The data set in `root`, in `root/<revision>`, or (root None) in the download folder. Raises DataError."""
     if root is None:
         root = download_folder(info, revision)
-        if not _has_splits(root):
+        if not has_splits(root):
             raise DataError(
                 f"{info.name} {revision} is not on this machine: there are no files in {root}. Downloaded files were "
                 f"expected. Type `python -m benchmark data prepare {info.name}` (its --help says how to fetch a part), "
                 f"or --data FOLDER for your own files."
             )
-    elif not _has_splits(root) and _has_splits(root / revision):
+    elif not has_splits(root) and has_splits(root / revision):
         root = root / revision
     return open_pilarnet(root, info, version, max_files=n_files)
 
@@ -66,14 +66,10 @@ def prepare(
     A folder with files from elsewhere is only checked and packed.
     """
     folder = download_folder(info, revision) if root is None else root
-    if root is None or not _has_splits(root) or (root / LEDGER).is_file():
+    if root is None or not has_splits(root) or (root / LEDGER).is_file():
         download(repository.name, revision, splits, n_files, folder, hub)
     dataset = open_local(info, revision, folder, version, n_files)
     for split in dataset.splits:
         if split in splits:
             dataset.events(split)
     return dataset
-
-
-def _has_splits(root: Path) -> bool:
-    return any(any((root / split).glob("*.h5")) for split in SPLITS)

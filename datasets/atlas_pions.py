@@ -8,9 +8,9 @@ an event gives: single pions give clusters and tracks, all others associations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from benchmark.contracts import DatasetInfo, DatasetSpec
@@ -20,6 +20,7 @@ from benchmark.io import sha256_text
 
 from ._calo_pack import event_pack, geometry_pack
 from ._calo_samples import FRAME, LABELS, SAMPLES, SOURCES, TASKS, Source
+from ._event_files import SPLITS, event_prefix, split_files
 
 INFO = DatasetInfo(
     name="atlas-pions",
@@ -31,7 +32,9 @@ INFO = DatasetInfo(
     tasks=TASKS,
     labels=LABELS,
 )
-SPLITS = INFO.splits
+SUFFIXES = (".npy", ".root")
+
+_log = logging.getLogger("particlebench")
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,11 @@ class CalorimeterDataset:
         prefixes: Mapping[str, str],
         cache: Path | None = None,
         revision: str | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.root = root
         self.info = info
+        self.notes = notes  # for the user about this folder, one sentence each
         self._by_split = by_split  # split -> files
         self._geometry = geometry
         self._prefixes = prefixes  # sample -> prefix of the names of its files
@@ -101,8 +106,10 @@ class CalorimeterDataset:
                 f"{self.root / split} has no file for {sample} samples. Files named {prefix}* were expected. "
                 f"Choose another task, or another folder with --data."
             )
+        for note in self.notes:
+            _log.warning("%s", note)
         geometry = geometry_pack(self._geometry, self._cache)
-        packs = [(f"{split}/{path.stem}", event_pack(path, geometry, self._cache)) for path in files]
+        packs = [(event_prefix(self.root, split, path), event_pack(path, geometry, self._cache)) for path in files]
         return SOURCES[sample](packs, geometry)
 
 
@@ -125,31 +132,20 @@ def open_calorimeter(
             f"There is no folder {root}. A folder with train, val or test and MLTree files (.npy or .root) in them was "
             f"expected. Check --data, or type `python -m benchmark data prepare --help`."
         )
-    by_split = {s: _files(root / s) for s in SPLITS if (root / s).is_dir()}
-    by_split = {s: paths[:max_files] if max_files else paths for s, paths in by_split.items() if paths}
+    found = split_files(root, SUFFIXES, _is_geometry)
+    by_split = found.first(max_files)
     if not by_split:
         raise DataError(
             f"{root} has no .npy or .root file in a folder train, val or test. MLTree files such as "
             f"{root / 'test' / 'pions_0000.npy'} were expected. Check --data."
         )
     first_events = next(paths[0] for paths in by_split.values())
-    return CalorimeterDataset(root, info, by_split, _geometry_file(root, first_events), prefixes or {}, cache, revision)
+    geometry = _geometry_file(root, first_events)
+    return CalorimeterDataset(root, info, by_split, geometry, prefixes or {}, cache, revision, found.notes)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Event files in the order of their ids. Raises DataError for two of one name."""
-    paths = sorted(_event_files(folder.iterdir()), key=lambda p: f"{p.stem}:")
-    for first, second in pairwise(paths):
-        if first.stem == second.stem:
-            raise DataError(
-                f"{first} and {second.name} have the same name. One file of each name was expected, so that events "
-                f"have unique names. Rename or remove one of them."
-            )
-    return paths
-
-
-def _event_files(paths: Iterable[Path]) -> list[Path]:
-    return [p for p in paths if p.suffix in (".npy", ".root") and not p.name.startswith((".", "cell_geo."))]
+def _is_geometry(path: Path) -> bool:
+    return path.name.startswith("cell_geo.")
 
 
 def _geometry_file(root: Path, events: Path) -> Path:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from benchmark.contracts import EventSource
 from benchmark.data import digests, packed
 from benchmark.data.packed import Chunk, PackedSource, build_pack, open_pack
-from benchmark.datasets import _pilarnet
+from benchmark.datasets import _pilarnet_pack
 from benchmark.datasets._pilarnet import open_pilarnet
 from benchmark.datasets.pilarnet_m import INFO
 from benchmark.errors import DataError
@@ -176,12 +176,12 @@ def reads(monkeypatch):
     """Names of the HDF5 files that were read whole."""
     names = []
 
-    def spy(path, schema, report):
-        names.append(path.name)
-        return original(path, schema, report)
+    def spy(task, arguments, paths, *report):
+        names.extend(path.name for path in paths if task.endswith(":pack_file"))
+        return original(task, arguments, paths, *report)
 
-    original = _pilarnet.read_chunks
-    monkeypatch.setattr(_pilarnet, "read_chunks", spy)
+    original = _pilarnet_pack.guarded
+    monkeypatch.setattr(_pilarnet_pack, "guarded", spy)
     return names
 
 

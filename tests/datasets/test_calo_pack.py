@@ -146,7 +146,7 @@ def test_angles_are_wrapped():
 
 def test_a_pack_is_built_once_and_opened_at_once(tmp_path, rng, geo, geometry, monkeypatch):
     pack = packed(tmp_path, mixtures(rng, geo), geometry)
-    monkeypatch.setattr(_mltree_npy, "read_tree", None)  # cannot be called again
+    monkeypatch.setattr(_calo_pack, "guarded", None)  # cannot be called again
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -172,7 +172,7 @@ def test_other_content_geometry_or_format_make_another_pack(tmp_path, rng, geo, 
     assert moved.folder != first
     np.testing.assert_array_equal(other.cell_id[moved.cell_row], tree.cells["cluster_cell_ID"])
     monkeypatch.setattr(_calo_pack, "FORMAT", _calo_pack.FORMAT + 1)
-    assert packed(tmp_path, tree, geometry).folder not in (first, moved.folder)
+    assert _calo_pack._manifest(first) is None  # of the earlier format
 
 
 def test_a_damaged_pack_is_built_again(tmp_path, rng, geo, geometry):
@@ -196,21 +196,22 @@ def test_a_damaged_source_leaves_no_pack(tmp_path, rng, geo, geometry):
         geometry_pack(tmp_path / "bad.npy", tmp_path / "packs")
 
 
-def test_a_root_file_makes_the_same_pack_in_steps(tmp_path, rng, geo, geometry, monkeypatch):
+def test_a_root_file_makes_the_same_pack_in_steps(tmp_path, rng, geo, geometry):
     pytest.importorskip("uproot")
     tree = mixtures(rng, geo)
     pack = packed(tmp_path, tree, geometry)
     write_root(tmp_path / "both.root", tree, geo)
     own = geometry_pack(tmp_path / "both.root", tmp_path / "packs")
-    read = _calo_pack._mltree_root.read_trees
-    monkeypatch.setattr(_calo_pack._mltree_root, "read_trees", lambda path: read(path, 1))
-    stepped = event_pack(tmp_path / "both.root", own, tmp_path / "packs")
+    arguments = (str(tmp_path / "both.root"), str(tmp_path / "stepped"), {}, str(own.folder))
+    _calo_pack.build_events(lambda n: None, *arguments, step=1)
+    stepped = _calo_pack.EventPack(tmp_path / "stepped", _calo_pack._manifest(tmp_path / "stepped"))
     for name in pack.manifest["columns"]:
         np.testing.assert_array_equal(getattr(stepped, name), getattr(pack, name))
     np.testing.assert_array_equal(own.table, geometry.table)
     damaged = write_root(tmp_path / "bad.root", altered(tree, "cells", "cluster_cell_E", -1, np.nan), geo)
     with pytest.raises(DataError, match=r"bad\.root \(counted from event 3\), event 0, cluster 2"):
-        event_pack(damaged, own, tmp_path / "packs")
+        _calo_pack.build_events(lambda n: None, str(damaged), str(tmp_path / "bad"), {}, str(own.folder), step=1)
+    assert not (tmp_path / "bad").exists()
 
 
 def test_the_manifest_names_source_and_checksums(tmp_path, rng, geo, geometry):

@@ -1,0 +1,143 @@
+"""Reads files of strangers in a process of its own, with limits of processor time and memory.
+
+On some damaged files the HDF5 library loops for ever or crashes, which neither Ctrl-C nor an exception ends, and a few
+bytes of a pickle or of a ROOT file can ask for gigabytes. What such a reader finds is kept (a pack, a schema), so each
+content is read this way once, and again only when it has changed.
+
+The process gets `{"task": "module:function", "arguments": [...]}` on its standard input and answers with lines of JSON:
+`done` (a count), and at last `result`, `refused` (the sentence of a BenchmarkError), `memory` (it was not enough) or
+`failed` (a traceback).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchmarkError, DataError
+from benchmark.hardware.signals import end_with_parent
+from benchmark.paths import checkout
+
+SECONDS = 10  # of processor time (a slow disk does not count), and
+SECONDS_PER_MB = 1  # more for each MB of the files
+MEMORY_MB = 400  # beyond what the process has when it starts, and
+MEMORY_PER_BYTE = 16  # more for each byte of the files: a list of numbers takes up to 8 times its pickle
+_MB = 1 << 20
+
+
+def guarded(
+    task: str, arguments: Sequence[Any], paths: Sequence[Path], report: Callable[[int], object] = lambda n_done: None
+) -> Any:
+    """What a task (`module:function`, called with a function that reports and the arguments) returns, as JSON.
+
+    paths: the files that it reads. `report` gets the counts that the task reports; a task of several files reports the
+    number that it has finished, by which the one at fault is found. Raises DataError: the task's own, or one for a file
+    on which the reader crashes or goes beyond the limits.
+    """
+    n_bytes = sum(path.stat().st_size for path in paths)
+    request = {"task": task, "arguments": list(arguments), "n_bytes": n_bytes}
+    n_done = 0
+    command = [sys.executable, "-m", "benchmark.datasets._guarded"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, text=True, encoding="utf-8", cwd=checkout(), env=environment) as process:
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                json.dump(request, process.stdin)
+                process.stdin.close()
+            for answer in map(json.loads, process.stdout):
+                if "done" not in answer:
+                    return _result(answer, paths[min(n_done, len(paths) - 1)], n_bytes)
+                n_done = answer["done"]
+                report(n_done)
+        finally:
+            process.kill()
+    raise _unreadable(paths[min(n_done, len(paths) - 1)], _end(process.returncode, n_bytes))
+
+
+def _result(answer: dict[str, Any], path: Path, n_bytes: int) -> Any:
+    if "memory" in answer:
+        needed = f"more than {_memory(n_bytes) // _MB:,} MB of memory, far more than its {path.stat().st_size:,} bytes"
+        raise _unreadable(path, f"its reader needs {needed}")
+    if "refused" in answer:
+        raise DataError(answer["refused"])
+    if "failed" in answer:  # a fault of the reader, not of the file
+        raise RuntimeError(answer["failed"])
+    return answer["result"]
+
+
+def _end(code: int, n_bytes: int) -> str:
+    if code == -getattr(signal, "SIGXCPU", 0):
+        return f"its reader does not come to an end (stopped after {_seconds(n_bytes)} s of processor time)"
+    if code == -signal.SIGKILL:
+        return "its reader was killed, as systems do that run out of memory"
+    return f"its reader crashes ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+
+
+def _unreadable(path: Path, problem: str) -> DataError:
+    return DataError(f"{path} cannot be read: {problem}. A whole file was expected. Fetch or write the file again.")
+
+
+def _seconds(n_bytes: int) -> int:
+    return SECONDS + SECONDS_PER_MB * n_bytes // _MB
+
+
+def _memory(n_bytes: int) -> int:
+    return MEMORY_MB * _MB + MEMORY_PER_BYTE * n_bytes
+
+
+def _limit(n_bytes: int) -> None:
+    """Set the limits of this process. They are those of Unix."""
+    try:
+        import resource
+    except ImportError:
+        return
+    pages = Path("/proc/self/statm")
+    now = int(pages.read_text().split()[0]) * resource.getpagesize() if pages.is_file() else 0
+    for kind, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, _seconds(n_bytes)),
+        *([(resource.RLIMIT_AS, now + _memory(n_bytes))] if now else []),
+    ):
+        _, most = resource.getrlimit(kind)
+        resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
+
+
+def _answer(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    module, _, function = request["task"].partition(":")
+    task = getattr(importlib.import_module(module), function)
+    _limit(request["n_bytes"])
+    try:
+        return {"result": task(lambda n_done: say({"done": n_done}), *request["arguments"])}
+    except BenchmarkError as error:
+        return {"refused": str(error)}
+    except MemoryError:
+        return {"memory": "too little"}
+    except Exception:
+        return {"failed": traceback.format_exc()}
+
+
+def main() -> None:
+    """Answer one request."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    end_with_parent()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def say(answer: dict[str, Any]) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    say(_answer(json.load(sys.stdin), say))
+
+
+if __name__ == "__main__":
+    main()
