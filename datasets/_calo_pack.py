@@ -35,7 +35,7 @@ from ._guarded import guarded
 from ._mltree import DISTANCE_MM, RADIUS_MM, SAMPLINGS, UNREACHED, CellGeo, MLTree
 from ._mltree_check import check_geometry, check_tree
 
-FORMAT = 1  # raise it when a column changes: packs are rebuilt
+FORMAT = 2  # raise it when a column changes: packs are rebuilt
 NEAR_CELL = 0.2  # dR of cells and of other tracks' points to a track, inclusive
 NEAR_CLUSTER = 1.2  # dR of clusters to a track, exclusive
 CELL_MM = 43.0  # one unit of length: the width of an EMB2 cell
@@ -228,11 +228,17 @@ def build_events(
                 name for table in ("events", "truth", "tracks", "clusters", "cells", "hits")
                 for name in getattr(tree, table)
             )  # fmt: skip
+            source["weights"] = source.get("weights", False) or _is_weighted(tree)
             yield columns_of(tree, check_tree(tree, geo, where), geometry)
             n += tree.n_events
             report(n)
 
     _build(Path(folder), _EVENTS, parts(), source)
+
+
+def _is_weighted(tree: MLTree) -> bool:
+    weights = tree.events.get("mcEventWeight", np.ones(0))
+    return bool(len(weights) and (weights != weights[0]).any())
 
 
 def _is_root(path: Path) -> bool:

@@ -4,7 +4,7 @@ On some damaged files the HDF5 library loops for ever or crashes, which neither 
 bytes of a pickle or of a ROOT file can ask for gigabytes. What such a reader finds is kept (a pack, a schema), so each
 content is read this way once, and again only when it has changed.
 
-The process gets `{"task": "module:function", "arguments": [...]}` on its standard input and answers with lines of JSON:
+The process gets `{"task": "module:function", "arguments": [...]}` and its limits on its standard input and answers with lines of JSON:
 `done` (a count), and at last `result`, `refused` (the sentence of a BenchmarkError), `memory` (it was not enough) or
 `failed` (a traceback).
 """
@@ -27,7 +27,7 @@ from benchmark.errors import BenchmarkError, DataError
 from benchmark.hardware.signals import end_with_parent
 from benchmark.paths import checkout
 
-SECONDS = 10  # of processor time (a slow disk does not count), and
+SECONDS = 5  # of processor time (a slow disk does not count), and
 SECONDS_PER_MB = 1  # more for each MB of the files
 MEMORY_MB = 400  # beyond what the process has when it starts, and
 MEMORY_PER_BYTE = 16  # more for each byte of the files: a list of numbers takes up to 8 times its pickle
@@ -44,7 +44,8 @@ def guarded(
     on which the reader crashes or goes beyond the limits.
     """
     n_bytes = sum(path.stat().st_size for path in paths)
-    request = {"task": task, "arguments": list(arguments), "n_bytes": n_bytes}
+    request = {"task": task, "arguments": list(arguments)}
+    request |= {"seconds": _seconds(n_bytes), "memory": _memory(n_bytes)}
     n_done = 0
     command = [sys.executable, "-m", "benchmark.datasets._guarded"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -95,7 +96,7 @@ def _memory(n_bytes: int) -> int:
     return MEMORY_MB * _MB + MEMORY_PER_BYTE * n_bytes
 
 
-def _limit(n_bytes: int) -> None:
+def _limit(seconds: int, memory: int) -> None:
     """Set the limits of this process. They are those of Unix."""
     try:
         import resource
@@ -105,8 +106,8 @@ def _limit(n_bytes: int) -> None:
     now = int(pages.read_text().split()[0]) * resource.getpagesize() if pages.is_file() else 0
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, _seconds(n_bytes)),
-        *([(resource.RLIMIT_AS, now + _memory(n_bytes))] if now else []),
+        (resource.RLIMIT_CPU, seconds),
+        *([(resource.RLIMIT_AS, now + memory)] if now else []),
     ):
         _, most = resource.getrlimit(kind)
         resource.setrlimit(kind, (value if most == resource.RLIM_INFINITY else min(value, most), most))
@@ -115,7 +116,7 @@ def _limit(n_bytes: int) -> None:
 def _answer(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     module, _, function = request["task"].partition(":")
     task = getattr(importlib.import_module(module), function)
-    _limit(request["n_bytes"])
+    _limit(request["seconds"], request["memory"])
     try:
         return {"result": task(lambda n_done: say({"done": n_done}), *request["arguments"])}
     except BenchmarkError as error:

@@ -27,6 +27,7 @@ from ._mltree import (
     CellGeo,
     MLTree,
 )
+from ._mltree_units import check_units
 
 REMEDY = "Fetch or write the file again"
 LAYER_BRANCHES = tuple(f"track{axis}_{layer}" for layer in SAMPLINGS for axis in ("Eta", "Phi"))
@@ -102,8 +103,12 @@ def assemble(branches: Mapping[str, Jagged], where: str) -> MLTree:
     for name, table in COUNTS.items():
         if name in branches and (table != "tracks" or "trackPt" in branches):
             _check_counts(np.asarray(branches[name].values, np.int64), n[table], f"{where}", name)
-    cells = {name: _checked_column(branches, name, per_cluster, where) for name in CELL_BRANCHES if name in branches}
-    hits = {name: _pad_hits(branches[name], name, per_cluster, where) for name in HIT_BRANCHES if name in branches}
+    listed = {
+        name: without_tails(branches[name], name, per_cluster, where)
+        for name in (*CELL_BRANCHES, *HIT_BRANCHES) if name in branches
+    }  # fmt: skip
+    cells = {name: _checked_column(listed, name, per_cluster, where) for name in CELL_BRANCHES if name in listed}
+    hits = {name: _pad_hits(listed[name], name, per_cluster, where) for name in HIT_BRANCHES if name in listed}
     return MLTree(
         events, n["truth"], n["tracks"], n["clusters"], tables["truth"], tables["tracks"], tables["clusters"],
         per_cluster[1], cells, hits,
@@ -165,6 +170,30 @@ def _check_counts(counts: np.ndarray, expected: np.ndarray, where: str, name: st
         )
 
 
+def without_tails(branch: Jagged, name: str, per_cluster: tuple[np.ndarray, ...], where: str) -> Jagged:
+    """A branch of cells or hits, cut to the cells that are listed.
+
+    MLTreeMaker lists the cells above an energy threshold, and may make vectors as long as the cluster has cells, whose
+    ends stay empty (hits) or zero. Raises DataError for a longer vector with anything else at its end.
+    """
+    n_listed, n_given = per_cluster[1], branch.counts[1]
+    if len(n_given) != len(n_listed) or not (n_given > n_listed).any() or (n_given < n_listed).any():
+        return branch
+    place = np.arange(n_given.sum()) - np.repeat(np.cumsum(n_given) - n_given, n_given)
+    is_listed = place < np.repeat(n_listed, n_given)  # (all cells,)
+    is_empty = branch.counts[2] == 0 if len(branch.counts) > 2 else branch.values == 0
+    for cell in np.flatnonzero(~is_listed & ~is_empty)[:1]:
+        cluster = int(np.searchsorted(np.cumsum(n_given), cell, side="right"))
+        raise DataError(
+            f"{where}: cluster {cluster} lists {n_listed[cluster]} cells and has {name} for {place[cell] + 1}. Nothing "
+            f"after the last listed cell was expected. Write the file with {name} of the listed cells."
+        )
+    if len(branch.counts) > 2:
+        counts = branch.counts[2][is_listed]
+        return Jagged(branch.values, (branch.counts[0], n_listed, counts))
+    return Jagged(branch.values[is_listed], (branch.counts[0], n_listed))
+
+
 def _pad_hits(branch: Jagged, name: str, per_cluster: tuple[np.ndarray, ...], where: str) -> np.ndarray:
     """(M, 3) of the leading particles of each cell; -1 (index) or 0 (energy) where there are fewer."""
     for level_counts, expected in zip(branch.counts[:2], per_cluster, strict=True):
@@ -195,22 +224,13 @@ def check(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
 
 
 def check_geometry(geo: CellGeo, where: str) -> None:
-    """Raises DataError for an invalid geometry."""
+    """Raises DataError for a table that is not whole. Its cells are checked where events use them."""
     n = len(geo.cell_id)
     for name in ("sampling", "eta", "phi", "r_perp_mm", "deta", "dphi", "volume_mm3", "sigma_gev", "neighbours"):
         if len(getattr(geo, name)) != n:
             _refuse(where, f"cell_geo has {len(getattr(geo, name))} entries of {name} and {n} cells", "Equal numbers")
     if n == 0:
         _refuse(where, "cell_geo has no cells", "The detector's cells")
-    order = np.argsort(geo.cell_id, kind="stable")
-    for index in np.flatnonzero(np.diff(geo.cell_id[order]) == 0)[:1]:
-        _refuse(where, f"the cell id {geo.cell_id[order][index]} occurs twice in cell_geo", "Each id once")
-    for row in np.flatnonzero(~np.isin(geo.sampling, list(SAMPLINGS.values())))[:1]:
-        _refuse(where, f"cell {geo.cell_id[row]} has the sampling {geo.sampling[row]}", "One of 0 to 20")
-    for name in ("eta", "phi", "r_perp_mm", "deta", "dphi", "sigma_gev"):
-        for row in np.flatnonzero(~np.isfinite(getattr(geo, name)))[:1]:
-            value = getattr(geo, name)[row]
-            _refuse(where, f"cell {geo.cell_id[row]} has {name} = {value}", "A finite number")
     if geo.neighbours.shape != (n, len(NEIGHBOURS)):
         _refuse(where, f"cell_geo has neighbours of shape {geo.neighbours.shape}", f"({n}, {len(NEIGHBOURS)})")
     for row in np.flatnonzero(((geo.neighbours < -1) | (geo.neighbours >= n)).any(axis=1))[:1]:
@@ -227,22 +247,38 @@ def check_tree(tree: MLTree, geo: CellGeo, where: str) -> np.ndarray:
             for row in np.flatnonzero(~np.isfinite(columns[name]))[:1]:
                 _refuse(_object_location(where, n, row, table), f"{name} is {columns[name][row]}", "A finite number")
     if "cluster_nCells" in tree.clusters:
-        for row in np.flatnonzero(tree.clusters["cluster_nCells"] != tree.n_cells)[:1]:
+        for row in np.flatnonzero(tree.clusters["cluster_nCells"] < tree.n_cells)[:1]:
             _refuse(_object_location(where, tree.n_clusters, row, "clusters"),
                     f"cluster_nCells is {tree.clusters['cluster_nCells'][row]} and there are {tree.n_cells[row]} cells",
-                    "Equal numbers")  # fmt: skip
+                    "At least the number of listed cells")  # fmt: skip
     _check_truth_index(tree, where)
     for name in (name for name in CELL_BRANCHES[1:] if name in tree.cells):
         for row in np.flatnonzero(~np.isfinite(tree.cells[name]))[:1]:
             _refuse(_cell_location(where, tree, row), f"{name} is {tree.cells[name][row]}", "A finite number")
     _check_hits(tree, where)
     rows = _geometry_rows(tree, geo, where)
+    _check_used_cells(geo, np.unique(rows), where)
+    check_units(tree, geo, rows, where)
     key = np.sort(np.repeat(np.arange(len(tree.n_cells)), tree.n_cells) * len(geo.cell_id) + rows)
     for index in np.flatnonzero(np.diff(key) == 0)[:1]:
         cluster, row = divmod(int(key[index]), len(geo.cell_id))
         _refuse(_object_location(where, tree.n_clusters, cluster, "clusters"),
                 f"the cell {geo.cell_id[row]} occurs twice in it", "Each cell once")  # fmt: skip
     return rows
+
+
+def _check_used_cells(geo: CellGeo, used: np.ndarray, where: str) -> None:
+    """Cells that events use. Others, as those of the forward calorimeter, may hold anything."""
+    twice = np.isin(geo.cell_id, geo.cell_id[used])
+    ids, n = np.unique(geo.cell_id[twice], return_counts=True)
+    for index in np.flatnonzero(n > 1)[:1]:
+        _refuse(where, f"the cell id {ids[index]} occurs twice in cell_geo", "Each id once")
+    for row in used[~np.isin(geo.sampling[used], list(SAMPLINGS.values()))][:1]:
+        _refuse(where, f"cell {geo.cell_id[row]} has the sampling {geo.sampling[row]}", "One of 0 to 20",
+                "Leave out the clusters of the forward calorimeter when you write the file")  # fmt: skip
+    for name in ("eta", "phi", "r_perp_mm", "deta", "dphi", "sigma_gev"):
+        for row in used[~np.isfinite(getattr(geo, name)[used])][:1]:
+            _refuse(where, f"cell {geo.cell_id[row]} has {name} = {getattr(geo, name)[row]}", "A finite number")
 
 
 def _check_lengths(tree: MLTree, where: str) -> None:

@@ -64,7 +64,8 @@ def read_tree(path: Path) -> MLTree:
             branches[name] = _read_jagged(content[name], depth)
         except (TypeError, ValueError, IndexError, OverflowError) as error:
             expected = "Lists of numbers per event" + (", per cluster" if depth > 1 else "")
-            raise DataError(f"{path}: {name} is damaged ({error}). {expected} were expected. {REMEDY}.") from error
+            problem = f"{path}: {name} is damaged ({_reason(error, 'its lists do not fit')})"
+            raise DataError(f"{problem}. {expected} were expected. {REMEDY}.") from error
     return assemble(branches, str(path))
 
 
@@ -124,6 +125,14 @@ def _split(values: Any, counts: np.ndarray) -> list[Any]:
     return [values[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] if ends else []
 
 
+class _RefusedError(ValueError):
+    """What a file must not hold, in words for the user; other errors are those of numpy and pickle."""
+
+
+def _reason(error: Exception, otherwise: str) -> str:
+    return str(error) if isinstance(error, _RefusedError) else otherwise
+
+
 class _Array:
     """A numpy array of a file, as its bytes (of numbers) or its list (of objects)."""
 
@@ -141,10 +150,10 @@ class _Array:
         self.dtype = dtype.dtype
         raw_type = list if self.dtype is None else bytes
         if type(shape) is not tuple or type(self.raw) is not raw_type or not isinstance(dtype, _DType):
-            raise pickle.UnpicklingError("an array in it is damaged")
+            raise _RefusedError("an array in it is damaged")
         n = len(self.raw) if self.dtype is None else len(self.raw) / self.dtype.itemsize
         if math.prod(shape) != n:
-            raise pickle.UnpicklingError("an array in it is cut short")
+            raise _RefusedError("an array in it is cut short")
 
     def __len__(self) -> int:
         return len(self.raw) if self.dtype is None else self.shape[0]  # IndexError of a scalar: a branch needs rows
@@ -153,7 +162,7 @@ class _Array:
         """Its rows: (n, ...) numbers, or a list of objects."""
         if self.dtype is None:
             if len(self.shape) > 1:
-                raise ValueError("a table of objects")
+                raise _RefusedError("a table of objects")
             return self.raw
         order: Any = "F" if self.is_fortran else "C"
         return np.frombuffer(self.raw, dtype=self.dtype).reshape(self.shape, order=order)
@@ -166,14 +175,14 @@ class _DType:
 
     def __init__(self, name: str) -> None:
         if name[:1] != "O" and np.dtype(name).kind not in _NUMBERS:
-            raise pickle.UnpicklingError(f"an array in it has the type {name}")
+            raise _RefusedError(f"an array in it has the type {name}")
         self.dtype = None if name[:1] == "O" else np.dtype(name)
 
     def __setstate__(self, state: Any) -> None:
         if self.dtype is None:
             return
         if any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("an array in it has named fields")
+            raise _RefusedError("an array in it has named fields")
         if state[1] in ("<", ">", "="):
             self.dtype = self.dtype.newbyteorder(state[1])
 
@@ -184,20 +193,20 @@ def _make_array(array_type: Any, shape: Any, code: Any) -> _Array:
 
 def _make_dtype(name: Any, *flags: Any) -> _DType:
     if type(name) is not str:
-        raise pickle.UnpicklingError("a numpy type in it is damaged")
+        raise _RefusedError("a numpy type in it is damaged")
     return _DType(name)
 
 
 def _make_scalar(dtype: Any, raw: Any) -> float | int:
     if not isinstance(dtype, _DType) or dtype.dtype is None:
-        raise pickle.UnpicklingError("a number in it is damaged")
+        raise _RefusedError("a number in it is damaged")
     value: float | int = np.frombuffer(raw, dtype=dtype.dtype, count=1)[0].item()
     return value
 
 
 def _make_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     if not isinstance(raw, bytes | bytearray):
-        raise pickle.UnpicklingError("an array in it is damaged")
+        raise _RefusedError("an array in it is damaged")
     array = _Array()
     array.__setstate__((1, shape, dtype, order == "F", bytes(raw)))
     return array
@@ -219,7 +228,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """The replacement of a name in the file."""
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array and no container")
+            raise _RefusedError(f"it names {module}.{name}, which is no array and no container")
         return _ALLOWED[module, name]
 
 
@@ -228,11 +237,13 @@ def _load(path: Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             _skip_header(stream)
             content = _Unpickler(stream).load()
+    except MemoryError:
+        raise
     except OSError as error:
-        message = error.strerror or error
+        message = error.strerror or "the system cannot read it"
         raise DataError(f"{path} cannot be read: {message}. A readable file was expected. Check --data.") from error
     except Exception as error:  # damaged pickles raise any type of error
-        reason = str(error) or type(error).__name__
+        reason = _reason(error, "it is no such file, or it is cut off or damaged")
         raise DataError(
             f"{path} was not opened: {reason}. A .npy file with a dictionary of lists and arrays was expected. Check "
             f"where the file comes from, and fetch or write it again."
@@ -252,7 +263,7 @@ def _skip_header(stream: BinaryIO) -> None:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
     if dtype.kind != "O" or shape != ():
-        raise ValueError(f"it is an array of {dtype} of shape {shape}")
+        raise _RefusedError(f"it is an array of {dtype} of shape {shape}")
 
 
 def _read_jagged(node: Any, depth: int) -> Jagged:
@@ -291,7 +302,7 @@ def _rows(node: Any) -> Any:
         return node.rows()
     if isinstance(node, np.ndarray):
         return node
-    raise TypeError(f"a {type(node).__name__} in place of a list")
+    raise _RefusedError(f"a {type(node).__name__} in place of a list")
 
 
 def _concatenate(nodes: Sequence[Any]) -> np.ndarray:
@@ -311,7 +322,7 @@ def _numbers(values: Any) -> np.ndarray:
         return np.zeros(0)
     array = np.asarray(values)
     if array.dtype.kind not in _NUMBERS or array.ndim == 0:
-        raise ValueError("something in it is no number")
+        raise _RefusedError("something in it is no number")
     return array.ravel()
 
 
@@ -321,4 +332,5 @@ def _flatten_column(node: Any, path: Path, name: str) -> np.ndarray:
         rows = _rows(node)
         return _concatenate([rows[0]]) if len(rows) == 1 and not np.isscalar(rows[0]) else _numbers(rows)
     except (TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{path}: {name} is damaged ({error}). A list of numbers was expected. {REMEDY}.") from error
+        problem = f"{path}: {name} is damaged ({_reason(error, 'something in it is no number')})"
+        raise DataError(f"{problem}. A list of numbers was expected. {REMEDY}.") from error

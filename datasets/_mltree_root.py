@@ -45,16 +45,6 @@ def read_trees(path: Path, step: str | int = STEP) -> Iterator[MLTree]:
             raise DataError(f"{path} has no events in {EVENTS}. At least one was expected. {REMEDY}, or remove it.")
 
 
-def has_geometry(path: Path) -> bool:
-    """Whether the file holds the tree CellGeo beside its events. Raises DataError for a file that cannot be opened."""
-    uproot = _uproot()
-    try:
-        with uproot.open(path) as file:
-            return GEOMETRY in {str(key).split(";")[0] for key in file.keys(recursive=False)}
-    except Exception as error:  # damaged files raise any type of error
-        raise _damage_error(path, error) from error
-
-
 def read_geometry(path: Path) -> CellGeo:
     """The geometry, from the first entry of the tree CellGeo. Raises DataError."""
     with _open_tree(path, GEOMETRY) as tree:
@@ -93,15 +83,23 @@ def _open_tree(path: Path, name: str) -> Iterator[Any]:
                     f"{'Put its cell_geo file beside it' if name == GEOMETRY else 'Check which file it is'}."
                 )
             yield file[name]
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # damaged files raise any type of error
         raise _damage_error(path, error) from error
 
 
 def _damage_error(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{path} cannot be read as a ROOT file ({reason}). A whole file of MLTree was expected. {REMEDY}.")
+    if isinstance(error, OSError) and error.strerror:
+        problem = f"cannot be read: {error.strerror}"
+    else:
+        problem = "is a ROOT file that is cut off or damaged" if _has_magic(path) else "is no ROOT file"
+    return DataError(f"{path} {problem}. A whole file of MLTree was expected. {REMEDY}.")
+
+
+def _has_magic(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == b"root"
 
 
 def _uproot() -> Any:

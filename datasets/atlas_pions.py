@@ -110,6 +110,9 @@ class CalorimeterDataset:
             _log.warning("%s", note)
         geometry = geometry_pack(self._geometry, self._cache)
         packs = [(event_prefix(self.root, split, path), event_pack(path, geometry, self._cache)) for path in files]
+        weighted = sum(bool(pack.manifest["source"].get("weights")) for _, pack in packs)
+        if weighted:
+            _log.warning("mcEventWeight differs between events in %d files and is not used: all count once.", weighted)
         return SOURCES[sample](packs, geometry)
 
 

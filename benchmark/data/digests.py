@@ -36,6 +36,11 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
         if cached:
             return cached
         digest = digest_of(path)
+    except PermissionError as error:
+        raise DataError(
+            f"{path} cannot be read: its permissions do not allow it. A readable file was expected. Type "
+            f"`chmod u+r {path}`, or ask its owner."
+        ) from error
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be read: {reason}. A readable file was expected. Check --data.") from error

@@ -190,9 +190,9 @@ def test_a_damaged_source_leaves_no_pack(tmp_path, rng, geo, geometry):
     with pytest.raises(DataError, match=r"events\.npy, event 0, cluster 0, cell 7: cluster_cell_E is nan"):
         packed(tmp_path, tree, geometry)
     assert sorted((tmp_path / "packs").iterdir()) == before
-    bad = replace(geo, eta=np.where(np.arange(len(geo.eta)) == 3, np.nan, geo.eta))
+    bad = replace(geo, neighbours=geo.neighbours + len(geo.cell_id))
     _mltree_npy.write_geometry(tmp_path / "bad.npy", bad)
-    with pytest.raises(DataError, match=r"bad\.npy: cell \d+ has eta = nan"):
+    with pytest.raises(DataError, match=r"bad\.npy: cell \d+ has the neighbours"):
         geometry_pack(tmp_path / "bad.npy", tmp_path / "packs")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import sys
 from dataclasses import replace
 
@@ -9,9 +10,20 @@ import numpy as np
 import pytest
 
 from benchmark.datasets import _mltree_npy, _mltree_root
-from benchmark.datasets._mltree_check import REQUIRED, check, check_geometry, concatenated, joined
+from benchmark.datasets._mltree_check import (
+    REQUIRED,
+    Jagged,
+    check,
+    check_geometry,
+    concatenated,
+    joined,
+    without_tails,
+)
 from benchmark.errors import DataError, RecordError
+from benchmark.registry import dataset_spec
 from builders.calo_files import altered, make_geometry, mixtures, pions, same, shuffled, without, write_root
+from builders.mltreemaker import FILE as MLTREEMAKER
+from builders.mltreemaker import tables
 
 READERS = ("npy", "root")
 
@@ -254,15 +266,14 @@ def test_damaged_root_files_are_refused(tmp_path, rng, geo, monkeypatch):
     path = write_root(tmp_path / "events.root", pions(rng, geo))
     with pytest.raises(DataError, match=r"has no tree CellGeo; it has EventTree\..+ Put its cell_geo file beside it"):
         _mltree_root.read_geometry(path)
-    assert not _mltree_root.has_geometry(path)
     geometry = write_root(tmp_path / "geo.root", geo=geo)
-    assert _mltree_root.has_geometry(geometry)
     with pytest.raises(DataError, match="has no tree EventTree"):
         _mltree_root.read_tree(geometry)
     data = path.read_bytes()
-    for name, content in (("cut", data[: len(data) // 2]), ("text", b"no root file"), ("empty", b"")):
+    no_root = ("text", b"no root file", "is no ROOT file"), ("empty", b"", "is no ROOT file")
+    for name, content, problem in (("cut", data[: len(data) // 2], "is a ROOT file that is cut off"), *no_root):
         (tmp_path / f"{name}.root").write_bytes(content)
-        with pytest.raises(DataError, match=rf"{name}\.root cannot be read as a ROOT file"):
+        with pytest.raises(DataError, match=rf"{name}\.root {problem}"):
             _mltree_root.read_tree(tmp_path / f"{name}.root")
     with pytest.raises(DataError, match="no branch cluster_E"):
         _mltree_root.read_tree(write_root(tmp_path / "less.root", without(pions(rng, geo), "clusters", "cluster_E")))
@@ -284,7 +295,7 @@ DAMAGES = [  # table, branch, row, value, what the message says
     ("clusters", "cluster_E", 4, np.nan, "event 1, cluster 1: cluster_E is nan"),
     ("clusters", "cluster_Phi", 0, np.inf, "event 0, cluster 0: cluster_Phi is inf"),
     ("clusters", "cluster_ENG_CALIB_TOT", 3, np.nan, "event 1, cluster 0"),
-    ("clusters", "cluster_nCells", 5, 99, "event 1, cluster 2: cluster_nCells is 99 and there are"),
+    ("clusters", "cluster_nCells", 5, 2, "event 1, cluster 2: cluster_nCells is 2 and there are"),
     ("cells", "cluster_cell_E", 1, np.nan, "event 0, cluster 0, cell 1: cluster_cell_E is nan"),
     ("cells", "cluster_cell_ID", 0, 3, "event 0, cluster 0, cell 0: the cell id 3 is not in the geometry"),
     ("cells", "cluster_cell_ID", -1, 10**15, "event 3, cluster 2, cell"),
@@ -326,21 +337,18 @@ def test_a_cell_twice_in_a_cluster_is_refused(rng, geo):
         check(altered(tree, "cells", "cluster_cell_ID", 1, ids[0]), geo, "file")
 
 
-def test_a_damaged_geometry_is_refused(geo):
-    def changed(name, row, value):
-        values = getattr(geo, name).copy()
-        values[row] = value
-        return replace(geo, **{name: values})
+def changed_geometry(geo, name, row, value):
+    values = getattr(geo, name).copy()
+    values[row] = value
+    return replace(geo, **{name: values})
 
+
+def test_a_geometry_that_is_not_whole_is_refused(geo):
     check_geometry(geo, "geo")
     n = len(geo.cell_id)
     for damaged, message in (
-        (changed("cell_id", 5, geo.cell_id[9]), f"the cell id {geo.cell_id[9]} occurs twice"),
-        (changed("sampling", 3, 21), f"cell {geo.cell_id[3]} has the sampling 21"),
-        (changed("eta", 3, np.nan), f"cell {geo.cell_id[3]} has eta = nan"),
-        (changed("sigma_gev", 3, np.inf), "sigma_gev = inf"),
-        (changed("neighbours", (4, 2), n), f"cell {geo.cell_id[4]} has the neighbours"),
-        (changed("neighbours", (4, 2), -2), f"cell {geo.cell_id[4]} has the neighbours"),
+        (changed_geometry(geo, "neighbours", (4, 2), n), f"cell {geo.cell_id[4]} has the neighbours"),
+        (changed_geometry(geo, "neighbours", (4, 2), -2), f"cell {geo.cell_id[4]} has the neighbours"),
         (replace(geo, phi=geo.phi[1:]), f"entries of phi and {n} cells"),
         (replace(geo, neighbours=geo.neighbours[:, :9]), r"neighbours of shape \(3840, 9\)"),
     ):
@@ -360,3 +368,95 @@ def test_fractions_in_place_of_integers_of_the_geometry_are_refused(branch, tmp_
     np.save(path, np.array(content, dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=rf"{branch} holds .*\.5\. Integers were expected"):
         _mltree_npy.read_geometry(path)
+
+
+def test_cells_of_the_geometry_are_checked_where_events_use_them(rng, geo):
+    tree = mixtures(rng, geo)
+    rows = check(tree, geo, "file")
+    used, unused = rows[0], np.setdiff1d(np.arange(len(geo.cell_id)), rows)[:2]
+    for name, value, message in (
+        ("cell_id", geo.cell_id[used], f"the cell id {geo.cell_id[used]} occurs twice"),
+        ("sampling", 21, f"cell {geo.cell_id[used]} has the sampling 21. One of 0 to 20"),
+        ("eta", np.nan, f"cell {geo.cell_id[used]} has eta = nan"),
+        ("sigma_gev", np.inf, "sigma_gev = inf"),
+    ):
+        row = unused[0] if name == "cell_id" else used
+        with pytest.raises(DataError, match=message):
+            check(tree, changed_geometry(geo, name, row, value), "file")
+        elsewhere = geo.cell_id[unused[1]] if name == "cell_id" else value
+        np.testing.assert_array_equal(check(tree, changed_geometry(geo, name, unused[0], elsewhere), "file"), rows)
+
+
+# --- as MLTreeMaker writes them ---
+
+
+def test_a_file_of_mltreemaker_is_read(tmp_path):
+    """Written by ROOT itself: cells below the threshold counted and not listed, empty ends, forward cells."""
+    pytest.importorskip("uproot")
+    tree, geo = tables()
+    same(tree, _mltree_root.read_tree(MLTREEMAKER))
+    same(geo, _mltree_root.read_geometry(MLTREEMAKER))
+    check(tree, geo, "file")
+    (tmp_path / "test").mkdir()
+    shutil.copy(MLTREEMAKER, tmp_path / "test")
+    dataset = dataset_spec("atlas-pions").open(dataset_spec("atlas-pions").config(), tmp_path)
+    clusters = dataset.events("test", "cluster")
+    np.testing.assert_array_equal(clusters.n_points, tree.n_cells)
+    np.testing.assert_allclose(clusters[0].energy.sum(), tree.clusters["cluster_E"][0], rtol=1e-5)
+
+
+def test_only_empty_ends_are_dropped(rng, geo):
+    tree = mixtures(rng, geo)
+    per_cluster = (tree.n_clusters, tree.n_cells)
+    longer = tree.n_cells + 2
+    ends = np.cumsum(longer)
+    energy = np.ones(longer.sum(), np.float32)
+    energy[np.concatenate([ends - 1, ends - 2])] = 0
+    cut = without_tails(Jagged(energy, (tree.n_clusters, longer)), "cluster_cell_hitsE_EM", per_cluster, "file")
+    assert len(cut.values) == tree.n_cells.sum() and cut.values.all()
+    energy[ends[4] - 1] = 0.1
+    message = rf"file: cluster 4 lists {tree.n_cells[4]} cells and has cluster_cell_hitsE_EM for {longer[4]}\."
+    with pytest.raises(DataError, match=message):
+        without_tails(Jagged(energy, (tree.n_clusters, longer)), "cluster_cell_hitsE_EM", per_cluster, "file")
+
+
+# --- units ---
+
+
+@pytest.mark.parametrize(
+    "table, branch, factor, message",
+    [
+        ("truth", "truthPartMass", 1000, r"1,0\d\d times their masses"),
+        ("truth", "truthPartE", 1000, r"truthPartE reaches [\d,]+\. At most 7,000 GeV"),
+        ("clusters", "cluster_E", 1000, r"cluster_E reaches [\d,]+\. At most 7,000 GeV"),
+        ("cells", "cluster_cell_E", 1000, r"half of its cells have more than [\d,]+\. cluster_cell_E in GeV"),
+    ],
+)
+def test_energies_in_mev_are_refused(rng, geo, table, branch, factor, message):
+    tree = pions(rng, geo)
+    columns = {**getattr(tree, table), branch: getattr(tree, table)[branch] * np.float32(factor)}
+    with pytest.raises(DataError, match=message) as caught:
+        check(replace(tree, **{table: columns}), geo, "events.root")
+    assert "by 1000" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, factor, message",
+    [("r_perp_mm", 0.1, "cell_geo_rPerp of its barrel's cells is about"), ("phi", 180 / np.pi, "cell_geo_phi reaches")],
+)
+def test_lengths_in_cm_and_angles_in_degrees_are_refused(rng, geo, name, factor, message):
+    other = replace(geo, **{name: getattr(geo, name) * np.float32(factor)})
+    with pytest.raises(DataError, match=message):
+        check(pions(rng, geo), other, "events.root")
+
+
+def test_event_weights_are_said_to_be_ignored(tmp_path, rng, geo, caplog):
+    tree = pions(rng, geo)
+    _mltree_npy.write_geometry(tmp_path / "cell_geo.npy", geo)
+    spec = dataset_spec("atlas-pions")
+    for split, weights in (("train", np.ones(6)), ("test", np.arange(6))):
+        weighted = replace(tree, events={**tree.events, "mcEventWeight": weights.astype(np.float32)})
+        (tmp_path / split).mkdir()
+        _mltree_npy.write_tree(tmp_path / split / "events.npy", weighted)
+        spec.open(spec.config(), tmp_path).events(split, "cluster")
+        assert ("mcEventWeight differs between events in 1 files and is not used" in caplog.text) == (split == "test")
