@@ -25,6 +25,7 @@ import h5py
 import numpy as np
 
 from benchmark.data.arrays import open_array
+from benchmark.data.hdf5 import check_filters, open_hdf5_file
 from benchmark.data.packed import Chunk
 from benchmark.errors import DataError
 
@@ -98,17 +99,12 @@ def read_chunks(path: Path, schema: Schema, report: Callable[[int], object] = la
 def _open_h5(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise DataError(f"There is no file {path}. A PILArNet HDF5 file was expected. Check the path.")
-    try:
-        h5 = h5py.File(path, "r", libver="latest", locking=False)
-    except OSError as error:
-        reason = "truncated" if "truncated" in str(error) else "not a readable HDF5 file"
-        raise DataError(
-            f"{path} is {reason} ({path.stat().st_size} bytes). A whole PILArNet HDF5 file was expected. {_REMEDY}."
-        ) from error
-    with h5:
+    with open_hdf5_file(path) as h5:
         try:
             yield h5
-        except (OSError, RuntimeError, KeyError) as error:  # raised by h5py for damaged tables inside the file
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # h5py raises any type of error for damaged tables inside the file
             raise DataError(f"{path} is damaged. A whole PILArNet HDF5 file was expected. {_REMEDY}.") from error
 
 
@@ -117,10 +113,10 @@ def _schema(path: Path, h5: h5py.File, version: str | None) -> Schema:
         "v1" if "cluster_extra" not in h5 and not path.stem.endswith(("_v2", "_v3")) else "v2"
     )
     needed = ("point", "cluster") if expected_version == "v1" else ("point", "cluster", "cluster_extra")
-    missing = [name for name in needed if not isinstance(h5.get(name), h5py.Dataset)]
+    missing = [name for name in needed if not _is_own_dataset(path, h5, name)]
     if missing:
         raise DataError(
-            f"{path} has no dataset {missing[0]!r}; it holds {', '.join(sorted(h5)) or 'nothing'}. The PILArNet "
+            f"{path} has no dataset {missing[0]!r}; it holds {_names(h5)}. The PILArNet "
             f"{expected_version} schema ({', '.join(needed)}) was expected. Check --data, or {_REMEDY.lower()}."
         )
     lengths = {name: _check_rows(path, name, h5[name], "iu" if name == "cluster" else "f") for name in needed}
@@ -140,6 +136,30 @@ def _schema(path: Path, h5: h5py.File, version: str | None) -> Schema:
             f"Type --set data.revision={file_version}, or choose another folder with --data."
         )
     return Schema(file_version, extra_width, n_events)
+
+
+def _is_own_dataset(path: Path, h5: h5py.File, name: str) -> bool:
+    """Whether there is such a dataset. Raises DataError for one whose numbers lie in other files."""
+    if isinstance(h5.get(name, getlink=True), h5py.ExternalLink):
+        raise _elsewhere(path, name)
+    data = h5.get(name)
+    if not isinstance(data, h5py.Dataset):
+        return False
+    if data.external or data.is_virtual:
+        raise _elsewhere(path, name)
+    check_filters(path, data)
+    return True
+
+
+def _elsewhere(path: Path, name: str) -> DataError:
+    return DataError(
+        f"{path} keeps {name!r} in other files. A whole PILArNet HDF5 file was expected. Copy it into the file."
+    )
+
+
+def _names(h5: h5py.File) -> str:
+    """Names in the file; one that is no text (a damaged one) is left out."""
+    return ", ".join(sorted(name for name in h5 if isinstance(name, str) and name.isprintable())[:10]) or "nothing"
 
 
 def _check_rows(path: Path, name: str, data: h5py.Dataset, dtype_kinds: str) -> int:

@@ -260,3 +260,13 @@ def test_large_file_gets_a_sampled_digest_that_sees_both_ends(tmp_path, monkeypa
 def test_digest_of_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         digests.file_digest(tmp_path / "nowhere", tmp_path / "memo")
+
+
+def test_a_file_without_read_permission_says_what_to_type(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "own.h5").write_bytes(b"events")
+    monkeypatch.setattr(digests, "digest_of", refuse)
+    with pytest.raises(DataError, match=r"own\.h5 cannot be read: its permissions .+ Type `chmod u\+r .+own\.h5`"):
+        digests.file_digest(tmp_path / "own.h5", tmp_path / "memo")

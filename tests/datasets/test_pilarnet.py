@@ -259,7 +259,7 @@ def test_truncated_file(tmp_path, kept):
 def test_file_that_is_not_hdf5(tmp_path):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "bad.h5").write_text("x,y,z\n1,2,3\n")
-    with pytest.raises(DataError, match="not a readable HDF5 file"):
+    with pytest.raises(DataError, match="bad.h5 is damaged, or no HDF5 file"):
         open_pilarnet(tmp_path, INFO)
 
 
@@ -268,6 +268,50 @@ def _foreign(path: Path, **datasets: object) -> None:
     with h5py.File(path, "w") as h5:
         for name, value in datasets.items():
             h5[name] = value
+
+
+def test_a_filter_that_is_not_installed_is_named(tmp_path):
+    path = tmp_path / "test" / "packed.h5"
+    path.parent.mkdir()
+    with h5py.File(path, "w") as h5:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((2,))
+        plist.set_filter(32026, h5py.h5z.FLAG_OPTIONAL, ())  # Blosc2
+        space = h5py.h5s.create_simple((2,))
+        for name, dtype in (("point", "f4"), ("cluster", "i8")):
+            kind = h5py.h5t.py_create(h5py.vlen_dtype(np.dtype(dtype)), logical=True)
+            h5py.h5d.create(h5.id, name.encode(), kind, space, plist)
+    with pytest.raises(DataError) as error:
+        open_pilarnet(tmp_path, INFO)
+    assert "filter 32026" in sentence(error) and "pip install hdf5plugin" in sentence(error)
+
+
+def test_a_file_that_another_program_writes_is_named(tmp_path):
+    path = write_file(tmp_path / "test" / "busy.h5", make_events(np.random.default_rng(3), 1))
+    with h5py.File(path, "r+"), pytest.raises(DataError) as error:
+        open_pilarnet(tmp_path, INFO)
+    assert "busy.h5 is held by another program" in sentence(error)
+
+
+def test_numbers_in_other_files_are_refused(tmp_path):
+    path = write_file(tmp_path / "test" / "a.h5", make_events(np.random.default_rng(3), 1))
+    elsewhere = write_file(tmp_path / "b.h5", make_events(np.random.default_rng(4), 1))
+    with h5py.File(path, "r+") as h5:
+        del h5["point"]
+        h5["point"] = h5py.ExternalLink(str(elsewhere), "/point")
+    with pytest.raises(DataError) as error:
+        open_pilarnet(tmp_path, INFO)
+    assert "a.h5 keeps 'point' in other files" in sentence(error)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "test" / "names.h5"
+    path.parent.mkdir()
+    with h5py.File(path, "w") as h5:
+        h5[b"\xff\xfe"] = h5["other"] = np.zeros(3)
+    with pytest.raises(DataError) as error:
+        open_pilarnet(tmp_path, INFO)
+    assert "has no dataset 'point'; it holds other." in sentence(error)
 
 
 def test_another_schema(tmp_path):
