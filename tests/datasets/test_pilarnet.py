@@ -259,7 +259,7 @@ def test_truncated_file(tmp_path, kept):
 def test_file_that_is_not_hdf5(tmp_path):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "bad.h5").write_text("x,y,z\n1,2,3\n")
-    with pytest.raises(DataError, match="bad.h5 is damaged, or no HDF5 file"):
+    with pytest.raises(DataError, match=r"bad\.h5 is damaged, or no HDF5 file"):
         open_pilarnet(tmp_path, INFO)
 
 
