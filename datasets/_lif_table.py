@@ -93,9 +93,9 @@ def _check_columns(path: Path, names: list[str]) -> None:
 
 def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
     def fail(column: str, expected: str) -> DataError:
-        scan = texts.get("scan") or "?"
+        scan = (texts.get("scan") or "?")[:60]
         return DataError(
-            f"{path}, row {number} (scan {scan}): {column} is {texts.get(column, '')!r}. {expected} was expected. "
+            f"{path}, row {number} (scan {scan}): {column} is {texts.get(column, '')[:100]!r}. {expected} was expected. "
             f"Correct the table of scans."
         )
 

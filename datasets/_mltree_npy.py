@@ -261,7 +261,10 @@ def _skip_header(stream: BinaryIO) -> None:
     """Read a .npy header of version 1, 2 or 3 up to the pickle after it."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    try:
+        shape, _, dtype = read(stream)
+    except Exception as error:  # numpy parses headers as Python: any type of error
+        raise ValueError("its header is damaged") from error
     if dtype.kind != "O" or shape != ():
         raise _RefusedError(f"it is an array of {dtype} of shape {shape}")
 

@@ -16,6 +16,7 @@ from benchmark.contracts import ModelSpec, Task
 from benchmark.data.preparation import Preparation
 from benchmark.errors import CheckpointError
 from benchmark.io import sha256_file
+from benchmark.json_files import read_json
 from benchmark.settings import as_dict
 
 # of a training record, copied into records of runs
@@ -52,7 +53,7 @@ def find_shipped(model: str) -> Shipped | None:
     if not record_path.is_file():
         return None
     try:
-        record = json.loads(record_path.read_text(encoding="utf-8"))
+        record = read_json(record_path)
         record["weights_sha256"], record["events"], record["config"]["model_config"], record["dataset"]["revision"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

@@ -59,7 +59,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             metadata: Mapping[str, str] = stream.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"The checkpoint {path} could not be read ({error}). A .safetensors file written by this suite was "
+            f"The checkpoint {path} could not be read ({_first_line(error)}). A .safetensors file written by this suite was "
             f"expected. Check the path given to --checkpoint."
         ) from error
     if CHECKSUM in metadata and metadata[CHECKSUM] != tensors_sha256(state):
@@ -75,6 +75,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
         )
     check_finite(path, state)
     return state, described
+
+
+def _first_line(error: Exception) -> str:
+    """What the library says, without what it repeats of the file."""
+    return str(error).partition("\n")[0][:160].encode("ascii", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:

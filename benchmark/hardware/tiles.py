@@ -7,7 +7,6 @@ since other sizes may round differently.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from benchmark.errors import DataError
 from benchmark.hardware.kernels import missing, triton_version
 from benchmark.io import atomic_write_json, sha256_file
+from benchmark.json_files import read_json
 from benchmark.paths import cache_dir
 
 # products: rows times one offset's kernel; totals: the centre's product and the sum of the others; sums: the same
@@ -83,9 +83,7 @@ def write(file: Path, chosen: dict[Use, Tile]) -> Path:
 def read(file: Path) -> dict[Use, Tile]:
     """Tiles from a file of `write`. Raises DataError for invalid content."""
     try:
-        return {
-            _parse_use(key): _parse_tile(sizes) for key, sizes in json.loads(file.read_text(encoding="utf-8")).items()
-        }
+        return {_parse_use(key): _parse_tile(sizes) for key, sizes in read_json(file).items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"{file} holds no sizes of tiles ({error}). What `python -m benchmark perf sparse --tune` writes was "

@@ -75,7 +75,7 @@ def published(path: Path | None = None) -> tuple[Published, ...]:
         try:
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise DataError(
-                    f"{path} has the columns {', '.join(reader.fieldnames or ())}. {', '.join(COLUMNS)} were expected. "
+                    f"{path} has the columns {', '.join(reader.fieldnames or ())[:300]!a}. {', '.join(COLUMNS)} were expected. "
                     f"Correct its first line."
                 )
             rows = [(reader.line_num, _parse_row(path, reader.line_num, values)) for values in reader]

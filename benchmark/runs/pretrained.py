@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.hardware.distributed import from_first
 from benchmark.hardware.environment import choose_precision
 from benchmark.io import atomic_write_json, sha256_file
+from benchmark.json_files import read_json
 from benchmark.paths import cache_dir
 from benchmark.records.record import describe_dataset, now
 from benchmark.runs.execution import Say
@@ -135,7 +135,7 @@ def pretrained_folder(model: str, fingerprint: str) -> Path:
 def finished_record(folder: Path) -> dict[str, Any] | None:
     """Training record of the finished pre-training in a folder; None without one, or where its weights are damaged."""
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(folder / RECORD)
         facts(record)  # raises for a record of an earlier format
         return record if sha256_file(folder / WEIGHTS) == record["weights_sha256"] else None
     except (OSError, ValueError, KeyError, TypeError):

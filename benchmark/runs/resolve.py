@@ -174,7 +174,7 @@ def _find_setting(sections: Mapping[str, Any], key: str) -> tuple[str, str]:
     section, dot, name = key.partition(".")
     if dot:
         if section not in sections:
-            raise unknown_name("section of settings", section, sections, "Correct the --set option.")
+            raise unknown_name("section of settings", section[:60], sections, "Correct the --set option.")
         return section, name
     fields = {s: [f.name for f in dataclasses.fields(v)] for s, v in sections.items()}
     owners = [s for s, names in fields.items() if key in names]

@@ -21,7 +21,7 @@ def last_state(folder: Path) -> Path | None:
             print(
                 f"{path} is damaged ({type(error).__name__}): training goes on from an earlier state", file=sys.stderr
             )
-            path.unlink(missing_ok=True)
+            _remove(path)
         else:
             return path
     return None
@@ -38,7 +38,13 @@ def _check_sums(path: Path) -> None:
 def delete_checkpoints(folder: Path) -> None:
     """Delete the training states of a folder."""
     for path in states_in(folder):
-        path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder. A training state was expected. Delete it, then repeat the command.")
+    path.unlink(missing_ok=True)
 
 
 def states_in(folder: Path) -> list[Path]:

@@ -74,8 +74,11 @@ def _make_records(folder: Path) -> None:
 
 def _with_few_events(record: RunRecord) -> RunRecord:
     """The record of the first events alone: resampling thousands takes seconds."""
-    ids = tuple(unpack_event_ids(record.per_event) or ())[:MAX_EVENTS]
-    return replace(record, per_event=pack_counts(unpack_counts(record.per_event)[:MAX_EVENTS], ids))
+    ids = unpack_event_ids(record.per_event)
+    packed = pack_counts(unpack_counts(record.per_event)[:MAX_EVENTS], tuple(ids or ())[:MAX_EVENTS])
+    if ids is None:
+        del packed["event_ids"]
+    return replace(record, per_event=packed)
 
 
 def _read_records(folder: Path) -> Any:

@@ -276,7 +276,7 @@ READERS = (
     Reader("tiff", partial(_make, file="a.tif", write=_tiff), "data/a.tif", read, TIFF),
     Reader("tiff-compressed", partial(_make, file="a.tif", write=partial(_tiff, compression="zlib")), "data/a.tif",
            read, {"tags": tags}),
-    Reader("ome-tiff", partial(_make, file="a.ome.tif", write=_tiff), "data/a.ome.tif", read, {"tags": tags}),
+    Reader("ome-tiff", partial(_make, file="a.ome.tif", write=partial(_tiff, ome=True, metadata={"axes": "ZYX"})), "data/a.ome.tif", read, {"tags": tags}),
     Reader("scan-npy", partial(_make, file="a.npy", write=lambda p: np.save(p, SCAN)), "data/a.npy", read, NPY),
     Reader("scan-hdf5", partial(_make, file="a.h5", write=_hdf5), "data/a.h5", read, {"claims": datasets}),
     *_zarr_reader(2), *_zarr_reader(3),
