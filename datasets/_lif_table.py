@@ -95,8 +95,8 @@ def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
     def fail(column: str, expected: str) -> DataError:
         scan = (texts.get("scan") or "?")[:60]
         return DataError(
-            f"{path}, row {number} (scan {scan}): {column} is {texts.get(column, '')[:100]!r}. {expected} was expected. "
-            f"Correct the table of scans."
+            f"{path}, row {number} (scan {scan}): {column} is {texts.get(column, '')[:100]!r}. {expected} was "
+            f"expected. Correct the table of scans."
         )
 
     def size(column: str) -> float:

@@ -59,8 +59,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             metadata: Mapping[str, str] = stream.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"The checkpoint {path} could not be read ({_first_line(error)}). A .safetensors file written by this suite was "
-            f"expected. Check the path given to --checkpoint."
+            f"The checkpoint {path} could not be read ({_first_line(error)}). A .safetensors file written by this "
+            f"suite was expected. Check the path given to --checkpoint."
         ) from error
     if CHECKSUM in metadata and metadata[CHECKSUM] != tensors_sha256(state):
         raise CheckpointError(

@@ -74,9 +74,10 @@ def published(path: Path | None = None) -> tuple[Published, ...]:
         reader = csv.DictReader(stream, strict=True)
         try:
             if tuple(reader.fieldnames or ()) != COLUMNS:
+                columns = ", ".join(reader.fieldnames or ())[:300].encode("ascii", "backslashreplace").decode()
                 raise DataError(
-                    f"{path} has the columns {', '.join(reader.fieldnames or ())[:300]!a}. {', '.join(COLUMNS)} were expected. "
-                    f"Correct its first line."
+                    f"{path} has the columns {columns if columns.isprintable() else repr(columns)}. "
+                    f"{', '.join(COLUMNS)} were expected. Correct its first line."
                 )
             rows = [(reader.line_num, _parse_row(path, reader.line_num, values)) for values in reader]
         except csv.Error as error:
