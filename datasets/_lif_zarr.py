@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
@@ -34,6 +34,7 @@ from ._lif_stack import (
 
 _METADATA = {2: ".zarray", 3: "zarr.json"}  # of an array, by format
 _MOST_METADATA = 16 << 20  # bytes
+_MOST_UNPACKED = 8  # times the bytes of a chunk's numbers: filters may widen them
 _PLAIN = {"bytes", "endian", "crc32c", "crc32", "adler32", "fletcher32", "transpose", "shuffle", "delta", "bitround"}
 _PACKED = {"blosc", "bz2", "gzip", "lz4", "lzma", "pcodec", "zfpy", "zlib", "zstd"}
 _SHARDS = "sharding_indexed"
@@ -229,8 +230,32 @@ def _check_chunks(path: Path, array: _Array, files: Mapping[str, int], dtype: np
         missing = sum(_missing_in_shard(path, path / file, place, array) for file, place in stored.items())
     if missing:
         raise missing_error(path, f"chunks of its array {array.name or '/'}", missing, expected, _REMEDY)
+    if array.sharding is None:
+        _check_unpacked(path, stored, array, prod(array.chunks) * dtype.itemsize)
     ratio = ANY_RATIO if set(array.codecs) & _PACKED or array.sharding is not None else 1
     check_claim(path, prod(array.grid) * prod(array.chunks) * dtype.itemsize, n_bytes, ratio)
+
+
+def _check_unpacked(path: Path, stored: Iterable[str], array: _Array, n_bytes: int) -> None:
+    """Raises DataError for a chunk that says that it unpacks to far more than its numbers, with zstd or blosc."""
+    codec = next((name for name in array.codecs if name in ("zstd", "blosc")), "")
+    for file in stored if codec else ():
+        with (path / file).open("rb") as stream:
+            unpacked = _unpacked_bytes(stream.read(18), codec)
+        if unpacked > _MOST_UNPACKED * n_bytes:
+            raise damage_error(path, f"its chunk {file} unpacks to {unpacked:,} bytes, where {n_bytes:,} fit")
+
+
+def _unpacked_bytes(begin: bytes, codec: str) -> int:
+    """Bytes that a packed chunk says that it unpacks to; 0 where it does not say."""
+    if codec == "blosc":
+        return int.from_bytes(begin[4:8], "little")
+    if len(begin) < 5 or begin[:4] != b"\x28\xb5\x2f\xfd":
+        return 0
+    is_single = bool(begin[4] & 32)  # RFC 8878, 3.1.1.1: frame header
+    n_bytes = (int(is_single), 2, 4, 8)[begin[4] >> 6]
+    at = 5 + (not is_single) + (0, 1, 2, 4)[begin[4] & 3]
+    return int.from_bytes(begin[at : at + n_bytes], "little") + (256 if n_bytes == 2 else 0)
 
 
 def _place(name: str, array: _Array) -> tuple[int, ...] | None:

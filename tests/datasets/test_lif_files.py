@@ -114,3 +114,25 @@ def test_a_file_that_keeps_its_numbers_elsewhere_is_refused(tmp_path):
         file.create_dataset("stack", (2, 3, 4), "u2", external=[(str(tmp_path / "raw.bin"), 0, 48)])
     with pytest.raises(DataError, match="other files"):
         open_stack(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("codec", ["zstd", "blosc"])
+def test_a_chunk_that_unpacks_to_far_more_is_refused_unread(tmp_path, version, codec):
+    from numcodecs import Blosc, Zstd
+
+    path = tmp_path / "a.zarr"
+    packed = {"zstd": Zstd(), "blosc": Blosc()}[codec]
+    if version == 2:
+        array = zarr.create_array(
+            path, shape=STACK.shape, chunks=(2, 40, 30), dtype="u2", zarr_format=2, compressors=packed
+        )
+    else:
+        named = zarr.codecs.ZstdCodec() if codec == "zstd" else zarr.codecs.BloscCodec()
+        array = zarr.create_array(path, shape=STACK.shape, chunks=(2, 40, 30), dtype="u2", compressors=named)
+    array[:] = STACK
+    np.testing.assert_array_equal(open_stack(path)[0:6], STACK)
+    chunk = path / ("1.0.0" if version == 2 else "c/1/0/0")
+    chunk.write_bytes(packed.encode(bytes(10_000_000)))
+    with pytest.raises(DataError, match="unpacks to 10,000,000 bytes, where 4,800 fit"):
+        open_stack(path)
