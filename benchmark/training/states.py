@@ -29,6 +29,8 @@ def last_state(folder: Path) -> Path | None:
 
 def _check_sums(path: Path) -> None:
     """Raises ValueError where a part of the archive does not have its checksum, which torch does not compare."""
+    if not path.is_file():
+        raise ValueError(f"{path} is no file")
     with zipfile.ZipFile(path) as archive:
         broken = archive.testzip()
     if broken is not None:

@@ -76,9 +76,10 @@ def _read_resamples(folder: Path) -> Any:
 
 
 def _make_simulated(folder: Path) -> None:
-    events = pilarnet_files.make_events(np.random.default_rng(1), 2)
+    rng = np.random.default_rng(1)
     files = {}
     for split in ("train", "val", "test"):
+        events = pilarnet_files.make_events(rng, 2)
         path = pilarnet_files.write_file(folder / "data" / split / "events_v2.h5", events, "v2")
         for written in (path, path.with_name("events_v2_points.npy")):
             files[written.relative_to(folder / "data").as_posix()] = sha256_file(written)

@@ -33,7 +33,7 @@ from builders.pilarnet_files import make_events, write_folder
 from builders.synthetic import request
 from fuzz.arrays import NPY, pickles
 from fuzz.events import use_cache_of
-from fuzz.mutations import NUMBERS, TEXTS, Rng, odd_value, pick, with_odd_value
+from fuzz.mutations import TEXTS, Rng, odd_value, pick, with_odd_value
 from fuzz.reader import Change, Reader
 
 TASK = "lartpc-segmentation"
@@ -83,7 +83,7 @@ def _changed_tensors(state: Mapping[str, torch.Tensor], rng: Rng) -> dict[str, t
         )
     elif what == 2:
         state[name] = tensor.clone().float()
-        state[name].flatten()[:1] = float(pick(rng, NUMBERS[:11]))
+        state[name].flatten()[:1] = pick(rng, (0.0, -1.0, 3e38, 1e-40, float("nan"), float("inf")))
     elif what == 3:
         state[pick(rng, ("x", "../x", *sorted(state)))] = tensor
     elif what == 4:
