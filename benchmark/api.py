@@ -295,7 +295,8 @@ def score(
 
     Returns what a record holds under `metrics`: `["overall"]["macro_f1"]["value"]`, with "low" and "high" beside it,
     and the same by class in `["per_class"]`. Intervals are bootstraps over events, as in records: equal for equal
-    predictions of the same events. Raises DataError for arrays that do not fit, ConfigError for another task's truth.
+    predictions of the same events, and None for too few (`benchmark.metrics.few_events`). Raises DataError for arrays
+    that do not fit, ConfigError for another task's truth.
 
         >>> import numpy as np
         >>> from benchmark import api
@@ -303,7 +304,7 @@ def score(
         >>> right = {name: np.eye(4)[labels] for name, labels in truth.items()}
         >>> metrics = api.score("lartpc-segmentation", right, truth)
         >>> metrics["overall"]["macro_f1"]
-        {'value': 1.0, 'low': 1.0, 'high': 1.0}
+        {'value': 1.0, 'low': None, 'high': None}
     """
     from benchmark import tasks
     from benchmark.evaluation.predictions import score_predictions
@@ -319,7 +320,8 @@ def score(
         )
     by_id = predictions if isinstance(predictions, Mapping) else dict(zip(ids, predictions, strict=True))
     labelled, rng = _labelled(truth, ids, asked)
-    return score_predictions(by_id, ids, labelled, asked, rng)
+    units = truth.prepared.units if isinstance(truth, Events) else np.arange(len(ids))
+    return score_predictions(by_id, ids, labelled, asked, rng, units)
 
 
 def table(record: RunRecord, beside: RunRecord | None = None) -> FittedTable:
@@ -352,7 +354,7 @@ def leaderboard(records: str | Path | Sequence[RunRecord], *, each_run: bool = F
         >>> frame[["model", "labels", "runs"]].values.tolist()
         [['majority', 2, 1], ['majority', 4, 1]]
         >>> [name for name in frame.columns if name.startswith("macro_f1")]
-        ['macro_f1', 'macro_f1_low', 'macro_f1_high']
+        ['macro_f1']
     """
     from benchmark.reports.frames import rows
     from benchmark.reports.leaderboard import leaderboards

@@ -113,6 +113,12 @@ class Source:
         rows = zip(self._pack.tolist(), self._event.tolist(), self._ordinal.tolist(), strict=True)
         return tuple(_event_id(names[pack], event, ordinal) for pack, event, ordinal in rows)
 
+    @property
+    def units(self) -> np.ndarray:
+        """(n,) number of the collision event of each sample."""
+        pairs = np.stack([self._pack, self._event], axis=1)
+        return np.asarray(np.unique(pairs, axis=0, return_inverse=True)[1]).reshape(-1)
+
     def __len__(self) -> int:
         return len(self._event)
 

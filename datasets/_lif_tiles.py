@@ -115,6 +115,8 @@ class TileSource:
         tiles = sorted((t for t in in_split if t["place"] >= 0), key=lambda t: t["id"])
         self._rows = [int(t["place"]) for t in tiles]
         self.event_ids: tuple[str, ...] = tuple(t["id"] for t in tiles)
+        # (n,) number of each tile's scan
+        self.units: np.ndarray = np.unique([t["scan"] for t in tiles], return_inverse=True)[1]
         self.dropped = {NO_REGION: len(in_split) - len(tiles)} if len(in_split) > len(tiles) else {}
         self.labelled: bool = bool(dataset.manifest["labelled"])
         self.n_points = np.full(len(tiles), int(np.prod(self.shape)), dtype=np.int64)

@@ -65,5 +65,5 @@ def _number_text(value: float | None) -> str:
 def _difference_text(one: float | None, other: float | None, low: float | None, high: float | None) -> str:
     if one is None or other is None:
         return "-"
-    interval = "" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"
+    interval = " [-]" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"
     return f"{other - one:+.4f}{interval}"

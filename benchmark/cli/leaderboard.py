@@ -24,6 +24,7 @@ def leaderboard(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default runs/records.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     detector: Annotated[str | None, typer.Option(help="Only tasks of this one: lartpc, calorimeter or lif.")] = None,
+    split: Annotated[str, typer.Option(help="The runs that were scored on this split: test, val or train.")] = "test",
     runs: Annotated[bool, typer.Option("--runs", help="A row for each run, not one for all draws and seeds.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Every column: also energy, device, commit ...")] = False,
     form: Annotated[
@@ -37,7 +38,7 @@ def leaderboard(
         ),
     ] = False,
 ) -> None:
-    """Show recorded runs: one table per task and dataset revision, by budget, best first. Reads records only.
+    """Show recorded runs: one table per task, dataset revision and scored events, by budget, best first. Reads records.
 
     A row is the mean over draws and seeds, with their standard deviation and a bootstrap interval over events and runs.
     Another column gives the difference to the best row of the budget on the same events, with its paired interval.
@@ -61,14 +62,14 @@ def leaderboard(
         return shown if detector is None else [r for r in shown if r.task["name"] in detector_tasks]
 
     if check:
-        _check_folder(root, out, select, runs)
+        _check_folder(root, out, lambda candidates: leaderboards(select(candidates), runs, split))
         return
     all_runs, problems = found_records(root)
     shown = select(all_runs)
     if form == "json":
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return
-    boards = leaderboards(shown, each_run=runs)
+    boards = leaderboards(shown, runs, split)
     if out is not None:
         for path in write_tables(boards, out):
             console().print(f"written: {path}", soft_wrap=True, highlight=False)
@@ -79,11 +80,21 @@ def leaderboard(
     if form != "terminal":
         print(FORMATS[form][1](boards), end="")
         return
-    screen = console()
     for board in boards:
-        screen.print(rich(board, full))
+        console().print(rich(board, full))
+    console().print(_counted(all_runs, shown, split, len(problems), root), soft_wrap=True)
+
+
+def _counted(
+    all_runs: Sequence[RunRecord], shown: Sequence[RunRecord], split: str, n_unreadable: int, root: Path
+) -> str:  # fmt: skip
+    """How many runs the tables are of, and how many are left out and why."""
+    others = [r.split for r in shown if r.split != split and not r.protocol]
+    options = " or ".join(f"--split {name}" for name in sorted(set(others)))
+    apart = f" ({len(others)} of them scored on another split and left out: type {options})" if others else ""
     failed = sum(r.status == "failed" for r in all_runs)
-    screen.print(f"{len(shown)} runs, {failed} failed runs left out, {len(problems)} unreadable records; from {root}")
+    left_out = f"{failed} failed runs left out, {n_unreadable} unreadable records"
+    return f"{len(shown)} runs{apart}, {left_out}; from {root}"
 
 
 def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
@@ -104,12 +115,11 @@ def _format_tables(boards: Sequence[Leaderboard], folder: Path) -> dict[Path, st
 
 
 def _check_folder(
-    root: Path, out: Path | None, select: Callable[[Sequence[RunRecord]], list[RunRecord]], runs: bool
+    root: Path, out: Path | None, tables: Callable[[Sequence[RunRecord]], list[Leaderboard]]
 ) -> None:  # fmt: skip
     """Print all findings; exits with code 1 if one is an error."""
     from benchmark.errors import DataError
     from benchmark.reports.check import check_records
-    from benchmark.reports.leaderboard import leaderboards
 
     if not root.is_dir():
         raise DataError(f"There is no folder of records at {root}. A folder to check was expected. Correct --records.")
@@ -117,8 +127,7 @@ def _check_folder(
     errors = [f"{f.path}: {f.text}" for f in findings if f.error]
     notes = [f"{f.path}: {f.text}" for f in findings if not f.error]
     if out is not None:
-        shown = select([record for _, record in files])
-        for path, text in _format_tables(leaderboards(shown, each_run=runs), out).items():
+        for path, text in _format_tables(tables([record for _, record in files]), out).items():
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 errors.append(f"{path}: does not follow from the records; write it again: leaderboard --out {out}")
     for line in (*(f"ERROR {text}" for text in errors), *(f"note  {text}" for text in notes)):

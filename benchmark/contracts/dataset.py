@@ -28,7 +28,11 @@ class DatasetInfo:
 
 @runtime_checkable
 class EventSource(Protocol):
-    """Random access to the events of one split, in the order of sorted ids. Nothing is loaded before it is read."""
+    """Random access to the events of one split, in the order of sorted ids. Nothing is loaded before it is read.
+
+    Where several samples were recorded together (clusters of one collision, tiles of one scan) an attribute `units`,
+    (n,) integers, is equal for those: intervals resample them together. Without it each event is independent.
+    """
 
     @property
     def event_ids(self) -> tuple[str, ...]:

@@ -36,6 +36,12 @@ class EventSet:
         ids = self.source.event_ids
         return tuple(ids[i] for i in self.indices)
 
+    @property
+    def units(self) -> np.ndarray:
+        """(n,) int64 number of the independent event of each: samples of one collision or scan share it."""
+        of_source = getattr(self.source, "units", None)
+        return numbered(self.indices if of_source is None else np.asarray(of_source)[self.indices])
+
     def chosen(self, subset: Subset) -> EventSet:
         """The events of a label budget."""
         return replace(self, indices=self.indices[list(subset.indices)])
@@ -57,6 +63,11 @@ class EventSet:
         order = np.argsort(np.asarray(self.source.n_points)[self.indices], kind="stable")
         for start in range(0, len(order), batch_size):
             yield self.batch(order[start : start + batch_size])
+
+
+def numbered(units: np.ndarray) -> np.ndarray:
+    """Numbers from 0 on, without gaps, for equal values."""
+    return np.asarray(np.unique(units, return_inverse=True)[1], np.int64)
 
 
 def source_of(dataset: Dataset, split: str, task: Task) -> EventSource:

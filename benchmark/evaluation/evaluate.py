@@ -32,7 +32,7 @@ def evaluate(
 ) -> Evaluation:
     """Predict every event of the set and count. `rng` resamples events for the intervals; `split` names them."""
     index_of = {event_id: i for i, event_id in enumerate(events.event_ids)}
-    counter = Counter(events.task, len(events))
+    counter = Counter(events.task, events.units)
     predict_s, done = 0.0, 0
     with progress(f"scoring the {split} split", len(events)) as bar:
         for batch in events.in_order(batch_size):

@@ -29,14 +29,15 @@ def predictions_of(model: Model, events: EventSet, batch_size: int) -> dict[str,
 
 def score_predictions(
     predictions: Mapping[str, np.ndarray], event_ids: Sequence[str], labelled: Iterator[PointBatch], task: Task,
-    rng: np.random.Generator,
+    rng: np.random.Generator, units: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
     """A record's metrics. labelled: these events, one to a batch; `rng` resamples events for the intervals.
 
+    units: (n,) number of the independent event of each.
     Raises DataError for an event without a prediction or the other way round, and for arrays that do not fit.
     """
     _check_ids(predictions, event_ids)
-    counter = Counter(task, len(event_ids))
+    counter = Counter(task, units)
     for row, batch in enumerate(labelled):
         counter.add([row], _checked(predictions[batch.event_ids[0]], batch, task), batch)
     return counter.report(rng)

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.contracts import Model, PointBatch
-from benchmark.data.stream import EventSet
+from benchmark.data.stream import EventSet, numbered
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.evaluation.evaluate import Evaluation
-from benchmark.metrics.multilabel import multilabel_counts, report, scores_from_counts
+from benchmark.metrics.families import family, report
+from benchmark.metrics.multilabel import multilabel_counts, scores_from_counts
 from benchmark.progress import progress
 from benchmark.seeding import generator
 from benchmark.training.config import ProbeConfig
@@ -108,7 +109,7 @@ def probe(
     started = time.perf_counter()
     counts = count(model, fitted, scored, config, batch_size)
     wall_s = time.perf_counter() - started
-    metrics = report(counts, scored.task.classes, rng)
+    metrics = report(family("multilabel"), counts, scored.task, rng, numbered(scored.units[: len(counts)]))
     n_train_events = len(np.unique(train.event))
     details = {
         "n_tokens": len(train),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError, unknown_name
+from benchmark.metrics.few_events import MACRO, MadeOf
 from benchmark.metrics.pions import Scores, blockwise
 from benchmark.metrics.summary import macro, plain, ratio
 
@@ -72,13 +73,28 @@ def scores(state: np.ndarray, times: np.ndarray) -> Scores:
     values = np.asarray(state, dtype=np.float64)
 
     def block(drawn: np.ndarray) -> Scores:
-        return scores_from_counts((drawn @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:]))
+        sums = (drawn @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
+        return scores_from_counts(sums, values.sum(axis=0))
 
     return blockwise(times, len(values), block)
 
 
-def scores_from_counts(counts: np.ndarray) -> Scores:
-    """The scores of (R, C, 2, 4) sums over events."""
+def made_of(state: np.ndarray) -> dict[str, list[MadeOf]]:
+    """What the scores of (B, C, 2, 4) events are made of: the cells of their class, those of the focus overall."""
+    everything, true = np.ones(len(state), bool), state[:, :, 1, [0, 2]].sum(axis=-1) > 0  # (B, C)
+    per_class = [MadeOf(everything, (row,)) for row in true.T]
+    macro_mean = MadeOf(everything, tuple(row for row in true.T if row.any()))
+    return {"overall": per_class[:1], MACRO: [macro_mean], "per_class": per_class}
+
+
+def truth(state: np.ndarray) -> np.ndarray:
+    """(B, C, 2) cells in and outside each true class: equal for all models on the same cells."""
+    cells = state[:, :, 1].astype(np.int64)  # (B, C, 4)
+    return np.stack([cells[:, :, [0, 2]].sum(axis=-1), cells[:, :, [1, 3]].sum(axis=-1)], axis=-1)
+
+
+def scores_from_counts(counts: np.ndarray, whole: np.ndarray) -> Scores:
+    """The scores of (R, C, 2, 4) sums over events; the classes of the macro means are those of `whole` (C, 2, 4)."""
     result: Scores = {"overall": {}, "per_class": {}}
     for weighting, suffix in enumerate(WEIGHTINGS):
         tp, fp, fn, tn = np.moveaxis(np.asarray(counts, dtype=np.float64)[:, :, weighting], -1, 0)  # (R, C) each
@@ -92,7 +108,7 @@ def scores_from_counts(counts: np.ndarray) -> Scores:
         }
         result["per_class"] |= {name + suffix: value for name, value in by_class.items()}
         result["overall"] |= {name + suffix: value[:, 0] for name, value in by_class.items()}
-        result["overall"]["macro_f1" + suffix] = macro(by_class["f1"], occurs)
+        result["overall"]["macro_f1" + suffix] = macro(by_class["f1"], whole[:, weighting, :3].sum(axis=-1) > 0)
     return result
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmark.contracts import PointBatch, Task
 from benchmark.metrics.bootstrap import intervals
+from benchmark.metrics.few_events import MadeOf, has_enough
 from benchmark.metrics.summary import plain
 
 N_BINS = 15
@@ -53,10 +54,15 @@ def expected_error(sums: np.ndarray) -> dict[str, np.ndarray]:
         return {"ece": np.abs(confidence - right).sum(axis=-1) / np.where(total > 0, total, np.nan)}
 
 
-def report(states: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
-    """Plain values for a record: the error with its interval over events, and the diagram's bins."""
+def report(states: np.ndarray, rng: np.random.Generator, units: np.ndarray) -> dict[str, Any]:
+    """Plain values for a record: the error with its interval over independent events, and the diagram's bins.
+
+    units: (B,) number of the independent event of each state.
+    """
     sums = states.sum(axis=0)
-    low, high = intervals(states, expected_error, rng)["ece"]
+    low, high = intervals(states, expected_error, rng, units=units)["ece"]
+    if low == high or not has_enough(MadeOf(np.ones(len(states), bool)), units):
+        low = high = np.array(np.nan)
     value = expected_error(sums)["ece"]
     rows = sums[:, 0]
     return {

@@ -12,10 +12,13 @@ from benchmark.metrics.families import family, report
 
 
 class Counter:
-    """States of `n_events` events under a task's family of scores, and of its calibration, if any."""
+    """States of events under a task's family of scores, and of its calibration, if any.
 
-    def __init__(self, task: Task, n_events: int) -> None:
-        self.task = task
+    units: (n_events,) number, from 0 on, of the independent event of each.
+    """
+
+    def __init__(self, task: Task, units: np.ndarray) -> None:
+        self.task, self.units, n_events = task, units, len(units)
         self.family = family(task.metrics)
         # (n_events, ...) states; of classes (C, C) [true, predicted]
         self.counts = np.zeros((n_events, *self.family.shape(task)), dtype=self.family.dtype)
@@ -30,7 +33,7 @@ class Counter:
 
     def report(self, rng: np.random.Generator) -> dict[str, Any]:
         """A record's metrics: scores with 95% intervals over events, resampled by `rng`, and the calibration."""
-        metrics = report(self.family, self.counts, self.task, rng)
+        metrics = report(self.family, self.counts, self.task, rng, self.units)
         if self._has_calibration:
-            metrics["calibration"] = calibration.report(self._calibration_states, rng)
+            metrics["calibration"] = calibration.report(self._calibration_states, rng, self.units)
         return metrics

@@ -16,9 +16,10 @@ import numpy as np
 from benchmark.contracts import PointBatch, Task
 from benchmark.contracts.cells import CELL
 from benchmark.metrics import association, multilabel, pions, reconstruction, response, segmentation, tracks
-from benchmark.metrics.bootstrap import multiplicities, percentiles
+from benchmark.metrics.bootstrap import interval, multiplicities
+from benchmark.metrics.few_events import MadeOf, Rule
 from benchmark.metrics.paper_protocol import mean_over_batches
-from benchmark.metrics.summary import plain
+from benchmark.metrics.summary import macro, plain
 
 OVERALL = "overall"
 Sections = dict[str, dict[str, np.ndarray]]  # section -> score -> (R,) in "overall", (R, rows) elsewhere
@@ -38,7 +39,8 @@ class Linear:
     """Table scores that follow from few sums over events, for resampling thousands of runs at once."""
 
     features: Callable[[tuple[int, ...]], np.ndarray]  # shape of a state -> (cells, F) how its cells add up
-    scores: Callable[[np.ndarray], dict[tuple[str, str], np.ndarray]]  # sums (..., F) -> (section, score) -> values
+    # sums (..., F) of resamples, and those of the whole split -> (section, score) -> values
+    scores: Callable[[np.ndarray, np.ndarray], dict[tuple[str, str], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Family:
     rows: Callable[[str, Sequence[str]], tuple[str, ...]]  # section, classes -> labels of its rows
     extra: Callable[[np.ndarray, Task], dict[str, Any]]  # states -> plain values beside the scores
     columns: Callable[[Sequence[str]], tuple[Column, ...]]  # classes -> of tables, besides the primary metric
+    made_of: Callable[[np.ndarray], Mapping[str, Sequence[MadeOf]]]  # states -> section -> of each row
+    truth: Callable[[np.ndarray], np.ndarray]  # states -> integers that do not depend on the predictions
     linear: Linear | None = None
 
 
@@ -61,22 +65,31 @@ def family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def report(metric_family: Family, states: np.ndarray, task: Task, rng: np.random.Generator) -> dict[str, Any]:
+def report(
+    metric_family: Family, states: np.ndarray, task: Task, rng: np.random.Generator, units: np.ndarray | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Scores of a test set as a record holds them: `{"value", "low", "high"}` each, null where undefined.
 
-    Intervals are 95% percentile bootstraps over events, drawn by `rng`.
+    Intervals are 95% percentile bootstraps over independent events, drawn by `rng`, where these are enough. units: (B,)
+    number of the independent event of each state; by default each is one.
     """
+    units = np.arange(len(states)) if units is None else units
     plain_scores = metric_family.scores(states, np.ones((1, len(states))))
-    resamples = [metric_family.scores(states, times) for times in multiplicities(len(states), rng)]
+    resamples = [metric_family.scores(states, times) for times in multiplicities(units, rng)]
     values = {s: {n: v[0] for n, v in section_scores.items()} for s, section_scores in plain_scores.items()}
+    rule = Rule(metric_family.made_of(states), units)
     ends = {
-        s: {n: percentiles(np.concatenate([d[s][n] for d in resamples])) for n in section_scores}
+        s: {
+            n: np.where(rule.allows(s, n), interval(np.concatenate([d[s][n] for d in resamples])), np.nan)
+            for n in section_scores
+        }
         for s, section_scores in plain_scores.items()
     }
     return {
         **as_entries(metric_family, values, ends, task.classes),
         **metric_family.extra(states, task),
         "n_events": len(states),
+        "n_independent": int(units.max()) + 1,
     }
 
 
@@ -113,13 +126,14 @@ def _confusion(outputs: np.ndarray, batch: PointBatch, task: Task) -> np.ndarray
 
 
 def _additive_scores(
-    function: Callable[[np.ndarray], dict[str, np.ndarray]], per_class: Sequence[str]
+    function: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]], per_class: Sequence[str]
 ) -> Callable[[np.ndarray, np.ndarray], Sections]:
     """Scores of counts summed over events."""
 
     def scores(states: np.ndarray, times: np.ndarray) -> Sections:
         flat = np.asarray(states, np.float64).reshape(len(states), -1)
-        values = function((times @ flat).reshape(len(times), *states.shape[1:]))
+        sums = (times @ flat).reshape(len(times), *states.shape[1:])
+        values = function(sums, flat.sum(axis=0).reshape(states.shape[1:]))
         parts: Sections = {OVERALL: {n: v for n, v in values.items() if n not in per_class}}
         parts["per_class"] = {n: values[n] for n in per_class}
         return parts
@@ -127,20 +141,18 @@ def _additive_scores(
     return scores
 
 
-def _f1_from_sums(sums: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
-    """F1 of each class and their macro mean from (..., 2C) sums: twice the hits, then truth and prediction together."""
+def _f1_from_sums(sums: np.ndarray, whole: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """F1 of each class and their macro mean from (..., 2C) sums: twice the hits, then truth and prediction together.
+
+    whole: (..., 2C) sums over the whole test split, whose classes are those of the mean.
+    """
     twice_hits, both = np.split(sums, 2, axis=-1)
     if both.size and both.min() > 0:  # fast path: every class occurs everywhere
         f1 = twice_hits / both
         return {(OVERALL, "macro_f1"): f1.mean(axis=-1), ("per_class", "f1"): f1}
     occurs = both > 0
-    f1 = twice_hits / np.where(occurs, both, 1)
-    n_occurring = occurs.sum(axis=-1)
-    with np.errstate(invalid="ignore"):
-        mean = f1.sum(axis=-1) / np.where(n_occurring > 0, n_occurring, np.nan)
-    if not occurs.all():
-        f1 = np.where(occurs, f1, np.nan)
-    return {(OVERALL, "macro_f1"): mean, ("per_class", "f1"): f1}
+    f1 = np.where(occurs, twice_hits / np.where(occurs, both, 1), np.nan)
+    return {(OVERALL, "macro_f1"): macro(f1, np.split(whole, 2, axis=-1)[1] > 0), ("per_class", "f1"): f1}
 
 
 def _confusion_features(shape: tuple[int, ...]) -> np.ndarray:
@@ -220,6 +232,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (task.n_outputs, task.n_outputs), dtype="int64", count=_confusion,
         scores=_additive_scores(segmentation.scores_from_counts, segmentation.PER_CLASS),
         rows=lambda section, classes: tuple(classes), extra=_segmentation_extra, columns=_f1_columns,
+        made_of=segmentation.made_of, truth=segmentation.truth,
         linear=Linear(_confusion_features, _f1_from_sums),
     ),
     # of token probes; counts from `benchmark.evaluation.token_probe`
@@ -227,7 +240,9 @@ FAMILIES: dict[str, Family] = {
         sections=(OVERALL, "per_class"),
         shape=lambda task: (task.n_outputs + 1, 4), dtype="int64", count=_confusion,
         scores=_additive_scores(multilabel.scores_from_counts, multilabel.PER_CLASS),
-        rows=lambda section, classes: tuple(classes), extra=lambda states, task: {}, columns=_f1_columns,
+        rows=lambda section, classes: tuple(classes),
+        extra=lambda states, task: multilabel.extra(states, task.classes), columns=_f1_columns,
+        made_of=multilabel.made_of, truth=lambda states: np.zeros(0, np.int64),  # tokens are the model's own
         linear=Linear(_multilabel_features, _f1_from_sums),
     ),
     "pions": Family(
@@ -235,6 +250,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (len(pions.COLUMNS),), dtype="float32", count=_pions, scores=pions.scores,
         rows=lambda section, classes: pions.rows(section),
         extra=lambda states, task: {"details": pions.extra(states)},
+        made_of=pions.made_of, truth=pions.truth,
         columns=lambda classes: (
             Column("rejection at 95%", OVERALL, None, "rejection_95"), Column("ROC AUC", OVERALL, None, "roc_auc"),
             Column("accuracy", OVERALL, None, "accuracy"),
@@ -248,6 +264,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (len(response.COLUMNS),), dtype="float32", count=_response, scores=response.scores,
         rows=lambda section, classes: response.rows(section),
         extra=lambda states, task: {"details": response.extra(states)},
+        made_of=response.made_of, truth=response.truth,
         columns=lambda classes: (
             Column("median response", OVERALL, None, "median_response"),
             *(Column(f"IQR/(2 median) {c}", "per_class", c, "iqr_over_2median") for c in ("pi0", "pipm")),
@@ -261,6 +278,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (task.n_outputs if task.soft else 1, 2, 4), dtype="float32", count=_association,
         scores=association.scores, rows=_association_rows,
         extra=lambda states, task: {"details": association.extra(states)},
+        made_of=association.made_of, truth=association.truth,
         columns=lambda classes: (
             Column("precision", OVERALL, None, "precision"), Column("recall", OVERALL, None, "recall"),
             Column("accuracy", OVERALL, None, "accuracy"),
@@ -273,6 +291,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (len(reconstruction.COLUMNS),), dtype="float32", count=_reconstruction,
         scores=reconstruction.scores, rows=lambda section, classes: reconstruction.rows(section),
         extra=lambda states, task: {"details": reconstruction.extra(states)},
+        made_of=reconstruction.made_of, truth=reconstruction.truth,
         columns=lambda classes: (
             Column("skill background", OVERALL, None, "skill_background"),
             Column("MSE signal", OVERALL, None, "mse_signal"),
@@ -288,6 +307,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (len(tracks.COLUMNS),), dtype="int64", count=_tracks,
         scores=tracks.scores, rows=lambda section, classes: tracks.rows(section),
         extra=lambda states, task: {"details": tracks.extra(states)},
+        made_of=tracks.made_of, truth=tracks.truth,
         columns=lambda classes: (
             Column("precision", OVERALL, None, "precision"), Column("recall", OVERALL, None, "recall"),
             Column("track efficiency", OVERALL, None, "efficiency"), Column("object purity", OVERALL, None, "purity"),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError
-from benchmark.metrics.bootstrap import intervals
-from benchmark.metrics.summary import entries, macro, ratio
+from benchmark.metrics.few_events import MACRO, MadeOf
+from benchmark.metrics.summary import macro, ratio
 
 PER_CLASS = ("precision", "recall", "f1")
 OVERALL = ("macro_precision", "macro_recall", "macro_f1", "subset_accuracy")
@@ -41,8 +41,12 @@ def multilabel_counts(predicted: np.ndarray, truth: np.ndarray, offsets: np.ndar
     return counts
 
 
-def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Every score of (..., C + 1, 4) summed counts: PER_CLASS as (..., C), OVERALL as (...). NaN where undefined."""
+def scores_from_counts(counts: np.ndarray, whole: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Every score of (..., C + 1, 4) summed counts: PER_CLASS as (..., C), OVERALL as (...). NaN where undefined.
+
+    whole: (C + 1, 4) counts of the test split of which `counts` are resamples: its classes are those of the macro
+    means.
+    """
     counts = np.asarray(counts, dtype=np.float64)
     hits, false, missed, _ = np.moveaxis(counts[..., :-1, :], -1, 0)  # (..., C) each
     occurs = hits + false + missed > 0
@@ -51,24 +55,29 @@ def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
         "recall": ratio(hits, hits + missed, occurs),
         "f1": ratio(2 * hits, 2 * hits + false + missed, occurs),
     }
+    classes = occurs if whole is None else whole[:-1, :3].sum(axis=-1) > 0
     for name in PER_CLASS:
-        result[f"macro_{name}"] = macro(result[name], occurs)
+        result[f"macro_{name}"] = macro(result[name], classes)
     total = counts[..., -1, :].sum(axis=-1)
     result["subset_accuracy"] = ratio(counts[..., -1, 0], total, total > 0)
     return result
 
 
-def report(counts: np.ndarray, classes: Sequence[str], rng: np.random.Generator | None = None) -> dict[str, Any]:
-    """Scores of a test set as plain values, ready for a record; `support` is the number of tokens that hold a class.
-
-    counts: (B, C + 1, 4) per event. rng: resamples events for 95% intervals; None: no intervals.
-    """
-    total = np.asarray(counts).sum(axis=0)
-    ends = None if rng is None else intervals(counts, scores_from_counts, rng)
+def made_of(counts: np.ndarray) -> dict[str, list[MadeOf]]:
+    """What the scores of (B, C + 1, 4) events are made of: macro means need every true class."""
+    everything, true = np.ones(len(counts), bool), counts[:, :-1, [0, 2]].sum(axis=-1) > 0  # (B, C)
     return {
-        **entries(scores_from_counts(total), ends, OVERALL, PER_CLASS, classes),
+        "overall": [MadeOf(everything)],
+        MACRO: [MadeOf(everything, tuple(row for row in true.T if row.any()))],
+        "per_class": [MadeOf(everything, (row,)) for row in true.T],
+    }
+
+
+def extra(counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Plain values beside the scores: `support` is the number of tokens that hold a class. counts: (B, C + 1, 4)."""
+    total = np.asarray(counts).sum(axis=0)
+    return {
         "support": {c: int(total[i, 0] + total[i, 2]) for i, c in enumerate(classes)},
         "counts": {c: total[i].tolist() for i, c in enumerate(classes)},
         "n_tokens": int(total[-1].sum()),
-        "n_events": len(counts),
     }

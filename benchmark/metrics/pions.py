@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError, unknown_name
+from benchmark.metrics.few_events import MadeOf
 from benchmark.metrics.summary import macro, ratio
 
 Scores = dict[str, dict[str, np.ndarray]]  # section -> name -> (R,) or (R, rows)
@@ -135,6 +136,23 @@ def scores(state: np.ndarray, times: np.ndarray) -> Scores:
     return blockwise(times, len(values), block)
 
 
+def made_of(state: np.ndarray) -> dict[str, list[MadeOf]]:
+    """What the scores of (B, 4) events are made of: both kinds of pions, in a bin those inside."""
+    pipm = state[:, 1] == 1
+    bins = {"by_abs_eta": in_bins(state[:, 3], ABS_ETA), "by_energy": in_bins(state[:, 2], DECADES_GEV)}
+    both = MadeOf(np.ones(len(state), bool), (~pipm, pipm))
+    return {
+        "overall": [both],
+        "per_class": [both, both],
+        **{name: [MadeOf(row, (row & ~pipm, row & pipm)) for row in inside] for name, inside in bins.items()},
+    }
+
+
+def truth(state: np.ndarray) -> np.ndarray:
+    """(B,) true classes: equal for all models on the same samples."""
+    return np.asarray(state[:, 1].astype(np.int64))
+
+
 def _stack_bins(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """(R, rows) scores of a section of bins."""
     return {name: np.stack([part[name] for part in parts], axis=1) for name in ("roc_auc", "rejection_90")}
@@ -149,6 +167,8 @@ def _scores_at_cut(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarra
     predicted = np.stack([tn + fn, tp + fp], axis=1)
     truth = np.stack([tn + fp, tp + fn], axis=1)
     occurs = truth + predicted > 0
+    n_true, n_selected = signal.sum(), selected.sum()
+    classes = np.array([n_true < len(values) or n_selected < len(values), n_true > 0 or n_selected > 0])
     precision, recall = ratio(hits, predicted, occurs), ratio(hits, truth, occurs)
     f1 = ratio(2 * hits, truth + predicted, occurs)
     total = tp + fp + fn + tn
@@ -156,7 +176,7 @@ def _scores_at_cut(values: np.ndarray, times: np.ndarray) -> dict[str, np.ndarra
         "accuracy": ratio(tp + tn, total, total > 0),
         "f1_signal": f1[:, 1],
         "f1_background": f1[:, 0],
-        "macro_f1": macro(f1, occurs),
+        "macro_f1": macro(f1, classes),
         "precision": precision[:, 1],
         "recall": recall[:, 1],
         "precision_of": precision,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.metrics.few_events import MadeOf
 from benchmark.metrics.pions import Scores, blockwise
 from benchmark.metrics.summary import ratio
 from benchmark.ops.robust import median_and_sigma
@@ -130,6 +131,17 @@ def scores(states: np.ndarray, times: np.ndarray) -> Scores:
         return _scores_from_sums(drawn @ values)
 
     return blockwise(times, len(values), block)
+
+
+def made_of(states: np.ndarray) -> dict[str, list[MadeOf]]:
+    """What the scores of (B, len(COLUMNS)) events are made of: all, and among them some with hidden signal."""
+    score = MadeOf(np.ones(len(states), bool), (states[:, COLUMNS.index("n_signal")] > 0,))
+    return {"overall": [score], "reference": [score] * len(REFERENCES)}
+
+
+def truth(states: np.ndarray) -> np.ndarray:
+    """(B, 4) COUNTS: equal for all models with the same hidden tokens."""
+    return np.asarray(states[:, : len(COUNTS)].astype(np.int64))
 
 
 def _scores_from_sums(sums: np.ndarray) -> Scores:

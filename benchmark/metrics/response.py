@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError, unknown_name
+from benchmark.metrics.few_events import MadeOf
 from benchmark.metrics.pions import CLASSES, DECADES_GEV, Scores, bin_labels, blockwise, columns_of, in_bins
 from benchmark.metrics.summary import plain
 
@@ -92,6 +93,20 @@ def scores(state: np.ndarray, times: np.ndarray) -> Scores:
         return result
 
     return blockwise(times, len(values), block)
+
+
+def made_of(state: np.ndarray) -> dict[str, list[MadeOf]]:
+    """What the scores of (B, 4) events are made of: the events of each row."""
+    masks = _row_masks(np.asarray(state, dtype=np.float64))
+    return {
+        "overall": [MadeOf(np.ones(len(state), bool))],
+        **{section: [MadeOf(row) for row in rows_of] for section, rows_of in masks.items()},
+    }
+
+
+def truth(state: np.ndarray) -> np.ndarray:
+    """(B,) true classes: equal for all models on the same samples."""
+    return np.asarray(state[:, 2].astype(np.int64))
 
 
 def _row_masks(values: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError
+from benchmark.metrics.few_events import MACRO, MadeOf
 from benchmark.metrics.summary import entries, macro, ratio
 
 PER_CLASS = ("precision", "recall", "f1", "iou")
@@ -49,8 +50,11 @@ def confusion(
     return counts.reshape(n_events, n_classes, n_classes)
 
 
-def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Every score of (..., C, C) summed counts: PER_CLASS as (..., C), OVERALL as (...). NaN where undefined."""
+def scores_from_counts(counts: np.ndarray, whole: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Every score of (..., C, C) summed counts: PER_CLASS as (..., C), OVERALL as (...). NaN where undefined.
+
+    whole: (C, C) counts of the test split of which `counts` are resamples: its classes are those of the macro means.
+    """
     counts = np.asarray(counts, dtype=np.float64)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., C)
     truth, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
@@ -61,11 +65,28 @@ def scores_from_counts(counts: np.ndarray) -> dict[str, np.ndarray]:
         "f1": ratio(2 * hits, truth + predicted, occurs),
         "iou": ratio(hits, truth + predicted - hits, occurs),
     }
+    classes = occurs if whole is None else whole.sum(axis=-1) + whole.sum(axis=-2) > 0
     for name in PER_CLASS:
-        result[f"macro_{name}"] = macro(result[name], occurs)
+        result[f"macro_{name}"] = macro(result[name], classes)
     total = truth.sum(axis=-1)
     result["accuracy"] = ratio(hits.sum(axis=-1), total, total > 0)
     return result
+
+
+def made_of(states: np.ndarray) -> dict[str, list[MadeOf]]:
+    """What the scores of (B, C, C) events are made of: macro means need every true class."""
+    everything, true = np.ones(len(states), bool), states.sum(axis=2) > 0  # (B, C)
+    with_class = [row for row in true.T if row.any()]
+    return {
+        "overall": [MadeOf(everything)],
+        MACRO: [MadeOf(everything, tuple(with_class))],
+        "per_class": [MadeOf(everything, (row,)) for row in true.T],
+    }
+
+
+def truth(states: np.ndarray) -> np.ndarray:
+    """(B, C) true points of each class: equal for all models on the same points."""
+    return np.asarray(states.sum(axis=2))
 
 
 def wrong_shares(counts: np.ndarray) -> np.ndarray:

@@ -14,10 +14,14 @@ def ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray) -> np.ndarra
     return np.where(defined, np.where(whole > 0, safe, 0.0), np.nan)
 
 
-def macro(scores: np.ndarray, occurs: np.ndarray) -> np.ndarray:
-    """(...) mean of (..., C) scores over the classes that occur; NaN where none does."""
-    n_occurring = occurs.sum(axis=-1)
-    return ratio(np.nansum(scores, axis=-1), n_occurring, n_occurring > 0)
+def macro(scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(...) mean of (..., C) scores over `classes` (bool); NaN without a class, and where one of them has no score.
+
+    The classes are those of the whole test split, also in a resample that lacks one: a mean over the others is another
+    quantity.
+    """
+    n_classes = classes.sum(axis=-1)
+    return ratio(np.where(classes, scores, 0.0).sum(axis=-1), n_classes, n_classes > 0)
 
 
 def entries(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.metrics.few_events import MadeOf
 from benchmark.metrics.pions import Scores, blockwise
 from benchmark.metrics.summary import ratio
 
@@ -127,6 +128,23 @@ def _scores_from_sums(sums: np.ndarray) -> Scores:
         },
         "by_size": {"efficiency": ratio(n_found, n_true, n_true > 0)},
     }
+
+
+def made_of(states: np.ndarray) -> dict[str, list[MadeOf]]:
+    """What the scores of (B, len(COLUMNS)) tiles are made of: all, and among them some with tracks (of the size)."""
+    everything, column = np.ones(len(states), bool), dict(zip(COLUMNS, states.T, strict=True))
+    sizes = [column[f"n_true_{i}"] > 0 for i in range(len(SIZES))]
+    return {
+        "overall": [MadeOf(everything, (column["tp"] + column["fn"] > 0,))],
+        "by_size": [MadeOf(everything, (row,)) for row in sizes],
+    }
+
+
+def truth(states: np.ndarray) -> np.ndarray:
+    """(B, 2 + sizes) voxels in and outside tracks, and true tracks by size: equal for all models on the same tiles."""
+    column = dict(zip(COLUMNS, states.T, strict=True))
+    sizes = [column[f"n_true_{i}"] for i in range(len(SIZES))]
+    return np.stack([column["tp"] + column["fn"], column["fp"] + column["tn"], *sizes], axis=1).astype(np.int64)
 
 
 def extra(states: np.ndarray) -> dict[str, Any]:

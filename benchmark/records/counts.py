@@ -22,10 +22,35 @@ _SLACK = 1 << 20  # bytes that may unpack from anything
 
 
 def with_scores(
-    record: RunRecord, metrics: Mapping[str, Any], counts: np.ndarray, event_ids: Sequence[str]
+    record: RunRecord, metrics: Mapping[str, Any], counts: np.ndarray, event_ids: Sequence[str], units: np.ndarray
 ) -> RunRecord:  # fmt: skip
-    """The record with scores and the counts (n_events, ...) they come from, of the first events in order."""
-    return replace(record, metrics=dict(metrics), per_event=pack_counts(counts, tuple(event_ids[: len(counts)])))
+    """The record with scores and the counts (n_events, ...) they come from, of the first events in order.
+
+    units: the number of the independent event of each.
+    """
+    n = len(counts)
+    packed = pack_counts(counts, tuple(event_ids[:n]))
+    return replace(record, metrics=dict(metrics), per_event={**packed, **pack_units(units[:n])})
+
+
+def pack_units(units: np.ndarray) -> dict[str, str]:
+    """The number of the independent event of each sample, packed as its steps: zlib and base64 of int32."""
+    return {"units": _compress(np.diff(units, prepend=0).astype("<i4").tobytes())}
+
+
+def unpack_units(packed: Mapping[str, Any]) -> np.ndarray | None:
+    """(n_events,) numbers of independent events; None in records without them. Raises RecordError if damaged."""
+    if packed.get("units") is None:
+        return None
+    try:
+        n_events = packed["shape"][0]
+        steps = np.frombuffer(_decompress(packed["units"], 4 * n_events), "<i4")
+        units: np.ndarray = np.cumsum(steps, dtype=np.int64)
+        if len(units) != n_events or len(np.unique(units)) != units.max() + 1 or units.min() < 0:
+            raise ValueError("other than a number from 0 on for each event")
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise _damaged("numbers of independent events", error) from error
+    return units
 
 
 def pack_counts(counts: np.ndarray, event_ids: tuple[str, ...]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from benchmark.contracts import Dataset, Task
 from benchmark.io import safe_name
 
 SCHEMA = 1
+EVALUATED = "evaluate"  # mode of records of checkpoints that were scored without training
+UNKNOWN = "unknown"
 STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
 
 
@@ -25,11 +27,12 @@ class RunRecord:
     config: dict[str, Any]  # RunConfig, fully resolved
     task: dict[str, Any]  # name, version, classes, primary metric
     dataset: dict[str, Any]  # name, revision, simulated?, files with digests
-    events: dict[str, Any]  # labelled, unlabelled, selection, test counts; excluded events by reason
+    # labelled, unlabelled, selection: numbers; test: how many were scored, of `split`; excluded, by split and reason
+    events: dict[str, Any]
     subset_sha256: str  # of the labelled events' ids
     # overall, per_class: score -> {value, low, high}; support, confusion, n_events
     metrics: dict[str, Any] = field(default_factory=dict)
-    per_event: dict[str, Any] = field(default_factory=dict)  # packed additive counts, for paired comparisons
+    per_event: dict[str, Any] = field(default_factory=dict)  # packed: counts, ids, independent event of each sample
     training: dict[str, Any] = field(default_factory=dict)  # steps, last loss, pre-training fingerprint ...
     resources: dict[str, Any] = field(default_factory=dict)  # parameters, wall_s, events per second, peak memory
     environment: dict[str, Any] = field(default_factory=dict)  # device, threads, precision, versions, commit, dirty
@@ -43,9 +46,27 @@ class RunRecord:
 
     @property
     def labels(self) -> str:
-        """The label budget as typed: a number of events, or `all`."""
+        """The label budget as typed: a number of events, or `all`; `unknown` of a checkpoint that does not say."""
+        if not self.says("labels"):
+            return UNKNOWN
         labels = self.config["labels"]
         return "all" if labels is None else str(labels)
+
+    def says(self, name: str) -> bool:
+        """Whether a setting of the training is known: a checkpoint from elsewhere may not say how it was trained."""
+        return self.config["mode"] != EVALUATED or name in self.training.get("trained_on", {})
+
+    def known(self, name: str) -> Any:
+        """A setting of the training, or `unknown`."""
+        return self.config[name] if self.says(name) else UNKNOWN
+
+    @property
+    def split(self) -> str:
+        """The split that was scored. Older records say it by the events left out of it."""
+        if self.events.get("split") is not None:
+            return str(self.events["split"])
+        named = [name for name in self.events.get("excluded", {}) if name != "train"]
+        return named[0] if named else ("train" if self.events.get("excluded") else "test")
 
     @property
     def run_name(self) -> str:

@@ -71,6 +71,7 @@ class Metrics(_Part):
     calibration: Calibration | None = None
     paper_protocol: dict[Label, Number | None] = {}
     n_tokens: Count = 0
+    n_independent: Count = 0  # events; older records do not say
 
 
 class PerEvent(_Part):
@@ -81,6 +82,7 @@ class PerEvent(_Part):
     data: str
     event_ids_sha256: Label | None = None
     event_ids: str | None = None
+    units: str | None = None  # the independent event of each
 
 
 class Optim(_Part):
@@ -205,7 +207,7 @@ class Events(_Part):
     test: Count
     unlabelled: Count | None = None
     selection: Count | None = None
-    split: Name | None = None  # that was scored; older records: test
+    split: Name | None = None  # that was scored; older records name it by `excluded` alone
     excluded: dict[str, dict[str, Count]] = {}
 
 

@@ -9,10 +9,14 @@ from benchmark.metrics.families import OVERALL, Column, Family, family
 from benchmark.records.record import RunRecord
 
 
+def family_name(record: RunRecord) -> str:
+    """The name of the family of scores that a record's metrics belong to."""
+    return "multilabel" if record.is_probe else str(record.task.get("metrics", "segmentation"))  # absent in older ones
+
+
 def family_of(record: RunRecord) -> Family:
-    """The score family of a record's metrics."""
-    probed = bool(record.config.get("probe"))
-    return family("multilabel" if probed else record.task.get("metrics", "segmentation"))  # absent in older records
+    """The family of scores that a record's metrics belong to."""
+    return family(family_name(record))
 
 
 def score_in_column(record: RunRecord, column: Column) -> Mapping[str, Any] | None:
@@ -28,7 +32,7 @@ def score_in_column(record: RunRecord, column: Column) -> Mapping[str, Any] | No
 
 def row_order(record: RunRecord) -> tuple[float, float, str, str]:
     """Order of rows: small budgets first, and in each the best first."""
-    budget = float("inf") if record.labels == "all" else float(record.labels)
+    budget = float(record.labels) if record.labels.isdecimal() else float("inf")
     return (budget, rank_value(record), record.model, record.fingerprint)
 
 

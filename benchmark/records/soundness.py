@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.errors import RecordError
 from benchmark.metrics.families import OVERALL
-from benchmark.records.counts import unpack_counts, unpack_event_ids
+from benchmark.records.counts import unpack_counts, unpack_event_ids, unpack_units
 from benchmark.records.record import RunRecord
 from benchmark.records.schema import UNSEEN, rows_fault
 from benchmark.records.scores import family_of
@@ -41,6 +41,7 @@ def _fault_of_scores(metrics: Mapping[str, Any], record: RunRecord) -> str | Non
 def _fault_of_counts(record: RunRecord) -> str | None:
     try:
         counts, ids = unpack_counts(record.per_event), unpack_event_ids(record.per_event)
+        unpack_units(record.per_event)
     except RecordError as error:
         return f"per_event: {error}"
     if not len(counts):

@@ -1,9 +1,9 @@
 """Runs that differ only in draw and seed, as one row: mean, spread, and an interval over events and runs.
 
 The interval is a percentile bootstrap (B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13)
-of the mean over runs. Each resample draws the test events with replacement, once for all runs, because they are scored
-on the same events, and the runs themselves with replacement. With the usual three runs the latter underestimates the
-variation between draws; the spread is the standard deviation of the runs.
+of the mean over runs. Each resample draws the independent test events with replacement, once for all runs, because they
+are scored on the same events, and the runs themselves with replacement. With the usual three runs the latter
+underestimates the variation between draws; the spread is the standard deviation of the runs.
 
 Rows on the same events share the resamples, so that differences between them are paired:
 `benchmark.reports.paired_differences`.
@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.metrics.bootstrap import percentiles
+from benchmark.metrics.bootstrap import interval
 from benchmark.metrics.families import OVERALL, Column, as_entries
 from benchmark.records.record import RunRecord
+from benchmark.records.scored import Ends, founded, has_todays_intervals, scored, with_ends
 from benchmark.records.scores import family_of, primary, score_in_column
-from benchmark.reports.resampling import Resamples, resampled, same_events
+from benchmark.reports.resampling import Resamples, resampled
 
 REPETITION = ("draw", "seed")  # settings in which the runs of an average differ
 _CHECKPOINT = ("checkpoint", "checkpoint_sha256")  # differ with draw and seed
@@ -37,7 +38,7 @@ class Average:
     runs: tuple[RunRecord, ...]  # by draw and seed
     record: RunRecord  # the first run's, with the means and intervals of all in its metrics
     spread: float | None  # standard deviation of the primary metric over the runs; None of a single one
-    # (R,) the primary metric's mean in each resample; None where the runs were not scored on the same events
+    # (R,) the primary metric's mean in each resample; None where it may have no interval
     replicates: np.ndarray | None = field(default=None, compare=False, repr=False)
     # (R, rows) of the scores in "per_class", where a class has one: name -> resamples
     by_class: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
@@ -46,11 +47,6 @@ class Average:
     def n_runs(self) -> int:
         """How many runs were averaged."""
         return len(self.runs)
-
-    @property
-    def events(self) -> str | None:
-        """Hash of the ids of the events that all runs were scored on; None where they differ."""
-        return same_events(self.runs)
 
 
 def averages(records: Iterable[RunRecord], each_run: bool = False) -> list[Average]:
@@ -93,31 +89,35 @@ def score_digest(record: RunRecord) -> str:
 def _settings_key(record: RunRecord, mark: str) -> str:
     """Key shared by the runs of an average."""
     config = {k: v for k, v in record.config.items() if k not in (*REPETITION, *_CHECKPOINT)}
-    return json.dumps([record.task, record.dataset["name"], record.dataset["revision"], config, mark], sort_keys=True)
+    return json.dumps([record.task, dataclasses.astuple(scored(record)), config, mark], sort_keys=True)
 
 
 def _average(runs: tuple[RunRecord, ...], resamples: Resamples | None) -> Average:
     first, metric = runs[0], runs[0].task["primary_metric"]
-    replicates = None if resamples is None else resamples.get((OVERALL, metric))
-    by_class = (
-        {} if resamples is None else {name: v for (section, name), v in resamples.items() if section == "per_class"}
-    )
+    resamples = resamples or {}
+    replicates = resamples.get((OVERALL, metric))
+    if replicates is not None and np.isnan(replicates).all():
+        replicates = None
+    by_class = {name: v for (section, name), v in resamples.items() if section == "per_class"}
+    ends = {score: interval(values) for score, values in resamples.items()}
     if len(runs) == 1:
-        return Average(runs, first, None, replicates, by_class)
+        own = has_todays_intervals(first)
+        record = founded(first) if own else dataclasses.replace(first, metrics=with_ends(first, ends))
+        return Average(runs, record, None, replicates, by_class)
     values = [(primary(run) or {}).get("value") for run in runs]
     known = [value for value in values if value is not None]
     spread = float(np.std(known, ddof=1)) if len(known) == len(runs) else None
-    metrics = _mean_metrics(runs, resamples or {})
+    metrics = _mean_metrics(runs, ends)
     return Average(runs, dataclasses.replace(first, metrics=metrics), spread, replicates, by_class)
 
 
-def _mean_metrics(runs: Sequence[RunRecord], resamples: Resamples) -> dict[str, Any]:
+def _mean_metrics(runs: Sequence[RunRecord], ends: Ends) -> dict[str, Any]:
     """Means of every score, intervals of those in tables; same layout as a record's metrics."""
     score_family, first = family_of(runs[0]), runs[0]
     classes = first.task["classes"]
     intervals: dict[str, dict[str, np.ndarray]] = {}
-    for (section, name), replicates in resamples.items():
-        intervals.setdefault(section, {})[name] = percentiles(replicates)
+    for (section, name), low_and_high in ends.items():
+        intervals.setdefault(section, {})[name] = low_and_high
     values: dict[str, dict[str, Any]] = {}
     for section in (s for s in score_family.sections if s in first.metrics):
         rows = [None] if section == OVERALL else list(score_family.rows(section, classes))

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.errors import RecordError
 from benchmark.metrics.families import OVERALL
+from benchmark.metrics.few_events import MIN_EVENTS
 from benchmark.records.counts import unpack_counts
 from benchmark.records.record import RunRecord
+from benchmark.records.scored import cuts, cuts_text, n_independent, scored, truth_hash, units_of
 from benchmark.records.scores import family_of
 from benchmark.records.store import read_each_file, read_record, record_path
 from benchmark.reports.averages import score_digest
@@ -79,6 +82,7 @@ def _errors(root: Path, path: Path, record: RunRecord) -> Iterable[str]:
     if record.status != "finished":
         yield f"is of a run that {record.status}; finished ones were expected"
         return
+    yield from _split_errors(record)
     yield from _score_errors(record)
 
 
@@ -96,6 +100,10 @@ def _score_errors(record: RunRecord) -> Iterable[str]:
         return
     if len(states) != record.events["test"]:
         yield f"says that {record.events['test']} events were scored and keeps the counts of {len(states)}"
+        return
+    told = record.metrics.get("n_independent", n_independent(record))
+    if told != n_independent(record):
+        yield f"says that {told} of its events are independent, and {n_independent(record)} are"
     for section in (s for s in score_family.sections if s in record.metrics):
         rows = [None] if section == OVERALL else list(score_family.rows(section, record.task["classes"]))
         for i, row in enumerate(rows):
@@ -116,15 +124,45 @@ def _is_equal(recorded: float | None, computed: float) -> bool:
     return abs(recorded - computed) <= TOLERANCE * max(1.0, abs(computed))
 
 
+def _split_errors(record: RunRecord) -> Iterable[str]:
+    """Messages where what a record says of its scored split contradicts itself."""
+    excluded = set(record.events.get("excluded", {}))
+    if excluded and record.split not in excluded:
+        others = " and ".join(sorted(excluded))
+        yield f"says that the {record.split} split was scored, and names events left out of {others} alone"
+    typed = [split for option, split in pairwise(record.command) if option == "--split"]
+    typed += [word.removeprefix("--split=") for word in record.command if word.startswith("--split=")]
+    if typed and typed[-1] != record.split:
+        yield f"says that the {record.split} split was scored, and its command says {typed[-1]}"
+
+
 def _notes(record: RunRecord) -> Iterable[str]:
     if record.environment.get("dirty"):
         yield "was made from a working tree with uncommitted changes; its rows are marked with *"
     if record.environment.get("commit") is None:
         yield "does not say which commit made it"
+    if record.split != "test" and not record.protocol:
+        yield f"was scored on the {record.split} split; tables of the test split leave it out"
+    if record.status == "finished" and record.per_event:
+        yield from _interval_notes(record)
+
+
+def _interval_notes(record: RunRecord) -> Iterable[str]:
+    try:
+        units, n = units_of(record), n_independent(record)
+    except RecordError:  # told as an error
+        return
+    if units is None:
+        yield "does not say which of its samples are of one event or scan; its scores have no interval in tables"
+    elif n < MIN_EVENTS:
+        yield f"has {n} independent events, fewer than {MIN_EVENTS}: its scores have no interval in tables"
 
 
 def _event_set_outliers(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Finding]:
-    """Records scored or trained on other events than most records of their task and revision."""
+    """Records scored or trained on other events than most records of their task and revision.
+
+    An error where task, data, split and cuts are equal; a note where the cuts differ, as tables then differ too.
+    """
     for stage, events_of in (("scored", _scored_events), ("trained", _labelled_events)):
         groups: dict[str, dict[str, list[Path]]] = {}
         for path, record in files:
@@ -136,15 +174,41 @@ def _event_set_outliers(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Fin
             for path in (p for h, paths in hashes.items() if h != usual for p in paths):
                 most = f"the {len(hashes[usual])} others of its task, data and settings"
                 yield Finding(path, f"was {stage} on other events than {most}")
+    yield from _other_cuts(files)
+
+
+def _other_cuts(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Finding]:
+    """Notes of records that were scored on other events than most of their task, data and split."""
+    groups: dict[tuple[str, ...], dict[str, list[tuple[Path, RunRecord]]]] = {}
+    for path, record in files:
+        if record.status == "finished" and _scored_events(record) is not None:
+            sets = groups.setdefault(scored(record).without_events, {})
+            sets.setdefault(_events_hash(record), []).append((path, record))
+    for sets in groups.values():
+        usual = max(sets, key=lambda events: (len(sets[events]), events))
+        for path, record in (pair for events, pairs in sets.items() if events != usual for pair in pairs):
+            if cuts(record) != cuts(sets[usual][0][1]):  # else an error
+                n, settings = record.events["test"], cuts_text(record, sets[usual][0][1])
+                text = f"was scored on {n:,} events of its own ({settings}): it has a table of its own"
+                yield Finding(path, text, error=False)
 
 
 def _scored_events(record: RunRecord) -> tuple[str, str] | None:
-    """Key of the events that should be equal, and the hash of their ids."""
-    events = record.per_event.get("event_ids_sha256")
-    if record.status != "finished" or events is None:
+    """Key of the events that should be equal, and the hash of their ids and their truth."""
+    if record.status != "finished" or not record.per_event:
         return None
-    split = json.dumps([record.events.get("excluded"), record.config["preprocess"]], sort_keys=True)
-    return json.dumps([*_task_and_data(record), record.events["test"], split]), events
+    try:
+        events = _events_hash(record)
+    except RecordError:  # told as an error
+        return None
+    key = [*_task_and_data(record), record.split, record.protocol, record.is_probe, cuts(record)]
+    return (json.dumps(key), events) if events else None
+
+
+def _events_hash(record: RunRecord) -> str:
+    """Hash of the scored events' ids and of their true counts; empty without ids. Raises RecordError."""
+    ids = scored(record).events
+    return f"{ids} {truth_hash(record)}" if ids else ""
 
 
 def _labelled_events(record: RunRecord) -> tuple[str, str] | None:

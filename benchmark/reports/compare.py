@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import ConfigError
-from benchmark.metrics.bootstrap import percentiles
+from benchmark.metrics.bootstrap import interval
 from benchmark.metrics.families import OVERALL
+from benchmark.metrics.few_events import RULE
 from benchmark.metrics.segmentation import wrong_shares
+from benchmark.metrics.summary import plain
 from benchmark.records.counts import unpack_event_ids
 from benchmark.records.record import RunRecord
+from benchmark.records.scored import same_scored
 from benchmark.reports.averages import averages
 from benchmark.reports.paired_differences import Difference, difference
 from benchmark.reports.resampling import confusions
+from benchmark.reports.tables import scored_text
 from benchmark.settings import flat
 
 N_EVENTS = 5  # with the largest difference
@@ -43,14 +47,17 @@ class Comparison:
     primary: Difference | None  # second minus first; None where the events differ
     events: tuple[tuple[str, float, float], ...]  # id, share of wrong points in each; largest difference first
     same_events: bool
+    scored: tuple[str, str]  # what each was scored on
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         if not self.same_events:
-            return "The two were scored on different events: their scores are not compared."
+            return f"The two were scored on different events ({'; '.join(self.scored)}): their scores are not compared."
         if self.primary is None:
             return "A score is undefined: the runs are not compared."
+        if self.primary.low is None:
+            return f"No verdict: the difference has no interval ({self.scored[0]}). {RULE}."
         if not self.primary.separated:
             return "The paired interval contains zero: these events do not distinguish the two."
         return f"The second is {'higher' if self.primary.value > 0 else 'lower'} by more than these events explain."
@@ -63,10 +70,7 @@ def compare(first: RunRecord, second: RunRecord) -> Comparison:
             f"The records are of {first.task['name']} ({first.status}) and {second.task['name']} ({second.status}). "
             f"Two finished runs of one task were expected. Choose others."
         )
-    hashes = [r.per_event.get("event_ids_sha256") for r in (first, second)]
-    same_events = (
-        hashes[0] is not None and hashes[0] == hashes[1] and first.dataset["revision"] == second.dataset["revision"]
-    )
+    same_events = same_scored((first, second))
     rows = {id(row.runs[0]): row for row in averages([first, second], each_run=True)} if same_events else {}
     pair = [rows[id(r)] for r in (first, second)] if same_events else []
     scores = [_score_change(name, name, None, first, second) for name in first.metrics.get(OVERALL, {})]
@@ -88,6 +92,7 @@ def compare(first: RunRecord, second: RunRecord) -> Comparison:
         primary,
         _most_different_events(first, second) if same_events else (),
         same_events,
+        (scored_text(first), scored_text(second)),
     )
 
 
@@ -103,9 +108,8 @@ def _with_interval(score: ScoreChange, one: np.ndarray, other: np.ndarray, class
     name, _, row = score.name.partition(" ")
     if name != "f1" or row not in classes:
         return score
-    low, high = percentiles((other - one)[:, classes.index(row)])
-    ends = [float(v) if np.isfinite(v) else None for v in (low, high)]
-    return ScoreChange(score.name, score.first, score.second, *ends)
+    low, high = interval((other - one)[:, classes.index(row)])
+    return ScoreChange(score.name, score.first, score.second, plain(low), plain(high))
 
 
 def _differing_fields(first: RunRecord, second: RunRecord) -> tuple[tuple[str, str, str], ...]:
@@ -113,6 +117,7 @@ def _differing_fields(first: RunRecord, second: RunRecord) -> tuple[tuple[str, s
     before, after = (
         _flat_texts({
             "config": r.config, "task": r.task, "dataset": {k: r.dataset[k] for k in ("name", "revision")},
+            "scored split": r.split,
             "events": r.events, "subset": r.subset_sha256[:12], "environment": r.environment,
             "resources": {k: r.resources.get(k) for k in ("n_parameters", "flops_per_event", "wall_s")},
         }) for r in (first, second)

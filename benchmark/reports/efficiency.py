@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark.errors import ConfigError, DataError, unknown_name
 from benchmark.metrics.bootstrap import LEVEL
-from benchmark.records.record import RunRecord
+from benchmark.records.record import EVALUATED, RunRecord
 from benchmark.records.scores import primary
 from benchmark.records.scores import score as score_of
 from benchmark.reports.averages import Average
@@ -68,7 +68,8 @@ def board_of(records: Iterable[RunRecord], task: str, dataset: str | None = None
 
     Raises DataError without a finished run, UnknownNameError for a dataset without runs.
     """
-    finished = [r for r in records if r.status == "finished" and r.task["name"] == task and not r.protocol]
+    candidates = (r for r in records if r.status == "finished" and r.task["name"] == task and not r.protocol)
+    finished = [r for r in candidates if r.split == "test"]
     if not finished:
         raise DataError(
             f"There is no finished run of {task}. Runs with several label budgets were expected. Type "
@@ -91,7 +92,7 @@ def chosen_curves(found: Sequence[Curve], names: Sequence[str]) -> list[Curve]:
 
 def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
     """The curves of a leaderboard in order of name; of a class where the task's scores have one row per class."""
-    rows = [r for r in board.averages if r.record.status == "finished" and r.record.config.get("mode") != "evaluate"]
+    rows = [r for r in board.averages if r.record.status == "finished" and r.record.config.get("mode") != EVALUATED]
     groups = _group_by_settings(rows)
     names = _names([members[0].record for members in groups])
     result = []

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.records.record import RunRecord
+from benchmark.records.record import EVALUATED, RunRecord
 from benchmark.records.schema import Loss, Optim, Train
+from benchmark.records.scored import scored
 from benchmark.records.scores import row_order
 from benchmark.records.tuning import Tuning
 from benchmark.reports.averages import Average, averages
@@ -35,7 +36,6 @@ TEXT = ("model", "preset", "mode", "chosen by", *RECIPE)  # the rest are numbers
 IMPORTANT = ("parameters", "steps", "mode", "preset", "learning rate")  # beside the score, in a narrow terminal
 NONE = "-"
 OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD, Nesterov"}
-EVALUATED = "evaluate"  # mode of records of checkpoints that were only scored
 _FREE = ("labels", "draw", "seed", "checkpoint")  # settings that may differ between a search and a run
 _FREE_IN_TRAINING = ("steps", "checkpoint_every")
 
@@ -68,18 +68,16 @@ class FairTable:
 
 
 def fair_tables(records: Iterable[RunRecord], tunings: Sequence[Tuning]) -> list[FairTable]:
-    """One per task, dataset revision, protocol and label budget, in sorted order; a row averages draws and seeds.
+    """One for everything that was scored, and label budget, in sorted order; a row averages draws and seeds.
 
-    Failed runs are left out, and weights scored on another dataset than their own.
+    Failed runs are left out, and weights scored on another dataset than their own, or another split than the test one.
     """
     groups: dict[tuple[Any, ...], list[RunRecord]] = {}
     for record in records:
-        if record.status != "failed" and _is_trained_on_dataset(record):
+        is_tested = record.split == "test" or record.protocol
+        if record.status != "failed" and is_tested and _is_trained_on_dataset(record):
             budget = record.config["labels"]
-            key = (
-                record.task["name"], record.task["version"], record.dataset["name"], record.dataset["revision"],
-                record.protocol, budget is None, budget or 0,
-            )  # fmt: skip
+            key = (scored(record), budget is None, budget or 0)
             groups.setdefault(key, []).append(record)
     return [_fair_table(group, tunings) for _, group in sorted(groups.items(), key=lambda item: item[0])]
 
@@ -157,8 +155,9 @@ def _fair_table(records: list[RunRecord], tunings: Sequence[Tuning]) -> FairTabl
     columns = tuple(name for name in rows[0] if values[name] and name not in same)
     budget = "all labelled events" if first.labels == "all" else f"{first.labels} labelled events"
     data = f"{first.dataset['name']}, {first.dataset['revision']}"
+    events = f"{first.events['test']:,} {first.split} events"
     return FairTable(
-        title=f"{first.task['name']} (version {first.task['version']}) on {data}{protocol}: {budget}",
+        title=f"{first.task['name']} (version {first.task['version']}) on {data}{protocol}, {events}: {budget}",
         common=f"The same for every trained model: {_join_settings(same, values)}." if same else "",
         columns=columns,
         rows=tuple(tuple(row[name] for name in columns) for row in rows),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.metrics.families import OVERALL
 from benchmark.records.record import RunRecord
+from benchmark.records.scored import founded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ def runs(records: Iterable[RunRecord]) -> pd.DataFrame:
 
 
 def rows(boards: Iterable[Leaderboard]) -> pd.DataFrame:
-    """One row per row of leaderboards, with task, version, dataset, revision and protocol in front.
+    """One row per row of leaderboards, with task, version, dataset, revision, protocol, split and cuts in front.
 
     Numbers are numbers; a score's interval stands beside it as `<score>_low` and `<score>_high`.
     """
@@ -63,7 +64,8 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
     return {
         "task": record.task["name"], "version": record.task["version"], "dataset": record.dataset["name"],
         "revision": record.dataset["revision"], "model": record.model, "preset": c["preset"], "mode": c["mode"],
-        "labels": record.events["labelled"], "draw": c["draw"], "seed": c["seed"], "status": record.status,
+        "labels": record.events["labelled"], "draw": record.known("draw"), "seed": record.known("seed"),
+        "status": record.status, "split": record.split, "events": record.events.get("test"),
         **_scores(record),
         "steps": record.training.get("steps"), "n_parameters": r.get("n_parameters"), "wall_s": r.get("wall_s"),
         "flops_per_event": r.get("flops_per_event"), "energy_j": r.get("energy_j"),
@@ -74,6 +76,7 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
 
 def _scores(record: RunRecord) -> dict[str, Any]:
     values: dict[str, Any] = {}
+    record = founded(record) if record.metrics else record
     sections = [(None, record.metrics.get(OVERALL, {})), *record.metrics.get("per_class", {}).items()]
     for row, scores in sections:
         for name, entry in scores.items():

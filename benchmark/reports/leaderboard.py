@@ -1,5 +1,7 @@
-"""Leaderboards from records alone: one per task, dataset revision and protocol, by budget and best first. No torch.
+"""Leaderboards from records alone: one for everything that scores were made on, by budget and best first. No torch.
 
+Rows of one table share task, dataset revision, protocol, split, and events with their truth
+(`benchmark.records.scored`); rows that were scored on other events have a table of their own, which names what was set.
 A row is the mean over draws and seeds, with its paired difference to the best row of its budget.
 `benchmark.reports.formats` writes leaderboards.
 """
@@ -10,15 +12,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.metrics.families import Column
+from benchmark.metrics.few_events import RULE
 from benchmark.records.record import RunRecord
+from benchmark.records.scored import Scored, by_truth, cuts_text, n_independent, scored, units_of
 from benchmark.records.scores import row_order, score_in_column
 from benchmark.reports.averages import Average, averages
 from benchmark.reports.paired_differences import Difference, differences_to_best, is_separated_best
-from benchmark.reports.score_text import places_of
+from benchmark.reports.score_text import NO_INTERVAL, places_of
 from benchmark.reports.tables import cell, dirty_note, shown
 
 NONE = "-"
-ABOUT = ("task", "version", "dataset", "revision", "protocol")  # what a whole leaderboard has in common
+ABOUT = ("task", "version", "dataset", "revision", "protocol", "split", "cuts")  # what a leaderboard has in common
 BOLD_NOTE = "bold: the paired 95% interval separates this row from every other of its budget"
 
 
@@ -45,13 +49,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One task and dataset revision, scored by one protocol (empty: the suite's own)."""
+    """One task and dataset revision, scored by one protocol (empty: the suite's own) on the same events of a split."""
 
     task: str
     version: str
     dataset: str
     revision: str
     protocol: str
+    split: str
+    cuts: str  # settings by which its events are others than those of most runs; empty where these were scored
     heads: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
@@ -59,9 +65,11 @@ class Leaderboard:
 
     @property
     def title(self) -> str:
-        """Task, dataset and protocol."""
+        """Task, dataset, protocol, split and cuts."""
         protocol = f", {self.protocol} protocol" if self.protocol else ""
-        return f"{self.task} (version {self.version}) on {self.dataset}, {self.revision}{protocol}"
+        cuts = f", {self.cuts}" if self.cuts else ""
+        data = f"{self.dataset}, {self.revision}"
+        return f"{self.task} (version {self.version}) on {data}{protocol}, {self.split} split{cuts}"
 
     def column(self, key: str) -> list[Cell]:
         """The cells of one column."""
@@ -85,17 +93,27 @@ def _values(heads: Sequence[Head], row: Sequence[Cell]) -> dict[str, float | str
     return found
 
 
-def leaderboards(records: Iterable[RunRecord], each_run: bool = False) -> list[Leaderboard]:
-    """One per task, dataset revision and protocol, in sorted order; a row averages draws and seeds, or is a run."""
-    groups: dict[tuple[str, str, str, str, str], list[RunRecord]] = {}
+def leaderboards(records: Iterable[RunRecord], each_run: bool = False, split: str = "test") -> list[Leaderboard]:
+    """One for everything that these records were scored on, in sorted order; a row averages draws and seeds.
+
+    each_run: a row is a run. Records of another split are left out; a publication's protocol has its own.
+    """
+    on_same: dict[Scored, list[RunRecord]] = {}
     for record in records:
-        data = (record.dataset["name"], record.dataset["revision"])
-        key = (record.task["name"], str(record.task["version"]), *data, record.protocol)
-        groups.setdefault(key, []).append(record)
-    return [_leaderboard(key, group, each_run) for key, group in sorted(groups.items())]
+        if record.split == split or record.protocol:
+            on_same.setdefault(scored(record), []).append(record)
+    tables: dict[tuple[str, ...], list[list[RunRecord]]] = {}  # of one task, data and split
+    for what, group in sorted(on_same.items()):
+        tables.setdefault(what.without_events, []).extend(by_truth(group))
+    boards = []
+    for _, groups in sorted(tables.items()):
+        usual, *others = sorted(groups, key=len, reverse=True)
+        boards.append(_leaderboard(usual, "", each_run))
+        boards += [_leaderboard(group, cuts_text(group[0], usual[0]), each_run) for group in others]
+    return boards
 
 
-def _leaderboard(key: tuple[str, str, str, str, str], records: list[RunRecord], each_run: bool) -> Leaderboard:
+def _leaderboard(records: list[RunRecord], cuts: str, each_run: bool) -> Leaderboard:
     columns = shown(records[0])
     ordered = sorted(averages(records, each_run), key=lambda row: row_order(row.record))
     rows: list[tuple[Cell, ...]] = []
@@ -107,10 +125,25 @@ def _leaderboard(key: tuple[str, str, str, str, str], records: list[RunRecord], 
     notes = [
         dirty_note(records),
         BOLD_NOTE if any(cell.bold for row in rows for cell in row) else "",
+        _interval_note(ordered[0].record, rows),
         f"{n_older} older records with the settings, draw and seed of a newer one are left out" if n_older else "",
     ]
     heads = _heads(records[0], columns, each_run)
-    return Leaderboard(*key, heads, tuple(rows), tuple(filter(None, notes)), tuple(ordered))
+    about, shown_notes = scored(records[0]).without_events, tuple(note for note in notes if note)
+    return Leaderboard(*about, cuts, heads, tuple(rows), shown_notes, tuple(ordered))
+
+
+def _interval_note(record: RunRecord, rows: Sequence[Sequence[Cell]]) -> str:
+    """How many independent events were resampled, where the samples are not independent; and what [-] means."""
+    if not any(cell.text.endswith(NO_INTERVAL) for row in rows for cell in row):
+        rule = ""
+    elif record.per_event and units_of(record) is None:
+        return f"{NO_INTERVAL}: no interval, as older records do not say which samples are of one event or scan"
+    else:
+        rule = RULE
+    n_units = n_independent(record)
+    together = "" if n_units == record.events["test"] else f"the samples are of {n_units:,} independent events"
+    return ". ".join(filter(None, (together, rule)))
 
 
 def _group_by_budget(ordered: Sequence[Average]) -> list[list[Average]]:
@@ -128,6 +161,7 @@ def _heads(record: RunRecord, columns: Sequence[Column], each_run: bool) -> tupl
         Head(f"{columns[0].title} [95%]", columns[0].name),
         Head("difference to best [95%]", "difference_to_best"),
         *(Head(c.title, _column_key(c)) for c in columns[1:]),
+        Head("events", "n_events"),
         Head(steps, steps.replace(" ", "_")),
         Head("unlabelled events", "unlabelled_events", brief=False),
         Head("selection labels", "selection_labels", brief=False),
@@ -153,11 +187,11 @@ def _leaderboard_row(
     name = record.model + mark + ("*" if any(r.environment.get("dirty") for r in row.runs) else "")
     spread = NONE if row.spread is None else f"{row.spread:.3f}"
     repetition = (
-        (Cell(str(c["draw"]), c["draw"]), Cell(str(c["seed"]), c["seed"]))
+        tuple(Cell(str(v), v) for v in (record.known("draw"), record.known("seed")))
         if each_run
         else (Cell(str(row.n_runs), row.n_runs), Cell(spread, row.spread))
     )
-    labels: float | str = "all" if c["labels"] is None else c["labels"]
+    labels: float | str = c["labels"] if record.says("labels") and c["labels"] is not None else record.labels
     first, *further = (_score_cell(record, column) for column in columns)
     return (
         Cell(name, record.model), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
@@ -176,7 +210,8 @@ def _difference_cell(difference: Difference | None, column: Column) -> Cell:
     if difference is None:
         return Cell(NONE)
     places, d = places_of(column), difference
-    text = f"{d.value:+.{places}f} [{d.low:+.{places}f}, {d.high:+.{places}f}]"
+    ends = NO_INTERVAL if d.low is None or d.high is None else f"[{d.low:+.{places}f}, {d.high:+.{places}f}]"
+    text = f"{d.value:+.{places}f} {ends}"
     return Cell(text, d.value, d.low, d.high)
 
 
@@ -190,7 +225,7 @@ def _cost_cells(row: Average) -> tuple[Cell, ...]:
     commits = sorted({str(r.environment.get("commit") or "unknown")[:9] for r in row.runs})
     devices = sorted({str(r.environment.get("device_name", r.environment.get("device", "unknown"))) for r in row.runs})
     return (
-        _number_cell(steps, "," if record.is_probe else "d"),
+        _number_cell(record.events["test"], ","), _number_cell(steps, "," if record.is_probe else "d"),
         _number_cell(record.events.get("unlabelled"), ","), _number_cell(record.events.get("selection"), ","),
         _number_cell(record.resources.get("n_parameters", 0), ","),
         _number_cell(None if flops is None else flops / 1e9, ".2f"), _number_cell(wall_s or 0.0, ".0f"),

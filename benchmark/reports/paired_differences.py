@@ -1,7 +1,8 @@
 """Differences between rows of a table on the same events: a paired bootstrap, so that common variation cancels.
 
 Both rows are resampled together (`benchmark.reports.averages`): the same events, and, of rows with as many runs, the
-same repetitions. A row is shown in bold only where these intervals separate it from every other of its budget.
+same repetitions. A row is shown in bold only where these intervals separate it from every other of its budget. Without
+an interval (`benchmark.metrics.few_events`) there is no verdict.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.metrics.bootstrap import percentiles
+from benchmark.metrics.summary import plain
+from benchmark.records.scored import same_scored
 from benchmark.records.scores import primary
 from benchmark.reports.averages import Average
 
@@ -20,16 +23,16 @@ EQUAL = 1e-6  # differences below this are rounding
 
 @dataclass(frozen=True)
 class Difference:
-    """One row's primary metric minus another's, with its 95% interval."""
+    """One row's primary metric minus another's, with its 95% interval; None where there can be none."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     @property
     def separated(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > EQUAL or self.high < -EQUAL
+        """Whether there is an interval, and it leaves out zero."""
+        return self.low is not None and self.high is not None and (self.low > EQUAL or self.high < -EQUAL)
 
 
 def value_of(row: Average) -> float:
@@ -41,14 +44,16 @@ def value_of(row: Average) -> float:
 def difference(one: Average, other: Average) -> Difference | None:
     """`one` minus `other`; None where they were not scored on the same events, or a score is undefined."""
     value = value_of(one) - value_of(other)
-    if one.replicates is None or other.replicates is None or one.events != other.events or not np.isfinite(value):
+    if not same_scored((*one.runs, *other.runs)) or not np.isfinite(value):
         return None
+    if one.replicates is None or other.replicates is None:
+        return Difference(value, None, None)
     with np.errstate(invalid="ignore"):
         drawn = one.replicates - other.replicates
-    if not np.isfinite(drawn).any():
-        return None
-    low, high = percentiles(np.where(np.isfinite(drawn), drawn, np.nan))
-    return Difference(value, float(low), float(high))
+    low, high = map(plain, percentiles(np.where(np.isfinite(drawn), drawn, np.nan)))
+    if low is not None and low == high and abs(value) > EQUAL:  # two constant scores
+        return Difference(value, None, None)
+    return Difference(value, low, high)
 
 
 def differences_to_best(rows: Sequence[Average]) -> list[Difference | None]:
@@ -59,7 +64,8 @@ def differences_to_best(rows: Sequence[Average]) -> list[Difference | None]:
 def is_separated_best(rows: Sequence[Average]) -> bool:
     """Whether the first of rows ordered best first is separated from every other; False where one is not comparable.
 
-    False for a single row.
+    False for a single row, and where the first has no interval.
     """
     differences = differences_to_best(rows)[1:]
-    return bool(differences) and all(d is not None and d.separated for d in differences)
+    has_interval = (primary(rows[0].record) or {}).get("low") is not None
+    return bool(differences) and has_interval and all(d is not None and d.separated for d in differences)

@@ -1,8 +1,9 @@
 """Scores of many runs in the same bootstrap resamples of their test events, for every interval and difference.
 
-Each resample draws the events with replacement, once for all runs that were scored on them, and the runs of a row with
-replacement. Resampling thousands of runs takes seconds, so the resamples of large folders are cached, by the
-fingerprints and counts of their runs.
+Each resample draws the independent events with replacement (collision events, scans: all their samples together), once
+for all runs that were scored on them, and the runs of a row with replacement. Scores that may have no interval
+(`benchmark.metrics.few_events`) are NaN in every resample. Resampling thousands of runs takes seconds, so the resamples
+of large folders are cached, by the fingerprints and counts of their runs.
 """
 
 from __future__ import annotations
@@ -20,24 +21,20 @@ from benchmark.errors import RecordError
 from benchmark.io import atomic_path, sha256_text
 from benchmark.metrics.bootstrap import N_RESAMPLES
 from benchmark.metrics.families import OVERALL, family
+from benchmark.metrics.few_events import MIN_EVENTS
 from benchmark.paths import cache_dir
 from benchmark.progress import progress
 from benchmark.records.counts import unpack_counts
 from benchmark.records.record import RunRecord
-from benchmark.records.scores import family_of
+from benchmark.records.scored import rule_of, same_scored, scored, units_of
+from benchmark.records.scores import family_name, family_of
 from benchmark.seeding import generator
 
 Resamples = dict[tuple[str, str], np.ndarray]  # (section, score) -> (R,) or (R, rows) resampled scores
-CACHE_VERSION = 1  # raised when the resampling changes
+CACHE_VERSION = 2  # raised when the resampling changes
 CACHE_FROM = 500  # runs of a task and revision from which resamples are cached; slow scores always are
 _EXACT = 1 << 24  # integers below it are exact in float32
 _BLOCK = 256  # runs resampled at once: about 10 MB
-
-
-def same_events(runs: Sequence[RunRecord]) -> str | None:
-    """Hash of the ids of the events that these runs were scored on; None where they differ or are not known."""
-    events = {(run.per_event.get("event_ids_sha256"), *run.per_event.get("shape", ())) for run in runs}
-    return next(iter(events))[0] if len(events) == 1 else None
 
 
 def confusions(run: RunRecord) -> np.ndarray | None:
@@ -48,25 +45,26 @@ def confusions(run: RunRecord) -> np.ndarray | None:
 
 
 def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Resamples | None]:
-    """The mean scores of every row in each resample; None where its runs have no common events.
+    """The mean scores of every row in each resample; None where its runs have no common events, or too few.
 
     Rows on the same events of one task and revision share the resampled events.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i, runs in enumerate(rows):
-        events, task = same_events(runs), runs[0].task
-        if events is not None and runs[0].per_event and runs[0].metrics:
-            n_events = runs[0].per_event["shape"][0]
-            scored = (task["primary_metric"], *task["classes"], task.get("metrics"), bool(runs[0].config.get("probe")))
-            groups.setdefault((task["name"], runs[0].dataset["revision"], events, n_events, scored), []).append(i)
+        task = runs[0].task
+        if same_scored(runs) and runs[0].metrics:
+            units, kind = units_of(runs[0]), (task["primary_metric"], *task["classes"], family_name(runs[0]))
+            if units is not None and units.max() + 1 >= MIN_EVENTS:
+                groups.setdefault((scored(runs[0]), units.tobytes(), kind), []).append(i)
     result: list[Resamples | None] = [None] * len(rows)
-    for (task_name, revision, _, n_events, _), members in sorted(groups.items(), key=lambda item: item[1][0]):
-        rng = generator("bootstrap over runs", task_name, revision)
-        times = rng.multinomial(n_events, np.full(n_events, 1 / n_events), size=N_RESAMPLES).astype(np.float64)
+    for (what, packed_units, _), members in sorted(groups.items(), key=lambda item: item[1][0]):
+        rng, units = generator("bootstrap over runs", what.task, what.revision), np.frombuffer(packed_units, np.int64)
+        n_units = int(units.max()) + 1
+        times = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=N_RESAMPLES).astype(np.float64)[:, units]
         seed = int(rng.integers(1 << 62))
         group = [rows[i] for i in members]
         n_runs, is_linear = sum(map(len, group)), family_of(group[0][0]).linear is not None
-        cache = _ResampleCache(n_runs >= CACHE_FROM or not is_linear, task_name, revision, n_events)
+        cache = _ResampleCache(n_runs >= CACHE_FROM or not is_linear, what, units.tolist())
         keys = [cache.key(row) for row in group]
         missing = [row for row, name in zip(group, keys, strict=True) if name not in cache.rows]
         computed = _resample_rows(missing, times, seed, silent=is_linear and n_runs < CACHE_FROM)
@@ -74,7 +72,17 @@ def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Resamples | None]:
             result[i] = cache.rows[name] if name in cache.rows else next(computed)
         if missing:
             cache.write(dict(zip(keys, (result[i] or {} for i in members), strict=True)))
+        for i in members:
+            result[i] = _allowed(rows[i][0], result[i] or {})
     return result
+
+
+def _allowed(run: RunRecord, resamples: Resamples) -> Resamples | None:
+    """The resamples, NaN where a score may have no interval; None where none may."""
+    rule = rule_of(run)
+    if rule is None:
+        return None
+    return {name: np.where(rule.allows(*name), values, np.nan) for name, values in resamples.items()}
 
 
 class _ResampleCache:
@@ -184,7 +192,8 @@ def _resampled_scores(run: RunRecord, states: list[np.ndarray], times: np.ndarra
         matrix = score_family.linear.features(states[0].shape[1:]).astype(np.float32)  # (cells, F)
         cells = np.stack([s.reshape(len(s), -1) for s in states], axis=1).astype(np.float32)  # (B, runs, cells)
         sums = _exact_sums(times, (cells @ matrix).reshape(len(cells), -1)).reshape(len(times), n_runs, -1)
-        drawn = score_family.linear.scores(sums)
+        whole = np.stack([s.reshape(len(s), -1).sum(axis=0) @ matrix for s in states])  # (runs, F)
+        drawn = score_family.linear.scores(sums, whole)
         return [{name: values[:, i] for name, values in drawn.items()} for i in range(n_runs)]
     shown = {(OVERALL, task["primary_metric"])} | {(c.section, c.name) for c in score_family.columns(task["classes"])}
     result = []

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark.metrics.families import Column
 
+NO_INTERVAL = "[-]"
 _LONG = 1e9
 
 
@@ -16,13 +17,13 @@ def places_of(column: Column) -> int:
 
 
 def with_interval(entry: Mapping[str, Any] | None, separator: str = " ", places: int = 3) -> str:
-    """`0.912 [0.900, 0.923]`, `> 45.3` where only a limit is known, a dash where the score is undefined."""
+    """`0.912 [0.900, 0.923]`, `0.912 [-]` without an interval, `> 45.3` for a limit, `-` for no score."""
     if entry is None or entry["value"] is None:
         limit = _number(None if entry is None else entry.get("at_least"), places)
         return "-" if limit is None else f"> {limit}"
     value, low, high = (_number(entry.get(end), places) for end in ("value", "low", "high"))
     if low is None:
-        return str(value)
+        return f"{value}{separator}{NO_INTERVAL}"
     return f"{value}{separator}[{low}, {high or '...'}]"  # some intervals have no upper end
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmark.metrics.families import OVERALL, Column
-from benchmark.records.record import RunRecord
+from benchmark.metrics.few_events import RULE
+from benchmark.records.record import UNKNOWN, RunRecord
+from benchmark.records.scored import founded, n_independent
 from benchmark.records.scores import family_of, score, score_in_column
 from benchmark.reports.fitted_table import FittedTable
 from benchmark.reports.score_text import places_of, with_interval
@@ -22,10 +24,9 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> FittedTable
 
     Segmentation: precision, recall and F1 of each class, and the other run's F1. Other families: a row per score.
     """
-    split = "validation" if record.protocol else "test"
-    scored = f"{record.events['test']} {split} events of {record.dataset['name']}"
-    title = f"{describe(record)}\n{record.task['name']}: {scored}"
-    caption = "\n".join([f"95% intervals: bootstrap over {split} events", *_score_notes(record)])
+    record, beside = founded(record), None if beside is None else founded(beside)
+    title = f"{describe(record)}\n{record.task['name']}: {scored_text(record)}"
+    caption = "\n".join([f"95% intervals: bootstrap over independent events. {RULE}", *_score_notes(record)])
     if record.task.get("metrics", "segmentation") != "segmentation":
         return _score_rows(title, caption, record, beside)
     scores = ("precision", "recall", "F1", *([] if beside is None else [f"F1 of {beside.model}"]))
@@ -98,6 +99,14 @@ def _score_notes(record: RunRecord) -> list[str]:
 
 def describe(record: RunRecord) -> str:
     """Model, preset, mode and budget of a record, for titles."""
-    c = record.config
-    budget = f"{record.labels} labelled events, draw {c['draw']}, seed {c['seed']}"
-    return f"{record.model} ({c['preset']}, {c['mode']}), {budget}"
+    c, labels = record.config, record.labels
+    budget = "number of labelled events unknown" if labels == UNKNOWN else f"{labels} labelled events"
+    repetition = f"draw {record.known('draw')}, seed {record.known('seed')}"
+    return f"{record.model} ({c['preset']}, {c['mode']}), {budget}, {repetition}"
+
+
+def scored_text(record: RunRecord) -> str:
+    """`392 test events of lartpc-sim`, with the number of independent ones where this is smaller."""
+    n, n_units = record.events["test"], n_independent(record)
+    apart = "" if n_units == n else f" ({n_units:,} independent)"
+    return f"{n:,} {record.split} events{apart} of {record.dataset['name']}"

@@ -106,7 +106,7 @@ def _finish(
         resources=resources,
         environment={**unfinished.environment, "backends": dict(model.backends)},
     )
-    record = with_scores(finished, result.metrics, result.counts, events.scored.event_ids)
+    record = with_scores(finished, result.metrics, result.counts, events.scored.event_ids, events.scored.units)
     write_record(prepared.execution.records_folder, record)
     return record
 
@@ -127,6 +127,7 @@ def _unfinished_record(prepared: Prepared, events: RunEvents) -> RunRecord:
             "unlabelled": unlabelled,
             "selection": 0,
             "test": len(events.scored),
+            "split": events.split,
             "excluded": {"train": prepared.train.excluded, events.split: events.scored.excluded},
         },
         subset_sha256=events.subset.sha256,

@@ -24,7 +24,7 @@ from benchmark.hardware.machine import choose_hardware
 from benchmark.io import sha256_file, sha256_text
 from benchmark.plots.events import MAX_EVENTS, draw_predictions
 from benchmark.records.counts import with_scores
-from benchmark.records.record import RunRecord, begin_record, describe_dataset, now
+from benchmark.records.record import EVALUATED, RunRecord, begin_record, describe_dataset, now
 from benchmark.records.store import write_record
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution, machine_for
@@ -32,8 +32,6 @@ from benchmark.runs.fingerprint import model_code
 from benchmark.runs.restore import restore
 from benchmark.runs.weights import required_weights
 from benchmark.settings import as_dict, override, parse_assignments
-
-EVALUATED = "evaluate"  # mode of records of checkpoints that were scored without training
 
 
 @dataclass(frozen=True)
@@ -146,10 +144,10 @@ class _Scoring:
             created=now(),
             command=list(self.execution.command),
             dataset=describe_dataset(self.dataset),
-            events={**record.events, "test": len(self.events), "excluded": excluded},
+            events={**record.events, "test": len(self.events), "split": self.target.split, "excluded": excluded},
             environment=environment,
         )
-        scored = with_scores(scored, result.metrics, result.counts, self.events.event_ids)
+        scored = with_scores(scored, result.metrics, result.counts, self.events.event_ids, self.events.units)
         write_record(self.execution.records_folder, scored)
         return scored
 

@@ -11,9 +11,10 @@ from benchmark.metrics.families import OVERALL
 from benchmark.metrics.segmentation import wrong_shares
 from benchmark.records.counts import unpack_event_ids
 from benchmark.records.record import RunRecord
+from benchmark.records.scored import founded
 from benchmark.records.scores import family_of
 from benchmark.reports.resampling import confusions
-from benchmark.reports.tables import describe
+from benchmark.reports.tables import describe, scored_text
 from benchmark.settings import flat
 
 N_WORST = 12
@@ -22,7 +23,8 @@ MIN_POINTS = 50  # of an event among the worst: in a smaller one few errors are 
 
 
 def run_data(run: RunRecord) -> dict[str, Any]:
-    """Plain values of one run, for its page's script. A record without counts has no worst events."""
+    """Plain values of one run, for its page's script. A record without counts has no worst events and no intervals."""
+    run = founded(run) if run.metrics else run
     return {
         "title": describe(run), "model": run.model, "task": run.task["name"], "dataset": run.dataset["name"],
         "revision": run.dataset["revision"], "status": run.status, "created": run.created,
@@ -90,7 +92,7 @@ def _facts(run: RunRecord) -> list[list[str]]:
     dirty = " (with uncommitted changes)" if e.get("dirty") else ""
     facts = {
         "labelled events": run.events["labelled"], "unlabelled events": run.events.get("unlabelled"),
-        "selection labels": run.events.get("selection"), "test events": run.events["test"],
+        "selection labels": run.events.get("selection"), "scored on": scored_text(run),
         "steps": run.training.get("steps"), "parameters": r.get("n_parameters"),
         "FLOPs per event": r.get("flops_per_event"), "wall time, s": r.get("wall_s"),
         "predicted events per s": r.get("predict_events_per_s"), "peak memory, bytes": r.get("peak_memory_bytes"),

@@ -21,7 +21,7 @@ def counts(quality, n_events, rng):
     n = len(CLASSES)
     wrong = (1 - quality) / (n - 1)
     chances = np.full((n, n), wrong) + np.eye(n) * (quality - wrong)
-    sizes = rng.poisson(SUPPORT, (n_events, n))
+    sizes = np.random.default_rng(0).poisson(SUPPORT, (n_events, n))  # the truth of an event is the same for all models
     return np.stack([rng.multinomial(sizes[:, c], chances[c]) for c in range(n)], axis=1)
 
 

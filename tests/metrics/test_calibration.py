@@ -52,8 +52,10 @@ def test_points_without_a_class_do_not_count_and_events_add_up():
     parts = [state(scores[a:b], batch(target[a:b], [b - a]), TASK)[0] for a, b in ((0, 10), (10, 30))]
     np.testing.assert_allclose(whole, np.stack(parts))
     assert whole[..., 0].sum() == 25
-    told = report(whole, np.random.default_rng(0))
-    assert told["ece"]["low"] <= told["ece"]["value"] <= told["ece"]["high"]
+    told = report(whole, np.random.default_rng(0), np.arange(len(whole)))
+    assert told["ece"]["value"] is not None and told["ece"]["low"] is told["ece"]["high"] is None  # two events
+    many = report(np.concatenate([whole] * 10), np.random.default_rng(0), np.arange(20))
+    assert many["ece"]["low"] < many["ece"]["value"] < many["ece"]["high"]
     assert sum(told["rows"]) == 25
 
 

@@ -352,7 +352,7 @@ def test_the_readmes_table_is_what_its_command_prints_of_the_committed_record():
     command, *names, shown = re.search(pattern, text, re.DOTALL).groups()
     record, beside = (read_record(ROOT / name) for name in names)
     table = run_table(record, beside)
-    headers, columns = [str(c.header) for c in table.columns], [list(c.cells) for c in table.columns]
+    headers, columns = [c.title for c in table.columns], [list(c.cells) for c in table.columns]
     sides = ["left", *["right"] * (len(columns) - 1)]
     assert shown.strip() == markdown_table(headers, sides, zip(*columns, strict=True))
     _, values = parse(shlex.split(command)[3:])
