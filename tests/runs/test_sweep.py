@@ -16,8 +16,8 @@ from benchmark.hardware.workers import Task, run_tasks
 from benchmark.records.store import read_records
 from benchmark.runs.cost_estimate import duration, expected_cost
 from benchmark.runs.execution import Execution
-from benchmark.runs.sweep import Sweep, carry_out, n_workers, plan, submit, to_run
 from benchmark.runs.resolve import resolve
+from benchmark.runs.sweep import Sweep, carry_out, n_workers, plan, submit, to_run
 from benchmark.runs.sweep_file import as_sweep, read_sweep, repetitions
 from builders.many_records import made_up
 from builders.paths import ROOT
@@ -215,7 +215,8 @@ def test_the_projects_own_sweeps_can_be_planned():
         ("models = ['evil.py']", "command line: --models"), ("models = ['evil.py:scratch']", "command line: --models"),
         ("models = ['gnn']\ndataset = 'evil.py'", "command line: --dataset"),
         ("models = ['gnn']\ndraws = 1000000000", "At most 10,000"), ("models = ['gnn']\ndraws = 1.5", "How many"),
-        ("models = ['gnn']\nseeds = [1e400]", "How many"), ("models = ['gnn']\ndraws = [99999999999999999999]", "How many"),
+        ("models = ['gnn']\nseeds = [1e400]", "How many"),
+        ("models = ['gnn']\ndraws = [99999999999999999999]", "How many"),
         ("models = ['gnn', 3]", "A list such as"), ("models = ['gnn']\nset = [1]", "A list such as"),
         ("models = " + 3000 * "[" + 3000 * "]", "not a TOML file"), ("models = " + 5000 * "9", "not a TOML file"),
     ],
