@@ -222,6 +222,9 @@ def _check_chunks(path: Path, array: _Array, files: Mapping[str, int], dtype: np
     folder = f"{array.name}/" if array.name else ""
     places = {file: _place(file.removeprefix(folder), array) for file in files if file.startswith(folder)}
     stored = {file: place for file, place in places.items() if place is not None}
+    beyond = [file for file, place in stored.items() if any(i >= n for i, n in zip(place, array.grid, strict=True))]
+    if beyond:
+        raise damage_error(path, f"its chunk {beyond[0]} lies beyond its shape {array.shape}")
     missing, expected = prod(array.grid) - len(stored), prod(array.grid)
     n_bytes = sum(files[file] for file in stored)
     if not missing and array.sharding is not None:
@@ -259,14 +262,13 @@ def _unpacked_bytes(begin: bytes, codec: str) -> int:
 
 
 def _place(name: str, array: _Array) -> tuple[int, ...] | None:
-    """Place in the grid of a file with this name, None for any other file."""
+    """Place in the grid, or beyond it, of a chunk with this name; None for any other file."""
     if not name.startswith(array.prefix):
         return None
     numbers = name.removeprefix(array.prefix).split(array.separator)
     if len(numbers) != len(array.grid) or not all(n.isascii() and n.isdigit() and str(int(n)) == n for n in numbers):
         return None
-    place = tuple(map(int, numbers))
-    return place if all(i < n for i, n in zip(place, array.grid, strict=True)) else None
+    return tuple(map(int, numbers))
 
 
 def _inner_chunks(path: Path, array: _Array) -> tuple[int, ...]:

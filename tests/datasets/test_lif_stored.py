@@ -76,6 +76,14 @@ def test_chunks_under_other_names_are_missing(tmp_path):
         open_stack(path)
 
 
+def test_a_shape_smaller_than_the_stored_chunks_is_refused(tmp_path):
+    path = write_zarr(tmp_path / "a.zarr", 2)
+    metadata = json.loads((path / "stack" / ".zarray").read_text())
+    (path / "stack" / ".zarray").write_text(json.dumps({**metadata, "shape": [4, 40, 30]}))
+    with pytest.raises(DataError, match=r"its chunk stack/2\.0\.0 lies beyond its shape \(4, 40, 30\)"):
+        open_stack(path)
+
+
 def test_chunks_of_hdf5_that_were_never_written_are_counted(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         array = file.create_dataset("stack", STACK.shape, "u2", chunks=(2, 20, 30), compression="gzip")
@@ -132,6 +140,8 @@ def test_a_header_that_claims_more_than_is_stored_is_refused_at_once(size, tmp_p
     path = write_zarr(tmp_path / "a.zarr", 2)
     metadata = json.loads((path / "stack" / ".zarray").read_text())
     (path / "stack" / ".zarray").write_text(json.dumps({**metadata, "shape": [size] * 3, "chunks": [size] * 3}))
+    for file in chunk_files(path)[1:]:
+        file.unlink()
     with pytest.raises(DataError, match=r"a\.zarr is damaged: its [\d,]+ stored bytes cannot hold"):
         open_stack(path)
     with h5py.File(tmp_path / "a.h5", "w") as file:
