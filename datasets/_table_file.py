@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -29,7 +30,9 @@ def read_rows(path: Path, known: Collection[str]) -> Rows:
     Raises DataError for a file that is no table, with the cause, and for a row with more or fewer cells than names.
     """
     try:
-        rows = _xlsx_rows(path) if path.suffix.lower() == ".xlsx" else _csv_rows(path, known)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl's, about styles and extensions
+            rows = _xlsx_rows(path) if path.suffix.lower() == ".xlsx" else _csv_rows(path, known)
     except BenchmarkError:
         raise
     except PermissionError as error:
