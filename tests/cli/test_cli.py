@@ -151,7 +151,7 @@ def test_a_damaged_event_is_one_sentence(cli, tmp_path, damage):
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [("truncated", "is truncated"), ("text", "not a readable HDF5 file"), ("schema", "'point'")],
+    [("truncated", "is cut off"), ("text", "is damaged, or no HDF5 file"), ("schema", "'point'")],
 )
 def test_a_damaged_file_is_one_sentence(cli, tmp_path, damage, message):
     import h5py
