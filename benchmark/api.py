@@ -212,7 +212,7 @@ def run(
         model, labels, task, dataset, preset, mode, draw, seed, None if checkpoint is None else str(checkpoint),
         pretrain, settings,
     )  # fmt: skip
-    how = _execution(asked, device, threads, data, records, runs, max_minutes, resume, force, compiled)
+    how = _execution(device, threads, data, records, runs, max_minutes, resume, force, compiled)
     from benchmark.runs.run import run as carry_out
 
     with _progress(quiet) as say:
@@ -238,7 +238,7 @@ def pretrain(
         (2, 'weights.safetensors')
     """
     asked = _request(model, 100, task, dataset, preset, None, 0, seed, None, False, settings)
-    how = _execution(asked, device, threads, data, None, "runs", max_minutes, resume, force, compiled)
+    how = _execution(device, threads, data, None, "runs", max_minutes, resume, force, compiled)
     from benchmark.runs.pretrain import pretrain as carry_out
 
     with _progress(quiet) as say:
@@ -407,17 +407,13 @@ def _request(
 
 
 def _execution(
-    asked: Request, device: str, threads: int | None, data: str | Path | None, records: str | Path | None,
+    device: str, threads: int | None, data: str | Path | None, records: str | Path | None,
     runs: str | Path, max_minutes: float | None, resume: bool, force: bool, compiled: bool,
 ) -> Execution:  # fmt: skip
     _calm()
     from benchmark.runs.execution import Execution
-    from benchmark.runs.sweep import command_of
 
-    return Execution(
-        device, threads, _path(data), _path(records), Path(runs), max_minutes, resume, force, compiled,
-        command_of(asked),
-    )  # fmt: skip
+    return Execution(device, threads, _path(data), _path(records), Path(runs), max_minutes, resume, force, compiled)
 
 
 @contextmanager
@@ -434,12 +430,12 @@ def _restored(
     source: RunRecord | str | Path, events: Events, model: str | None, weights: Path | None, runs: Path
 ) -> tuple[Model, EventSet, int]:
     """Model, the events as it takes them, and how many at once, of a record or a checkpoint."""
-    from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
+    from benchmark.checkpoints.load import named_checkpoint
     from benchmark.records.store import read_record
     from benchmark.runs.restore import open_for, restore_for
 
     if not isinstance(source, RunRecord) and Path(source).suffix != ".json":
-        checkpoint = open_checkpoint(resolve_checkpoint(str(source)), model)
+        checkpoint = named_checkpoint(str(source), model)
         found = open_for(checkpoint, events.prepared)
         return found.model, found.events, checkpoint.manifest.batch_size
     record = source if isinstance(source, RunRecord) else read_record(Path(source))

@@ -1,10 +1,13 @@
-"""The cache folder, for what can be created again: packed events, downloads, pre-trained weights."""
+"""Folders and paths: the checkout, the cache of what can be made again, and how paths and commands are written."""
 
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
+PROGRAM = ("python", "-m", "benchmark")  # what a user types, in a checkout and beside a wheel
 CACHE_VARIABLE = "PARTICLEBENCH_CACHE"
 
 
@@ -17,3 +20,22 @@ def cache_dir() -> Path:
     """The cache folder: $PARTICLEBENCH_CACHE, else ~/.cache/particlebench. It is not created here."""
     chosen = os.environ.get(CACHE_VARIABLE, "").strip()
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "particlebench"
+
+
+def shown_path(text: str) -> str:
+    """How records and commands write a path: below the current folder from there, below the home folder with `~`.
+
+    So a record tells no user's name and no folder that it does not need. Other words, and paths elsewhere, stay.
+    """
+    if not os.path.isabs(text):
+        return text
+    home = Path("~").expanduser()
+    for root, start in ((Path.cwd(), ""), (home, "~")):
+        if root != Path(root.anchor) and Path(text).is_relative_to(root):
+            return str(Path(start, Path(text).relative_to(root)))
+    return text
+
+
+def shell_text(command: Sequence[str]) -> str:
+    """A command as one line for a shell, which expands a leading `~/`."""
+    return " ".join(f"~/{shlex.quote(w[2:])}" if w.startswith("~/") else shlex.quote(w) for w in command)

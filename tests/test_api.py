@@ -15,6 +15,7 @@ import torch
 from benchmark import api
 from benchmark.contracts import Event
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, DataError, UnknownNameError
+from benchmark.paths import PROGRAM
 from benchmark.records.store import record_path
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
@@ -182,7 +183,7 @@ def test_numbers_and_texts_dictionaries_and_lists_mean_the_same_run(data, here):
     again = run("majority", data, labels="6", settings=[f"{k}={v}" for k, v in FEW.items()])
     assert again == first
     assert record_path(Path("runs/records"), first).is_file()
-    assert first.command[:2] == ["benchmark", "run"]
+    assert first.command[:4] == [*PROGRAM, "run"]
     assert run("majority", data, labels="all").events["labelled"] == N_TRAIN
 
 

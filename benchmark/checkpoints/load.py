@@ -16,6 +16,7 @@ from benchmark.contracts.safetensors_io import read_safetensors, write_safetenso
 from benchmark.data.preparation import Preparation, model_inputs, preparation
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.io import sha256_file
+from benchmark.paths import shown_path
 from benchmark.settings import as_dict, override
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ class Checkpoint:
     path: Path
     manifest: Manifest
     state: Mapping[str, Tensor]  # under our names; a released checkpoint has been converted
+    name: str = ""  # as typed, where that is no path: hub:owner/name
+
+    @property
+    def source(self) -> str:
+        """How records name it."""
+        return self.name or shown_path(str(self.path))
+
+    @property
+    def is_released(self) -> bool:
+        """Whether a publication's code wrote it; such a file does not name its model."""
+        return self.path.suffix == RELEASED_SUFFIX
 
     def build(self) -> TorchModel:
         """The model with these weights. The other stage's part may stay random."""
@@ -61,6 +73,12 @@ def resolve_checkpoint(text: str) -> Path:
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {text}. A file was expected. Correct --checkpoint.")
     return path
+
+
+def named_checkpoint(text: str, model: str | None = None) -> Checkpoint:
+    """`open_checkpoint` of a path or of hub:owner/name[@revision][:file], which is fetched."""
+    opened = open_checkpoint(resolve_checkpoint(text), model)
+    return replace(opened, name=text) if hub.is_remote(text) else opened
 
 
 def open_checkpoint(path: Path, model: str | None = None) -> Checkpoint:

@@ -64,6 +64,13 @@ def known_dataset(value: str | None) -> str | None:
     return value
 
 
+def typed_command() -> list[str]:
+    """The command as it was typed, with paths as records write them."""
+    from benchmark.paths import PROGRAM, shown_path
+
+    return [*PROGRAM, *(shown_path(word) for word in sys.argv[1:])]
+
+
 def console() -> Console:
     """Console for tables; 200 columns wide where the output is not a terminal."""
     from rich.console import Console

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -48,15 +47,14 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the table.")] = False,
 ) -> None:
     """Score a checkpoint, ours or a released one, on a split; its metadata names model and preprocessing."""
-    from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
+    from benchmark.checkpoints.load import named_checkpoint
     from benchmark.records.store import record_path, records_dir
     from benchmark.reports.tables import run_table
     from benchmark.runs.execution import Execution
     from benchmark.runs.transfer import Target, evaluate_checkpoint
 
-    command = ("benchmark", *sys.argv[1:])
-    execution = Execution(device=device, threads=threads, data=data, records=records, command=command)
-    opened = open_checkpoint(resolve_checkpoint(checkpoint), model)
+    execution = Execution(device=device, threads=threads, data=data, records=records)
+    opened = named_checkpoint(checkpoint, model)
     scored = evaluate_checkpoint(opened, Target(dataset, split, figure), execution, batch_size, tuple(set_ or ()))
     if as_json:
         print(json.dumps(dataclasses.asdict(scored), indent=1, sort_keys=True))

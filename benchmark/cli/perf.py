@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, typed_command
 from benchmark.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def perf(
     tables = {name: timer.rows(name, events) for name in chosen}
     machine = describe_machine(device_type, "bf16" if device_type == "cuda" else "32", usable_cores())
     report = {
-        "command": ["benchmark", *sys.argv[1:]],
+        "command": typed_command(),
         "environment": machine,
         "events": None if events is None else events.describe(),
         "tables": tables,

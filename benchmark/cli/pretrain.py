@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +61,6 @@ def pretrain(
     execution = Execution(
         device, threads, data, max_minutes=max_minutes, resume=resume, force=force,
         compiled=compiled,
-        command=("benchmark", *sys.argv[1:]),
     )  # fmt: skip
     result = carry_out(request, execution, out, probe_every)
     if not processes().first:

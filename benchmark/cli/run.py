@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +96,6 @@ def run(
         resume=resume,
         force=force,
         compiled=compiled,
-        command=("benchmark", *sys.argv[1:]),
     )
     outcome, baseline = run_beside(request, execution, beside)
     if processes().first:

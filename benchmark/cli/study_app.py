@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.app import app, console
+from benchmark.cli.app import app, console, typed_command
 
 if TYPE_CHECKING:
     from benchmark.studies.base import Events, Study
@@ -39,7 +38,7 @@ def finish(study: Study, out: Path | None, events: Events | None, device: str = 
     from benchmark.reports.fitted_table import FittedTable
     from benchmark.studies.base import save
 
-    paths = save(study, out or Path("runs") / "studies" / study.name, events, ("benchmark", *sys.argv[1:]), device)
+    paths = save(study, out or Path("runs") / "studies" / study.name, events, typed_command(), device)
     shown = study.highlights or study.rows
     columns = list(shown[0]) if shown else []
     numbers = [name for name in columns if all(isinstance(row[name], int | float | None) for row in shown)]

@@ -121,8 +121,7 @@ def ablation(
     from benchmark.studies.ablation import Plan, ablation_study
 
     folder = out or Path("runs") / "studies" / "ablation"
-    command = ("benchmark", *sys.argv[1:])
-    execution = Execution(device, threads, data, folder / "records", folder / "runs", command=command)
+    execution = Execution(device, threads, data, folder / "records", folder / "runs")
     plan = Plan(model, preset, dataset, steps, labels, seeds, tuple(set_ or ()))
     finish(ablation_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
 
@@ -142,8 +141,7 @@ def masking(
     from benchmark.studies.masking import Plan, masking_study, shares
 
     folder = out or Path("runs") / "studies" / "masking"
-    command = ("benchmark", *sys.argv[1:])
-    execution = Execution(device, threads, data, folder / "records", folder / "runs", command=command)
+    execution = Execution(device, threads, data, folder / "records", folder / "runs")
     plan = Plan(model, preset, dataset, shares(ratios), steps=steps, labels=labels, n_seeds=seeds,
                 assignments=tuple(set_ or ()))  # fmt: skip
     finish(masking_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)
@@ -168,7 +166,7 @@ def recipes(
     from benchmark.studies.recipes import Plan, recipes_study
 
     folder = out or Path("runs") / "studies" / "recipes"
-    execution = Execution(device, threads, data, runs=folder / "runs", command=("benchmark", *sys.argv[1:]))
+    execution = Execution(device, threads, data, runs=folder / "runs")
     changes = tuple(set_ or ())
     plan = Plan(model, task, dataset, preset, labels, steps, every, events, positive_weight, grid, changes)
     finish(recipes_study(plan, execution, lambda text: print(text, file=sys.stderr, flush=True)), folder, None)

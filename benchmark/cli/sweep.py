@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,8 +68,7 @@ def sweep(
     if executor not in ("local", "submitit"):
         raise unknown_name("executor", executor, ("local", "submitit"), "Correct --executor.")
     request = _sweep_of_options(file, models, labels, draws, seeds, task, dataset, preset, set_)
-    command = ("benchmark", *sys.argv[1:])
-    execution = Execution(device, threads, data, records, compiled=compiled, command=command)
+    execution = Execution(device, threads, data, records, compiled=compiled)
     jobs = plan(request, execution)
     remaining = to_run(jobs)
     n_at_once = n_workers(remaining, workers, threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,13 +50,11 @@ def tune(
     from benchmark.records.tuning import tuning_path
     from benchmark.runs.config import Request
     from benchmark.runs.execution import Execution
-    from benchmark.runs.tune import Search, advice, parse_rates, run_command
+    from benchmark.runs.tune import Search, advice, best_command, parse_rates
     from benchmark.runs.tune import tune as carry_out
 
     request = Request(model, task, dataset, preset, labels, mode, draw, seed, assignments=tuple(set_ or ()))
-    execution = Execution(
-        device, threads, data, resume=resume, force=force, command=("benchmark", *sys.argv[1:])
-    )  # fmt: skip
+    execution = Execution(device, threads, data, resume=resume, force=force)
     search = Search(parse_rates(rates), steps, tuning)
     outcome = carry_out(request, execution, search)
     if as_json:
@@ -67,7 +64,7 @@ def tune(
     if not outcome.fresh:
         screen.print("This search is already recorded; --force repeats it.")
     screen.print(table(outcome.tuning))
-    command = run_command(outcome.tuning, request, data)
+    command = best_command(outcome.tuning, request, execution)
     lines = [advice(outcome.tuning), None if command is None else f"run it: {command}"]
     lines.append(f"result: {tuning_path(tuning or execution.runs / 'tuning', outcome.tuning)}")
     for line in lines:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,14 +118,13 @@ def published(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a released checkpoint on a split, in the publication's way of counting and in ours, against its numbers."""
-    from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
+    from benchmark.checkpoints.load import named_checkpoint
     from benchmark.runs.execution import Execution
     from benchmark.runs.transfer import Target
     from benchmark.verification.released import verify_released
 
-    command = ("benchmark", *sys.argv[1:])
-    execution = Execution(device=device, threads=threads, data=data, records=records, command=command)
-    opened = open_checkpoint(resolve_checkpoint(checkpoint), model)
+    execution = Execution(device=device, threads=threads, data=data, records=records)
+    opened = named_checkpoint(checkpoint, model)
     target = Target(dataset, split)
     report, _ = verify_released(opened, target, execution, setting, tolerance, batch_size, tuple(set_ or ()), strict)
     show(report, as_json)
@@ -145,11 +143,11 @@ def predictions(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict an event with a checkpoint and compare with predictions that were stored beside the event."""
-    from benchmark.checkpoints.load import open_checkpoint, resolve_checkpoint
+    from benchmark.checkpoints.load import named_checkpoint
     from benchmark.verification.stored_predictions import read_stored_event, verify_predictions
 
     stored = read_stored_event(event, key)
-    opened = open_checkpoint(resolve_checkpoint(checkpoint), model)
+    opened = named_checkpoint(checkpoint, model)
     show(verify_predictions(opened, stored, min_agreement, device), as_json)
 
 

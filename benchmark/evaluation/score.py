@@ -31,14 +31,14 @@ def score_model(
         result = evaluate(model, scored, scoring.batch_size, rng)
     else:
         result = probe(model, labelled, scored, scoring.probe, scoring.batch_size, scoring.draw, rng)
-    return replace(result, costs=_costs(model, scored, result, scoring.probe is not None))
+    return replace(result, costs=costs(model, scored, result, scoring.probe is not None))
 
 
-def _costs(model: Model, scored: EventSet, result: Evaluation, is_probed: bool) -> dict[str, Any]:
+def costs(model: Model, scored: EventSet, result: Evaluation, is_probed: bool = False) -> dict[str, Any]:
     """Parameters, events predicted per second and, where countable, forward FLOPs per event."""
     from benchmark.contracts.torch_model import TorchModel
 
-    costs = {
+    counted = {
         "n_parameters": n_probed_parameters(model) if is_probed else model.n_parameters,
         "predict_events_per_s": round(len(result.counts) / result.wall_s, 2),
     }
@@ -46,5 +46,5 @@ def _costs(model: Model, scored: EventSet, result: Evaluation, is_probed: bool) 
         from benchmark.evaluation.flops import flops_per_event
 
         count = flops_per_event(model, scored)
-        costs |= {} if count is None else {"flops_per_event": count}
-    return costs
+        counted |= {} if count is None else {"flops_per_event": count}
+    return counted

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.contracts import Dataset, Task
 from benchmark.io import safe_name
+from benchmark.paths import PROGRAM, shell_text
 
 SCHEMA = 1
 EVALUATED = "evaluate"  # mode of records of checkpoints that were scored without training
@@ -23,7 +24,7 @@ class RunRecord:
     fingerprint: str  # sha256 of what decides the result
     status: str  # one of STATUSES
     created: str  # UTC, ISO 8601
-    command: list[str]  # as typed
+    command: list[str]  # that repeats it
     config: dict[str, Any]  # RunConfig, fully resolved
     task: dict[str, Any]  # name, version, classes, primary metric
     dataset: dict[str, Any]  # name, revision, simulated?, files with digests
@@ -67,6 +68,12 @@ class RunRecord:
             return str(self.events["split"])
         named = [name for name in self.events.get("excluded", {}) if name != "train"]
         return named[0] if named else ("train" if self.events.get("excluded") else "test")
+
+    @property
+    def command_line(self) -> str:
+        """The command that repeats the run, for a shell; empty where it is not known."""
+        program, *rest = self.command or ("",)
+        return shell_text((*PROGRAM, *rest) if program == "benchmark" else self.command)  # so it was written before
 
     @property
     def run_name(self) -> str:

@@ -28,7 +28,7 @@ class Tuning:
 
     fingerprint: str  # sha256 of what decides a trial's result, the rates aside
     created: str  # UTC, ISO 8601
-    command: list[str]  # as typed
+    command: list[str]  # that repeats it
     config: dict[str, Any]  # of a trial, RunConfig fully resolved; with the preset's rate
     task: dict[str, Any]  # name, version, classes, primary metric
     dataset: dict[str, Any]  # name, revision, files with digests

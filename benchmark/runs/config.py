@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.checkpoints.shipped import Shipped
 from benchmark.contracts import OptimConfig, Task
 from benchmark.data.preparation import Preparation
+from benchmark.paths import shown_path
 from benchmark.settings import as_dict
 from benchmark.training.config import PretrainConfig, ProbeConfig, TrainConfig
 
@@ -56,7 +57,8 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        plain = as_dict(dataclasses.replace(self, weights=None))
+        checkpoint = None if self.checkpoint is None else shown_path(self.checkpoint)
+        plain = as_dict(dataclasses.replace(self, weights=None, checkpoint=checkpoint))
         used = self.weights
         return {**plain, "weights": None if used is None else {"name": used.name, "sha256": used.sha256}}
 

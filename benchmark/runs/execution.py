@@ -26,7 +26,6 @@ class Execution:
     resume: bool = True  # continue an interrupted run
     force: bool = False  # run again even if recorded
     compiled: bool = False  # compile the blocks of transformers in training; GPUs only
-    command: tuple[str, ...] = ()
 
     @property
     def records_folder(self) -> Path:

@@ -10,7 +10,7 @@ from benchmark.checkpoints.shipped import seen_in_pretraining
 from benchmark.contracts import ModelSpec
 from benchmark.hardware.environment import choose_precision
 from benchmark.io import sha256_file, sha256_text
-from benchmark.runs.config import RunConfig
+from benchmark.runs.config import Request, RunConfig
 from benchmark.settings import as_dict
 
 
@@ -18,7 +18,7 @@ from benchmark.settings import as_dict
 class Identity:
     """Everything that decides a run's result, except the data."""
 
-    requested_model: str  # as typed: its name, or the path of its file
+    request: Request  # as typed
     config: RunConfig
     spec: ModelSpec
     device: str  # cpu | cuda

@@ -27,7 +27,7 @@ class Prepared:
     """A request with its dataset opened and its machine set up: the input of training and scoring."""
 
     identity: Identity
-    execution: Execution
+    execution: Execution  # with the device and the threads in use
     machine: Machine
     dataset: Dataset
     started: float = field(default_factory=time.monotonic)  # s; time limits count from here
@@ -110,7 +110,7 @@ def identify(request: Request, device: str) -> Identity:
             f"{spec.name} cannot run here: {reason}. Another model or device was expected. "
             f"Type `python -m benchmark list models`."
         )
-    return Identity(request.model, config, spec, chosen_device, precision, model_code(request.model))
+    return Identity(request, config, spec, chosen_device, precision, model_code(request.model))
 
 
 def first_model(identity: Identity, inputs: Inputs) -> Model:
@@ -132,4 +132,5 @@ def prepare(identity: Identity, execution: Execution) -> Prepared:
     machine = machine_for(execution, identity.device, identity.precision)
     with after_first():
         dataset = registry.dataset_spec(config.dataset).open(config.data, execution.data)
-    return Prepared(identity, execution, machine, dataset, started)
+    carried_out = dataclasses.replace(execution, device=machine.device, threads=machine.threads)
+    return Prepared(identity, carried_out, machine, dataset, started)

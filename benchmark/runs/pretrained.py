@@ -17,6 +17,7 @@ from benchmark.io import atomic_write_json, sha256_file
 from benchmark.json_files import read_json
 from benchmark.paths import cache_dir
 from benchmark.records.record import describe_dataset, now
+from benchmark.runs.commands import pretrain_command
 from benchmark.runs.execution import Say
 from benchmark.runs.prepared import Prepared
 from benchmark.runs.weights import manifest_of_run
@@ -154,13 +155,14 @@ def _write_weights(model: TorchModel, job: PretrainingJob, record: dict[str, Any
 
 
 def _training_record(job: PretrainingJob, report: FitReport, n_events: int, probing: Probing | None) -> dict[str, Any]:
-    c = job.prepared.config
+    c, every = job.prepared.config, 0 if probing is None else probing.every
     names = ("model", "preset", "dataset", "data", "preprocess", "model_config", "pretrain", "pretrain_optim", "seed")
     task = {"name": c.task.name, "version": c.task.version, "drop_classes": list(c.task.drop_classes)}
     return {
         "schema": SCHEMA,
         "created": now(),
         "fingerprint": job.fingerprint,
+        "command": list(pretrain_command(job.prepared.identity.request, job.prepared.execution, every)),
         "config": {"task": task, **{name: as_dict(getattr(c, name)) for name in names}},
         "dataset": describe_dataset(job.prepared.dataset),
         "events": n_events,
@@ -188,7 +190,7 @@ def _pretraining_message(job: PretrainingJob) -> str:
     n_events = len(job.events())
     text = f"pre-training {c.model} once, on {n_events} unlabelled events; every label budget will reuse it"
     try:
-        shipped = find_shipped(identity.requested_model)
+        shipped = find_shipped(identity.request.model)
     except CheckpointError:  # damaged, but not needed
         return text
     if shipped is None:

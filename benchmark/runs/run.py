@@ -14,6 +14,7 @@ from benchmark.hardware.distributed import after_first, from_first
 from benchmark.records.counts import with_scores
 from benchmark.records.record import RunRecord, begin_record
 from benchmark.records.store import find_record, write_record
+from benchmark.runs.commands import run_command
 from benchmark.runs.config import Request
 from benchmark.runs.events import RunEvents, bootstrap_rng, open_events
 from benchmark.runs.execution import Execution, Outcome, Say, say_nothing, to_stderr
@@ -119,7 +120,7 @@ def _unfinished_record(prepared: Prepared, events: RunEvents) -> RunRecord:
         unlabelled = config.weights.record["events"]
     elif config.pretrain is not None and config.checkpoint is None:
         unlabelled = min(config.pretrain.events or len(prepared.train), len(prepared.train))
-    command = prepared.execution.command
+    command = run_command(prepared.identity.request, prepared.execution)
     return replace(
         begin_record(prepared.fingerprint, command, config.as_dict(), config.task, prepared.dataset),
         events={

@@ -192,17 +192,7 @@ def _run_one(job: tuple[Request, Execution]) -> None:
 
     limit_thread_spinning()
     request, execution = job
-    run(request, dataclasses.replace(execution, command=command_of(request)))
-
-
-def command_of(request: Request) -> tuple[str, ...]:
-    """The command for this run alone; its record holds it, so that it can be repeated without the sweep."""
-    options = {
-        "model": request.model, "labels": str(request.labels), "task": request.task, "dataset": request.dataset,
-        "preset": request.preset, "mode": request.mode, "draw": str(request.draw), "seed": str(request.seed),
-    }  # fmt: skip
-    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
-    return ("benchmark", "run", *words, *(word for text in request.assignments for word in ("--set", text)))
+    run(request, execution)
 
 
 def _job_name(request: Request, identity: Identity) -> str:

@@ -20,12 +20,15 @@ from benchmark.data.preparation import Preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
-from benchmark.hardware.machine import choose_hardware
+from benchmark.evaluation.score import costs
+from benchmark.hardware.machine import Machine, choose_hardware
 from benchmark.io import sha256_file, sha256_text
+from benchmark.paths import shown_path
 from benchmark.plots.events import MAX_EVENTS, draw_predictions
 from benchmark.records.counts import with_scores
 from benchmark.records.record import EVALUATED, RunRecord, begin_record, describe_dataset, now
-from benchmark.records.store import write_record
+from benchmark.records.store import read_record, write_record
+from benchmark.runs.commands import command
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution, machine_for
 from benchmark.runs.fingerprint import model_code
@@ -42,41 +45,45 @@ class Target:
     split: str = "test"
     figure: Path | None = None  # PNG of the first events with truth, prediction and errors
 
+    def options(self) -> dict[str, Any]:
+        """As `transfer` and `evaluate` take them; the figure decides no score."""
+        return {"dataset": self.dataset, "split": self.split}
 
-def transfer(
-    record: RunRecord, dataset: str, split: str, execution: Execution, weights: Path | None = None,
-    figure: Path | None = None,
-) -> RunRecord:  # fmt: skip
+
+def transfer(path: Path, target: Target, execution: Execution, weights: Path | None = None) -> RunRecord:
     """Predict a split of another dataset with the weights of a recorded run; write and return a new record.
 
-    Task, preprocessing and model are those of the run. weights: by default those in the run's folder. figure: PNG of
-    the first events with truth, prediction and errors. Raises CheckpointError where the weights are missing or of
-    another model.
+    path: of the run's record, whose task, preprocessing and model are used. weights: by default those in the run's
+    folder. Raises CheckpointError where the weights are missing or of another model.
     """
+    record = read_record(path)
     if record.status == "failed":
         raise ConfigError("The record is of a failed run. A finished run was expected. Run it again first.")
     if record.config.get("probe"):
         raise ConfigError(
             f"The record is of {record.task['name']}, which trains no weights. A run of another task was expected. "
-            f"Probe the other events themselves: run --task {record.task['name']} --dataset {dataset}."
+            f"Probe the other events themselves: run --task {record.task['name']} --dataset {target.dataset}."
         )
     started = time.monotonic()
-    target = Target(dataset, split, figure)
     machine = machine_for(execution, "cpu", "32")
     target_data = _open_dataset(target, execution)
-    restored = restore(record, weights or required_weights(record, execution.runs), target_data, split)
+    restored = restore(record, weights or required_weights(record, execution.runs), target_data, target.split)
     scoring = _Scoring(target, execution, target_data, restored.events)
     result = scoring.score(restored.model, record.config["train"]["batch_size"])
+    used = replace(execution, threads=machine.threads)  # its device is always the CPU
+    options = {**target.options(), "weights": weights}
+    name = (record.fingerprint, target_data.info.name, target_data.revision, target.split)
     scored = replace(
         record,
-        fingerprint=sha256_text("\x1f".join((record.fingerprint, target_data.info.name, target_data.revision, split))),
+        fingerprint=sha256_text("\x1f".join(name)),
+        command=list(command(("transfer", shown_path(str(path))), options, used)),
         training={
             **record.training,
             "run": record.fingerprint,
             "trained_on": record.dataset,
             "trained_in": record.environment,
         },
-        resources={**record.resources, "wall_s": round(time.monotonic() - started, 2)},
+        resources={**record.resources, **scoring.resources(restored.model, result, machine, started)},
     )
     return scoring.write(scored, result, machine.description)
 
@@ -109,13 +116,17 @@ def evaluate_checkpoint(
     model = checkpoint.build().to(device)
     result = scoring.score(model, size)
     unfinished = _unfinished_record(checkpoint, scoring, _record_config(checkpoint, scoring, preprocess, size), device)
-    resources = {
-        "n_parameters": model.n_parameters,
-        "wall_s": round(time.monotonic() - started, 2),
-        "predict_events_per_s": round(len(events) / result.wall_s, 2),
-        "peak_memory_bytes": machine.peak_memory_bytes(),
-    }
-    return scoring.write(replace(unfinished, resources=resources), result, machine.description)
+    options = {
+        "checkpoint": checkpoint.source, "model": manifest.model if checkpoint.is_released else None,
+        **target.options(), "batch-size": batch_size, "set": tuple(assignments),
+    }  # fmt: skip
+    used = replace(execution, device=device, threads=machine.threads)
+    named = replace(
+        unfinished,
+        command=list(command(("evaluate",), options, used)),
+        resources=scoring.resources(model, result, machine, started),
+    )
+    return scoring.write(named, result, machine.description)
 
 
 @dataclass(frozen=True)
@@ -136,13 +147,20 @@ class _Scoring:
             draw_predictions(first, model.predict(first.without_target()), events.task, self.target.figure)
         return result
 
+    def resources(self, model: Model, result: Evaluation, machine: Machine, started: float) -> dict[str, Any]:
+        """What the scoring took, as records hold it."""
+        return {
+            **costs(model, self.events, result),
+            "wall_s": round(time.monotonic() - started, 2),
+            "peak_memory_bytes": machine.peak_memory_bytes(),
+        }
+
     def write(self, record: RunRecord, result: Evaluation, environment: dict[str, Any]) -> RunRecord:
         """Write and return the record with its scores."""
         excluded = {self.target.split: self.events.excluded}
         scored = replace(
             record,
             created=now(),
-            command=list(self.execution.command),
             dataset=describe_dataset(self.dataset),
             events={**record.events, "test": len(self.events), "split": self.target.split, "excluded": excluded},
             environment=environment,
@@ -166,7 +184,7 @@ def _unfinished_record(
     parts = [settings, scoring.dataset.revision, scoring.target.split, model_code(manifest.model), device]
     name = sha256_text(json.dumps([EVALUATED, *parts], sort_keys=True))
     return replace(
-        begin_record(name, scoring.execution.command, config, scoring.events.task, scoring.dataset),
+        begin_record(name, (), config, scoring.events.task, scoring.dataset),
         status="finished",
         events={"labelled": manifest.training.get("labels"), "unlabelled": 0, "selection": 0},
         training={
@@ -195,7 +213,7 @@ def _record_config(checkpoint: Checkpoint, scoring: _Scoring, preprocess: Prepar
         "model_config": dict(manifest.model_config),
         "train": {"batch_size": size},
         "checkpoint_sha256": sha256_file(checkpoint.path),
-        "checkpoint": str(checkpoint.path),
+        "checkpoint": checkpoint.source,
     }
 
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import tasks
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
 from benchmark.hardware.distributed import processes
 from benchmark.io import sha256_text
+from benchmark.paths import shell_text
 from benchmark.records.record import describe_dataset, describe_task, now
 from benchmark.records.tuning import SPLIT, Tuning, best_of, find_tuning, is_at_edge, write_tuning
+from benchmark.runs.commands import run_command, tune_command
 from benchmark.runs.config import Request
 from benchmark.runs.events import RunEvents, bootstrap_rng, open_events
 from benchmark.runs.execution import Execution, Say, to_stderr
@@ -159,21 +159,18 @@ def advice(tuning: Tuning) -> str | None:
     )
 
 
-def run_command(tuning: Tuning, request: Request, data: Path | None = None) -> str | None:
+def best_command(tuning: Tuning, request: Request, execution: Execution) -> str | None:
     """The `run` command with the best rate; None without one."""
     if tuning.best_rate is None:
         return None
-    command = ["python", "-m", "benchmark", "run", "--model", request.model, "--labels", str(request.labels)]
-    defaults = Request(request.model, dataset=tasks.task(request.task).dataset)
-    for field in ("task", "dataset", "preset", "mode", "draw", "seed"):
-        value = getattr(request, field)
-        if value not in (None, getattr(defaults, field)):
-            command += [f"--{field}", str(value)]
-    if data is not None:
-        command += ["--data", str(data)]
-    for assignment in (*request.assignments, f"optim.lr={tuning.best_rate:g}"):
-        command += ["--set", assignment]
-    return shlex.join(command)
+    best = (*request.assignments, f"optim.lr={tuning.best_rate:g}")
+    return shell_text(run_command(dataclasses.replace(request, assignments=best), execution))
+
+
+def _command(prepared: Prepared, search: Search) -> tuple[str, ...]:
+    rates = ",".join(f"{rate!r}" for rate in search.rates)
+    options = {"rates": rates, "steps": search.steps, "tuning": search.out}
+    return tune_command(prepared.identity.request, prepared.execution, options)
 
 
 class _Interrupted(BaseException):
@@ -313,7 +310,7 @@ def _unfinished_tuning(setup: _TrialSetup, search: Search) -> Tuning:
     """The record of a search before its trials."""
     prepared, events = setup.prepared, setup.events
     return Tuning(
-        fingerprint=setup.fingerprint, created=now(), command=list(prepared.execution.command),
+        fingerprint=setup.fingerprint, created=now(), command=list(_command(prepared, search)),
         config=prepared.config.as_dict(), task=describe_task(prepared.config.task),
         dataset=describe_dataset(prepared.dataset),
         events={

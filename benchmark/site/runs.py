@@ -28,7 +28,7 @@ def run_data(run: RunRecord) -> dict[str, Any]:
     return {
         "title": describe(run), "model": run.model, "task": run.task["name"], "dataset": run.dataset["name"],
         "revision": run.dataset["revision"], "status": run.status, "created": run.created,
-        "fingerprint": run.fingerprint, "command": " ".join(run.command), "error": run.error,
+        "fingerprint": run.fingerprint, "command": run.command_line, "error": run.error,
         "classes": list(run.task["classes"]),
         "scores": _score_tables(run), "confusion": run.metrics.get("confusion"),
         "calibration": run.metrics.get("calibration"), "history": _history(run.training.get("history") or {}),

@@ -171,7 +171,7 @@ def _pretrained_weights(prepared: Prepared) -> Path:
         raise CheckpointError(
             f"There are no pre-trained weights of {config.model} with these settings. A finished pre-training or "
             f"--checkpoint was expected. Type `python -m benchmark pretrain --model "
-            f"{prepared.identity.requested_model}` first."
+            f"{prepared.identity.request.model}` first."
         )
     return job.folder / WEIGHTS
 

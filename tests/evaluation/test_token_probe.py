@@ -26,10 +26,11 @@ from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluation.token_probe import first_tokens, fit_probe, probe, probe_score, sampled_tokens, token_labels
 from benchmark.metrics.multilabel import OVERALL, PER_CLASS, extra, multilabel_counts, scores_from_counts
 from benchmark.records.counts import unpack_counts
+from benchmark.records.store import write_record
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import resolve
-from benchmark.runs.transfer import transfer
+from benchmark.runs.transfer import Target, transfer
 from benchmark.seeding import generator
 from benchmark.training.config import ProbeConfig
 from builders.pilarnet_files import make_events, write_folder
@@ -371,9 +372,9 @@ def test_other_tasks_have_no_settings_of_the_probe():
         resolve(request("polarmae", "probe.c=1"))
 
 
-def test_a_probe_cannot_be_transferred(ran, folder):
+def test_a_probe_cannot_be_transferred(ran, folder, tmp_path):
     with pytest.raises(ConfigError, match="trains no weights"):
-        transfer(ran[1], "pilarnet-m", "val", Execution(data=folder))
+        transfer(write_record(tmp_path, ran[1]), Target("pilarnet-m", "val"), Execution(data=folder))
 
 
 def test_the_command_shows_the_scores_and_the_leaderboard_a_table_of_their_own(folder, tmp_path, monkeypatch, capsys):

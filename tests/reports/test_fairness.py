@@ -26,7 +26,7 @@ def made(data, tmp_path_factory):
     execution = Execution(device="cpu", threads=1, data=data, runs=root / "runs")
     tuning = tune(request(), execution, Search(RATES, steps=2), lambda text: None).tuning
     records = {
-        "pointnet": execute(data, root, asked, command=("benchmark", "run", "--set", "optim.lr=1e-3")).record,
+        "pointnet": execute(data, root, asked).record,
         "draw 1": execute(data, root, dataclasses.replace(asked, draw=1)).record,
         "polarmae": execute(data, root, request("polarmae", "optim.backbone_lr_scale=0.3")).record,
         "majority": execute(data, root, request("majority")).record,

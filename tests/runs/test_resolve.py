@@ -189,7 +189,7 @@ def test_budgets_draws_and_modes_share_one_pre_training_and_its_settings_do_not(
 
     def name(*assignments, **values):
         config = resolve(request("polarmae", *assignments, **values))
-        return Identity("polarmae", config, spec, "cpu", "32", "c").pretraining_fingerprint("v2")
+        return Identity(Request("polarmae"), config, spec, "cpu", "32", "c").pretraining_fingerprint("v2")
 
     same = [name(), name(labels="7"), name(draw=3), name(mode="frozen"), name(mode="peft"), name("train.steps=7")]
     assert len(set(same)) == 1

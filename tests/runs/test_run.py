@@ -11,6 +11,7 @@ from benchmark.data.budget import subset
 from benchmark.data.preprocess import Preprocess
 from benchmark.data.stream import event_set, training_batch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, DataError
+from benchmark.paths import PROGRAM
 from benchmark.records.counts import unpack_counts
 from benchmark.records.store import find_record, read_records
 from benchmark.runs.weights import run_folder
@@ -24,7 +25,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pointnet(data, root):
-    return execute(data, root, request(), command=("benchmark", "run"))
+    return execute(data, root, request())
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_the_record_says_everything_about_the_run(pointnet):
     assert record.status == "finished"
     assert record.error is None
     assert record.created.endswith("+00:00")
-    assert record.command == ["benchmark", "run"]
+    assert record.command[:6] == [*PROGRAM, "run", "--model", "pointnet"]
     assert record.config["train"]["steps"] == 4
     assert record.config["preprocess"]["min_points"] == 0
     assert record.config["preprocess"]["energy_min_mev"] == 0.13

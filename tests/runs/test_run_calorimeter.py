@@ -17,6 +17,7 @@ from benchmark.metrics import calibration
 from benchmark.metrics.families import report
 from benchmark.records.counts import unpack_counts
 from benchmark.records.scores import family_of
+from benchmark.records.store import record_path
 from benchmark.runs.config import Request
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution
@@ -198,14 +199,15 @@ def test_bad_input_is_one_sentence(typed, words, tmp_path, monkeypatch, capsys):
 
 
 def test_a_recorded_run_is_scored_on_other_files(data, tmp_path):
-    from benchmark.runs.transfer import transfer
+    from benchmark.runs.transfer import Target, transfer
 
     record = execute(data, tmp_path, "pointnet", "pion-regression").record
+    path = record_path(tmp_path / "records", record)
     execution = Execution("cpu", 1, data, tmp_path / "records", tmp_path / "runs")
-    again = transfer(record, "atlas-pions", "test", execution)
+    again = transfer(path, Target("atlas-pions"), execution)
     np.testing.assert_array_equal(unpack_counts(again.per_event), unpack_counts(record.per_event))
     with pytest.raises(BenchmarkError, match="Leave --figure out"):
-        transfer(record, "atlas-pions", "test", execution, figure=tmp_path / "events.png")
+        transfer(path, Target("atlas-pions", figure=tmp_path / "events.png"), execution)
 
 
 def test_damaged_files_are_refused_by_name_and_leave_no_record(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.hardware.workers import Task, run_tasks
+from benchmark.paths import PROGRAM
 from benchmark.records.store import read_records
 from benchmark.runs.cost_estimate import duration, expected_cost
 from benchmark.runs.execution import Execution
@@ -57,7 +58,7 @@ def test_a_sweep_runs_what_is_left_and_then_nothing(data, tmp_path):
     assert len(records) == 4 and not problems
     assert {r.fingerprint for r in records} == {job.fingerprint for job in jobs}
     typed_alone = next(r for r in records if r.model == "pointnet" and r.config["draw"] == 1).command
-    assert typed_alone[:4] == ["benchmark", "run", "--model", "pointnet"] and "train.steps=2" in typed_alone
+    assert typed_alone[:6] == [*PROGRAM, "run", "--model", "pointnet"] and "train.steps=2" in typed_alone
     assert to_run(plan(asked, execution)) == []
     more = plan(replace(asked, draws=(0, 1, 2)), execution)
     assert [job.request.draw for job in to_run(more)] == [2, 2]

@@ -7,9 +7,9 @@ import pytest
 
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.records.counts import unpack_counts
-from benchmark.records.store import read_record, read_records
+from benchmark.records.store import read_record, read_records, record_path, write_record
 from benchmark.runs.execution import Execution
-from benchmark.runs.transfer import transfer
+from benchmark.runs.transfer import Target, transfer
 from builders.paths import ROOT
 from builders.synthetic import execute, make_data, request
 
@@ -22,13 +22,17 @@ def ran(tmp_path_factory):
     return root, data, execute(data, root, request("pointnet"))
 
 
+def path_of(root, outcome):
+    return record_path(root / "records", outcome.record)
+
+
 def below(root, data):
     return Execution(data=data, records=root / "transferred", runs=root / "runs")
 
 
 def test_on_its_own_test_split_a_run_scores_as_it_did(ran, tmp_path):
     root, data, outcome = ran
-    again = transfer(outcome.record, "pilarnet-m", "test", below(root, data), figure=tmp_path / "events.png")
+    again = transfer(path_of(root, outcome), Target("pilarnet-m", figure=tmp_path / "events.png"), below(root, data))
     np.testing.assert_array_equal(unpack_counts(again.per_event), unpack_counts(outcome.record.per_event))
     assert again.metrics == outcome.record.metrics
     assert again.fingerprint != outcome.record.fingerprint
@@ -37,7 +41,7 @@ def test_on_its_own_test_split_a_run_scores_as_it_did(ran, tmp_path):
 
 def test_the_new_record_says_where_the_model_was_trained(ran):
     root, data, outcome = ran
-    transfer(outcome.record, "pilarnet-m", "val", below(root, data))
+    transfer(path_of(root, outcome), Target("pilarnet-m", "val"), below(root, data))
     records, problems = read_records(root / "transferred")
     assert not problems
     found = next(r for r in records if r.events["test"] == 2)
@@ -48,9 +52,10 @@ def test_the_new_record_says_where_the_model_was_trained(ran):
 def test_missing_weights_and_failed_runs_are_told(ran, tmp_path):
     root, data, outcome = ran
     with pytest.raises(CheckpointError, match="--weights"):
-        transfer(outcome.record, "pilarnet-m", "test", Execution(data=data, runs=tmp_path))
+        transfer(path_of(root, outcome), Target("pilarnet-m"), Execution(data=data, runs=tmp_path))
     with pytest.raises(ConfigError, match="failed run"):
-        transfer(dataclasses.replace(outcome.record, status="failed"), "pilarnet-m", "test", below(root, data))
+        failed = write_record(tmp_path, dataclasses.replace(outcome.record, status="failed"))
+        transfer(failed, Target("pilarnet-m"), below(root, data))
 
 
 RECORD = ROOT / "leaderboards/records/lartpc-segmentation/lartpc-sim/polarmae-all-d0-s0-bd383af92250.json"
@@ -63,7 +68,7 @@ def test_a_model_that_saw_only_simulated_events_segments_real_ones(shared_dir, t
     assert record.dataset["name"] == "lartpc-sim"
     for schema in ("h5_v1", "h5_v2"):
         execution = Execution(data=shared_dir / "reference/lartpc/real_events" / schema, records=tmp_path)
-        scored = transfer(record, "pilarnet-m", "test", execution, weights=WEIGHTS)
+        scored = transfer(RECORD, Target("pilarnet-m"), execution, weights=WEIGHTS)
         assert scored.events["test"] == 2
         for name in ("track", "shower"):
             assert scored.metrics["per_class"][name]["f1"]["value"] >= 0.90

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ from benchmark.runs import tune as tuning_module
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import resolve
-from benchmark.runs.tune import Search, advice, parse_rates, run_command, tune
+from benchmark.runs.tune import Search, advice, best_command, parse_rates, tune
 from builders.synthetic import execute, request
 
 RATES = (1e-3, 1e-2)
@@ -33,7 +34,7 @@ HUGE = 1e30  # after one step the weights are no numbers
 
 def search(data, root, asked=None, rates=RATES, steps=None, **values):
     """A search on one CPU thread that keeps everything below `root`."""
-    execution = Execution(device="cpu", threads=1, data=data, runs=root / "runs", command=("benchmark", "tune"))
+    execution = Execution(device="cpu", threads=1, data=data, runs=root / "runs")
     said = values.pop("say", lambda text: None)
     return tune(asked or request(), dataclasses.replace(execution, **values), Search(tuple(rates), steps), said)
 
@@ -246,17 +247,19 @@ def test_a_best_rate_at_the_edge_of_the_grid_comes_with_a_wider_one(searched, be
 def test_the_command_to_type_names_what_is_not_the_default(searched):
     found = dataclasses.replace(searched[0], best_rate=3e-3)
     start = "python -m benchmark run --model pointnet --labels"
-    plain = Request("pointnet", dataset="lartpc-sim")
-    assert run_command(found, plain) == f"{start} 100 --set optim.lr=0.003"
+    plain, how = Request("pointnet"), Execution()
+    assert best_command(found, plain, how) == f"{start} 100 --set optim.lr=0.003"
     asked = dataclasses.replace(plain, labels="all", preset="paper", draw=2, assignments=("model.width=a b",))
     changed = "--preset paper --draw 2 --set 'model.width=a b' --set optim.lr=0.003"
-    assert run_command(found, asked) == f"{start} all {changed}"
+    assert best_command(found, asked, how) == f"{start} all {changed}"
+    elsewhere = Execution("cpu", 2, Path("my events"))
+    assert best_command(found, plain, elsewhere).endswith("--data 'my events' --device cpu --threads 2")
 
 
 def test_all_trials_may_fail(data, tmp_path):
     tuning = search(data, tmp_path, rates=(HUGE, 2 * HUGE)).tuning
     assert tuning.best_rate is None and not tuning.at_edge
-    assert run_command(tuning, request()) is None
+    assert best_command(tuning, request(), Execution()) is None
     (path,) = (tmp_path / "runs" / "tuning").rglob("*.json")
     assert read_tuning(path) == tuning
 
@@ -347,7 +350,7 @@ def test_the_command_shows_a_table_and_the_run_to_type(data, tmp_path, monkeypat
         assert part in shown
     command = next(line for line in shown.splitlines() if line.startswith("run it: ")).split()
     assert command[2:6] == ["python", "-m", "benchmark", "run"]
-    assert command[-1].startswith("optim.lr=")
+    assert any(word.startswith("optim.lr=") for word in command)
     main([*command[5:], "--threads", "1", "--device", "cpu", "--beside", "none"])
     capsys.readouterr()
     main(["tune", *typed])
