@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from benchmark.contracts import Dataset, Event, Model, PointBatch, Task
-from benchmark.errors import ConfigError, DataError, unknown_name
+from benchmark.errors import ConfigError, DataError
 from benchmark.records.record import RunRecord
 
 if TYPE_CHECKING:
@@ -108,22 +108,10 @@ def events(
         >>> sorted(event.labels)
         ['cluster', 'fragment', 'group', 'interaction', 'pid', 'semantic']
     """
-    from benchmark import registry, tasks
-    from benchmark.data.preparation import preparation
-    from benchmark.data.stream import event_set
-    from benchmark.runs.resolve import apply_settings
+    from benchmark.runs.chosen_events import chosen_events
     from benchmark.settings import as_assignments
 
-    spec = registry.dataset_spec(dataset)
-    asked = tasks.task(task or spec.info.tasks[0])
-    if asked.name not in spec.info.tasks:
-        raise unknown_name(f"task of {dataset}", asked.name, spec.info.tasks, "Correct --task or --dataset.")
-    if split not in spec.info.splits:
-        raise unknown_name(f"split of {dataset}", split, spec.info.splits, "Correct the split.")
-    sections = {"data": spec.config(), "preprocess": preparation(asked)}
-    apply_settings(sections, as_assignments(settings))
-    opened = spec.open(sections["data"], _path(data))
-    return Events(opened, event_set(opened, split, asked, sections["preprocess"]))
+    return Events(*chosen_events(dataset, split, task, _path(data), as_assignments(settings)))
 
 
 def batch(events: Events, positions: int | slice | Sequence[int] | np.ndarray | None = None) -> PointBatch:

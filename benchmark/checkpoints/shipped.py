@@ -19,6 +19,7 @@ from benchmark.io import sha256_file
 from benchmark.json_files import read_json
 from benchmark.settings import as_dict
 
+SHIPPED = "shipped"  # what --checkpoint takes for the package's weights
 # of a training record, copied into records of runs
 FACTS = ("steps", "n_steps", "resumed_at", "events", "wall_s", "first_loss", "last_loss", "grad_norm", "seed")
 HARDWARE = ("device", "device_name", "precision", "threads", "processes")
@@ -50,11 +51,15 @@ class Shipped:
 def find_shipped(model: str) -> Shipped | None:
     """The weights that ship with a model, if there are any. Raises CheckpointError for a damaged training record."""
     record_path = weights_folder(model) / f"{registry.model_file(model).stem}.json"
-    if not record_path.is_file():
-        return None
+    return read_pair(record_path) if record_path.is_file() else None
+
+
+def read_pair(record_path: Path) -> Shipped:
+    """A pair from its training record. Raises CheckpointError for a damaged one."""
     try:
         record = read_json(record_path)
         record["weights_sha256"], record["events"], record["config"]["model_config"], record["dataset"]["revision"]
+        record["config"]["pretrain"]["batch_size"], record["environment"], record["wall_s"], record["created"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"The training record {record_path} is damaged ({type(error).__name__}: {error}). What `pretrain` writes "

@@ -52,14 +52,20 @@ def curve(
     every = curves(board)
     kept = chosen_curves(every, chosen)
     smaller = smaller_is_better(board)
-    target = score if score is not None else reachable(kept, smaller)
+    pair = [] if ratio is None else _pair(every, ratio)
+    target = score if score is not None else reachable(pair or kept, smaller)
+    if pair and target is None:
+        raise ConfigError(
+            f"--ratio {ratio} is of curves that reach no score in common. --score was expected. Add for example "
+            f"--score 0.7."
+        )
     published = comparable(asked.name, board.averages[0].record.task["primary_metric"])
     draw_curve(board, path, published, chosen, one_panel)
     screen = console()
     if target is not None:
         _show_labels(board, kept, target, smaller)
-    if ratio is not None:
-        _show_ratio(every, ratio, target, smaller)
+    if pair and target is not None:
+        _show_ratio(pair, target, smaller)
     screen.print(f"curve: {path}", soft_wrap=True, highlight=False)
 
 
@@ -76,16 +82,22 @@ def _show_labels(board: Leaderboard, kept: Sequence[Curve], target: float, small
     console().print(table)
 
 
-def _show_ratio(every: Sequence[Curve], ratio: str, target: float | None, smaller: bool) -> None:
+def _pair(every: Sequence[Curve], ratio: str) -> list[Curve]:
+    """The two curves of --ratio. Raises ConfigError, UnknownNameError."""
     from benchmark.errors import ConfigError
-    from benchmark.reports.efficiency import label_ratio, resolve_curve
+    from benchmark.reports.efficiency import resolve_curve
 
     names = [name.strip() for name in ratio.split(",")]
-    if len(names) != 2 or target is None:
-        missing = "--score" if len(names) == 2 else "two models"
+    if len(names) != 2:
         raise ConfigError(
-            f"--ratio {ratio} needs {missing}. Type for example --ratio polarmae,transformer --score 0.7."
+            f"--ratio {ratio} names {len(names)} curves. Two were expected. Type for example --ratio polarmae,gnn."
         )
-    one, other = (resolve_curve(every, name) for name in names)
+    return [resolve_curve(every, name) for name in names]
+
+
+def _show_ratio(pair: Sequence[Curve], target: float, smaller: bool) -> None:
+    from benchmark.reports.efficiency import label_ratio
+
+    one, other = pair
     text = label_ratio(one, other, target, smaller).text
     console().print(f"{other.name} needs {text} times the labels of {one.name} for {target:g}", highlight=False)

@@ -134,10 +134,12 @@ def _count_split(dataset: Dataset, split: str) -> dict[str, Any]:
 
 def settings_of(spec: DatasetSpec, assignments: list[str] | None, options: dict[str, Any]) -> Any:
     """The dataset's settings with the user's changes."""
-    from benchmark.settings import override, parse_assignments
+    from benchmark.runs.resolve import apply_settings
+    from benchmark.settings import override
 
-    changes = {k.removeprefix("data."): v for k, v in parse_assignments(assignments or []).items()}
-    return override(spec.config(), {**changes, **options}, spec.info.name)
+    sections = {"data": spec.config()}
+    apply_settings(sections, assignments or ())
+    return override(sections["data"], options, "data")
 
 
 def _describe(dataset: Dataset, counts: dict[str, Any]) -> dict[str, Any]:

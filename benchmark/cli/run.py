@@ -49,7 +49,11 @@ def run(
         bool, typer.Option("--pretrain", help="Pre-train here, although pre-trained weights ship with the package.")
     ] = False,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Weights to start from: .safetensors, a released .ckpt, or hub:owner/name.")
+        str | None,
+        typer.Option(
+            help="Weights to start from: .safetensors, a released .ckpt, hub:owner/name, or `shipped`: those of the "
+            "package, whatever data they are of."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

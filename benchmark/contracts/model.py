@@ -13,11 +13,20 @@ import numpy as np
 from benchmark.contracts.data import Frame, PointBatch
 from benchmark.contracts.released import Imported, Released
 from benchmark.contracts.task import Task
+from benchmark.errors import unknown_name
 
 # fft: pre-trained, everything trained; peft: pre-trained backbone fixed, published head trained; frozen: backbone
 # fixed, linear read-out trained; scratch: no pre-training, everything trained.
 Mode = Literal["fft", "peft", "frozen", "scratch"]
 MODES: tuple[str, ...] = ("fft", "peft", "frozen", "scratch")
+
+
+def model_and_mode(text: str) -> tuple[str, str | None]:
+    """Model and mode of `polarmae:fft`; None for a model, or a path of its file, alone. Raises UnknownNameError."""
+    model, colon, mode = text.strip().partition(":")
+    if colon and mode not in MODES:
+        raise unknown_name("mode", mode, MODES, f"Correct {text!r}.")
+    return model, mode or None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,13 @@ def with_todays_revision(dataset: Mapping[str, Any]) -> dict[str, Any]:
     return {**dataset, "revision": f"{current}{rest}" if name in earlier else dataset["revision"]}
 
 
+def equal_revisions(name: str, revision: str) -> tuple[str, ...]:
+    """A dataset's revision and every other name of the same events, under which a run may be recorded."""
+    names = DEFAULT_REVISIONS.get(name, ())
+    start, rest = _split_revision(revision)
+    return (revision, *(f"{other}{rest}" for other in names if start in names and other != start))
+
+
 def is_made_today(dataset: Mapping[str, Any]) -> bool:
     """Whether default settings produce the events of a record's `dataset`; True for data that is not simulated."""
     names = DEFAULT_REVISIONS.get(dataset["name"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,10 +174,11 @@ def resolve_record(name: str, root: Path) -> RunRecord:
     return matches[0]
 
 
-def find_record(root: Path, fingerprint: str) -> RunRecord | None:
-    """The finished record with this fingerprint, if there is one."""
-    for path in sorted(root.rglob(f"*-{fingerprint[:12]}.json")):
-        record = read_record(path)
-        if record.fingerprint == fingerprint and record.status == "finished":
-            return record
+def find_record(root: Path, fingerprints: Sequence[str]) -> RunRecord | None:
+    """The finished record with one of these fingerprints, the first of them where there are several."""
+    for fingerprint in fingerprints:
+        for path in sorted(root.rglob(f"*-{fingerprint[:12]}.json")):
+            record = read_record(path)
+            if record.fingerprint == fingerprint and record.status == "finished":
+                return record
     return None

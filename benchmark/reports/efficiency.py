@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.contracts.model import model_and_mode
 from benchmark.errors import ConfigError, DataError, unknown_name
 from benchmark.metrics.bootstrap import LEVEL
 from benchmark.records.record import EVALUATED, RunRecord
@@ -83,11 +84,11 @@ def board_of(records: Iterable[RunRecord], task: str, dataset: str | None = None
 
 
 def chosen_curves(found: Sequence[Curve], names: Sequence[str]) -> list[Curve]:
-    """The curves of these names or models; all without any. Raises UnknownNameError."""
-    for name in names:
-        if not any(name in (c.name, c.model) for c in found):
-            raise unknown_name("model with runs", name, {c.model for c in found}, "Correct --models.")
-    return [c for c in found if not names or c.name in names or c.model in names]
+    """The curves of these names, as `_meant` reads them; all without any. Raises UnknownNameError."""
+    if not names:
+        return list(found)
+    meant = [curve for name in names for curve in _meant(found, name, "Correct --models.")]
+    return [curve for curve in found if curve in meant]
 
 
 def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
@@ -119,15 +120,24 @@ def smaller_is_better(board: Leaderboard) -> bool:
 
 
 def resolve_curve(available: Sequence[Curve], name: str) -> Curve:
-    """The curve of this name, or the only one of a model. Raises UnknownNameError or ConfigError."""
+    """The one curve that a name means. Raises UnknownNameError, or ConfigError where there are several."""
+    meant = _meant(available, name, "Correct the name.")
+    if len(meant) > 1:
+        names = "; ".join(c.name for c in meant)
+        raise ConfigError(f"{name!r} has several curves. One of {names} was expected. Give its whole name, in quotes.")
+    return meant[0]
+
+
+def _meant(available: Sequence[Curve], name: str, remedy: str) -> list[Curve]:
+    """The curve of this name, or else all of a model, or of a model and mode. Raises UnknownNameError for none."""
     exact = [curve for curve in available if curve.name == name]
-    of_model = [curve for curve in available if curve.model == name]
-    if len(exact) == 1 or len(of_model) == 1:
-        return (exact or of_model)[0]
-    if of_model:
-        names = "; ".join(c.name for c in of_model)
-        raise ConfigError(f"{name!r} has several curves. One of {names} was expected. Give its whole name.")
-    raise unknown_name("curve", name, [c.name for c in available], "Correct the name.")
+    if exact:
+        return exact
+    model, mode = model_and_mode(name)
+    meant = [curve for curve in available if curve.model == model and mode in (None, curve.mode)]
+    if not meant:
+        raise unknown_name("curve", name, [curve.name for curve in available], remedy)
+    return meant
 
 
 def labels_to_reach(curve: Curve, score: float, smaller: bool = False) -> Amount:

@@ -10,6 +10,7 @@ from benchmark.checkpoints.shipped import seen_in_pretraining
 from benchmark.contracts import ModelSpec
 from benchmark.hardware.environment import choose_precision
 from benchmark.io import sha256_file, sha256_text
+from benchmark.records.revisions import equal_revisions
 from benchmark.runs.config import Request, RunConfig
 from benchmark.settings import as_dict
 
@@ -28,6 +29,14 @@ class Identity:
     def fingerprint(self, revision: str) -> str:
         """Fingerprint of the result on this revision of the data."""
         return fingerprint(self.config, revision, self.code, self.device, self.precision)
+
+    def fingerprints(self, revision: str) -> tuple[str, ...]:
+        """The fingerprint, and those that the same result has under earlier names of the same events."""
+        return tuple(self.fingerprint(r) for r in equal_revisions(self.config.dataset, revision))
+
+    def pretraining_fingerprints(self, revision: str) -> tuple[str, ...]:
+        """As `fingerprints`, of the pre-training."""
+        return tuple(self.pretraining_fingerprint(r) for r in equal_revisions(self.config.dataset, revision))
 
     def pretraining_fingerprint(self, revision: str) -> str:
         """Fingerprint of the pre-training: its settings, data, code, type of device; not labels, draw or mode."""

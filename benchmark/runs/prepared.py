@@ -53,6 +53,11 @@ class Prepared:
         return self.identity.fingerprint(self.dataset.revision)
 
     @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprint, and those of the same result under earlier names of the same events."""
+        return self.identity.fingerprints(self.dataset.revision)
+
+    @property
     def inputs(self) -> Inputs:
         """The model's description of its data."""
         return model_inputs(self.config.preprocess, self.dataset.info.frame)

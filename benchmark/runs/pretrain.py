@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution, Say, to_stderr
 from benchmark.runs.prepared import Prepared, identify, prepare
 from benchmark.runs.pretrained import RECORD, WEIGHTS, PretrainingJob, Probing, finished, run_pretraining
+from benchmark.runs.pretraining_cost import cost_message
 from benchmark.settings import as_dict
 from benchmark.training.config import ProbeConfig
 
@@ -65,7 +67,8 @@ def pretrain(
         return from_first(lambda: _write_outputs(record, job, False, out, say))
     if processes().first:
         c = prepared.config
-        say(f"pre-training {c.model} [{c.preset}] on {n_events} events of {prepared.source}; {prepared.machine.place}")
+        say(f"{c.model} [{c.preset}] on {prepared.source}; {prepared.machine.place}")
+        say(cost_message(prepared.identity, n_events))
     model: Any = prepared.build_model()  # a torch model: only those pre-train
     new_record = run_pretraining(model, job, probing)
     return from_first(lambda: _write_outputs(new_record, job, True, out, say))
@@ -73,10 +76,9 @@ def pretrain(
 
 def _check_request(request: Request, out: Path | None, probe_every: int) -> None:
     if not registry.model_spec(request.model).pretrains:
-        names = [n for n in registry.model_names() if registry.model_spec(n).pretrains]
+        names = ", ".join(_pretraining_models())
         raise ConfigError(
-            f"{request.model} has no pre-training. A self-supervised model was expected ({', '.join(names)}). Correct "
-            f"--model."
+            f"{request.model} has no pre-training. A self-supervised model was expected ({names}). Correct --model."
         )
     if out is not None and out.suffix != ".safetensors":
         raise ConfigError(f"--out {out} is not a file for weights. A name that ends in .safetensors was expected.")
@@ -88,6 +90,15 @@ def _check_request(request: Request, out: Path | None, probe_every: int) -> None
             f"--probe-every {probe_every} reads the classes of tokens, which {task.name} does not have. A task with a "
             f"class per point was expected. Leave --probe-every out."
         )
+
+
+def _pretraining_models() -> list[str]:
+    """Names of the models with pre-training; those that cannot be imported here are left out."""
+    specs = []
+    for name in registry.model_names():
+        with suppress(BenchmarkError):  # `list models` says why
+            specs.append(registry.model_spec(name))
+    return [spec.name for spec in specs if spec.pretrains]
 
 
 def _probe_setup(prepared: Prepared, every: int) -> Probing | None:

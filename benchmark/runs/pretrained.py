@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.checkpoints.load import load_backbone
-from benchmark.checkpoints.shipped import facts, find_shipped, mismatched_settings
+from benchmark.checkpoints.shipped import facts
 from benchmark.data.stream import EventSet
-from benchmark.errors import BenchmarkError, CheckpointError
+from benchmark.errors import BenchmarkError
 from benchmark.hardware.distributed import from_first
 from benchmark.hardware.environment import choose_precision
 from benchmark.io import atomic_write_json, sha256_file
@@ -20,6 +21,7 @@ from benchmark.records.record import describe_dataset, now
 from benchmark.runs.commands import pretrain_command
 from benchmark.runs.execution import Say
 from benchmark.runs.prepared import Prepared
+from benchmark.runs.pretraining_cost import cost_message, shipped_message
 from benchmark.runs.weights import manifest_of_run
 from benchmark.settings import as_dict
 from benchmark.training.config import PretrainConfig
@@ -50,10 +52,12 @@ class PretrainingJob:
         """Precision of pre-training."""
         return choose_precision(self.settings.precision, self.prepared.device)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of this pre-training."""
-        return self.prepared.identity.pretraining_fingerprint(self.prepared.dataset.revision)
+        """Fingerprint of this pre-training: of a finished one under an earlier name of the data, if there is one."""
+        model = self.prepared.config.model
+        names = self.prepared.identity.pretraining_fingerprints(self.prepared.dataset.revision)
+        return next((name for name in names if finished_record(pretrained_folder(model, name))), names[0])
 
     @property
     def folder(self) -> Path:
@@ -91,7 +95,9 @@ def load_pretrained(model: TorchModel, prepared: Prepared, say: Say) -> dict[str
         return {"weights": config.weights.name, **metadata}
     record = finished(job)
     if record is None:
-        say(_pretraining_message(job))
+        for line in (cost_message(prepared.identity, len(job.events())), shipped_message(prepared.identity)):
+            if line:
+                say(line)
         record = run_pretraining(model, job)
         if "weights_sha256" not in record:
             raise BenchmarkError(
@@ -182,18 +188,3 @@ def _weights_message(name: str, metadata: Mapping[str, Any]) -> str:
         f"steps on {metadata['events']:,} unlabelled events of {data['name']} {data['revision']}, "
         f"{metadata.get('wall_s', 0) / 60:.0f} min on {device}); --pretrain trains them again"
     )
-
-
-def _pretraining_message(job: PretrainingJob) -> str:
-    """Message before pre-training, with the reason why the package's weights do not fit."""
-    c, identity = job.prepared.config, job.prepared.identity
-    n_events = len(job.events())
-    text = f"pre-training {c.model} once, on {n_events} unlabelled events; every label budget will reuse it"
-    try:
-        shipped = find_shipped(identity.request.model)
-    except CheckpointError:  # damaged, but not needed
-        return text
-    if shipped is None:
-        return text
-    names = mismatched_settings(shipped, identity.spec, c.model_config, c.preprocess, c.task, c.dataset)
-    return f"{text} (the package's weights differ in {', '.join(names[:3])})" if names else text

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import hub, registry, tasks
-from benchmark.checkpoints.shipped import Shipped, fitting_weights
+from benchmark.checkpoints.shipped import SHIPPED, Shipped, find_shipped, fitting_weights
 from benchmark.contracts import MODES, DatasetSpec, Loss, ModelSpec, OptimConfig, Preset, Task
 from benchmark.contracts.task import LOSSES
 from benchmark.data.budget import parse_labels
@@ -74,7 +74,7 @@ def resolve(request: Request) -> RunConfig:
     if weights is not None:
         del sections["pretrain"], sections["pretrain_optim"]
     _check_protocol(sections.get("probe"), labels)
-    checkpoint = _checkpoint_path(request.checkpoint, selection.pretrains)
+    checkpoint = _checkpoint_path(request, selection.pretrains)
     return RunConfig(
         task=task, dataset=dataset, model=spec.name, preset=selection.preset_name, labels=labels, mode=selection.mode,
         draw=draw, seed=seed, checkpoint=checkpoint,
@@ -250,8 +250,9 @@ def _check_protocol(probe: ProbeConfig | None, labels: int | None) -> None:
         )
 
 
-def _checkpoint_path(checkpoint: str | None, pretrains: bool) -> str | None:
+def _checkpoint_path(request: Request, pretrains: bool) -> str | None:
     """Path of the initial weights; those on the hub are downloaded."""
+    checkpoint = request.checkpoint
     if checkpoint is None:
         return None
     if not pretrains:
@@ -259,6 +260,8 @@ def _checkpoint_path(checkpoint: str | None, pretrains: bool) -> str | None:
             f"--checkpoint {checkpoint} has no use here: this model and mode start from random weights. A "
             f"self-supervised model in mode fft, peft or frozen was expected. Leave --checkpoint out."
         )
+    if checkpoint == SHIPPED:
+        return str(_required_shipped(request.model).checked())
     if hub.is_remote(checkpoint):
         return str(hub.cached_file(checkpoint))
     if not Path(checkpoint).is_file():
@@ -266,6 +269,15 @@ def _checkpoint_path(checkpoint: str | None, pretrains: bool) -> str | None:
             f"There is no checkpoint {checkpoint}. A .safetensors file was expected. Correct --checkpoint."
         )
     return checkpoint
+
+
+def _required_shipped(model: str) -> Shipped:
+    shipped = find_shipped(model)
+    if shipped is None:
+        raise CheckpointError(
+            f"No weights ship with {model}. A file or hub:owner/name was expected. Leave --checkpoint out to pre-train."
+        )
+    return shipped
 
 
 def can_do(spec: ModelSpec, task: Task) -> bool:

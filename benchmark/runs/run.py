@@ -33,7 +33,7 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
     prepared = prepare(identify(request, execution.device), execution)
     root = execution.records_folder
     with after_first():
-        recorded = None if execution.force else find_record(root, prepared.fingerprint)
+        recorded = None if execution.force else find_record(root, prepared.fingerprints)
     if recorded is not None:
         return Outcome(recorded, fresh=False)
     events = open_events(prepared, prepared.config.scored_split)

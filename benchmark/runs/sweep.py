@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.contracts import Dataset
+from benchmark.contracts.model import model_and_mode
 from benchmark.data.stream import event_set
 from benchmark.errors import ConfigError
 from benchmark.hardware.cluster import executor as cluster_executor
@@ -71,9 +72,9 @@ class Sweep:
         ]
 
     def _request(self, entry: str, labels: str, draw: int, seed: int) -> Request:
-        model, _, mode = entry.partition(":")
+        model, mode = model_and_mode(entry)
         return Request(
-            model, self.task, self.dataset, self.preset, labels, mode or None, draw, seed,
+            model, self.task, self.dataset, self.preset, labels, mode, draw, seed,
             assignments=(*self.settings, *self.settings_of.get(entry, ())),
         )  # fmt: skip
 
@@ -108,7 +109,7 @@ def plan(sweep: Sweep, execution: Execution) -> list[Job]:
     for request, identity in zip(requests, identities, strict=True):
         dataset = _open_dataset(identity, execution, opened)
         fingerprint = identity.fingerprint(dataset.revision)
-        record = finished.get(fingerprint)
+        record = next((finished[f] for f in identity.fingerprints(dataset.revision) if f in finished), None)
         cost = expected_cost(identity.config.as_dict(), identity.device, known_runs)
         name = _job_name(request, identity)
         pretraining = None if record else _missing_pretraining(identity, dataset)
@@ -226,8 +227,8 @@ def _missing_pretraining(identity: Identity, dataset: Dataset) -> str | None:
     c = identity.config
     if c.pretrain is None or c.checkpoint is not None or c.weights is not None:
         return None
-    name = identity.pretraining_fingerprint(dataset.revision)
-    return None if finished_record(pretrained_folder(c.model, name)) else name
+    names = identity.pretraining_fingerprints(dataset.revision)
+    return None if any(finished_record(pretrained_folder(c.model, name)) for name in names) else names[0]
 
 
 def _gpus() -> list[str]:

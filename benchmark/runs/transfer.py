@@ -32,9 +32,10 @@ from benchmark.runs.commands import command
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution, machine_for
 from benchmark.runs.fingerprint import model_code
+from benchmark.runs.resolve import apply_settings
 from benchmark.runs.restore import restore
 from benchmark.runs.weights import required_weights
-from benchmark.settings import as_dict, override, parse_assignments
+from benchmark.settings import as_dict
 
 
 @dataclass(frozen=True)
@@ -218,13 +219,15 @@ def _record_config(checkpoint: Checkpoint, scoring: _Scoring, preprocess: Prepar
 
 
 def _changed_preprocessing(preprocess: Preparation, assignments: Sequence[str]) -> Preparation:
-    changes = {k.removeprefix("preprocess."): v for k, v in parse_assignments(list(assignments)).items()}
-    if "columns" in changes:
+    sections = {"preprocess": preprocess}
+    apply_settings(sections, assignments)
+    changed = sections["preprocess"]
+    if changed.columns != preprocess.columns:
         raise ConfigError(
-            f"--set columns={changes['columns']} is not possible: the checkpoint's model takes "
+            f"--set columns={','.join(changed.columns)} is not possible: the checkpoint's model takes "
             f"{','.join(preprocess.columns)}. Its own columns were expected. Leave this out."
         )
-    return override(preprocess, changes, "preprocess")
+    return changed
 
 
 def _checked_batch_size(size: int) -> int:

@@ -14,19 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import registry, tasks
+from benchmark import tasks
 from benchmark.contracts import Task
-from benchmark.data.preparation import preparation
-from benchmark.data.stream import EventSet, event_set
+from benchmark.data.stream import EventSet
 from benchmark.errors import ConfigError
 from benchmark.io import atomic_path, atomic_write_text
 from benchmark.plots.event_view import Prediction, Shown, as_values, compared, displayable, shown
 from benchmark.plots.scene import Panel, Scale, class_colours, draw_panels, plotly_js, rgb
 from benchmark.plots.style import COLOURS, pyplot
 from benchmark.records.record import RunRecord
+from benchmark.runs.chosen_events import chosen_events
 from benchmark.runs.restore import open_recorded_dataset, restore
 from benchmark.runs.weights import required_weights
-from benchmark.settings import override, parse_assignments
 from benchmark.site.pages import script
 
 WRONG, RIGHT = "#d55e00", "#c9c9c9"
@@ -39,18 +38,11 @@ def event_of_dataset(
     name: str, split: str, which: str, data: Path | None, task: str | None = None, assignments: Sequence[str] = ()
 ) -> Shown:
     """An event of a dataset, all its points by default: no cut on their number. Raises ConfigError."""
-    spec = registry.dataset_spec(name)
-    task_spec = tasks.task(task or spec.info.tasks[0])
-    _check_task(task_spec)
-    settings = parse_assignments(list(assignments))
-    prepared = preparation(task_spec)
-    if hasattr(prepared, "min_points"):
-        prepared = override(prepared, {"min_points": 0}, "preprocess")
-    preprocess_settings = {k.removeprefix("preprocess."): v for k, v in settings.items() if not k.startswith("data.")}
-    data_settings = {k.removeprefix("data."): v for k, v in settings.items() if k.startswith("data.")}
-    prepared = override(prepared, preprocess_settings, "preprocess")
-    events = event_set(spec.open(override(spec.config(), data_settings, "data"), data), split, task_spec, prepared)
-    return shown(events.batch([event_position(events, which)]), task_spec)
+    if task is not None:
+        _check_task(tasks.task(task))
+    _, events = chosen_events(name, split, task, data, assignments, all_points=True)
+    _check_task(events.task)
+    return shown(events.batch([event_position(events, which)]), events.task)
 
 
 def event_of_file(path: Path, name: str, which: str, task: str | None = None, assignments: Sequence[str] = ()) -> Shown:

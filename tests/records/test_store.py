@@ -145,13 +145,13 @@ def test_records_are_read_in_the_same_order_everywhere(tmp_path):
 
 def test_only_a_finished_run_of_the_whole_fingerprint_counts_as_recorded(tmp_path):
     record = make_record()
-    assert find_record(tmp_path, record.fingerprint) is None
+    assert find_record(tmp_path, [record.fingerprint]) is None
     for status in ("stopped", "failed"):
         write_record(tmp_path, dataclasses.replace(record, status=status))
-        assert find_record(tmp_path, record.fingerprint) is None
+        assert find_record(tmp_path, [record.fingerprint]) is None
     write_record(tmp_path, record)
-    assert find_record(tmp_path, record.fingerprint) == record
-    assert find_record(tmp_path, record.fingerprint[:-1] + "1") is None
+    assert find_record(tmp_path, [record.fingerprint]) == record
+    assert find_record(tmp_path, [record.fingerprint[:-1] + "1"]) is None
 
 
 def test_a_stop_or_failure_never_replaces_a_finished_run(tmp_path):
@@ -159,7 +159,7 @@ def test_a_stop_or_failure_never_replaces_a_finished_run(tmp_path):
     write_record(tmp_path, record)
     for status in ("stopped", "failed"):
         write_record(tmp_path, dataclasses.replace(record, status=status))
-    assert find_record(tmp_path, record.fingerprint) == record
+    assert find_record(tmp_path, [record.fingerprint]) == record
 
 
 def test_a_finished_run_takes_the_place_of_its_earlier_attempts_only(tmp_path):

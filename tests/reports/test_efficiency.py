@@ -7,7 +7,7 @@ from benchmark.cli import main
 from benchmark.errors import ConfigError, UnknownNameError
 from benchmark.plots.efficiency_curves import draw_curve
 from benchmark.records.published import comparable
-from benchmark.reports.efficiency import curves, label_ratio, labels_to_reach, reachable, resolve_curve
+from benchmark.reports.efficiency import chosen_curves, curves, label_ratio, labels_to_reach, reachable, resolve_curve
 from benchmark.reports.frames import points, runs
 from benchmark.reports.leaderboard import leaderboards
 from builders.many_records import counts, made_up
@@ -87,6 +87,13 @@ def test_curves_are_told_apart_by_mode_and_settings_and_found_by_name():
         resolve_curve(curves(found), "m")
     with pytest.raises(UnknownNameError, match="Did you mean 'other'"):
         resolve_curve(curves(found), "othr")
+    mode = longer[0].config["mode"]
+    with pytest.raises(ConfigError, match=r"'m:\w+' has several curves.*300 steps.*900 steps"):
+        resolve_curve(curves(found), f"m:{mode}")  # as `--ratio` and sweeps name it
+    assert resolve_curve(curves(found), f"other:{mode}").name == resolve_curve(curves(found), "other").name == "other"
+    assert [c.name for c in chosen_curves(curves(found), [f"m:{mode}"])] == ["m (300 steps)", "m (900 steps)"]
+    with pytest.raises(UnknownNameError, match="no mode 'fff'"):
+        resolve_curve(curves(found), "other:fff")
 
 
 def test_classes_have_curves_of_their_own_with_intervals():

@@ -189,7 +189,7 @@ def test_the_command_reads_records_and_searches_and_prints_markdown(made, tmp_pa
     assert "broken.json cannot be read" in err
     main(typed)
     assert "4 records, 1 searches" in capsys.readouterr().out
-    assert find_record(tmp_path / "records", records["pointnet"].fingerprint) is not None
+    assert find_record(tmp_path / "records", [records["pointnet"].fingerprint]) is not None
 
 
 @pytest.mark.parametrize("option", ["--records", "--tuning"])

@@ -15,7 +15,11 @@ from benchmark.checkpoints import shipped
 from benchmark.contracts import Inputs, OptimConfig
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
+from benchmark.runs.config import Request
+from benchmark.runs.cost_estimate import duration
 from benchmark.runs.execution import Execution
+from benchmark.runs.prepared import identify
+from benchmark.runs.pretraining_cost import cost_message, shipped_message
 from benchmark.runs.resolve import resolve
 from benchmark.training.callbacks import Watch
 from benchmark.training.config import PretrainConfig
@@ -304,6 +308,37 @@ def test_a_given_checkpoint_comes_before_the_weights_that_ship(shipping):
     config = resolve(plainly(checkpoint=str(shipping / "polarmae.safetensors")))
     assert config.weights is None
     assert config.checkpoint_sha256
+
+
+def test_pre_training_says_what_it_costs_and_how_to_take_the_weights_that_ship(shipping, data, tmp_path, own_cache):
+    """On other data than the weights': the estimate is by steps and batch of the pre-training that made them."""
+    from benchmark.runs.run import run
+
+    path = shipping / "polarmae.json"
+    made = json.loads(path.read_text())
+    made["dataset"]["name"] = made["config"]["dataset"] = "lartpc-sim"
+    path.write_text(json.dumps({**made, "wall_s": 600.0}))
+    said, options = [], {"records": tmp_path / "r", "runs": tmp_path / "runs"}
+    execution = Execution(device="cpu", threads=1, data=data, **options)
+    few = ("pretrain.steps=6", "pretrain.events=8", "pretrain.batch_size=2")
+    run(plainly(*few, pretrain=True), execution, said.append)
+    (cost,) = (line for line in said if line.startswith("pre-training polarmae once, 6 steps on 8 unlabelled events"))
+    assert f"about {duration(600 * 6 / made['steps'] * 2 / made['config']['pretrain']['batch_size'])}" in cost
+    (offer,) = (line for line in said if "--checkpoint shipped" in line)
+    assert "differ in the dataset" in offer
+    said.clear()
+    record = run(plainly(checkpoint="shipped"), execution, said.append).record
+    assert not [line for line in said if "pre-training" in line]
+    assert record.training["pretraining"]["checkpoint_sha256"] == made["weights_sha256"]
+    assert "shipped" in record.command
+
+
+def test_weights_that_cannot_be_taken_are_not_offered(shipping, own_cache):
+    wider = identify(plainly("model.width=48"), "cpu")
+    assert shipped_message(wider) == "the package's weights do not fit: they differ in model.width"
+    assert "not known" in cost_message(wider, 8)
+    with pytest.raises(CheckpointError, match="No weights ship with volume_mae"):
+        resolve(Request("volume_mae", "lif-segmentation", checkpoint="shipped"))
 
 
 @pytest.mark.parametrize("values", [{"mode": "scratch"}, {"model": "pointnet"}, {"checkpoint": "w.safetensors"}])

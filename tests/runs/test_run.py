@@ -1,7 +1,8 @@
 """Whole runs on tiny events: what is recorded, what is repeated, what a model may see, what happens when it fails."""
 
 import json
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from benchmark.data.preprocess import Preprocess
 from benchmark.data.stream import event_set, training_batch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, DataError
 from benchmark.paths import PROGRAM
+from benchmark.records import revisions
 from benchmark.records.counts import unpack_counts
-from benchmark.records.store import find_record, read_records
+from benchmark.records.store import find_record, read_records, write_record
+from benchmark.runs.execution import Execution
+from benchmark.runs.prepared import identify
 from benchmark.runs.weights import run_folder
 from builders.synthetic import N_TEST, N_TRAIN, SPY, execute, request
 
@@ -89,7 +93,7 @@ def task_of(config):
 
 
 def test_the_record_on_disk_is_the_one_that_was_returned(pointnet, root):
-    assert asdict(find_record(root / "records", pointnet.record.fingerprint)) == json.loads(
+    assert asdict(find_record(root / "records", [pointnet.record.fingerprint])) == json.loads(
         json.dumps(asdict(pointnet.record))
     )
 
@@ -319,3 +323,26 @@ def test_a_model_that_cannot_run_here_says_why(spy, data, tmp_path):
     path.write_text(SPY.replace("presets=PRESETS)", 'presets=PRESETS, skip=lambda task, device: "it needs a GPU")'))
     with pytest.raises(BenchmarkError, match=r"spy cannot run here: it needs a GPU"):
         execute(data, tmp_path, request(str(path)))
+
+
+def test_a_run_under_an_earlier_name_of_its_data_is_found(data, tmp_path, monkeypatch):
+    """Such a record stands in the table of the current name, so that the run must not be made again."""
+    from benchmark.runs.sweep import Sweep, plan, to_run
+
+    asked = request("majority")
+    made = execute(data, tmp_path, asked).record
+    revision = made.dataset["revision"]
+    start = "-".join(revision.split("-")[:2])
+    monkeypatch.setattr(revisions, "DEFAULT_REVISIONS", {"pilarnet-m": (start, "v2-earlier")})
+    earlier = replace(made, fingerprint=identify(asked, "cpu").fingerprint(f"v2-earlier{revision[len(start) :]}"))
+    assert earlier.fingerprint != made.fingerprint
+    shutil.rmtree(tmp_path / "records")
+    write_record(tmp_path / "records", earlier)
+    assert not execute(data, tmp_path, asked).fresh
+    execution = Execution("cpu", 1, data, tmp_path / "records", tmp_path / "runs")
+    sweep = Sweep(
+        ("majority",), (asked.labels,), dataset=asked.dataset, preset=asked.preset, settings=asked.assignments
+    )
+    assert to_run(plan(sweep, execution)) == []
+    monkeypatch.setattr(revisions, "DEFAULT_REVISIONS", {})
+    assert execute(data, tmp_path, asked).fresh

@@ -129,7 +129,7 @@ def test_a_stopped_run_continues_where_it_stopped(data, tmp_path, own_cache):
     assert stopped.record.status == "stopped"
     assert stopped.record.training["steps"] == 1
     assert stopped.record.metrics["overall"]
-    assert find_record(tmp_path / "records", stopped.record.fingerprint) is None
+    assert find_record(tmp_path / "records", [stopped.record.fingerprint]) is None
     again = execute(data, tmp_path, asked, max_minutes=1e-9)  # the time counts anew for every command
     assert again.record.training["steps"] == 2
     finished = execute(data, tmp_path, asked)
