@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.io import sha256_file
+from benchmark.packages import missing_error
 from benchmark.paths import cache_dir
 from benchmark.progress import progress
 
@@ -201,10 +202,7 @@ def _hub() -> ModuleType:
     try:
         import huggingface_hub
     except ModuleNotFoundError as error:
-        raise BenchmarkError(
-            "Downloads and uploads need the package huggingface_hub, which is not installed. The extra `hub` was "
-            'expected. Type `pip install "particlebench[hub]"`.'
-        ) from error
+        raise missing_error("huggingface_hub", "A download or upload") from error
     return huggingface_hub
 
 

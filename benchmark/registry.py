@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import TypeVar
 
 from benchmark.contracts import DatasetSpec, ModelSpec
-from benchmark.errors import BenchmarkError, ConfigError, MissingPackageError, unknown_name
+from benchmark.errors import BenchmarkError, ConfigError, unknown_name
 from benchmark.io import sha256_file
+from benchmark.packages import missing_error
 
 Spec = TypeVar("Spec", ModelSpec, DatasetSpec)
 MODEL_FOLDERS = ("models", "baselines")
@@ -261,10 +262,7 @@ def _import_error(where: str, error: BaseException) -> BenchmarkError:
 
 
 def _missing_package(name: str, error: ModuleNotFoundError) -> BenchmarkError:
-    return MissingPackageError(
-        f"{name} needs the package {error.name!r}, which is not installed. Its extras were expected. Type "
-        f"`pip install {error.name}`, or `python -m benchmark doctor` for all that is missing."
-    )
+    return missing_error((error.name or "").partition(".")[0], name)
 
 
 def _import_path(path: Path) -> ModuleType:

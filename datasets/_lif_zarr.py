@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import DataError
+from benchmark.packages import missing_error
 
 from ._lif_stack import (
     ANY_RATIO,
@@ -69,10 +70,7 @@ def open_zarr(path: Path, dataset: str | None, axes: str | None) -> Stack:
     try:
         import zarr
     except ImportError as error:
-        raise DataError(
-            f"{path} needs the package 'zarr', which is missing. The extra `volumes` was expected. Type "
-            f"`pip install 'particlebench[volumes]'`."
-        ) from error
+        raise missing_error("zarr", f"The array {path}") from error
     files = stored_files(path)
     arrays = {array.name: array for array in _arrays(path, files)}
     if dataset and "" in arrays:

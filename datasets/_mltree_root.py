@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import DataError
+from benchmark.packages import missing_error
 
 from ._mltree import CellGeo, MLTree
 from ._mltree_check import REMEDY, Jagged, assemble, concatenated, known, require
@@ -106,8 +107,5 @@ def _uproot() -> Any:
     try:
         import uproot
     except ImportError as error:
-        raise DataError(
-            "Reading .root files needs the package uproot, which is not installed. It was expected. "
-            "Type `pip install particlebench[root]`."
-        ) from error
+        raise missing_error("uproot", "Reading .root files") from error
     return uproot

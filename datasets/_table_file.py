@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchmarkError, DataError
+from benchmark.packages import missing_error
 
 SEPARATORS = ",;\t|"
 MOST_BYTES = 16 << 20  # of a CSV file, and of the cells of an XLSX file
@@ -100,10 +101,7 @@ def _xlsx_rows(path: Path) -> Rows:
     try:
         import openpyxl
     except ImportError as error:
-        raise DataError(
-            f"{path} needs the package 'openpyxl', which is missing. The extra `volumes` was expected. Type "
-            f"`pip install 'particlebench[volumes]'`, or save the table as CSV."
-        ) from error
+        raise missing_error("openpyxl", f"The table {path}, unless saved as CSV,") from error
     _check_unpacked_size(path)
     book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
     try:

@@ -211,7 +211,7 @@ def test_a_missing_package_is_named_with_what_to_type(monkeypatch):
         raise ModuleNotFoundError("No module named 'spconv'", name="spconv")
 
     monkeypatch.setattr(registry.importlib, "import_module", missing)
-    with pytest.raises(BenchmarkError, match=r"needs the package 'spconv'.*pip install spconv"):
+    with pytest.raises(BenchmarkError, match=r"needs the package 'spconv'.*pip install spconv-cu126"):
         registry._import("benchmark.models.polarmae")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -93,6 +92,7 @@ def _failed_row(describe: Callable[[str], dict[str, Any]], name: str, reason: st
 def _model_row(name: str) -> dict[str, Any]:
     from benchmark import registry
     from benchmark.errors import BenchmarkError
+    from benchmark.packages import missing_packages
     from benchmark.runs.resolve import can_do
     from benchmark.tasks import every
 
@@ -101,7 +101,7 @@ def _model_row(name: str) -> dict[str, Any]:
     except BenchmarkError as error:
         return {**_failed_row(_model_row, name, str(error)), "summary": _summary(name)}
     fitting = [t for t in every().values() if can_do(spec, t)]
-    reasons = [r for r in (_missing_packages(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
+    reasons = [r for r in (missing_packages(spec.extras), *(spec.skip(t, "cpu") for t in fitting)) if r]
     return {
         "name": name,
         "presets": ", ".join(_preset_names(name) for name in spec.presets),
@@ -133,6 +133,7 @@ def _preset_names(preset: str) -> str:
 def _dataset_row(name: str) -> dict[str, Any]:
     from benchmark import registry
     from benchmark.errors import BenchmarkError
+    from benchmark.packages import missing_packages
 
     try:
         spec = registry.dataset_spec(name)
@@ -143,10 +144,5 @@ def _dataset_row(name: str) -> dict[str, Any]:
         "tasks": ", ".join(spec.info.tasks),
         "licence": spec.info.licence,
         "summary": spec.info.summary,
-        "here": _missing_packages(spec.extras) or "ready",
+        "here": missing_packages(spec.extras) or "ready",
     }
-
-
-def _missing_packages(extras: tuple[str, ...]) -> str | None:
-    absent = [name for name in extras if find_spec(name) is None]
-    return f"needs {', '.join(absent)}: pip install {' '.join(absent)}" if absent else None

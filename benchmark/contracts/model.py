@@ -14,6 +14,7 @@ from benchmark.contracts.data import Frame, PointBatch
 from benchmark.contracts.released import Imported, Released
 from benchmark.contracts.task import Task
 from benchmark.errors import unknown_name
+from benchmark.packages import missing_error, missing_package
 
 # fft: pre-trained, everything trained; peft: pre-trained backbone fixed, published head trained; frozen: backbone
 # fixed, linear read-out trained; scratch: no pre-training, everything trained.
@@ -132,7 +133,10 @@ class ModelSpec:
         return task
 
     def build_model(self, config: Any, inputs: Inputs, task: Task) -> Model:
-        """A model with random weights for a task."""
+        """A model with random weights for a task. Raises MissingPackageError."""
+        for name in self.extras:
+            if missing_package(name):
+                raise missing_error(name, self.name)
         return self.build(config, inputs, self.effective_task(task))
 
     def preset(self, name: str, detector: str) -> Preset:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from benchmark.hardware.packages import missing_package
+from benchmark.packages import missing_package
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,11 @@ def backends() -> list[Backend]:
         Backend("torch_geometric", "the model gnn", partial(missing_package, "torch_geometric")),
         Backend("optuna", "searches for learning rates", partial(missing_package, "optuna")),
         Backend("cuda", "training and inference on NVIDIA GPUs", _cuda),
-        Backend("submitit", "simulation over SLURM", partial(missing_package, "submitit")),
+        Backend("submitit", "simulation and sweeps over SLURM", partial(missing_package, "submitit")),
         Backend("huggingface_hub", "download of PILArNet-M", partial(missing_package, "huggingface_hub")),
+        Backend("uproot", "ROOT files of the calorimeter", partial(missing_package, "uproot")),
+        Backend("zarr", "Zarr arrays of light-sheet scans", partial(missing_package, "zarr")),
+        Backend("openpyxl", "XLSX tables of light-sheet scans", partial(missing_package, "openpyxl")),
     ]
 
 

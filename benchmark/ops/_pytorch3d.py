@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.hardware.packages import missing_package
 from benchmark.ops._jit import Float32, Int64
 from benchmark.ops.engine import Engine
 from benchmark.ops.neighbours import Neighbours
+from benchmark.packages import missing_package
 
 FIRST_WIDTH = 64  # first number of neighbours where there is no cap; doubled while a list is full
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.errors import BenchmarkError
+from benchmark.packages import missing_error
 from benchmark.plots.style import COLOURS
 
 GREY = (0.80, 0.80, 0.80)
@@ -420,9 +420,7 @@ def _plotly() -> Any:
     try:
         import plotly.graph_objects as go
     except ModuleNotFoundError as error:
-        raise BenchmarkError(
-            "Interactive pages need plotly, which is not installed. Its package was expected. Type pip install plotly."
-        ) from error
+        raise missing_error("plotly", "An interactive page") from error
     return go
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
+from benchmark.packages import missing_error
 
 DPI = 160
 DASHES = ("-", "--", ":")
@@ -34,9 +35,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
-        raise BenchmarkError(
-            "Pictures need matplotlib, which is not installed. Its package was expected. Type pip install matplotlib."
-        ) from error
+        raise missing_error("matplotlib", "A picture") from error
 
 
 def load_backend_in_notebook() -> None:

@@ -15,6 +15,7 @@ from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import BenchmarkError
 from benchmark.hardware.distributed import after_first
 from benchmark.hardware.machine import Machine, choose_hardware
+from benchmark.packages import missing_packages
 from benchmark.runs.config import Request, RunConfig
 from benchmark.runs.execution import Execution, machine_for
 from benchmark.runs.fingerprint import Identity, model_code
@@ -109,7 +110,7 @@ def identify(request: Request, device: str) -> Identity:
     config = resolve(request)
     spec = registry.model_spec(request.model)
     chosen_device, precision = choose_hardware(device, config.train.precision)
-    reason = spec.skip(config.task, chosen_device)
+    reason = missing_packages(spec.extras) or spec.skip(config.task, chosen_device)
     if reason:
         raise BenchmarkError(
             f"{spec.name} cannot run here: {reason}. Another model or device was expected. "

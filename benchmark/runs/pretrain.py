@@ -68,7 +68,7 @@ def pretrain(
     if processes().first:
         c = prepared.config
         say(f"{c.model} [{c.preset}] on {prepared.source}; {prepared.machine.place}")
-        say(cost_message(prepared.identity, n_events))
+        say(cost_message(prepared.identity, job.settings, n_events))
     model: Any = prepared.build_model()  # a torch model: only those pre-train
     new_record = run_pretraining(model, job, probing)
     return from_first(lambda: _write_outputs(new_record, job, True, out, say))

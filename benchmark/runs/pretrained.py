@@ -95,9 +95,10 @@ def load_pretrained(model: TorchModel, prepared: Prepared, say: Say) -> dict[str
         return {"weights": config.weights.name, **metadata}
     record = finished(job)
     if record is None:
-        for line in (cost_message(prepared.identity, len(job.events())), shipped_message(prepared.identity)):
-            if line:
-                say(line)
+        say(cost_message(prepared.identity, job.settings, len(job.events())))
+        reason = shipped_message(prepared.identity)
+        if reason:
+            say(reason)
         record = run_pretraining(model, job)
         if "weights_sha256" not in record:
             raise BenchmarkError(

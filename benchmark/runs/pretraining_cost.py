@@ -9,18 +9,17 @@ from benchmark.errors import CheckpointError
 from benchmark.paths import cache_dir
 from benchmark.runs.cost_estimate import duration
 from benchmark.runs.fingerprint import Identity
+from benchmark.training.config import PretrainConfig
 
 # settings in which a checkpoint must be the run's
 _INPUTS = ("model.", "preprocess.columns", "preprocess.event_columns", "preprocess.log_eps_mev")
 
 
-def cost_message(identity: Identity, n_events: int) -> str:
-    """How much is trained, and about how long it takes."""
-    settings = identity.config.pretrain
-    assert settings is not None  # only of runs that pre-train
+def cost_message(identity: Identity, settings: PretrainConfig, n_events: int) -> str:
+    """How much is trained, and about how long it takes. settings: of the pre-training."""
     return (
         f"pre-training {identity.config.model} once, {settings.steps:,} steps on {n_events:,} unlabelled events: "
-        f"{_expected_time(identity)}; every label budget will reuse it"
+        f"{_expected_time(identity, settings)}; every label budget will reuse it"
     )
 
 
@@ -39,12 +38,11 @@ def shipped_message(identity: Identity) -> str:
     )
 
 
-def _expected_time(identity: Identity) -> str:
+def _expected_time(identity: Identity, settings: PretrainConfig) -> str:
     """From the newest earlier pre-training of the same network on the same type of device, by events seen."""
-    settings = identity.config.pretrain
     known = [p for p in _earlier(identity) if p.record["environment"].get("device") == identity.device]
     equal = [p for p in known if not any(name.startswith("model.") for name in _different(p, identity))]
-    if settings is None or not equal:
+    if not equal:
         return "how long it takes is not known from an earlier one, the progress tells"
     record = max(equal, key=lambda p: str(p.record["created"])).record
     n_seen = (record["steps"] - record.get("resumed_at", 0)) * record["config"]["pretrain"]["batch_size"]

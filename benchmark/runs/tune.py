@@ -19,6 +19,7 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
 from benchmark.hardware.distributed import processes
 from benchmark.io import sha256_text
+from benchmark.packages import missing_error
 from benchmark.paths import shell_text
 from benchmark.records.record import describe_dataset, describe_task, now
 from benchmark.records.tuning import SPLIT, Tuning, best_of, find_tuning, is_at_edge, write_tuning
@@ -363,8 +364,5 @@ def _import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise BenchmarkError(
-            "A search needs the package optuna, which is not installed. The extra `tune` was expected. Type "
-            '`pip install "particlebench[tune]"`.'
-        ) from error
+        raise missing_error("optuna", "A search") from error
     return optuna

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark.hardware.packages import missing_package
+from benchmark.packages import missing_package
 from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from benchmark.hardware.kernels import missing
-from benchmark.hardware.packages import missing_package
+from benchmark.packages import missing_package
 from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 

@@ -16,8 +16,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_write_json
+from benchmark.packages import missing_error
 
 from . import statistics as st
 from .plan import Plan
@@ -49,10 +49,7 @@ def _matplotlib() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise BenchmarkError(
-            "The figures need matplotlib, which is not installed. Its package was expected. "
-            "Type `pip install matplotlib`."
-        ) from error
+        raise missing_error("matplotlib", "A figure") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot
 

@@ -286,7 +286,7 @@ def test_a_backend_that_does_not_exist_is_refused():
 
 
 def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
-    monkeypatch.setattr("benchmark.hardware.packages.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmark.packages.find_spec", lambda name: None)
     from benchmark.sparse.backends import unusable
 
     unusable.cache_clear()

@@ -19,7 +19,7 @@ from benchmark.datasets._mltree_check import (
     joined,
     without_tails,
 )
-from benchmark.errors import DataError, RecordError
+from benchmark.errors import DataError, MissingPackageError, RecordError
 from benchmark.registry import dataset_spec
 from builders.calo_files import altered, make_geometry, mixtures, pions, same, shuffled, without, write_root
 from builders.mltreemaker import FILE as MLTREEMAKER
@@ -278,7 +278,7 @@ def test_damaged_root_files_are_refused(tmp_path, rng, geo, monkeypatch):
     with pytest.raises(DataError, match="no branch cluster_E"):
         _mltree_root.read_tree(write_root(tmp_path / "less.root", without(pions(rng, geo), "clusters", "cluster_E")))
     monkeypatch.setitem(sys.modules, "uproot", None)
-    with pytest.raises(DataError, match=r"pip install particlebench\[root\]"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'uproot>=5\.6,<6'"):
         _mltree_root.read_tree(path)
 
 

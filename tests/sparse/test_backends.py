@@ -132,9 +132,9 @@ def test_auto_is_native_on_cpus_and_unknown_names_are_refused():
 
 
 def test_a_missing_package_is_told_with_its_remedy(monkeypatch):
-    monkeypatch.setattr("benchmark.hardware.packages.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmark.packages.find_spec", lambda name: None)
     unusable.cache_clear()
-    with pytest.raises(BenchmarkError, match=r"spconv cannot be used on this cpu device: the package is missing: pip"):
+    with pytest.raises(BenchmarkError, match="spconv cannot be used on this cpu device: the package spconv is missing"):
         choose("spconv", "cpu")
     unusable.cache_clear()
 

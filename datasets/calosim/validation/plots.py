@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.datasets.calosim.geometry import LAYERS, N_ETA, grid
 from benchmark.datasets.calosim.showers import HADRON, PHOTON
-from benchmark.errors import BenchmarkError
+from benchmark.packages import missing_error
 from benchmark.seeding import seed_from
 
 from . import guns
@@ -28,10 +28,7 @@ def draw_all(folder: Path, sample: Sample, facts: dict[str, Any], real_clusters:
     try:
         import matplotlib
     except ImportError as error:
-        raise BenchmarkError(
-            "The figures need matplotlib, which is not installed. Its package was expected. "
-            "Type `pip install matplotlib`."
-        ) from error
+        raise missing_error("matplotlib", "A figure") from error
     matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     _events(folder / "events.png")
