@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import packages
 from benchmark.errors import DataError
-from benchmark.packages import missing_error
 
 from ._lif_stack import (
     ANY_RATIO,
@@ -70,7 +70,7 @@ def open_zarr(path: Path, dataset: str | None, axes: str | None) -> Stack:
     try:
         import zarr
     except ImportError as error:
-        raise missing_error("zarr", f"The array {path}") from error
+        raise packages.missing_error("zarr", f"The array {path}") from error
     files = stored_files(path)
     arrays = {array.name: array for array in _arrays(path, files)}
     if dataset and "" in arrays:
