@@ -59,7 +59,7 @@ class Checkpoint:
         if self.manifest.stage != "finetune":
             raise CheckpointError(
                 f"{self.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
-                f"Train one: python -m benchmark run --model {self.manifest.model} --checkpoint {self.path}."
+                f"Train one: `python -m benchmark run --model {self.manifest.model} --checkpoint {self.path}`."
             )
 
     def save(self, path: Path) -> None:

@@ -47,7 +47,7 @@ def verify(
     if records is None and any(value is not None for value in options):
         raise ConfigError(
             "--data, --device, --threads, --tolerance and --limit before a command belong to --records. A folder of "
-            "records was expected. Type verify --records FOLDER, or the options after the command."
+            "records was expected. Type `python -m benchmark verify --records FOLDER`, or give them after the command."
         )
     if context.invoked_subcommand is not None:
         return

@@ -63,7 +63,8 @@ def transfer(path: Path, target: Target, execution: Execution, weights: Path | N
     if record.config.get("probe"):
         raise ConfigError(
             f"The record is of {record.task['name']}, which trains no weights. A run of another task was expected. "
-            f"Probe the other events themselves: run --task {record.task['name']} --dataset {target.dataset}."
+            f"Probe the other events themselves: `python -m benchmark run --model {record.model} --task "
+            f"{record.task['name']} --dataset {target.dataset}`."
         )
     started = time.monotonic()
     machine = machine_for(execution, "cpu", "32")

@@ -15,6 +15,8 @@ from benchmark.contracts import ModelSpec, PointBatch, Task
 from benchmark.contracts.safetensors_io import read_safetensors
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.io import sha256_file
+from benchmark.paths import shell_text
+from benchmark.runs.commands import pretrain_command
 from benchmark.runs.config import Request, RunConfig
 from benchmark.runs.execution import Execution
 from benchmark.runs.prepared import Prepared, identify, prepare
@@ -168,10 +170,10 @@ def _pretrained_weights(prepared: Prepared) -> Path:
     if config.weights is not None:
         return config.weights.checked()
     if finished(job) is None:
+        wanted = pretrain_command(prepared.identity.request, prepared.execution)
         raise CheckpointError(
             f"There are no pre-trained weights of {config.model} with these settings. A finished pre-training or "
-            f"--checkpoint was expected. Type `python -m benchmark pretrain --model "
-            f"{prepared.identity.request.model}` first."
+            f"--checkpoint was expected. Type `{shell_text(wanted)}` first."
         )
     return job.folder / WEIGHTS
 

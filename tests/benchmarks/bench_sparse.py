@@ -49,6 +49,9 @@ class Autograd(SparseBackend):
 
     name = "autograd"
 
+    def version(self):
+        return "this file"
+
     def convolve(self, x, weight, pairs, centre):
         out = x.new_zeros(pairs.n_target, weight.shape[2]) if centre is None else x @ weight[centre]
         for target, source, offset in zip(*split(pairs), pairs.offsets, strict=True):
