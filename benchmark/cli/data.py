@@ -93,7 +93,7 @@ def simulate(
         executor=executor,  # type: ignore[arg-type]
     )
     _show({"simulated": str(out), **{k: v for k, v in manifest.items() if not isinstance(v, dict | list)}})
-    print(f"Use it with: python -m benchmark run --model polarmae --labels 100 --dataset pilarnet-m --data {out}")
+    print(f"Use it: `python -m benchmark run --model polarmae --labels 100 --dataset pilarnet-m --data {out}`")
 
 
 def _count_split(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -129,7 +129,8 @@ def _check_folder(
     if out is not None:
         for path, text in _format_tables(tables([record for _, record in files]), out).items():
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                errors.append(f"{path}: does not follow from the records; write it again: leaderboard --out {out}")
+                again = f"`python -m benchmark leaderboard --records {root} --out {out}`"
+                errors.append(f"{path}: does not follow from the records; write it again: {again}")
     for line in (*(f"ERROR {text}" for text in errors), *(f"note  {text}" for text in notes)):
         print(line)
     print(f"{len(files)} records read in {root}: {len(errors)} errors, {len(notes)} notes")

@@ -18,7 +18,7 @@ DATASET = "lartpc-sim"
 N_EVENTS = 50  # a few seconds
 GROUP = "tokens of 5 voxels"
 HIDDEN, BATCH = 0.6, 32  # share of hidden tokens, and events, of the published batch
-NONE = "not measured: no simulated events here yet (python -m benchmark data prepare lartpc-sim makes them)"
+NONE = "not measured: no simulated events here yet (`python -m benchmark data prepare lartpc-sim` makes them)"
 
 
 def tokens(rows: Sequence[Published]) -> list[Check]:
