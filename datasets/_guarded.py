@@ -4,7 +4,7 @@ On some damaged files the HDF5 library loops for ever or crashes, which neither 
 bytes of a pickle or of a ROOT file can ask for gigabytes. What such a reader finds is kept (a pack, a schema), so each
 content is read this way once, and again only when it has changed.
 
-The process gets `{"task": "module:function", "arguments": [...]}` and its limits on its standard input. It answers with
+The process gets `{"task": "module:function", "arguments": [...], "folder": ...}` and its limits on its standard input. It answers with
 lines of JSON: `done` (a count), and at last `result`, `refused` (the sentence of a BenchmarkError), `memory` (too
 little) or `failed` (a traceback).
 """
@@ -44,7 +44,7 @@ def guarded(
     on which the reader crashes or goes beyond the limits.
     """
     n_bytes = sum(path.stat().st_size for path in paths)
-    request = {"task": task, "arguments": list(arguments)}
+    request = {"task": task, "arguments": list(arguments), "folder": os.getcwd()}
     request |= {"seconds": _seconds(n_bytes), "memory": _memory(n_bytes)}
     n_done = 0
     command = [sys.executable, "-m", "benchmark.datasets._guarded"]
@@ -116,6 +116,7 @@ def _limit(seconds: int, memory: int) -> None:
 def _answer(request: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     module, _, function = request["task"].partition(":")
     task = getattr(importlib.import_module(module), function)
+    os.chdir(request["folder"])  # not earlier: Python imports from the folder that a process starts in
     _limit(request["seconds"], request["memory"])
     try:
         return {"result": task(lambda n_done: say({"done": n_done}), *request["arguments"])}

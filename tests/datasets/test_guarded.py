@@ -133,3 +133,9 @@ def test_a_dataset_that_claims_more_than_the_file_holds_allocates_nothing(tmp_pa
             h5.create_dataset(name, (10**12,), dtype=h5py.vlen_dtype(np.dtype(dtype)))
     with pytest.raises(DataError, match=r"claim\.h5.+expected"):
         open_pilarnet(tmp_path, INFO, cache=tmp_path / "packs").events("test")
+
+
+def test_files_are_named_from_the_folder_that_the_user_is_in(tmp_path, monkeypatch):
+    write_file(tmp_path / "data" / "test" / "generic_v2_2_v2.h5", make_events(np.random.default_rng(1), 2))
+    monkeypatch.chdir(tmp_path)
+    assert len(open_pilarnet(Path("data"), INFO, cache=tmp_path / "cache").events("test")) == 2

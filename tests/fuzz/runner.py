@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError
+from benchmark.hardware.signals import end_with_parent
 from fuzz.mutations import BYTES, CODE_RAN, TEXT, pick
 from fuzz.reader import Change, Reader, digest
 
@@ -140,6 +141,7 @@ def valid_folder(reader: Reader, root: Path) -> Path:
 
 
 def _work(tasks: Connection, readers: Mapping[str, Reader], seed: int, root: Path) -> None:
+    end_with_parent()
     os.setsid()  # its children end with it
     scratch = root / f"child-{os.getpid()}"
     scratch.mkdir()
