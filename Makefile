@@ -4,6 +4,7 @@
 # make fuzz  damages files of every format that is read back, N of them: make fuzz N=10000
 # make quick  the tests that take a minute, for the inner loop
 # make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
+# make faults  commands killed at seeded moments, full disks, deleted caches: make faults N=200 SEED=1 OUT=results.json
 # make lint  style and types
 # make docs  the documentation as a site, in build/site
 
@@ -20,7 +21,7 @@ QUICK := $(addprefix tests/,contracts data metrics ops/test_neighbours.py ops/te
   records/test_published.py reports/test_averages.py reports/test_compare.py reports/test_leaderboard.py runs/test_resolve.py runs/test_fingerprint.py \
   sparse test_registry.py test_settings.py)
 
-.PHONY: run leaderboard test fuzz quick test-gpu lint docs clean
+.PHONY: run leaderboard test fuzz quick test-gpu faults lint docs clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m benchmark run $(ARGS)
@@ -42,6 +43,12 @@ quick: $(VENV)/installed-test
 test-gpu:
 	$(GPU_PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('make test-gpu: torch sees no CUDA device. A GPU and a CUDA build of torch were expected. Give its Python: make test-gpu GPU_PYTHON=python3')"
 	$(GPU_PYTHON) -m pytest tests/cuda
+
+SEED ?= 1
+OUT ?= tests/faults/results.json
+faults: N = 200
+faults: $(VENV)/installed-test
+	PYTHONPATH=.:tests $(BIN)/python -m faults -n $(N) --seed $(SEED) --out $(OUT)
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

@@ -11,27 +11,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, embedding, linear
+from torch.nn.functional import embedding, linear
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import MaxAggregation
 
+from benchmark.ops.batch_norm import BatchNorm1d
 from benchmark.ops.segments import segment_mean
 
 from ._graph import N_EDGE, Level
 from ._graph_messages import mean_and_maximum
 
 
-class NodeNorm(nn.BatchNorm1d):
+class NodeNorm(BatchNorm1d):
     """Batch norm of nodes: it removes the nodes' common mean, unlike a norm over channels.
 
     A single row has no variance; it is normed as in evaluation.
     """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, C) from (n, C)."""
-        if self.training and len(x) == 1:
-            return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return super().forward(x)
 
 
 def node_layers(widths: Sequence[int]) -> nn.Sequential:

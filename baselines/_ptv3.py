@@ -15,23 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.ops.batch_norm import BatchNorm1d
 from benchmark.sparse import SparseBackend, SparseTensor, SubmanifoldConvolution
 
 from ._ptv3_levels import Level, surroundings
 from ._serialisation import Patches
 
 
-class BatchNorm(nn.BatchNorm1d):
+class BatchNorm(BatchNorm1d):
     """Over all voxels of the batch. A single voxel has no variance: it is scaled by the running statistics."""
 
     def __init__(self, n: int) -> None:
         super().__init__(n, eps=1e-3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C) in and out."""
-        if self.training and len(x) > 1:
-            return super().forward(x)
-        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "batch": BatchNorm}

@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, leaky_relu
+from torch.nn.functional import leaky_relu
 
+from benchmark.ops.batch_norm import BatchNorm1d
 from benchmark.sparse import (
     InverseConvolution,
     Sites,
@@ -23,7 +24,7 @@ from benchmark.sparse import (
 )
 
 
-class NormAct(nn.BatchNorm1d):
+class NormAct(BatchNorm1d):
     """Batch norm over all voxels of the batch, then leaky ReLU."""
 
     def __init__(self, n: int, eps: float, momentum: float, slope: float) -> None:
@@ -32,11 +33,7 @@ class NormAct(nn.BatchNorm1d):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Same sites. A single voxel has no variance: it is scaled by the running statistics, in training too."""
-        if self.training and len(x.features) > 1:
-            normed = super().forward(x.features)
-        else:
-            normed = batch_norm(x.features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return x.with_features(leaky_relu(normed, self.slope, inplace=True))
+        return x.with_features(leaky_relu(super().forward(x.features), self.slope, inplace=True))
 
 
 class Norms:

@@ -407,8 +407,8 @@ def _execution(
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Say]:
     """What the user is told of a run: everything, or nothing."""
-    from benchmark.progress import no_progress
-    from benchmark.runs.execution import say_nothing, to_stderr
+    from benchmark.progress import no_progress, to_stderr
+    from benchmark.runs.execution import say_nothing
 
     with no_progress() if quiet else nullcontext():
         yield say_nothing if quiet else to_stderr

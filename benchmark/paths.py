@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.errors import ConfigError
+
 PROGRAM = ("python", "-m", "benchmark")  # what a user types, in a checkout and beside a wheel
 CACHE_VARIABLE = "PARTICLEBENCH_CACHE"
 
@@ -17,9 +19,27 @@ def checkout() -> Path:
 
 
 def cache_dir() -> Path:
-    """The cache folder: $PARTICLEBENCH_CACHE, else ~/.cache/particlebench. It is not created here."""
+    """The cache folder: $PARTICLEBENCH_CACHE, else `particlebench` in $XDG_CACHE_HOME or ~/.cache. Not created here.
+
+    Raises ConfigError where none of them is known, as for a user of a container without an entry and without $HOME.
+    """
     chosen = os.environ.get(CACHE_VARIABLE, "").strip()
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "particlebench"
+    if chosen:
+        return _without_tilde(chosen)
+    caches = os.environ.get("XDG_CACHE_HOME", "").strip()
+    # a relative path is to be ignored (XDG Base Directory Specification)
+    parent = Path(caches) if os.path.isabs(caches) else _without_tilde("~/.cache")
+    return parent / "particlebench"
+
+
+def _without_tilde(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"There is no home folder for {path}: this user (id {os.getuid()}) has no entry and $HOME is not set. A "
+            f"folder for the cache was expected. Type `export {CACHE_VARIABLE}=/path/of/a/folder` first."
+        ) from error
 
 
 def shown_path(text: str) -> str:
@@ -29,7 +49,7 @@ def shown_path(text: str) -> str:
     """
     if not os.path.isabs(text):
         return text
-    home = Path("~").expanduser()
+    home = Path(os.path.expanduser("~"))  # stays ~ where there is none
     for root, start in ((Path.cwd(), ""), (home, "~")):
         if root != Path(root.anchor) and Path(text).is_relative_to(root):
             return str(Path(start, Path(text).relative_to(root)))

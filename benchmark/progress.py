@@ -5,9 +5,15 @@ Only the outermost bar is shown: a probe during training has none.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+
+def to_stderr(text: str) -> None:
+    """Print a message to standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class Bar(Protocol):
@@ -26,8 +32,6 @@ class _LogBar:
     def update(self, done: int, note: str = "") -> None:
         tenth = 10 * done // max(self.total, 1)
         if tenth > self.shown:
-            import sys
-
             self.shown = tenth
             print(f"{self.title}: {done}/{self.total} {note}".rstrip(), file=sys.stderr, flush=True)
 

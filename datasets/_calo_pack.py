@@ -21,9 +21,8 @@ import numpy as np
 from benchmark.data.digests import file_digest
 from benchmark.data.packed import (
     ColumnWriter,
-    changed_meanwhile,
+    open_or_make,
     read_pack_manifest,
-    remove_stale,
     whole_folder,
     write_pack_manifest,
 )
@@ -394,16 +393,8 @@ def _pack_folder(cache: Path | None, stem: str, source: Mapping[str, Any]) -> Pa
 
 def _open_or_build(pack_class: type[P], folder: Path, task: str, path: Path, arguments: Sequence[Any]) -> P:
     """The pack in `folder`; if missing, a process of its own makes it by a task of this module. Raises DataError."""
-    manifest = _manifest(folder)
-    if manifest is None:
-        try:
-            guarded(f"{__name__}:{task}", [str(path.absolute()), str(folder), *arguments], [path])
-        finally:
-            remove_stale(folder.parent)  # of a process that was stopped
-        manifest = _manifest(folder)
-    if manifest is None:
-        raise changed_meanwhile(folder)
-    return pack_class(folder, manifest)
+    sent = [str(path.absolute()), str(folder), *arguments]
+    return pack_class(folder, open_or_make(folder, _manifest, lambda: guarded(f"{__name__}:{task}", sent, [path])))
 
 
 def _build(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -82,30 +81,15 @@ def _differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> lis
     return [f"{k}: {show(stored.get(k))} there, {show(requested.get(k))} requested" for k in keys]
 
 
-@contextmanager
-def locked(work: Path) -> Iterator[None]:
-    """Lock a folder: a second process waits for the first."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        stream = (work / "lock").open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"{work.parent} cannot be created: {error.strerror}. A writable folder was expected. Choose another --out."
-        ) from error
-    with stream:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            yield
-            return
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def remove_partial_files(out: Path) -> None:
     """Remove the temporary files of a killed process. The folder must be locked."""
     for partial_file in sorted(out.rglob(".*.partial")):
         partial_file.unlink(missing_ok=True)
+
+
+def remove_work(out: Path) -> None:
+    """Remove the pieces of a finished simulation, also those that a killed process left. Only its files matter."""
+    shutil.rmtree(out / WORK, ignore_errors=True)
 
 
 def check_disk(n_events: int, n_bytes: float, out: Path) -> None:

@@ -25,7 +25,7 @@ from benchmark.contracts import DatasetInfo, Event, Frame
 from benchmark.data.digests import file_digest, refuse_copies
 from benchmark.data.packed import (
     ColumnWriter,
-    changed_meanwhile,
+    open_or_make,
     read_pack_manifest,
     whole_folder,
     write_pack_manifest,
@@ -159,14 +159,13 @@ def open_tiles(root: Path, info: DatasetInfo, chain: Chain, revision: str, table
     files = _file_digests(root, rows, table)
     described = json.dumps([FORMAT, settings, sorted(files.items())], sort_keys=True)
     folder = cache_dir() / "tiles" / f"{info.name}-{sha256_text(described)[:20]}"
-    manifest = _read_manifest(folder)
-    if manifest is None:
+
+    def make() -> None:
         splits = _splits_of_scans(rows, chain)
         with whole_folder(folder, lambda f: _read_manifest(f) is not None) as temporary:
             write_pack_manifest(temporary, _pack(temporary, rows, chain, splits))
-        manifest = _read_manifest(folder)
-        if manifest is None:
-            raise changed_meanwhile(folder)
+
+    manifest = open_or_make(folder, _read_manifest, make)
     short = sha256_text(json.dumps(settings, sort_keys=True))[:8]
     return TileDataset(
         info=dataclasses.replace(info, frame=frame_of(chain.tile)), revision=f"{revision}-{short}", files=files,

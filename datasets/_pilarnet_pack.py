@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.digests import file_digest
-from benchmark.data.packed import FORMAT, Pack, build_pack, changed_meanwhile, open_pack, remove_stale
+from benchmark.data.packed import FORMAT, Pack, build_pack, open_or_make, open_pack
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_write_json, sha256_text
 from benchmark.paths import cache_dir
@@ -50,19 +50,13 @@ def pack_of(path: Path, name: str, schema: Schema, cache: Path | None) -> Pack:
     }
     key = sha256_text(repr(sorted(source.items())))[:16]
     folder = (cache or cache_dir() / "packed").absolute() / f"{path.stem}-{key}"
-    pack = open_pack(folder)
-    if pack is not None:
-        return pack
     arguments = [str(path.absolute()), dataclasses.asdict(schema), str(folder), {**source, "file": name}]
-    with progress(f"packing {name}", schema.n_events) as bar:
-        try:
+
+    def make() -> None:
+        with progress(f"packing {name}", schema.n_events) as bar:
             guarded(f"{__name__}:pack_file", arguments, [path], bar.update)
-        finally:
-            remove_stale(folder.parent)  # of a process that was stopped
-    pack = open_pack(folder)
-    if pack is None:
-        raise changed_meanwhile(folder)
-    return pack
+
+    return open_or_make(folder, open_pack, make)
 
 
 def inspect_files(report: Callable[[int], object], paths: list[str], version: str | None) -> list[dict[str, Any]]:

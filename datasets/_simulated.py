@@ -16,7 +16,7 @@ from benchmark.data.digests import file_digest
 from benchmark.errors import DataError
 from benchmark.paths import cache_dir
 
-from ._folders import MANIFEST, read_manifest
+from ._folders import MANIFEST, read_manifest, remove_work
 from ._simulation import Plan, Simulation
 
 _log = logging.getLogger("particlebench")
@@ -87,6 +87,7 @@ class Simulated(Generic[C, P, D]):
                 f"was written was expected. Delete the folder and simulate it again."
             )
         _check_contents(root, manifest.get("files", {}))
+        remove_work(root)
         return self.open_folder(config, root, self._revision(manifest))
 
 

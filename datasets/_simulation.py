@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +14,10 @@ import numpy as np
 from benchmark import __version__
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.io import atomic_write_json
+from benchmark.locks import LOCK, locked
 from benchmark.progress import progress
 
-from ._folders import MANIFEST, PLAN, WORK, check_folder, locked, read_manifest, remove_partial_files
+from ._folders import MANIFEST, PLAN, WORK, check_folder, read_manifest, remove_partial_files, remove_work
 from ._identity import Content
 from ._pieces import Executor, Piece, available_cores, run_pieces
 
@@ -79,8 +79,9 @@ class Simulation(Generic[L, P]):
         description = plan.describe()
         check_folder(description, self.content, out)
         work = out / WORK
-        with locked(work):
-            if (out / MANIFEST).is_file():  # another process has just finished it
+        with locked(work / LOCK, f"the simulation {out}"):
+            if (out / MANIFEST).is_file():  # by the process that this one has waited for
+                remove_work(out)
                 return read_manifest(out)
             check_folder(description, self.content, out)
             atomic_write_json(work / PLAN, description)
@@ -96,7 +97,7 @@ class Simulation(Generic[L, P]):
             manifest = {**description, "revision": plan.revision(), "files": dict(files), "notice": self.notice}
             manifest["versions"] = _versions()
             atomic_write_json(out / MANIFEST, manifest)
-        shutil.rmtree(work, ignore_errors=True)
+            remove_work(out)
         return manifest
 
     def _make_pieces(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.ops import triton
+from benchmark.ops.batch_norm import several_processes, summed
 
 MOMENTUM = 0.1  # of running statistics
 
@@ -62,20 +63,6 @@ class RowBatchNorm(nn.Module):
             self.running_mean.lerp_(mean, MOMENTUM)
             self.running_var.lerp_(variance, MOMENTUM)
         return (rows - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
-
-
-def several_processes() -> bool:
-    """Whether training is distributed over several processes."""
-    group = torch.distributed
-    return group.is_available() and group.is_initialized() and group.get_world_size() > 1
-
-
-def summed(values: Tensor) -> Tensor:
-    """The sum over processes (all-reduce), with gradients."""
-    from torch.distributed.nn.functional import all_reduce
-
-    total: Tensor = all_reduce(values)
-    return total
 
 
 def max_per_token(rows: Tensor, sizes: Tensor) -> Tensor:

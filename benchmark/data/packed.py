@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,10 @@ from benchmark.data.digests import digest_of, file_digest
 from benchmark.errors import DataError
 from benchmark.io import sha256_text
 from benchmark.json_files import read_json
+from benchmark.locks import LOCK, locked
 from benchmark.paths import CACHE_VARIABLE
+
+T = TypeVar("T")
 
 FORMAT = 1  # increased when the layout above changes: packs are then rebuilt
 ID_DIGITS = 7  # of an event's number in its id: ids sort like the events for files of up to ten million events
@@ -258,6 +261,28 @@ class ColumnWriter:
         with self._stream as stream:
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def open_or_make(folder: Path, open_: Callable[[Path], T | None], make: Callable[[], object]) -> T:
+    """What `open_` finds in a folder of the cache; where it finds None, `make` makes the folder first (`whole_folder`).
+
+    One process makes it; a second one waits for it. Errors of `make` pass through.
+    """
+    found = open_(folder)
+    if found is not None:
+        return found
+    with locked(folder.with_name(f".{folder.name}{LOCK}"), f"the event cache {folder}"):
+        found = open_(folder)
+        if found is not None:  # by the process that this one has waited for
+            return found
+        try:
+            make()
+        finally:
+            remove_stale(folder.parent)  # of a process that was stopped
+        found = open_(folder)
+    if found is None:
+        raise changed_meanwhile(folder)
+    return found
 
 
 @contextmanager

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.seeding import seed_from
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=12)  # while the first process builds the cache or scores, the others wait
+JOIN_PATIENCE = timedelta(minutes=5)  # until all processes of the command have started
+_QUIET_S = 15.0  # before a process says that it waits for the others
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,14 @@ def processes() -> Processes:
 
 
 def _env_int(name: str, default: int) -> int:
-    return int(os.environ.get(name, default))
+    text = os.environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError as error:
+        raise ConfigError(
+            f"The variable {name} is {text!r}. A whole number, as torchrun and srun set it, was expected. Put `env -u "
+            f"{name}` before the command to run it in one process."
+        ) from error
 
 
 def join(device: str) -> Processes:
@@ -65,11 +78,44 @@ def join(device: str) -> Processes:
     if device == "cuda":
         torch.cuda.set_device(group.local_rank)
     if not torch.distributed.is_initialized():
+        origin = _origin()  # what is exported next hides it
         export_torchrun_env(group)
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, rank=group.rank, world_size=group.n, timeout=PATIENCE)
+        store = _meet(group, origin)
+        torch.distributed.init_process_group(
+            backend, store=store, rank=group.rank, world_size=group.n, timeout=PATIENCE
+        )
         atexit.register(_destroy_group)
     return group
+
+
+def _meet(group: Processes, origin: str) -> Any:
+    """The store at which all processes of the command have met. Raises BenchmarkError where some do not come."""
+    from torch.distributed.rendezvous import rendezvous
+
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    minutes = JOIN_PATIENCE.total_seconds() / 60
+    this = f"This is process {group.rank} of {group.n} of one command"
+    told = f"{this}: it waits at {place} for the others, {minutes:g} minutes at most"
+    reminder = threading.Timer(_QUIET_S, print, (told,), {"file": sys.stderr, "flush": True})
+    reminder.daemon = True
+    reminder.start()
+    try:
+        store, _, _ = next(rendezvous("env://", group.rank, group.n, timeout=JOIN_PATIENCE))
+    except RuntimeError as error:  # torch's DistError among them
+        raise BenchmarkError(
+            f"{this}, as {origin} says, and the others have not come to {place} within {minutes:g} minutes "
+            f"({str(error).splitlines()[0][:200]}). All were expected to start together. Start the command with srun "
+            f"or torchrun, or, to run it in one process, put `env -u {origin}` before it."
+        ) from error
+    finally:
+        reminder.cancel()
+    return store
+
+
+def _origin() -> str:
+    """The variable that says how many processes the command has."""
+    return "WORLD_SIZE" if "RANK" in os.environ and _env_int("WORLD_SIZE", 1) > 1 else "SLURM_STEP_NUM_TASKS"
 
 
 def from_first(make: Callable[[], T]) -> T:
@@ -115,15 +161,21 @@ def after_first() -> Iterator[None]:
 def export_torchrun_env(group: Processes) -> None:
     """Lightning and torch read these variables; srun sets the same values under other names."""
     if "MASTER_ADDR" not in os.environ:
-        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-        cluster = SLURMEnvironment(auto_requeue=False)
-        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
+        os.environ["MASTER_ADDR"] = _first_node()
+    if "MASTER_PORT" not in os.environ:  # the same in all processes, another one for every step of a job
+        numbers = (os.environ.get("SLURM_JOB_ID", "0"), os.environ.get("SLURM_STEP_ID", "0"))
+        os.environ["MASTER_PORT"] = str(15000 + seed_from("port", *numbers) % 10000)
     for name, value in (
         ("RANK", group.rank), ("WORLD_SIZE", group.n), ("LOCAL_RANK", group.local_rank),
         ("LOCAL_WORLD_SIZE", group.n_local), ("GROUP_RANK", group.rank // group.n_local),
     ):  # fmt: skip
         os.environ.setdefault(name, str(value))
+
+
+def _first_node() -> str:
+    """Name of the first machine of a step of srun: SLURM_STEP_NODELIST is `node7`, `node[7-9,12]` or `a1,b2`."""
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST") or "127.0.0.1"
+    return re.sub(r"\[(\d+).*?\]", r"\1", re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)[0])  # type: ignore[index]
 
 
 def _destroy_group() -> None:

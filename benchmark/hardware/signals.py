@@ -20,6 +20,16 @@ def raise_on_sigterm() -> None:
     """From now on SIGTERM raises TerminatedError in the main thread, so that files and workers are cleaned up."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _raise)
+        sys.unraisablehook = _raise_again
+
+
+def _raise_again(unraisable: Any) -> None:
+    """Python swallows what is raised in a destructor: raise it a moment later, outside of it."""
+    if unraisable.exc_type is TerminatedError:
+        signal.signal(signal.SIGALRM, _raise)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _raise(number: int, frame: Any) -> None:

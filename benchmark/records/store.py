@@ -6,7 +6,10 @@ Schema 1. `RunRecord` documents every field; a reader refuses newer schemas, dam
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import glob
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -52,10 +55,17 @@ def write_record(root: Path, record: RunRecord) -> Path:
     path = record_path(root, record)
     atomic_write_json(path, dataclasses.asdict(record))
     if record.status == "finished":
-        for status in STATUSES:
-            if status != "finished":
-                path.with_name(f"{path.stem}.{status}.json").unlink(missing_ok=True)
+        remove_attempts(path)
     return path
+
+
+def remove_attempts(path: Path, before: float = math.inf) -> None:
+    """Delete what stopped, failed and killed attempts left beside a finished record before a time (s since 1970)."""
+    attempts = [path.with_name(f"{path.stem}.{status}.json") for status in STATUSES if status != "finished"]
+    for attempt in (*attempts, *path.parent.glob(f".{glob.escape(path.stem)}.*.partial")):
+        with contextlib.suppress(OSError):  # deleted by another process meanwhile
+            if attempt.stat().st_mtime <= before:
+                attempt.unlink()
 
 
 def read_record(path: Path) -> RunRecord:

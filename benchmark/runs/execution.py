@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import ConfigError
+from benchmark.hardware.distributed import processes
 from benchmark.hardware.machine import Machine, set_up_machine
+from benchmark.locks import LOCK, locked
 from benchmark.records.record import RunRecord
 from benchmark.records.store import records_dir
 
@@ -44,9 +46,19 @@ class Outcome:
 Say = Callable[[str], None]
 
 
-def to_stderr(text: str) -> None:
-    """Print a message to standard error."""
-    print(text, file=sys.stderr, flush=True)
+@contextmanager
+def alone_in(folder: Path, subject: str, say: Say) -> Iterator[None]:
+    """One command at a time in a folder; of several processes of this command, the first one holds the lock.
+
+    Raises DataError where the folder cannot be written.
+    """
+    if not processes().first:
+        yield
+        return
+    with locked(folder / LOCK, subject, say):
+        for path in folder.glob(".*.partial"):  # of a killed process
+            path.unlink(missing_ok=True)
+        yield
 
 
 def say_nothing(text: str) -> None:

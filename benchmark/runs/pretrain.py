@@ -16,10 +16,11 @@ from benchmark.evaluation.token_probe import probe_score
 from benchmark.hardware.distributed import after_first, from_first, processes
 from benchmark.io import atomic_path, atomic_write_json
 from benchmark.plots.training_curves import draw_curves
+from benchmark.progress import to_stderr
 from benchmark.runs.config import Request
-from benchmark.runs.execution import Execution, Say, to_stderr
+from benchmark.runs.execution import Execution, Say, say_nothing
 from benchmark.runs.prepared import Prepared, identify, prepare
-from benchmark.runs.pretrained import RECORD, WEIGHTS, PretrainingJob, Probing, finished, run_pretraining
+from benchmark.runs.pretrained import RECORD, WEIGHTS, PretrainingJob, Probing, finished_or_run
 from benchmark.runs.pretraining_cost import cost_message
 from benchmark.settings import as_dict
 from benchmark.training.config import ProbeConfig
@@ -62,16 +63,16 @@ def pretrain(
     with after_first():
         job, probing = PretrainingJob(prepared), _probe_setup(prepared, probe_every)
         n_events = len(job.events())
-    record = None if execution.force else finished(job)
-    if record is not None:
-        return from_first(lambda: _write_outputs(record, job, False, out, say))
-    if processes().first:
+    report = say if processes().first else say_nothing
+
+    def announce() -> None:
         c = prepared.config
-        say(f"{c.model} [{c.preset}] on {prepared.source}; {prepared.machine.place}")
-        say(cost_message(prepared.identity, job.settings, n_events))
+        report(f"{c.model} [{c.preset}] on {prepared.source}; {prepared.machine.place}")
+        report(cost_message(prepared.identity, job.settings, n_events))
+
     model: Any = prepared.build_model()  # a torch model: only those pre-train
-    new_record = run_pretraining(model, job, probing)
-    return from_first(lambda: _write_outputs(new_record, job, True, out, say))
+    record, fresh = finished_or_run(model, job, announce, report, probing, execution.force)
+    return from_first(lambda: _write_outputs(record, job, fresh, out, say))
 
 
 def _check_request(request: Request, out: Path | None, probe_every: int) -> None:

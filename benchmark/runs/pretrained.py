@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from benchmark.json_files import read_json
 from benchmark.paths import cache_dir
 from benchmark.records.record import describe_dataset, now
 from benchmark.runs.commands import pretrain_command
-from benchmark.runs.execution import Say
+from benchmark.runs.execution import Say, alone_in
 from benchmark.runs.prepared import Prepared
 from benchmark.runs.pretraining_cost import cost_message, shipped_message
 from benchmark.runs.weights import manifest_of_run
@@ -93,22 +93,42 @@ def load_pretrained(model: TorchModel, prepared: Prepared, say: Say) -> dict[str
         metadata = facts(config.weights.record)
         say(_weights_message(config.weights.name, metadata))
         return {"weights": config.weights.name, **metadata}
-    record = finished(job)
-    if record is None:
+
+    def announce() -> None:
         say(cost_message(prepared.identity, job.settings, len(job.events())))
         reason = shipped_message(prepared.identity)
         if reason:
             say(reason)
-        record = run_pretraining(model, job)
-        if "weights_sha256" not in record:
-            raise BenchmarkError(
-                f"--max-minutes ended pre-training at step {record['steps']} of {record['n_steps']}. More time was "
-                f"expected. Repeat the command: it continues from there."
-            )
-        return facts(record)
-    say(f"pre-trained weights found: {job.folder / WEIGHTS}")
-    model.load_backbone(job.folder / WEIGHTS)
+
+    record, fresh = finished_or_run(model, job, announce, say)
+    if "weights_sha256" not in record:
+        raise BenchmarkError(
+            f"--max-minutes ended pre-training at step {record['steps']} of {record['n_steps']}. More time was "
+            f"expected. Repeat the command: it continues from there."
+        )
+    if not fresh:
+        say(f"pre-trained weights found: {job.folder / WEIGHTS}")
+        model.load_backbone(job.folder / WEIGHTS)
     return facts(record)
+
+
+def finished_or_run(
+    model: TorchModel, job: PretrainingJob, announce: Callable[[], None], say: Say, probing: Probing | None = None,
+    force: bool = False,
+) -> tuple[dict[str, Any], bool]:  # fmt: skip
+    """Training record of the job's pre-training, and whether it was done now, which `announce` says.
+
+    One process at a time: a second one waits, and finds what the first has done.
+    """
+    record = None if force else finished(job)
+    if record is not None:
+        return record, False
+    with alone_in(job.folder, f"the pre-training {job.folder.name}", say):
+        record = None if force else finished(job)
+        if record is not None:
+            return record, False
+        announce()
+        return run_pretraining(model, job, probing), True
 
 
 def finished(job: PretrainingJob) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,16 @@ from benchmark.contracts import Model
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.score import Scoring, score_model
-from benchmark.hardware.distributed import after_first, from_first
+from benchmark.hardware.distributed import from_first
+from benchmark.hardware.memory import memory_explained
+from benchmark.progress import to_stderr
 from benchmark.records.counts import with_scores
 from benchmark.records.record import RunRecord, begin_record
-from benchmark.records.store import find_record, write_record
+from benchmark.records.store import find_record, record_path, remove_attempts, write_record
 from benchmark.runs.commands import run_command
 from benchmark.runs.config import Request
 from benchmark.runs.events import RunEvents, bootstrap_rng, open_events
-from benchmark.runs.execution import Execution, Outcome, Say, say_nothing, to_stderr
+from benchmark.runs.execution import Execution, Outcome, Say, alone_in, say_nothing
 from benchmark.runs.prepared import Prepared, identify, prepare
 from benchmark.runs.pretrained import load_pretrained
 from benchmark.runs.supervised import train_on_labels
@@ -31,14 +34,42 @@ if TYPE_CHECKING:
 def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome:
     """Carry out a request, unless it is recorded already. A failure is recorded too, then raised."""
     prepared = prepare(identify(request, execution.device), execution)
-    root = execution.records_folder
-    with after_first():
-        recorded = None if execution.force else find_record(root, prepared.fingerprints)
+    recorded = _recorded(prepared)
     if recorded is not None:
         return Outcome(recorded, fresh=False)
     events = open_events(prepared, prepared.config.scored_split)
     unfinished = _unfinished_record(prepared, events)
     folder = run_folder(execution.runs, unfinished)
+    with alone_in(folder, f"the run {unfinished.run_name}", say):
+        recorded = _recorded(prepared)  # by a process that this one has waited for
+        if recorded is not None:
+            return Outcome(recorded, fresh=False)
+        return Outcome(_carry_out(prepared, events, unfinished, folder, say), fresh=True)
+
+
+def _recorded(prepared: Prepared) -> RunRecord | None:
+    """The record of an earlier run; what attempts before it left is deleted (a forced run may be writing now)."""
+    execution = prepared.execution
+    if execution.force:
+        return None
+
+    def find() -> RunRecord | None:
+        record = find_record(execution.records_folder, prepared.fingerprints)
+        if record is not None:
+            path = record_path(execution.records_folder, record)
+            with contextlib.suppress(OSError):  # moved since, or a folder that is only read
+                ended = path.stat().st_mtime
+                remove_attempts(path, before=ended)
+                delete_checkpoints(run_folder(execution.runs, record), before=ended)
+        return record
+
+    return from_first(find)
+
+
+def _carry_out(
+    prepared: Prepared, events: RunEvents, unfinished: RunRecord, folder: Path, say: Say
+) -> RunRecord:  # fmt: skip
+    """Train, score and record. A failure is recorded too, then raised."""
     is_first = prepared.machine.processes.first
     report = say if is_first else say_nothing
     report(_start_message(prepared, events))
@@ -48,12 +79,13 @@ def run(request: Request, execution: Execution, say: Say = to_stderr) -> Outcome
         record = from_first(lambda: _finish(model, prepared, events, unfinished, training))
     except Exception as error:
         if is_first:
-            _record_failure(root, replace(unfinished, error=f"{type(error).__name__}: {error}"), say)
+            failed = replace(unfinished, error=f"{type(error).__name__}: {error}")
+            _record_failure(prepared.execution.records_folder, failed, say)
         raise
     if record.status == "finished" and is_first:
         # after the record is written, so that a failed write loses no training
         delete_checkpoints(folder)
-    return Outcome(record, fresh=True)
+    return record
 
 
 def _record_failure(root: Path, record: RunRecord, say: Say) -> None:
@@ -86,10 +118,13 @@ def _finish(
     config, train_end = prepared.config, time.monotonic()
     if config.probe is None:  # a probe trains no weights
         metadata = manifest_of_run(prepared, "finetune", unfinished.fingerprint)
-        model.save(run_folder(prepared.execution.runs, unfinished) / WEIGHTS, metadata)
+        folder = run_folder(prepared.execution.runs, unfinished)
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder / WEIGHTS, metadata)
     scoring = Scoring(config.train.batch_size, config.draw, config.probe)
     rng = bootstrap_rng(config.task, prepared.dataset)
-    result = score_model(model, events.labelled, events.scored, scoring, rng)
+    with memory_explained("--set train.batch_size=", config.train.batch_size):
+        result = score_model(model, events.labelled, events.scored, scoring, rng)
     energy_j = prepared.machine.energy.joules()
     resources = {
         "wall_s": round(time.monotonic() - prepared.started, 2),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,16 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
 from benchmark.hardware.distributed import processes
 from benchmark.io import sha256_text
+from benchmark.locks import LOCK, locked
 from benchmark.packages import missing_error
 from benchmark.paths import shell_text
+from benchmark.progress import to_stderr
 from benchmark.records.record import describe_dataset, describe_task, now
 from benchmark.records.tuning import SPLIT, Tuning, best_of, find_tuning, is_at_edge, write_tuning
 from benchmark.runs.commands import run_command, tune_command
 from benchmark.runs.config import Request
 from benchmark.runs.events import RunEvents, bootstrap_rng, open_events
-from benchmark.runs.execution import Execution, Say, to_stderr
+from benchmark.runs.execution import Execution, Say
 from benchmark.runs.fingerprint import Identity
 from benchmark.runs.prepared import Prepared, identify, prepare
 from benchmark.runs.pretrained import load_pretrained
@@ -108,26 +111,34 @@ def tune(request: Request, execution: Execution, search: Search, say: Say = to_s
     Raises ConfigError for a model without a learning rate, and the errors of `run` for the same request.
     """
     _check_request(request, search)
-    optuna = _import_optuna()
-    setup = _set_up(request, execution, search, optuna.__version__)
+    setup = _set_up(request, execution, search, _import_optuna().__version__)
     model = setup.model()
     unfinished = _unfinished_tuning(setup, search)
     root = search.out or execution.runs / "tuning"
     recorded = None if execution.force else find_tuning(root, unfinished)
     if recorded is not None:
         return TuningOutcome(recorded, fresh=False)
+    with locked(setup.folder / LOCK, f"the search {setup.folder.name}", say):
+        recorded = None if execution.force else find_tuning(root, unfinished)
+        if recorded is not None:  # by the process that this one has waited for
+            return TuningOutcome(recorded, fresh=False)
+        result = _carry_out(setup, search, unfinished, model, say)
+        write_tuning(root, result)
+        return TuningOutcome(result, fresh=True)
+
+
+def _carry_out(setup: _TrialSetup, search: Search, unfinished: Tuning, model: TorchModel, say: Say) -> Tuning:
+    """Try the rates; returns the result."""
     say(_start_message(setup, search))
     config = setup.prepared.config
     if config.starts_pretrained:
         load_pretrained(model, setup.prepared, say)
-    trials = _try_rates(optuna, setup, search, _Trial(setup, dict(model.state_dict()), say))
+    trials = _try_rates(_import_optuna(), setup, search, _Trial(setup, dict(model.state_dict()), say))
     best = best_of(trials, config.task.smaller_is_better)
-    result = dataclasses.replace(
+    return dataclasses.replace(
         unfinished, created=now(), trials=trials, best_rate=best, at_edge=is_at_edge(best, unfinished.rates),
         environment={**setup.environment, "backends": dict(model.backends)},
     )  # fmt: skip
-    write_tuning(root, result)
-    return TuningOutcome(result, fresh=True)
 
 
 def _set_up(request: Request, execution: Execution, search: Search, optuna_version: str) -> _TrialSetup:
@@ -247,7 +258,7 @@ def _try_rates(optuna: Any, setup: _TrialSetup, search: Search, run_trial: _Tria
     journal, config = setup.folder / JOURNAL, setup.prepared.config
     if not setup.prepared.resume:
         journal.unlink(missing_ok=True)
-    setup.folder.mkdir(parents=True, exist_ok=True)
+    _mend_journal(journal)
     direction = "minimize" if config.task.smaller_is_better else "maximize"
     study = _open_study(optuna, journal, search.rates, seed_from("grid", config.seed) % _LARGEST_SEED, direction)
     results = _finished_trials(study)
@@ -286,6 +297,19 @@ def _open_study(optuna: Any, journal: Path, rates: Sequence[float], seed: int, d
     return optuna.create_study(
         storage=storage, sampler=sampler, study_name="lr", direction=direction, load_if_exists=True
     )
+
+
+def _mend_journal(journal: Path) -> None:
+    """Remove what a killed process left: optuna's lock, and the beginning of a line, which makes a journal unreadable.
+
+    The search must be locked.
+    """
+    for lock in journal.parent.glob(f"{journal.name}.lock*"):
+        lock.unlink(missing_ok=True)
+    content = journal.read_bytes() if journal.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(journal, len(whole))
 
 
 def _finished_trials(study: Any) -> dict[float, dict[str, Any]]:

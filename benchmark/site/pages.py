@@ -1,14 +1,12 @@
 """Writes the site: one folder that opens from the disk, from any server, or from a repository's pages.
 
 Texts from records reach the pages as data, never as HTML: scripts set them as text. The folder is built beside its
-target and then renamed, so that a failure keeps the old site.
+target and then takes its place in one step, so that a failure keeps the old site.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from benchmark import __version__
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.io import safe_name, sha256_text
+from benchmark.locks import LOCK, locked
 from benchmark.plots.event_view import as_values
 from benchmark.plots.scene import plotly_js
 from benchmark.progress import progress
@@ -24,6 +23,7 @@ from benchmark.records.record import RunRecord, now
 from benchmark.reports.leaderboard import leaderboards
 from benchmark.site.boards import board_data
 from benchmark.site.events import board_events
+from benchmark.site.folder import new_folder
 from benchmark.site.runs import run_data
 
 PAGES = ("index.html", "run.html", "event.html")
@@ -40,17 +40,10 @@ def write_site(
     problems: messages for the first page. runs: folder of weights; events are displayed with the models that have some
     there. Raises ConfigError where `out` is another folder than a site.
     """
-    _check_target(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        _write_pages(partial, records, list(problems), runs, data, n_events)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.chmod(0o755)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    target = out.resolve()  # behind a link, which stays
+    with locked(target.with_name(f".{target.name}{LOCK}"), f"the site {out}"), new_folder(target) as folder:
+        _check_target(out)
+        _write_pages(folder, records, list(problems), runs, data, n_events)
     return out / PAGES[0]
 
 

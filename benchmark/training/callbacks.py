@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.errors import BenchmarkError
 from benchmark.hardware.distributed import from_first, processes
+from benchmark.io import atomic_path
 from benchmark.progress import Bar, progress
 from benchmark.training.states import states_in
 
@@ -44,10 +46,20 @@ class States(Callback):
                     path.unlink(missing_ok=True)
 
 
+class StateFiles(TorchCheckpointIO):
+    """Writes a training state whole or not at all. Lightning's own copies it from the folder of temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a state. Raises RecordError, on a full disk for example."""
+        with atomic_path(Path(path)) as partial:
+            torch.save(checkpoint, partial)
+
+
 class _Step(NamedTuple):
     """Numbers of one step, while being copied from the device."""
 
     number: int
+    event_ids: tuple[str, ...]  # of this process
     names: tuple[str, ...]
     values: torch.Tensor  # (n_names,)
     counts: torch.Tensor | None
@@ -61,8 +73,9 @@ class Watch(Callback):
     A GPU's numbers are read after the next step is queued, so the GPU is never idle.
     """
 
-    def __init__(self, n_steps: int, title: str, max_points: int = MAX_POINTS["pretrain"]) -> None:
-        self.max_points = max_points
+    def __init__(self, n_steps: int, title: str, max_points: int = MAX_POINTS["pretrain"], folder: Path | None = None):
+        """folder: of the training states, for messages."""
+        self.max_points, self.folder = max_points, folder
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.series: dict[str, list[float]] = {}  # the loss's parts, the learning rate
@@ -100,7 +113,8 @@ class Watch(Callback):
         if numbers.is_cuda:
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
-        self._waiting.append(_Step(trainer.global_step, tuple(means), copied, counts, outputs["lr"], arrived))
+        step = trainer.global_step, tuple(batch.event_ids)
+        self._waiting.append(_Step(*step, tuple(means), copied, counts, outputs["lr"], arrived))
         self._read_steps(later=1 if numbers.is_cuda else 0)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
@@ -122,10 +136,15 @@ class Watch(Callback):
                 self.counts.append([[int(n) for n in row] for row in step.counts.tolist()])
             if not math.isfinite(self.losses[-1]):
                 raise BenchmarkError(
-                    f"The training loss is {self.losses[-1]} at step {step.number}. A finite one was expected. "
-                    f"Lower the learning rate, for example with --set optim.lr=1e-4."
+                    f"The training loss is {self.losses[-1]} at step {step.number}, on the events "
+                    f"{_shortened(step.event_ids)}. A finite one was expected; {self._last_good()}. Lower the learning "
+                    f"rate, for example with --set optim.lr={step.rate / 10:.0e}."
                 )
             self._bar.update(step.number, f"loss {self.losses[-1]:.4f}")
+
+    def _last_good(self) -> str:
+        states = [] if self.folder is None else states_in(self.folder)
+        return f"the last good state is {states[-1]}" if states else "there is no state before it"
 
     def state_dict(self) -> dict[str, Any]:
         """Values for the training state."""
@@ -158,6 +177,12 @@ class Watch(Callback):
 
 def _floats(values: Sequence[Any]) -> list[float]:
     return [float(value) for value in values]
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """The first names of a list, for messages."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
 
 
 class Probing(Callback):

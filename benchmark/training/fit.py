@@ -9,7 +9,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from benchmark.data.stream import EventSet, training_batch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.hardware.distributed import Processes, from_first, join
 from benchmark.hardware.environment import usable_cores
+from benchmark.hardware.memory import memory_explained
 from benchmark.training.ahead import Ahead
-from benchmark.training.callbacks import MAX_POINTS, Probe, Probing, States, Watch
+from benchmark.training.callbacks import MAX_POINTS, Probe, Probing, StateFiles, States, Watch
 from benchmark.training.config import TrainConfig
 from benchmark.training.module import Training
 from benchmark.training.states import delete_checkpoints, last_state, step_of
@@ -97,7 +98,7 @@ def fit(
     state = from_first(lambda: _resume_state(folder, resume))
     start = 0 if state is None else step_of(state)
     module = Training(model, optim, train.steps, seed, stage, frozen)
-    watch = Watch(train.steps, title, MAX_POINTS[stage])
+    watch = Watch(train.steps, title, MAX_POINTS[stage], folder)
     probing = Probing(probe, probe_every, train.steps) if probe is not None and probe_every else None
     states = States(folder, train.checkpoint_every, train.steps, deadline)  # last: saves the other callbacks' numbers
     trainer = lightning.Trainer(
@@ -112,7 +113,7 @@ def fit(
         use_distributed_sampler=False, **_trainer_devices(hardware.device, group),
     )  # fmt: skip
     stream = _StepBatches(events, train, seed, stage, start, group)
-    with watch, _raise_interrupts(), _compile_parts(model, hardware.compiled):
+    with watch, _raise_interrupts(), _compile_parts(model, hardware.compiled), _memory(stage, train.batch_size):
         loader: Any = _loader(stream, hardware.device, group)
         if hardware.device == "cuda":
             loader = Ahead(loader, model, stage, seed, start, group.rank)
@@ -145,10 +146,10 @@ def _trainer_devices(device: str, group: Processes) -> dict[str, Any]:
     """One device; or one for each process that torchrun or srun has started."""
     accelerator = "gpu" if device == "cuda" else "cpu"
     if group.n == 1:  # explicit, or Lightning detects a cluster itself
-        return {"accelerator": accelerator, "devices": 1, "plugins": [LightningEnvironment()]}
+        return {"accelerator": accelerator, "devices": 1, "plugins": [LightningEnvironment(), StateFiles()]}
     return {
         "accelerator": accelerator, "devices": group.n_local, "num_nodes": group.n_machines,
-        "strategy": DDPStrategy(find_unused_parameters=False), "plugins": [TorchElasticEnvironment()],
+        "strategy": DDPStrategy(find_unused_parameters=False), "plugins": [TorchElasticEnvironment(), StateFiles()],
     }  # fmt: skip
 
 
@@ -196,6 +197,10 @@ def _report(watch: Watch, probing: Probing | None, steps: int, n_steps: int, sta
     last, norm = (sum(v[tail]) / len(v[tail]) for v in (watch.losses, watch.norms))
     wall = round(watch.wall_s, 2)
     return FitReport(steps, n_steps, start, watch.losses[0], last, norm, wall, watch.history(), probe_scores)
+
+
+def _memory(stage: str, batch_size: int) -> AbstractContextManager[None]:
+    return memory_explained(f"--set {'train' if stage == 'finetune' else 'pretrain'}.batch_size=", batch_size)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.losses import labelled_rows
 from benchmark.contracts.torch_model import TorchModel
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.hardware.distributed import processes
+from benchmark.ops.batch_norm import norms_over_processes
 from benchmark.seeding import seed_from
 
 
@@ -63,6 +64,8 @@ class Training(lightning.LightningModule):
         self.frozen = list(model.backbone()) if frozen else []
         self.grad_norm: Tensor  # of the last step, before clipping
         self.processes = processes()
+        if self.processes.n > 1:
+            _share_norms(model)
         for module in self.frozen:
             module.requires_grad_(False)
         for parameter in _unused_parameters(model, stage):
@@ -155,6 +158,17 @@ class Training(lightning.LightningModule):
         if isinstance(batch, BenchmarkError):
             raise batch
         return batch.to_torch(device)
+
+
+def _share_norms(model: TorchModel) -> None:
+    """Batch norms over all processes. Raises ConfigError for a class of the model's own, over one process's events."""
+    single = norms_over_processes(model)
+    if single:
+        raise ConfigError(
+            f"{type(model).__name__} has a batch norm of its own class ({single[0]}), whose statistics are those of "
+            f"one process's events. A norm over all processes was expected. Derive it from "
+            f"benchmark.ops.batch_norm.BatchNorm1d, or start one process."
+        )
 
 
 def _unused_parameters(model: TorchModel, stage: str) -> list[nn.Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import zipfile
 from pathlib import Path
@@ -37,10 +38,11 @@ def _check_sums(path: Path) -> None:
         raise ValueError(f"{broken} does not have its checksum")
 
 
-def delete_checkpoints(folder: Path) -> None:
-    """Delete the training states of a folder."""
+def delete_checkpoints(folder: Path, before: float = math.inf) -> None:
+    """Delete the training states of a folder that were written before a time (s since 1970)."""
     for path in states_in(folder):
-        _remove(path)
+        if path.stat().st_mtime <= before:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from benchmark.errors import BenchmarkError
 from benchmark.hardware import distributed as module
 from benchmark.hardware.distributed import Processes, after_first, from_first, processes
 from benchmark.records.store import read_records
@@ -145,3 +146,46 @@ def test_two_processes_train_on_the_events_and_to_the_numbers_of_one(tmp_path, m
     for name in one:
         if "running" in name:  # statistics of the whole batch, not of one process's share
             np.testing.assert_allclose(two[name], one[name], rtol=0.02, atol=2e-3, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("node7", "node7"), ("node[07-09,12]", "node07"), ("a1,b2", "a1"), ("n[3]-x,n9", "n3-x"), ("r[1-2]c[4]", "r1c4")],
+)
+def test_the_first_machine_of_a_list_of_slurm(monkeypatch, nodes, first):
+    monkeypatch.setenv("SLURM_STEP_NODELIST", nodes)
+    assert module._first_node() == first
+
+
+def test_the_variables_that_srun_sets_without_tasks_per_node_are_enough(monkeypatch):
+    alone_in(monkeypatch, SLURM_PROCID="1", SLURM_LOCALID="1", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1",
+             SLURM_NTASKS="2")  # fmt: skip
+    for name in ("MASTER_ADDR", "MASTER_PORT", "GROUP_RANK", "SLURM_NTASKS_PER_NODE", *VARIABLES):
+        monkeypatch.setenv(name, "")  # whatever is set now is undone after the test
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node7")
+    module.export_torchrun_env(processes())
+    assert os.environ["MASTER_ADDR"] == "node7"
+    port = os.environ.pop("MASTER_PORT")
+    monkeypatch.setenv("SLURM_STEP_ID", "1")  # another step of the same job has another port
+    module.export_torchrun_env(processes())
+    assert os.environ["MASTER_PORT"] != port
+
+
+def test_a_process_whose_others_do_not_come_says_so_and_gives_up(monkeypatch, capsys):
+    alone_in(monkeypatch, SLURM_PROCID="0", SLURM_LOCALID="0", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")
+    for name in ("MASTER_ADDR", "MASTER_PORT", "GROUP_RANK", *VARIABLES):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr(module, "JOIN_PATIENCE", module.timedelta(seconds=3))
+    monkeypatch.setattr(module, "_QUIET_S", 0.2)
+    with pytest.raises(BenchmarkError, match=r"process 0 of 2 .*, as SLURM_STEP_NUM_TASKS says, and the others"):
+        module.join("cpu")
+    assert "This is process 0 of 2 of one command: it waits at 127.0.0.1:" in capsys.readouterr().err
+
+
+def test_a_number_of_processes_that_is_none_is_one_sentence(monkeypatch):
+    alone_in(monkeypatch, RANK="0", WORLD_SIZE="two")
+    with pytest.raises(BenchmarkError, match="The variable WORLD_SIZE is 'two'"):
+        processes()

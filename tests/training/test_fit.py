@@ -77,7 +77,7 @@ def test_clipping_bounds_the_gradient_and_keeps_its_norm(limit, left):
 def test_numbers_that_are_on_their_way_are_read_a_step_later_and_all_in_the_end(capsys):
     def step(number, loss):
         values = torch.tensor([loss, 0.5, 7.0], dtype=torch.float64)
-        return _Step(number, ("loss", "chamfer", "grad_norm"), values, torch.eye(2), 0.1, None)
+        return _Step(number, ("e",), ("loss", "chamfer", "grad_norm"), values, torch.eye(2), 0.1, None)
 
     watch = Watch(3, "t")
     with watch:

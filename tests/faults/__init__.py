@@ -1,0 +1,1 @@
+"""Faults on purpose: commands killed at seeded moments, full disks, deleted caches, many writers (`make faults`)."""
