@@ -96,7 +96,7 @@ class Command:
 COMMANDS = {
     c.name: c
     for c in (
-        Command("simulate", ("data", "simulate", "--out", "sim", "--events", "60", "--workers", "1"), files_in("sim")),
+        Command("simulate", ("data", "simulate", "--out", "sim", "--events", "30", "--workers", "1"), files_in("sim")),
         Command("pack", ("data", "info", "pilarnet-m", "--data", "data"), files_in("cache/packed")),
         Command(
             "pretrain",
