@@ -29,6 +29,7 @@ from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.hardware.distributed import Processes, from_first, join
 from benchmark.hardware.environment import usable_cores
 from benchmark.hardware.memory import memory_explained
+from benchmark.hardware.signals import end_with_parent
 from benchmark.training.ahead import Ahead
 from benchmark.training.callbacks import MAX_POINTS, Probe, Probing, StateFiles, States, Watch
 from benchmark.training.config import TrainConfig
@@ -158,7 +159,11 @@ def _loader(stream: _StepBatches, device: str, group: Processes) -> DataLoader:
     if device == "cpu":
         return DataLoader(stream, batch_size=None)
     n = max(1, min(MAX_LOADERS, usable_cores() // group.n_local - 1))
-    return DataLoader(stream, batch_size=None, num_workers=n, pin_memory=True)
+    return DataLoader(stream, batch_size=None, num_workers=n, pin_memory=True, worker_init_fn=_set_up_loader)
+
+
+def _set_up_loader(worker: int) -> None:
+    end_with_parent()
 
 
 class _StepBatches(IterableDataset):
