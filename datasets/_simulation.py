@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmark import __version__
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import atomic_write_json
-from benchmark.locks import LOCK, locked
 from benchmark.progress import progress
 
 from ._folders import MANIFEST, PLAN, WORK, check_folder, read_manifest, remove_partial_files, remove_work

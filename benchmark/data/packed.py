@@ -31,9 +31,9 @@ import numpy as np
 from benchmark.contracts import Event
 from benchmark.data.digests import digest_of, file_digest
 from benchmark.errors import DataError
+from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import sha256_text
 from benchmark.json_files import read_json
-from benchmark.locks import LOCK, locked
 from benchmark.paths import CACHE_VARIABLE
 
 T = TypeVar("T")

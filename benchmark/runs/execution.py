@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmark.errors import ConfigError
 from benchmark.hardware.distributed import processes
+from benchmark.hardware.locks import LOCK, locked
 from benchmark.hardware.machine import Machine, set_up_machine
-from benchmark.locks import LOCK, locked
 from benchmark.records.record import RunRecord
 from benchmark.records.store import records_dir
 

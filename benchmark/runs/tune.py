@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
 from benchmark.hardware.distributed import processes
+from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import sha256_text
-from benchmark.locks import LOCK, locked
 from benchmark.packages import missing_error
 from benchmark.paths import shell_text
 from benchmark.progress import to_stderr

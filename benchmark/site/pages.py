@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmark import __version__
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import safe_name, sha256_text
-from benchmark.locks import LOCK, locked
 from benchmark.plots.event_view import as_values
 from benchmark.plots.scene import plotly_js
 from benchmark.progress import progress

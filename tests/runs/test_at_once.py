@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from benchmark.locks import LOCK, locked
+from benchmark.hardware.locks import LOCK, locked
 from benchmark.records.store import read_records, record_path
 from benchmark.runs import run as module
 from benchmark.runs.execution import Execution

@@ -8,16 +8,16 @@ import time
 
 import pytest
 
-from benchmark import locks
 from benchmark.errors import DataError
-from benchmark.locks import locked
+from benchmark.hardware import locks
+from benchmark.hardware.locks import locked
 from builders.paths import ROOT
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from benchmark.locks import locked
+from benchmark.hardware.locks import locked
 with locked(Path({file!r}), "the run"):
     print("held", flush=True)
     time.sleep(float(sys.argv[1]))
@@ -28,7 +28,7 @@ COUNTER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from benchmark.locks import locked
+from benchmark.hardware.locks import locked
 count = Path({count!r})
 for _ in range(10):
     with locked(Path({file!r}), "the count"):
