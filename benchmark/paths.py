@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 from collections.abc import Sequence
@@ -16,6 +17,11 @@ CACHE_VARIABLE = "PARTICLEBENCH_CACHE"
 def checkout() -> Path:
     """The root of the checkout that this code runs from; for an installed wheel, site-packages."""
     return Path(__file__).resolve().parent.parent
+
+
+def leaderboards() -> Path:
+    """The folder of published numbers and sweeps, of a checkout or of a wheel; a checkout has records there too."""
+    return Path(next(iter(importlib.import_module("benchmark.leaderboards").__path__)))
 
 
 def cache_dir() -> Path:

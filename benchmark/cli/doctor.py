@@ -29,7 +29,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 def _report() -> dict[str, dict[str, Any]]:
     from benchmark.hardware.available import backends
-    from benchmark.hardware.environment import choose_precision, commit, processor, usable_cores, versions
+    from benchmark.hardware.environment import choose_precision, processor, usable_cores, versions
     from benchmark.paths import cache_dir
     from benchmark.records.store import records_dir
 
@@ -38,7 +38,7 @@ def _report() -> dict[str, dict[str, Any]]:
     cache = cache_dir()
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "software": {**versions(), "commit": commit()["commit"] or "not a git checkout"},
+        "software": {**versions(), "code": _code()},
         "machine": {
             "processor": processor(),
             "usable cores": usable_cores(),
@@ -54,6 +54,15 @@ def _report() -> dict[str, dict[str, Any]]:
         },
         "data found": _dataset_folders(),
     }
+
+
+def _code() -> str:
+    """The commit, or the wheel."""
+    from benchmark.hardware.environment import commit
+
+    found = commit()
+    name = found["commit"] or (f"wheel {found['wheel_sha256'][:9]}" if "wheel_sha256" in found else "a copy of files")
+    return f"{name}{', changed since' if found['dirty'] else ''}"
 
 
 def _folder_state(folder: Path) -> str:

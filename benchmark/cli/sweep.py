@@ -24,7 +24,11 @@ TOP = 20  # rows of the plan that are shown
 @app.command()
 def sweep(
     file: Annotated[
-        Path | None, typer.Argument(help="TOML file with a sweep; options override it.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="TOML file with a sweep, or the name of the package's own, `small`; options override it.",
+            show_default=False,
+        ),
     ] = None,
     models: Annotated[
         str | None, typer.Option(help="Comma-separated names, name:mode, or paths: polarmae,polarmae:scratch,gnn.")

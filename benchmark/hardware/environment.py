@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ConfigError
+from benchmark.io import sha256_text
 from benchmark.paths import checkout
 
 PACKAGES = ("particlebench", "torch", "lightning", "numpy", "scipy", "numba", "h5py", "safetensors")
@@ -88,13 +91,39 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> dict[str, Any]:
-    """Git commit of the suite and whether its tracked code differs from it; records and tables do not count."""
+    """Git commit of the suite and whether its tracked code differs from it; records and tables do not count.
+
+    Of an installed wheel, which has no commit: the SHA-256 of its files, and whether one of them was changed.
+    """
     root = checkout()
     if not (root / ".git").exists():
-        return {"commit": None, "dirty": None}
+        return {"commit": None, **_wheel(root)}
     head = _git(root, "rev-parse", "HEAD")
     changed = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".", ":!leaderboards", ":!runs")
     return {"commit": head, "dirty": None if changed is None else bool(changed)}
+
+
+def _wheel(root: Path) -> dict[str, Any]:
+    """`wheel_sha256` of modules and data as the wheel brought them, and `dirty`; unknown for a copy without either."""
+    try:
+        wheel = metadata.distribution("particlebench")
+    except metadata.PackageNotFoundError:
+        return {"dirty": None}
+    files = {f.as_posix(): f.hash.value for f in wheel.files or () if f.parts[0] == "benchmark" and f.hash is not None}
+    if not files or Path(str(wheel.locate_file("benchmark"))).resolve() != root / "benchmark":
+        return {"dirty": None}
+    listed = "".join(f"{name} {value}\n" for name, value in sorted(files.items()))
+    changed = any(_record_hash(root / name) != value for name, value in files.items())
+    return {"wheel_sha256": sha256_text(listed), "dirty": changed}
+
+
+def _record_hash(path: Path) -> str | None:
+    """A file's SHA-256, written as in the RECORD of a wheel; None where the file is gone."""
+    try:
+        digest = hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return None
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def describe_machine(device: str, precision: str, threads: int) -> dict[str, Any]:

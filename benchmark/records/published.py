@@ -6,7 +6,6 @@ They are compared with measured scores and drawn beside them, but never share a 
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.errors import DataError
+from benchmark.paths import leaderboards
 
 COLUMNS = (
     "source", "item", "dataset", "task", "model", "setting", "labelled_events", "metric", "cls", "value", "note",
@@ -56,8 +56,7 @@ class Published:
 
 def published_file() -> Path:
     """Path of the table, in a checkout or an installed package."""
-    folders = importlib.import_module("benchmark.leaderboards").__path__
-    return Path(next(iter(folders))) / "published.csv"
+    return leaderboards() / "published.csv"
 
 
 @cache

@@ -70,6 +70,12 @@ class RunRecord:
         return named[0] if named else ("train" if self.events.get("excluded") else "test")
 
     @property
+    def code(self) -> str:
+        """The code that made it: a commit, `wheel` and the start of the wheel's SHA-256, or `unknown`."""
+        commit, wheel = (self.environment.get(name) for name in ("commit", "wheel_sha256"))
+        return str(commit or (f"wheel {str(wheel)[:9]}" if wheel else UNKNOWN))
+
+    @property
     def command_line(self) -> str:
         """The command that repeats the run, for a shell; empty where it is not known."""
         program, *rest = self.command or ("",)

@@ -277,6 +277,7 @@ class Environment(_Part):
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     processes: Annotated[int, Field(ge=1, le=100_000)] | None = None
     commit: Label | None = None
+    wheel_sha256: Label | None = None
     dirty: bool | None = None
     versions: dict[str, str] | None = None
 

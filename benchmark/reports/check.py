@@ -18,7 +18,7 @@ from benchmark.errors import RecordError
 from benchmark.metrics.families import OVERALL
 from benchmark.metrics.few_events import MIN_EVENTS
 from benchmark.records.counts import unpack_counts
-from benchmark.records.record import RunRecord
+from benchmark.records.record import UNKNOWN, RunRecord
 from benchmark.records.scored import cuts, cuts_text, n_independent, scored, truth_hash, units_of
 from benchmark.records.scores import family_of
 from benchmark.records.store import read_each_file, read_record, record_path
@@ -139,8 +139,8 @@ def _split_errors(record: RunRecord) -> Iterable[str]:
 def _notes(record: RunRecord) -> Iterable[str]:
     if record.environment.get("dirty"):
         yield "was made from a working tree with uncommitted changes; its rows are marked with *"
-    if record.environment.get("commit") is None:
-        yield "does not say which commit made it"
+    if record.code == UNKNOWN:
+        yield "does not say which commit or wheel made it"
     if record.split != "test" and not record.protocol:
         yield f"was scored on the {record.split} split; tables of the test split leave it out"
     if record.status == "finished" and record.per_event:

@@ -222,7 +222,7 @@ def _cost_cells(row: Average) -> tuple[Cell, ...]:
     flops = _mean_or_none([r.resources.get("flops_per_event") for r in row.runs])
     energy = _mean_or_none([r.resources.get("energy_j") for r in row.runs])
     steps = probed.get("n_tokens", 0) if record.is_probe else record.training.get("steps")
-    commits = sorted({str(r.environment.get("commit") or "unknown")[:9] for r in row.runs})
+    commits = sorted({r.code if r.code.startswith("wheel") else r.code[:9] for r in row.runs})
     devices = sorted({str(r.environment.get("device_name", r.environment.get("device", "unknown"))) for r in row.runs})
     return (
         _number_cell(record.events["test"], ","), _number_cell(steps, "," if record.is_probe else "d"),

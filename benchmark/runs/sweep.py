@@ -25,7 +25,7 @@ from benchmark.hardware.environment import usable_cores
 from benchmark.hardware.machine import check_compiled
 from benchmark.hardware.workers import Task, TaskResult, run_tasks
 from benchmark.io import safe_name
-from benchmark.paths import checkout
+from benchmark.paths import leaderboards
 from benchmark.records.record import RunRecord
 from benchmark.records.store import read_records
 from benchmark.runs.config import Request
@@ -204,7 +204,7 @@ def _job_name(request: Request, identity: Identity) -> str:
 
 def _committed_records() -> list[RunRecord]:
     """Records of a checkout, for the cost of runs."""
-    folder = checkout() / "leaderboards" / "records"
+    folder = leaderboards() / "records"
     return read_records(folder)[0] if folder.is_dir() else []
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ConfigError, unknown_name
+from benchmark.paths import leaderboards
 from benchmark.runs.sweep import Sweep
 
 _SHOWN = 80  # letters of a wrong value in a message
@@ -32,14 +33,24 @@ MAX_REPETITIONS = 10_000  # draws, or seeds
 KEYS = ("task", "dataset", "models", "labels", "draws", "seeds", "preset", "set", "settings")
 
 
+def own_sweeps() -> dict[str, Path]:
+    """Name -> file of the sweeps that come with the package."""
+    return {path.stem: path for path in sorted((leaderboards() / "sweeps").glob("*.toml"))}
+
+
 def read_sweep(path: Path) -> dict[str, Any]:
-    """The fields of `Sweep` in a file. Raises ConfigError."""
+    """The fields of `Sweep` in a file, or in the package's own of this name (`small`). Raises ConfigError."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
+    own = own_sweeps()
+    path = path if path.exists() else own.get(str(path), path)
     if not path.is_file():
-        raise ConfigError(f"There is no file {path}. A TOML file with a sweep was expected. Correct the path.")
+        raise ConfigError(
+            f"There is no file {path}. A TOML file with a sweep, or the name of one that comes with the package "
+            f"({', '.join(own)}), was expected. Correct the path."
+        )
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES >> 20} MB")

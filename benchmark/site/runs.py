@@ -97,7 +97,7 @@ def _facts(run: RunRecord) -> list[list[str]]:
         "FLOPs per event": r.get("flops_per_event"), "wall time, s": r.get("wall_s"),
         "predicted events per s": r.get("predict_events_per_s"), "peak memory, bytes": r.get("peak_memory_bytes"),
         "energy, J": r.get("energy_j"), "device": e.get("device_name"), "threads": e.get("threads"),
-        "precision": e.get("precision"), "commit": f"{e.get('commit')}{dirty}", "versions": versions,
+        "precision": e.get("precision"), "commit": f"{run.code}{dirty}", "versions": versions,
         "labelled subset": run.subset_sha256,
     }  # fmt: skip
     return [[name, f"{v:,}" if isinstance(v, int | float) else str(v)] for name, v in facts.items() if v is not None]

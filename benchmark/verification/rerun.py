@@ -159,8 +159,8 @@ def _changed_conditions(first: RunRecord, second: RunRecord) -> Iterator[str]:
     if first.dataset["revision"] != second.dataset["revision"]:
         yield f"data revision {first.dataset['revision']} -> {second.dataset['revision']}"
     old, new = first.environment, second.environment
-    if old.get("commit") != new.get("commit"):
-        yield f"commit {str(old.get('commit'))[:9]} -> {str(new.get('commit'))[:9]}"
+    if first.code != second.code:
+        yield f"commit {first.code[:15]} -> {second.code[:15]}"
     if new.get("dirty"):
         yield "uncommitted changes of the code"
     for key in ("device", "device_name", "threads", "precision", "platform"):

@@ -1,5 +1,6 @@
 """The wheel: whole, beside a user's own `datasets` and `cuda`, and gone without a trace of theirs."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -69,7 +70,7 @@ def test_the_wheel_holds_every_module_and_data_file(wheel):
         f"benchmark/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "datasets/larsim/data").iterdir() if p.is_file()
     }
     data |= {f"benchmark/site/assets/{p.name}" for p in (ROOT / "benchmark/site/assets").iterdir()}
-    data.add("benchmark/leaderboards/published.csv")
+    data |= {"benchmark/leaderboards/published.csv", "benchmark/leaderboards/sweeps/small.toml"}
     assert len(data) > 8
     assert not data - held
     assert not [name for name in held if name.startswith("benchmark/leaderboards/records")]  # a wheel brings no results
@@ -148,3 +149,23 @@ def test_the_constraints_pin_torch_within_the_packages_own_range():
     pins = (ROOT / "constraints.txt").read_text()
     assert "torch==2.13.0" in pins
     assert '"torch>=2.4,<3"' in (ROOT / "pyproject.toml").read_text()
+
+
+SAY = "import json; from benchmark.hardware.environment import commit; print(json.dumps(commit()))"
+
+
+def test_a_wheel_says_its_checksum_and_whether_a_file_was_changed(site, tmp_path):
+    copy = tmp_path / "packages"
+    shutil.copytree(site, copy)
+    said = json.loads(python(copy, "-c", SAY).stdout)
+    assert (said["commit"], said["dirty"], len(said["wheel_sha256"])) == (None, False, 64)
+    with (copy / "benchmark" / "tasks.py").open("a") as file:
+        file.write("# changed\n")
+    assert json.loads(python(copy, "-c", SAY).stdout) == {**said, "dirty": True}
+
+
+def test_the_packages_sweep_is_found_by_its_name(site):
+    code = "from benchmark.runs.sweep_file import read_sweep; from pathlib import Path; " + (
+        "print(read_sweep(Path('small'))['models'])"
+    )
+    assert "polarmae" in python(site, "-c", code).stdout
