@@ -7,7 +7,8 @@ import shlex
 import pytest
 import typer
 
-from benchmark.cli import add_commands, app
+from benchmark.cli import add_commands, app, main
+from builders.lif_files import CHAIN, write_folder
 from builders.paths import ROOT
 
 START = "python -m benchmark"
@@ -109,3 +110,19 @@ def test_every_option_in_a_message_exists():
         if option not in known and option not in own.get(path, ())
     }  # fmt: skip
     assert not unknown
+
+
+def test_weights_that_are_missing_are_made_by_the_command_in_the_message(tmp_path, monkeypatch, capsys):
+    write_folder(tmp_path / "lif", scans=("a", "b", "c"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
+    tiles = [part for name, value in CHAIN.items() for part in ("--set", f"{name}={value}".replace(" ", ""))]
+    study = ["study", "reconstruction", "--model", "volume_mae", "--preset", "tiny", "--dataset", "lif-scans"]
+    study += ["--data", str(tmp_path / "lif"), "--threads", "1", "--device", "cpu", "--set", "pretrain.steps=2", *tiles]
+    with pytest.raises(SystemExit):
+        main(study)
+    told = capsys.readouterr().err
+    (typed,) = re.findall(rf"`{START} (pretrain .*?)` first", told)
+    main(shlex.split(typed))
+    main(study)
+    assert "written: " in capsys.readouterr().out
