@@ -282,6 +282,10 @@ def test_a_released_checkpoint_is_evaluated_by_the_command(ran, tmp_path, capsys
     assert record["config"]["model_config"]["behaviour"] == "reference"
     assert record["training"]["checkpoint_sha256"] == record["training"]["origin"]["sha256"]
     assert record["events"]["test"] == 2 and record["metrics"]["n_events"] == 2
+    main([*command, "--model", "polarmae", "--threads", "1", "--device", "cpu", "--split", "val"])
+    title = " ".join(capsys.readouterr().out.split())
+    known = record["training"]["trained_on"].get("labels")
+    assert f"{known} labelled events, draw unknown, seed unknown" in title and "2 val events of pilarnet-m" in title
 
 
 def test_what_cannot_be_evaluated_is_told(ran, tmp_path):

@@ -102,6 +102,8 @@ def test_a_cluster_is_a_sample(tmp_path, rng, geo):
     samples = source(tmp_path, geo, tree, "cluster")
     assert len(samples) == 18 and not samples.dropped
     assert samples.event_ids[4] == "train/events:0000001:0001"
+    same_event = [i.rpartition(":")[0] for i in samples.event_ids]
+    np.testing.assert_array_equal(samples.units, np.unique(same_event, return_inverse=True)[1])
     rows = row_of(geo)
     for index, (event, (row, cells)) in enumerate((e, c) for e in range(6) for c in clusters_of(tree, e)):
         one = samples[index]

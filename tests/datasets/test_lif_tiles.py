@@ -50,6 +50,9 @@ def test_tiles_are_the_processed_scan_in_pieces(folder):
 def test_no_two_sets_share_a_scan(folder):
     dataset = open_(folder)
     of_split = {split: {i.split(":")[0] for i in dataset.events(split).event_ids} for split in dataset.splits}
+    for source in map(dataset.events, dataset.splits):
+        scans = [i.split(":")[0] for i in source.event_ids]
+        np.testing.assert_array_equal(source.units, np.unique(scans, return_inverse=True)[1])
     assert all(of_split.values())
     assert sum(map(len, of_split.values())) == len(set().union(*of_split.values())) == 4
 

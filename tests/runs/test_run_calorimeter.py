@@ -15,7 +15,7 @@ from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics import calibration
 from benchmark.metrics.families import report
-from benchmark.records.counts import unpack_counts
+from benchmark.records.counts import unpack_counts, unpack_units
 from benchmark.records.scores import family_of
 from benchmark.records.store import record_path
 from benchmark.runs.config import Request
@@ -101,7 +101,8 @@ def test_a_run_is_recorded_and_its_scores_follow_from_what_the_record_keeps(data
     spec = registry.dataset_spec("atlas-pions")
     dataset = spec.open(spec.config(), data)
     states = unpack_counts(record.per_event)
-    again = report(family_of(record), states, tasks.task(task), bootstrap_rng(tasks.task(task), dataset))
+    units = unpack_units(record.per_event)
+    again = report(family_of(record), states, tasks.task(task), bootstrap_rng(tasks.task(task), dataset), units)
     assert json.loads(json.dumps(again)) == metrics
     assert (judged is not None) == calibration.can_be_judged(tasks.task(task))
     assert execute(data, tmp_path, "pointnet", task).fresh is False

@@ -8,6 +8,8 @@ import pytest
 from benchmark.errors import CheckpointError, ConfigError
 from benchmark.records.counts import unpack_counts
 from benchmark.records.store import read_record, read_records, record_path, write_record
+from benchmark.reports.leaderboard import leaderboards
+from benchmark.reports.tables import run_table
 from benchmark.runs.execution import Execution
 from benchmark.runs.transfer import Target, transfer
 from builders.paths import ROOT
@@ -47,6 +49,16 @@ def test_the_new_record_says_where_the_model_was_trained(ran):
     found = next(r for r in records if r.events["test"] == 2)
     assert found.training["trained_on"] == outcome.record.dataset
     assert found.training["run"] == outcome.record.fingerprint
+    assert (outcome.record.split, found.split) == ("test", "val")
+
+
+def test_a_score_on_training_events_stays_out_of_the_table(ran):
+    root, data, outcome = ran
+    trained = transfer(outcome.record, "pilarnet-m", "train", below(root, data))
+    assert trained.split == "train" and trained.events["test"] > outcome.record.events["test"]
+    (board,) = leaderboards([outcome.record, trained])
+    assert board.averages[0].runs == (outcome.record,)
+    assert f"{trained.events['test']} train events of pilarnet-m" in run_table(trained).title
 
 
 def test_missing_weights_and_failed_runs_are_told(ran, tmp_path):
