@@ -66,7 +66,7 @@ def test_every_rate_of_the_grid_has_one_entry_and_the_best_is_named(searched):
     finished = tuning.trials[:2]
     for trial in finished:
         assert trial["status"] == "finished"
-        assert trial["score"]["low"] <= trial["score"]["value"] <= trial["score"]["high"]
+        assert 0 <= trial["score"]["value"] <= 1 and trial["score"]["low"] is None  # a few validation events
         assert set(trial["f1"]) == {"shower", "track", "michel", "delta"}
         assert trial["steps"] == 4
         assert trial["trained"] == (trial["last_loss"] < trial["first_loss"])
