@@ -185,7 +185,7 @@ def _other_cuts(files: Sequence[tuple[Path, RunRecord]]) -> Iterable[Finding]:
             sets = groups.setdefault(scored(record).without_events, {})
             sets.setdefault(_events_hash(record), []).append((path, record))
     for sets in groups.values():
-        usual = max(sets, key=lambda events: (len(sets[events]), events))
+        usual = max(sets, key=lambda events: (len(sets[events]), sets[events][0][1].events["test"], events))
         for path, record in (pair for events, pairs in sets.items() if events != usual for pair in pairs):
             if cuts(record) != cuts(sets[usual][0][1]):  # else an error
                 n, settings = record.events["test"], cuts_text(record, sets[usual][0][1])

@@ -107,7 +107,7 @@ def leaderboards(records: Iterable[RunRecord], each_run: bool = False, split: st
         tables.setdefault(what.without_events, []).extend(by_truth(group))
     boards = []
     for _, groups in sorted(tables.items()):
-        usual, *others = sorted(groups, key=len, reverse=True)
+        usual, *others = sorted(groups, key=lambda g: (len(g), g[0].events["test"]), reverse=True)
         boards.append(_leaderboard(usual, "", each_run))
         boards += [_leaderboard(group, cuts_text(group[0], usual[0]), each_run) for group in others]
     return boards
