@@ -4,9 +4,9 @@ On some damaged files the HDF5 library loops for ever or crashes, which neither 
 bytes of a pickle or of a ROOT file can ask for gigabytes. What such a reader finds is kept (a pack, a schema), so each
 content is read this way once, and again only when it has changed.
 
-The process gets `{"task": "module:function", "arguments": [...], "folder": ...}` and its limits on its standard input. It answers with
-lines of JSON: `done` (a count), and at last `result`, `refused` (the sentence of a BenchmarkError), `memory` (too
-little) or `failed` (a traceback).
+The process gets `{"task": "module:function", "arguments": [...], "folder": ...}` and its limits on its standard input.
+It answers with lines of JSON: `done` (a count), and at last `result`, `refused` (the sentence of a BenchmarkError),
+`memory` (too little) or `failed` (a traceback).
 """
 
 from __future__ import annotations
