@@ -54,7 +54,7 @@ def test_the_new_record_says_where_the_model_was_trained(ran):
 
 def test_a_score_on_training_events_stays_out_of_the_table(ran):
     root, data, outcome = ran
-    trained = transfer(outcome.record, "pilarnet-m", "train", below(root, data))
+    trained = transfer(path_of(root, outcome), Target("pilarnet-m", "train"), below(root, data))
     assert trained.split == "train" and trained.events["test"] > outcome.record.events["test"]
     (board,) = leaderboards([outcome.record, trained])
     assert board.averages[0].runs == (outcome.record,)
