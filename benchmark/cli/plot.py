@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.app import app, known_dataset
+from benchmark.cli.app import app, console, known_dataset
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from benchmark.records.record import RunRecord
+    from benchmark.reports.leaderboard import Leaderboard
 
 plot_app = typer.Typer(
     name="plot", help="Draw results of the calorimeter tasks, or one sample.", no_args_is_help=True,
@@ -22,28 +26,29 @@ Records = Annotated[Path | None, typer.Option(help="Folder of records; default r
 Labels = Annotated[str, typer.Option(help="The runs with this budget: a number of events, or all.", metavar="N|all")]
 Draw = Annotated[int, typer.Option(help="The runs with this draw of labelled events.")]
 Models = Annotated[
-    str | None, typer.Option(help="The runs of these models, with commas between them, in the order of the legend.")
+    str | None, typer.Option(help="The runs of these models or curves (as `curve` names them), with commas between.")
 ]
+Dataset = Annotated[str | None, typer.Option(help="Of which dataset, where there are several.")]
 Out = Annotated[Path | None, typer.Option(help="The PNG to write.")]
 
 
 @plot_app.command()
 def roc(
     records: Records = None, task: Annotated[str, typer.Option(help="A task of pions.")] = "pion-classification",
-    labels: Labels = "10000", draw: Draw = 0, models: Models = None, out: Out = None,
+    dataset: Dataset = None, labels: Labels = "10000", draw: Draw = 0, models: Models = None, out: Out = None,
 ) -> None:  # fmt: skip
     """ROC and rejection against efficiency, a line per recorded model. Needs matplotlib."""
     from benchmark.plots.roc import draw_roc
 
     path = out or Path("roc.png")
-    draw_roc(_states(records, task, "pions", labels, draw, models), path)
+    draw_roc(_states(records, task, "pions", dataset, labels, draw, models), path)
     print(path)
 
 
 @plot_app.command()
 def response(
     records: Records = None, task: Annotated[str, typer.Option(help="A regression of energies.")] = "pion-regression",
-    labels: Labels = "10000", draw: Draw = 0, models: Models = None, out: Out = None,
+    dataset: Dataset = None, labels: Labels = "10000", draw: Draw = 0, models: Models = None, out: Out = None,
 ) -> None:  # fmt: skip
     """Median response and resolution against true energy, a line per recorded model. Needs matplotlib."""
     import numpy as np
@@ -51,7 +56,7 @@ def response(
     from benchmark.plots.response import draw_response
 
     path = out or Path("response.png")
-    states = _states(records, task, "response", labels, draw, models)
+    states = _states(records, task, "response", dataset, labels, draw, models)
     both = all(len(np.unique(state[:, 2])) > 1 for state in states.values())
     draw_response(states, path, by_class=both)
     print(path)
@@ -77,9 +82,9 @@ def cells(
 
 
 def _states(
-    records: Path | None, task: str, metrics: str, labels: str, draw: int, models: str | None
+    records: Path | None, task: str, metrics: str, dataset: str | None, labels: str, draw: int, models: str | None
 ) -> dict[str, np.ndarray]:
-    """Model -> counts of its test events, of the newest finished run of each model in its default mode."""
+    """Curve -> counts of test events of its newest run with this budget and draw. Says what is left out."""
     from collections import Counter
 
     from benchmark import tasks
@@ -87,26 +92,41 @@ def _states(
     from benchmark.records.counts import unpack_counts
     from benchmark.records.scored import scored
     from benchmark.records.store import found_records, records_dir
+    from benchmark.reports.efficiency import board_of, chosen_curves, curves
 
     task_spec = tasks.task(task)
     if task_spec.metrics != metrics:
         fitting = ", ".join(t.name for t in tasks.TASKS.values() if t.metrics == metrics)
         raise ConfigError(f"--task {task} has other scores. One of {fitting} was expected. Correct --task.")
-    all_runs, _ = found_records(records or records_dir())
-    runs = [
-        r for r in sorted(all_runs, key=lambda r: (r.config["mode"] == "fft", r.created, r.fingerprint))
-        if r.status == "finished" and r.task["name"] == task_spec.name and r.labels == labels
-        and r.config["draw"] == draw and r.config["mode"] in ("scratch", "fft") and r.split == "test"
-    ]  # fmt: skip
-    n_scored = Counter(scored(r) for r in runs)
-    runs = [r for r in runs if scored(r) == n_scored.most_common(1)[0][0]]  # lines of one figure are of the same events
-    newest = {r.model: r for r in runs}
-    names = sorted(newest) if models is None else models.split(",")
-    missing = [name for name in names if name not in newest]
-    if missing or not names:
+    found, _ = found_records(records or records_dir())
+    board = board_of(found, task_spec.name, dataset)
+    runs = {c.name: [r for r in c.runs if r.labels == labels and r.config["draw"] == draw] for c in curves(board)}
+    runs = {name: sorted(group, key=lambda r: (r.created, r.fingerprint)) for name, group in runs.items() if group}
+    n_scored = Counter(scored(r) for group in runs.values() for r in group)
+    common = n_scored.most_common(1)[0][0] if n_scored else None  # lines of one figure are of the same events
+    runs = {name: same for name, group in runs.items() if (same := [r for r in group if scored(r) == common])}
+    if not runs:
         raise ConfigError(
-            f"There is no finished run of {missing[0] if missing else task} with {labels} labels and draw {draw}. One "
-            f"of {', '.join(sorted(newest)) or 'any model'} was expected. Type `python -m benchmark leaderboard` for "
-            f"what there is."
+            f"There is no finished run of {task} with {labels} labels and draw {draw}. Another budget or draw was "
+            f"expected. Type `python -m benchmark leaderboard --task {task_spec.name}` for what there is."
         )
-    return {name: unpack_counts(newest[name].per_event) for name in names}
+    names = [name.strip() for name in (models or "").split(",") if name.strip()]
+    kept = [c.name for c in chosen_curves([c for c in curves(board) if c.name in runs], names)]
+    _say_left_out(board, kept, runs, sum(r.task["name"] == task_spec.name for r in found))
+    return {name: unpack_counts(runs[name][-1].per_event) for name in kept}
+
+
+def _say_left_out(
+    board: Leaderboard, kept: Sequence[str], runs: Mapping[str, Sequence[RunRecord]], n_records: int
+) -> None:  # fmt: skip
+    """Print which runs of the task a figure does not show."""
+    absent = [name for name in runs if name not in kept]
+    n_older = sum(len(runs[name]) - 1 for name in kept)
+    n_other = n_records - sum(row.n_runs for row in board.averages)
+    parts = [
+        f"of {board.title}",
+        f"curves not among --models: {', '.join(absent)}" if absent else "",
+        f"{n_older} older runs, or of other seeds, of curves that are shown" if n_older else "",
+        f"{n_other} records of other events, revisions, datasets or protocols, failed or older" if n_other else "",
+    ]
+    console().print("; ".join(filter(None, parts)), soft_wrap=True, highlight=False)

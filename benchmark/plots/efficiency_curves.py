@@ -5,13 +5,15 @@ Below: the same for every class. A dot is one run, a line the mean over draws an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.io import atomic_path
-from benchmark.plots.style import load_backend_in_notebook, require_matplotlib
+from benchmark.metrics.bootstrap import LEVEL
+from benchmark.plots.method_styles import MethodStyle, method_styles, published_styles
+from benchmark.plots.style import load_backend_in_notebook, require_matplotlib, shown_name
 from benchmark.records.published import Published
 from benchmark.reports.efficiency import MACRO, Curve, classes_of, curves
 from benchmark.reports.frames import points, runs
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 DPI = 150
 FORMATS = (".png", ".pdf", ".svg")
-MARKERS = "osD^vPX*<>ph"
 WIDTH, HEIGHT = 5.2, 3.6  # of a panel, inches
 
 
@@ -56,7 +57,7 @@ def _style() -> Iterator[None]:
     import matplotlib
     import seaborn as sns
 
-    look = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.05)}
+    look = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.05), "text.parse_math": False}
     with matplotlib.rc_context(look):
         yield
 
@@ -66,7 +67,7 @@ def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence
     from matplotlib.figure import Figure
 
     macro = _kept(curves(board), chosen)
-    styles = _styles(sns, [c.name for c in macro])
+    styles = method_styles([c.name for c in macro])
     classes = classes_of(board)
     n_columns = 2
     n_rows = 1 + (len(classes) + 1) // n_columns
@@ -74,18 +75,18 @@ def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence
     axes = figure.subplots(n_rows, n_columns, squeeze=False)
     record = board.averages[0].record
     metric = record.task["primary_metric"]
-    _measured(sns, axes[0][0], macro, styles, metric)
+    _measured(axes[0][0], macro, styles, metric)
     axes[0][0].set(title=f"measured: {board.dataset}, {record.events['test']} test events", ylabel=metric)
-    _published(sns, axes[0][1], published, metric)
+    _published(axes[0][1], published, metric)
     for axis, name in zip(axes[1:].flat, classes, strict=False):
-        _measured(sns, axis, _kept(curves(board, name), chosen), styles, f"f1 {name}")
+        _measured(axis, _kept(curves(board, name), chosen), styles, f"f1 {name}")
         axis.set(title=f"measured: {name}", ylabel="F1")
     for axis in list(axes[1:].flat)[len(classes) :]:
         axis.set_axis_off()
     figure.legend(
         handles=_handles(styles), loc="outside lower center", ncols=4, frameon=False, fontsize=9, markerscale=1.2
     )
-    figure.suptitle(f"{board.task}: score against labelled events. Bands: 95% over events and runs.", fontsize=11)
+    figure.suptitle(f"{board.task}: score against labelled events; {_bands(macro)}", fontsize=11)
     sns.despine(figure)
     return figure
 
@@ -95,13 +96,15 @@ def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
 
     macro = _kept(curves(board), chosen)
-    styles = _styles(sns, [c.name for c in macro])
+    styles = method_styles([c.name for c in macro])
     figure = Figure(figsize=(1.7 * WIDTH, 1.2 * HEIGHT), layout="constrained")
     axis = figure.subplots()
     record = board.averages[0].record
     metric = record.task["primary_metric"]
-    _measured(sns, axis, macro, styles, metric)
-    axis.set(title=f"{board.task} on {board.dataset}, {record.events['test']} test events; bands: 95%", ylabel=metric)
+    _measured(axis, macro, styles, metric)
+    axis.set(
+        title=f"{board.task} on {board.dataset}, {record.events['test']} test events; {_bands(macro)}", ylabel=metric
+    )
     best_first = sorted(macro, key=lambda c: -c.points[-1].value)
     handles = _handles({c.name: styles[c.name] for c in best_first})
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=9, markerscale=1.2)
@@ -109,32 +112,42 @@ def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
     return figure
 
 
+def _bands(found: Sequence[Curve]) -> str:
+    """What the bands and bars of a figure hold, or why it has none."""
+    known = [p.low is not None and p.high is not None for curve in found for p in curve.points]
+    if not any(known):
+        return "no bands: these records have no intervals"
+    without = "" if all(known) else f"; {known.count(False)} of {len(known)} points have none"
+    return f"bands and bars: {LEVEL:.0%} over events and runs{without}"
+
+
 def _kept(found: Sequence[Curve], chosen: Sequence[str]) -> list[Curve]:
     return [c for c in found if not chosen or c.name in chosen or c.model in chosen]
 
 
-def _styles(sns: Any, names: Sequence[str]) -> dict[str, tuple[Any, str]]:
-    """Colour and marker of each curve: neither alone has to tell them apart."""
-    colours = sns.color_palette("colorblind", 10)
-    return {name: (colours[i % 10], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
-
-
-def _measured(sns: Any, axis: Any, found: Sequence[Curve], styles: dict[str, tuple[Any, str]], score: str) -> None:
+def _measured(axis: Any, found: Sequence[Curve], styles: Mapping[str, MethodStyle], score: str) -> None:
     frame = points(found)
+    if frame.labels.nunique() == 1:  # one budget: side by side, or they would cover each other
+        place = {curve.name: (i + 0.5) / len(found) - 0.5 for i, curve in enumerate(found)}
+        frame["labels"] = frame.labels * 6.0 ** frame.curve.map(place)
     for name, group in frame.groupby("curve", sort=False):
-        colour, marker = styles[name]
+        style = styles[name]
         group = group.sort_values("labels")
-        axis.plot(group.labels, group.value, color=colour, marker=marker, markersize=5, linewidth=1.4)
+        axis.plot(group.labels, group.value, markersize=5, linewidth=1.4, **style.line())
         known = group.dropna(subset=["low", "high"]).astype({"low": float, "high": float})
-        axis.fill_between(known.labels, known.low, known.high, color=colour, alpha=0.15, linewidth=0)
+        if len(known) == 1:  # a band has no width at one budget
+            ends = [[v] for v in (*(known.value - known.low), *(known.high - known.value))]
+            axis.errorbar(known.labels, known.value, ends, color=style.colour, capsize=3, linewidth=1.2, linestyle="")
+        else:
+            axis.fill_between(known.labels, known.low, known.high, color=style.colour, alpha=0.15, linewidth=0)
     for curve in found:
         if curve.of == MACRO and len(curve.runs) > len(curve.points):
             every = runs(curve.runs)
-            axis.scatter(every.labels, every[score], s=7, color=styles[curve.name][0], alpha=0.6, linewidths=0)
-    _log_axis(axis, frame.labels)
+            axis.scatter(every.labels, every[score], s=7, color=styles[curve.name].colour, alpha=0.6, linewidths=0)
+    _log_axis(axis, [p.labels for curve in found for p in curve.points])
 
 
-def _published(sns: Any, axis: Any, rows: Sequence[Published], metric: str) -> None:
+def _published(axis: Any, rows: Sequence[Published], metric: str) -> None:
     groups: dict[tuple[str, ...], list[Published]] = {}
     for row in rows:
         if row.labelled_events:
@@ -143,14 +156,12 @@ def _published(sns: Any, axis: Any, rows: Sequence[Published], metric: str) -> N
         axis.text(0.5, 0.5, "no published scores\nof this task and metric", ha="center", va="center", color="0.4")
         axis.set_axis_off()
         return
-    colours = sns.color_palette("colorblind", 10)
-    for i, ((model, setting, _, item), group) in enumerate(sorted(groups.items())):
+    styles = published_styles(len(groups))
+    for style, ((model, setting, _, item), group) in zip(styles, sorted(groups.items()), strict=True):
         group = sorted(group, key=lambda r: r.labelled_events or 0)
         labels, values = [r.labelled_events for r in group], [r.value for r in group]
-        style = {"color": colours[i % 10], "marker": MARKERS[i % len(MARKERS)], "markerfacecolor": "none"}
-        axis.plot(
-            labels, values, linestyle="--", linewidth=1.2, markersize=5, label=f"{model}, {setting} ({item})", **style
-        )
+        axis.plot(labels, values, linewidth=1.2, markersize=5, markerfacecolor="none",
+                  label=shown_name(f"{model}, {setting} ({item})"), **style.line())  # fmt: skip
     sources = sorted({f"{r.source}, {r.item}: {r.dataset}" for r in rows})
     axis.set_title("published: " + ("\n".join(sources) if len(sources) < 3 else f"{len(sources)} sources"), fontsize=9)
     axis.set(ylabel=metric)
@@ -168,10 +179,7 @@ def _log_axis(axis: Any, labels: Any) -> None:
             axis.set_xlim(values[0] / 3, values[0] * 3)
 
 
-def _handles(styles: dict[str, tuple[Any, str]]) -> list[Any]:
+def _handles(styles: Mapping[str, MethodStyle]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    return [
-        Line2D([], [], color=colour, marker=marker, label=name, markersize=5)
-        for name, (colour, marker) in styles.items()
-    ]
+    return [Line2D([], [], label=shown_name(name), markersize=5, **style.line()) for name, style in styles.items()]

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import pions
-from benchmark.plots.style import MARKERS, finish_figure, method_style, plain_ticks, pyplot, require_methods
+from benchmark.metrics.bootstrap import LEVEL
+from benchmark.plots.method_styles import method_styles
+from benchmark.plots.style import finish_figure, plain_ticks, pyplot, require_methods, shown_name
 
 MARKED = 0.9  # efficiency of the rejection in the legend
+BAND = 0.12  # opacity of a band
 MAX_VERTICES = 4001  # of a drawn ROC
 
 
 def draw_roc(curves: Mapping[str, np.ndarray], path: Path) -> None:
     """A PNG of the ROC, and of the rejection of neutral pions against the efficiency for charged ones.
 
-    curves: method -> (B, 4) state of `pions`. Bands hold the 68% Wilson interval of the false-positive rate at each
+    curves: method -> (B, 4) state of `pions`. Bands hold the 95% Wilson interval of the false-positive rate at each
     threshold (E. B. Wilson, JASA 22 (1927) 209); thresholds without false positives are not drawn. The point at 90%
     follows the step rule of the scores. Raises BenchmarkError without matplotlib, without methods, or where a method
     lacks signal or background.
     """
     plt = pyplot()
     require_methods(curves, "curves")
-    figure, (roc, rejection) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
+    figure, (roc, rejection) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
     roc.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=":")
     roc.text(0.5, 0.53, "chance", color="#888888", fontsize=9, rotation=45, ha="center", va="center")
     highest = 1.0
-    for number, (name, state) in enumerate(curves.items()):
-        style = method_style(number)
+    styles = method_styles(list(curves))
+    for name, state in curves.items():
+        style = {**styles[name].line(), "linewidth": 1.6, "markersize": 0}
         signal, background = _vertices(name, state)
         efficiency, fpr = signal / signal[-1], background / background[-1]
         scores = pions.scores(state, np.ones((1, len(state))))["overall"]
         at = int(np.argmax(efficiency >= MARKED - 1e-12))  # the step rule
-        label = f"{name}: AUC {scores['roc_auc'][0]:.3f}, rejection {_rejection_text(fpr[at], background[-1])}"
-        marker_style = style | {"linewidth": 2.6, "marker": MARKERS[number % len(MARKERS)], "markersize": 8,
-                          "markeredgecolor": "white", "zorder": 5}  # fmt: skip
+        label = (
+            f"{shown_name(name)}: AUC {scores['roc_auc'][0]:.3f}, rejection {_rejection_text(fpr[at], background[-1])}"
+        )
+        marker_style = style | {"markersize": 8, "markeredgecolor": "white", "zorder": 5}
         roc.plot(efficiency[at], fpr[at], label=label, **marker_style)
         if fpr[at] > 0:
             rejection.plot(efficiency[at], 1 / fpr[at], **marker_style)
@@ -48,7 +54,7 @@ def draw_roc(curves: Mapping[str, np.ndarray], path: Path) -> None:
         has_background = fpr > 0
         low, high = (1 / edge[has_background] for edge in _wilson_interval(fpr, background[-1])[::-1])
         rejection.fill_between(
-            efficiency[has_background], low, high, color=style["color"], alpha=0.18, linewidth=0, step="pre"
+            efficiency[has_background], low, high, color=style["color"], alpha=BAND, linewidth=0, step="pre"
         )
         rejection.plot(efficiency[has_background], 1 / fpr[has_background], drawstyle="steps-pre", **style)
         shown = has_background & (efficiency >= 0.5)
@@ -56,7 +62,7 @@ def draw_roc(curves: Mapping[str, np.ndarray], path: Path) -> None:
     for axis in (roc, rejection):
         axis.axvline(MARKED, color="#888888", linewidth=1, linestyle=":", zorder=1)
     roc.set(title="ROC", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    rejection.set(title="rejection of neutral pions, with 68% bands", xlim=(0.5, 1), yscale="log")
+    rejection.set(title=f"rejection of neutral pions; bands: {LEVEL:.0%} over events", xlim=(0.5, 1), yscale="log")
     rejection.set_ylim(1, 1.6 * highest)
     roc.set(xlabel="efficiency for charged pions", ylabel="efficiency for neutral pions")
     rejection.set(xlabel="efficiency for charged pions", ylabel="1 / efficiency for neutral pions")
@@ -78,15 +84,16 @@ def _vertices(name: str, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return signal[0], background[0]
 
 
-def _wilson_interval(share: np.ndarray, n: float, z: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends of the z-sigma score interval of a binomial share of n."""
+def _wilson_interval(share: np.ndarray, n: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends of the 95% score interval of a binomial share of n."""
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return centre - half, centre + half
 
 
 def _rejection_text(fpr: float, n: float) -> str:
-    """1 / FPR at the marked efficiency with its 68% interval, or that interval's lower end without false positives."""
+    """1 / FPR at the marked efficiency with its 95% interval, or that interval's lower end without false positives."""
     low, high = (float(edge) for edge in _wilson_interval(np.asarray(fpr), n))
-    value = f"{1 / fpr:.3g} ({1 / high:.3g} to {1 / low:.3g})" if fpr > 0 else f"above {1 / high:.3g}"
+    value = f"{1 / fpr:.3g} [{1 / high:.3g}, {1 / low:.3g}]" if fpr > 0 else f"above {1 / high:.3g}"
     return f"{value} at {MARKED:.0%}"

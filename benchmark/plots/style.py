@@ -14,9 +14,8 @@ from benchmark.io import atomic_path
 from benchmark.packages import missing_error
 
 DPI = 160
-DASHES = ("-", "--", ":")
-MARKERS = ("o", "s", "^", "D", "v")
-COLOURS = ("#d1495b", "#30638e", "#edae49", "#00798c", "#999999")  # distinct without red-green vision
+COLOURS = ("#d1495b", "#30638e", "#edae49", "#c77dff", "#999999")  # of classes; distinct without red-green vision
+LONGEST_NAME = 48  # in a legend or title
 
 
 def pyplot() -> Any:
@@ -25,6 +24,7 @@ def pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a `$` in a name is no formula
     import matplotlib.pyplot as plt
 
     return plt
@@ -53,13 +53,10 @@ def require_methods(methods: Mapping[str, np.ndarray], name: str) -> None:
         raise BenchmarkError(f"There are no {name}. At least one method was expected. Choose records to draw.")
 
 
-def method_style(number: int) -> dict[str, Any]:
-    """Colour and dashes of the method with this number."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
-        "linewidth": 1.8,
-    }
+def shown_name(name: str, most: int = LONGEST_NAME) -> str:
+    """A name as legends and titles show it: on one line, its middle left out where it is long."""
+    text = " ".join(name.split())
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
 
 
 def plain_ticks(axis: Any) -> None:
@@ -78,8 +75,13 @@ def finish_figure(figure: Any, labelled: Any, n_methods: int, path: Path, axes: 
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.align_ylabels()
-    columns = min(n_methods, 4 if max(map(len, handles)) < 25 else 2)
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False)
+    width, height = figure.get_size_inches()
+    columns = max(1, min(n_methods, int(width / (0.8 + 0.07 * max(map(len, handles))))))
+    figure.set_size_inches(width, height + 0.19 * -(-len(handles) // columns))  # panels keep their height
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False, fontsize=9,
+        handlelength=3.4,
+    )  # fmt: skip
     save_figure(figure, path)
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
 from benchmark.metrics.segmentation import scores_from_counts
-from benchmark.plots.style import COLOURS, pyplot
+from benchmark.plots.method_styles import method_styles
+from benchmark.plots.style import COLOURS, pyplot, shown_name
 from benchmark.records.record import RunRecord
+from benchmark.reports.efficiency import curve_names
 
 DPI = 110
 SHOWN_SCORES = "f1"  # the probe's panel shows scores with this in their names
@@ -74,7 +76,9 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
     rows = 2 if classes else 1
     figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 3.5 * rows), layout="constrained", squeeze=False)
     titles = ("loss", "norm of the gradient", *(["macro F1 on training events"] if classes else []))
-    for number, record in enumerate(shown):
+    names = curve_names(shown)
+    styles = method_styles(names)
+    for name, record in zip(names, shown, strict=True):
         history = record.training["history"]
         values, per_class = [history["loss"], history["grad_norm"]], []
         if history.get("counts"):
@@ -82,24 +86,16 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
             values.append(f1["macro_f1"])
             per_class = list(f1["f1"].T)
         for axis, curve in (*zip(axes[0], values, strict=False), *zip(axes[-1], per_class, strict=False)):
-            axis.plot(history["step"], curve, **_line_style(record, number))
+            line = styles[name].line(len(curve))
+            axis.plot(history["step"], curve, linewidth=1.3, markersize=4, label=shown_name(name), **line)
     for axis, title in (*zip(axes[0], titles, strict=False), *zip(axes[-1], classes, strict=False)):
         name = title if title in titles else f"F1 of {title} on training events"
         axis.set(title=name, xlabel="step", **({"ylim": (0, 1)} if "F1" in name else {"yscale": "log"}))
     for axis in (*axes[0, len(titles) :], *(axes[1, len(classes) :] if classes else ())):
         axis.set_axis_off()
-    axes[0, 3].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="center left")
+    lines = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))  # runs of other seeds: once
+    axes[0, 3].legend(list(lines.values()), list(lines), frameon=False, fontsize=8, loc="center left")
+    figure.suptitle(f"{shown[0].task['name']}: {', '.join(sorted({r.labels for r in shown}))} labelled events")
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
     plt.close(figure)
-
-
-def _line_style(record: RunRecord, number: int) -> dict[str, Any]:
-    """Colour, dashes and label of a run's lines."""
-    c = record.config
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": ("-", "--", ":")[number // len(COLOURS) % 3],
-        "linewidth": 1.3,
-        "label": f"{record.model} {c['mode']}, {record.labels} labels, {c['train']['steps']} steps",
-    }

@@ -95,7 +95,7 @@ def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
     """The curves of a leaderboard in order of name; of a class where the task's scores have one row per class."""
     rows = [r for r in board.averages if r.record.status == "finished" and r.record.config.get("mode") != EVALUATED]
     groups = _group_by_settings(rows)
-    names = _names([members[0].record for members in groups])
+    names = curve_names([members[0].record for members in groups])
     result = []
     for name, members in zip(names, groups, strict=True):
         first = members[0].record
@@ -222,7 +222,7 @@ def _group_by_rate(rows: Sequence[Average]) -> list[list[Average]]:
     return list(groups.values())
 
 
-def _names(records: Sequence[RunRecord]) -> list[str]:
+def curve_names(records: Sequence[RunRecord]) -> list[str]:
     """`model:mode`, then in brackets what makes it unique: preset, steps, or else the fingerprint."""
     modes: dict[str, set[str]] = {}
     for record in records:
