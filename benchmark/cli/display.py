@@ -19,7 +19,7 @@ def display(
     run: Annotated[
         list[Path] | None, typer.Option(help="Record of a run, for its prediction. Repeatable, to compare.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Whose labels are shown; default: the dataset's first task.")] = None,
+    task: Annotated[str | None, typer.Option(help="Whose labels are shown; default: its first that has some.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     split: Annotated[str, typer.Option(help="Split of the event: train, val or test.")] = "test",
     runs: Annotated[Path, typer.Option(help="Where runs left their weights.")] = Path("runs"),

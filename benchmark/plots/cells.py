@@ -15,7 +15,7 @@ from benchmark.data.preparation import preparation
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics.association import CLASSES as OWNERS
-from benchmark.plots.style import COLOURS, pyplot, save_figure
+from benchmark.plots.style import COLOURS, pyplot, save_figure, shown_name
 
 SAMPLINGS = (  # layers in ATLAS's order, from the inside out in each subdetector
     "PreSamplerB", "EMB1", "EMB2", "EMB3", "PreSamplerE", "EME1", "EME2", "EME3", "HEC0", "HEC1", "HEC2", "HEC3",
@@ -71,7 +71,7 @@ def _track_points(batch: PointBatch, layer: np.ndarray, category: int) -> dict[s
 
 def _title(batch: PointBatch, task: Task) -> str:
     event_info = batch.event_info
-    parts = [batch.event_ids[0]]
+    parts = [shown_name(batch.event_ids[0])]
     if task.metrics == "pions":
         parts.append(task.classes[int(np.asarray(batch.target)[0])])
     if task.auxiliary and "log_true_energy" in task.auxiliary:

@@ -57,7 +57,7 @@ def _style() -> Iterator[None]:
     import matplotlib
     import seaborn as sns
 
-    look = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.05), "text.parse_math": False}
+    look = {**sns.axes_style("ticks"), **sns.plotting_context("paper", font_scale=1.05)}
     with matplotlib.rc_context(look):
         yield
 
@@ -76,7 +76,7 @@ def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence
     record = board.averages[0].record
     metric = record.task["primary_metric"]
     _measured(axes[0][0], macro, styles, metric)
-    axes[0][0].set(title=f"measured: {board.dataset}, {record.events['test']} test events", ylabel=metric)
+    axes[0][0].set(title=f"measured: {shown_name(board.dataset)}, {record.events['test']} test events", ylabel=metric)
     _published(axes[0][1], published, metric)
     for axis, name in zip(axes[1:].flat, classes, strict=False):
         _measured(axis, _kept(curves(board, name), chosen), styles, f"f1 {name}")
@@ -86,7 +86,7 @@ def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence
     figure.legend(
         handles=_handles(styles), loc="outside lower center", ncols=4, frameon=False, fontsize=9, markerscale=1.2
     )
-    figure.suptitle(f"{board.task}: score against labelled events; {_bands(macro)}", fontsize=11)
+    figure.suptitle(f"{shown_name(board.task)}: score against labelled events; {_bands(macro)}", fontsize=11)
     sns.despine(figure)
     return figure
 
@@ -102,9 +102,8 @@ def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
     record = board.averages[0].record
     metric = record.task["primary_metric"]
     _measured(axis, macro, styles, metric)
-    axis.set(
-        title=f"{board.task} on {board.dataset}, {record.events['test']} test events; {_bands(macro)}", ylabel=metric
-    )
+    of = f"{shown_name(board.task)} on {shown_name(board.dataset)}, {record.events['test']} test events"
+    axis.set(title=f"{of}; {_bands(macro)}", ylabel=metric)
     best_first = sorted(macro, key=lambda c: -c.points[-1].value)
     handles = _handles({c.name: styles[c.name] for c in best_first})
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=9, markerscale=1.2)

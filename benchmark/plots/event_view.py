@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import PointBatch, Task
+from benchmark.plots.style import COLOURS
 
 MAX_POINTS = 60_000  # of a displayed event: a page stays responsive; the brightest are kept
 
@@ -40,6 +41,7 @@ class Shown:
     text: str = ""  # true value of the whole event
     predictions: tuple[Prediction, ...] = ()
     n_left_out: int = 0  # points beyond MAX_POINTS
+    energy_unit: str = ""
 
     def thinned(self, most: int = MAX_POINTS) -> Shown:
         """The event with at most `most` points, the brightest."""
@@ -56,7 +58,7 @@ class Shown:
         )  # fmt: skip
 
 
-def shown(batch: PointBatch, task: Task) -> Shown:
+def shown(batch: PointBatch, task: Task, energy_unit: str = "") -> Shown:
     """The only event of a labelled batch, without predictions."""
     truth: np.ndarray | None = None
     classes: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ def shown(batch: PointBatch, task: Task) -> Shown:
         text = f"true energy {10 ** float(np.asarray(batch.target)[0]):.4g} GeV"
     return Shown(
         batch.event_ids[0], task.name, classes, batch.frame.unit, np.asarray(batch.coords, np.float32),
-        np.asarray(batch.energy, np.float32), truth, text,
+        np.asarray(batch.energy, np.float32), truth, text, energy_unit=energy_unit,
     )  # fmt: skip
 
 
@@ -107,6 +109,7 @@ def as_values(event: Shown) -> dict[str, Any]:
     event = event.thinned()
     return {
         "id": event.event_id, "task": event.task, "classes": list(event.classes), "unit": event.unit,
+        "energyUnit": event.energy_unit, "colours": [COLOURS[i % len(COLOURS)] for i in range(len(event.classes))],
         "text": event.text, "leftOut": event.n_left_out,
         "coords": [np.round(axis, 1).tolist() for axis in np.asarray(event.coords, np.float64).T],
         "energy": [float(f"{e:.4g}") for e in event.energy],
@@ -123,12 +126,14 @@ def displayable(task: Task) -> bool:
     return not task.self_supervised and task.level in ("point", "event", "volume")
 
 
-def compared(batches: Sequence[tuple[str, str, PointBatch, np.ndarray]], task: Task) -> Shown:
+def compared(
+    batches: Sequence[tuple[str, str, PointBatch, np.ndarray]], task: Task, energy_unit: str = ""
+) -> Shown:  # fmt: skip
     """One event with several models' predictions: (name, run id, batch, scores), points in the first one's order.
 
     A model with other points of the event (another cut) is left out.
     """
-    event = shown(batches[0][2], task)
+    event = shown(batches[0][2], task, energy_unit)
     predictions = [
         prediction(name, scores, batch, task, run)
         for name, run, batch, scores in batches

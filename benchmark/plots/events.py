@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.contracts import PointBatch, Task
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
-from benchmark.plots.style import COLOURS, pyplot
+from benchmark.plots.style import COLOURS, pyplot, shown_name
 
 MAX_EVENTS = 4
 
@@ -39,7 +39,7 @@ def draw_predictions(batch: PointBatch, scores: np.ndarray, task: Task, path: Pa
         row[2].scatter(z, x, s=2, color="#dddddd", linewidths=0)
         row[2].scatter(z[wrong], x[wrong], s=5, color="black", linewidths=0)
         share = f"wrong: {wrong.sum()} of {len(wrong)} points"
-        for axis, title in zip(row, (f"truth, {batch.event_ids[event]}", "prediction", share), strict=True):
+        for axis, title in zip(row, (f"truth, {shown_name(batch.event_ids[event])}", "prediction", share), strict=True):
             axis.set(title=title, xlabel="z (voxel)", ylabel="x (voxel)", aspect="equal")
             axis.title.set_fontsize(9)
     axes[0][0].legend(markerscale=4, fontsize=8, frameon=False)

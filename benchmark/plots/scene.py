@@ -7,6 +7,7 @@ the whole panel; near points are drawn last. Pages work without a network.
 from __future__ import annotations
 
 import html
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from benchmark.plots.style import COLOURS
 
 GREY = (0.80, 0.80, 0.80)
 MARK = (0.05, 0.05, 0.05)  # of a marked point
+PAGE_MARK = "#e6007e"  # the same on a page, which may be dark
 INK = "#333333"
 N_MAP_STEPS = 12  # colours of a plotly colour scale
 MARGIN = 1.08  # of a panel around its points
@@ -117,8 +119,8 @@ def draw_panels(
 ) -> Any:  # fmt: skip
     """A matplotlib figure: rows of panels, each row in one view and one scale of lengths.
 
-    `unit` names one unit of length on the scale bar; `legend`: name -> colour; `scale`: a colour bar; `width`: of a
-    panel, in inches.
+    `unit` is one unit of length, such as `voxel of 3 mm`; `legend`: name -> colour; `scale`: a colour bar; `width`: of
+    a panel, in inches.
     """
     n_columns = max(len(row) for row in rows)
     views = views or [widest_view(np.concatenate([panel.coords for panel in row])) for row in rows]
@@ -198,12 +200,17 @@ def _scale_bar(axis: Any, box: _Box, unit: str) -> None:
     max_length = box.wide / 4
     power = 10.0 ** np.floor(np.log10(max_length))
     length = max(step * power for step in (1, 2, 5) if step * power <= max_length)
-    name = f"{length:g} {unit}{'' if length == 1 else 's'}"
     bar = AnchoredSizeBar(
-        axis.transData, length, name, "lower left", pad=0.4, sep=2, frameon=False, color=INK, label_top=True,
-        fontproperties={"size": 8},
+        axis.transData, length, length_text(length, unit), "lower left", pad=0.4, sep=2, frameon=False, color=INK,
+        label_top=True, fontproperties={"size": 8},
     )  # fmt: skip
     axis.add_artist(bar)
+
+
+def length_text(length: float, unit: str) -> str:
+    """`50 voxels of 3 mm`; the unit's name ends at ` of ` or a comma."""
+    name, size = re.match(r"(.*?)((?: of |,).*)?$", unit).groups(default="")  # type: ignore[union-attr]
+    return f"{length:g} {name}{'' if length == 1 else 's'}{size}"
 
 
 def _draw_axes(axis: Any, view: View) -> None:
@@ -255,7 +262,7 @@ def page(
         figure.add_trace(_colour_bar_trace(go, *scale, choices[0].panels[0].coords[0]))
         owners.append(-1)
     figure.update_layout(
-        height=680, margin={"l": 0, "r": 0, "t": 60, "b": 0}, showlegend=False, paper_bgcolor="white",
+        height=680, margin={"l": 0, "r": 0, "t": 60, "b": 0}, showlegend=False, paper_bgcolor="rgba(0,0,0,0)",
         annotations=[_heading(panel.title, i, n_scenes) for i, panel in enumerate(choices[0].panels)],
         **{_scene_name(i): _scene_layout(i, n_scenes, unit, choices[0].panels[0].coords) for i in range(n_scenes)},
     )  # fmt: skip
@@ -265,14 +272,12 @@ def page(
         ]
         menu = {"buttons": buttons, "x": 0.0, "y": 1.0, "xanchor": "left", "yanchor": "bottom", "pad": {"b": 30}}
         figure.update_layout(updatemenus=[menu], margin={"t": 90})
-    link = _LINK_CAMERAS.replace("N_SCENES", str(n_scenes))
+    link = _PAGE_SCRIPT.replace("N_SCENES", str(n_scenes))
     body = figure.to_html(full_html=False, include_plotlyjs=True, post_script=link)
-    style = (
-        f"body{{font-family:sans-serif;margin:1em auto;padding:0 1em;max-width:1600px;color:{INK}}}p{{max-width:60em}}"
-    )
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
-        f"<style>{style}</style></head>\n"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_PAGE_STYLE}</style></head>\n"
         f"<body><h2>{html.escape(title)}</h2>\n<p>{html.escape(text)}</p>\n{body}\n</body></html>\n"
     )
 
@@ -282,9 +287,41 @@ def colour_steps(plt: Any, scale: Scale) -> list[str]:
     return [_css(c) for c in np.asarray(plt.get_cmap(scale.colour_map)(np.linspace(0, 1, N_MAP_STEPS)))[:, :3]]
 
 
-# All scenes share the camera.
-_LINK_CAMERAS = """
-var plot = document.getElementById('{plot_id}'), busy = false;
+_PAGE_STYLE = f"""
+:root{{color-scheme:light dark}}
+body{{font-family:sans-serif;margin:1em auto;padding:0 1em;max-width:1600px;color:{INK};background:#fff}}
+p{{max-width:60em}}h2,p{{overflow-wrap:anywhere}}
+@media (prefers-color-scheme:dark){{body{{color:#e8ebef;background:#14171b}}}}
+"""
+
+# All scenes share the camera; they stand below each other on a phone, and take the system's colours.
+_PAGE_SCRIPT = """
+var plot = document.getElementById('{plot_id}'), busy = false, NARROW = 700;
+var isDark = matchMedia('(prefers-color-scheme: dark)');
+function arrange() {
+  var n = N_SCENES, narrow = window.innerWidth < NARROW, ink = isDark.matches ? '#e8ebef' : '#333333';
+  var change = { 'font.color': ink, height: narrow ? 90 + 400 * n : 680 };
+  for (var i = 0; i < n; i++) {
+    var scene = 'scene' + (i === 0 ? '' : i + 1), top = 1 - i / n;
+    change[scene + '.domain.x'] = narrow ? [0, 1] : [i / n + 0.01, (i + 1) / n - 0.01];
+    change[scene + '.domain.y'] = narrow ? [top - 1 / n, top - 0.06 / n] : [0, 1];
+    ['xaxis', 'yaxis', 'zaxis'].forEach(function (axis) {
+      change[scene + '.' + axis + '.gridcolor'] = isDark.matches ? '#3a424b' : '#eeeeee';
+      change[scene + '.' + axis + '.color'] = ink;
+    });
+    change['annotations[' + i + '].x'] = narrow ? 0.5 : (i + 0.5) / n;
+    change['annotations[' + i + '].y'] = narrow ? top - 0.06 / n : 1;
+  }
+  (plot.layout.updatemenus || []).forEach(function (menu, i) {
+    change['updatemenus[' + i + '].bgcolor'] = isDark.matches ? '#1f242a' : '#ffffff';
+  });
+  busy = true;
+  Plotly.relayout(plot, change).then(function () { busy = false; });
+}
+arrange();
+plot.on('plotly_update', arrange);
+isDark.addEventListener('change', arrange);
+window.addEventListener('resize', arrange);
 plot.on('plotly_relayout', function (change) {
   if (busy) { return; }
   for (var i = 1; i <= N_SCENES; i++) {
@@ -320,7 +357,7 @@ def _traces(go: Any, panel: Panel, column: int, visible: bool, scale: tuple[Scal
     traces = [go.Scatter3d(x=x, y=y, z=z, marker=marker, text=text, **extra, **common)]
     if panel.mark is not None:
         a, b, c = ([float(v)] for v in panel.mark)
-        ring = {"size": 15, "color": _css(MARK), "symbol": "diamond-open", "line": {"width": 4}}
+        ring = {"size": 15, "color": PAGE_MARK, "symbol": "diamond-open", "line": {"width": 4}}
         traces.append(go.Scatter3d(x=a, y=b, z=c, marker=ring, hovertext="chosen token", hoverinfo="text", **common))
     return traces
 

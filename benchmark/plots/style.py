@@ -24,7 +24,6 @@ def pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["text.parse_math"] = False  # a `$` in a name is no formula
     import matplotlib.pyplot as plt
 
     return plt
@@ -54,9 +53,10 @@ def require_methods(methods: Mapping[str, np.ndarray], name: str) -> None:
 
 
 def shown_name(name: str, most: int = LONGEST_NAME) -> str:
-    """A name as legends and titles show it: on one line, its middle left out where it is long."""
+    """A name as legends and titles show it: on one line, no formula, its middle left out where it is long."""
     text = " ".join(name.split())
-    return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
+    short = text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
+    return short.replace("$", r"\$")
 
 
 def plain_ticks(axis: Any) -> None:

@@ -95,7 +95,9 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
         axis.set_axis_off()
     lines = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))  # runs of other seeds: once
     axes[0, 3].legend(list(lines.values()), list(lines), frameon=False, fontsize=8, loc="center left")
-    figure.suptitle(f"{shown[0].task['name']}: {', '.join(sorted({r.labels for r in shown}))} labelled events")
+    figure.suptitle(
+        f"{shown_name(shown[0].task['name'])}: {', '.join(sorted({r.labels for r in shown}))} labelled events"
+    )
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
     plt.close(figure)

@@ -15,6 +15,7 @@ SCHEMA = 1
 EVALUATED = "evaluate"  # mode of records of checkpoints that were scored without training
 UNKNOWN = "unknown"
 STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
+LONGEST = 100  # characters of a model's name in the name of a file
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class RunRecord:
     def run_name(self) -> str:
         """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
         c = self.config
-        return safe_name(f"{self.model}-{self.labels}-d{c['draw']}-s{c['seed']}-{self.fingerprint[:12]}")
+        return safe_name(f"{self.model[:LONGEST]}-{self.labels}-d{c['draw']}-s{c['seed']}-{self.fingerprint[:12]}")
 
     @property
     def is_probe(self) -> bool:

@@ -11,17 +11,17 @@ from benchmark.data.preparation import preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import unknown_name
 from benchmark.runs.resolve import apply_settings
-from benchmark.settings import override
+from benchmark.settings import override, parse_assignments
 
 
 def chosen_events(
     dataset: str, split: str, task: str | None, data: Path | None, assignments: Sequence[str],
-    all_points: bool = False,
+    any_size: bool = False,
 ) -> tuple[Dataset, EventSet]:  # fmt: skip
     """A dataset, and the events of a split with a task's labels and cuts.
 
     task: by default the dataset's first. assignments: `data.KEY` of the dataset, `preprocess.KEY` of the cuts, or a KEY
-    that only one of them has. all_points: without the cut on the number of points, unless it is assigned. Raises
+    that only one of them has. any_size: without the cut on the size of an event, unless it is assigned. Raises
     UnknownNameError, ConfigError, DataError.
     """
     spec = registry.dataset_spec(dataset)
@@ -31,8 +31,8 @@ def chosen_events(
     if split not in spec.info.splits:
         raise unknown_name(f"split of {dataset}", split, spec.info.splits, "Correct --split.")
     prepared = preparation(asked)
-    if all_points and hasattr(prepared, "min_points"):
-        prepared = override(prepared, {"min_points": 0}, "preprocess")
+    if any_size:
+        prepared = override(prepared, parse_assignments([prepared.looser]), "preprocess")
     sections = {"data": spec.config(), "preprocess": prepared}
     apply_settings(sections, assignments)
     opened = spec.open(sections["data"], data)

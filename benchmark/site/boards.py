@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmark.plots.method_styles import MethodStyle, method_styles, published_styles
 from benchmark.records.published import comparable
 from benchmark.reports.efficiency import MACRO, Curve, classes_of, curves, labels_to_reach, reachable, smaller_is_better
 from benchmark.reports.leaderboard import Cell, Leaderboard
 
-MAX_CURVES = 40  # of a figure: more cannot be distinguished
+MAX_CURVES = 40  # of a figure: more cannot be told apart
 
 
 def board_data(board: Leaderboard) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def board_data(board: Leaderboard) -> dict[str, Any]:
     metric = board.averages[0].record.task["primary_metric"]
     smaller = smaller_is_better(board)
     macro, n_curves = _best_curves(curves(board), smaller)
-    names = {curve.name for curve in macro}
+    styles = method_styles([curve.name for curve in macro])
     target = reachable(macro, smaller)
     return {
         "title": board.title, "task": board.task, "dataset": board.dataset, "metric": metric, "smaller": smaller,
@@ -26,7 +27,8 @@ def board_data(board: Leaderboard) -> dict[str, Any]:
             for row, average in zip(board.rows, board.averages, strict=True)
         ],
         "notes": list(board.notes),
-        "curves": {of: [_curve_values(c) for c in (macro if of == MACRO else curves(board, of)) if c.name in names]
+        "curves": {of: [_curve_values(c, styles[c.name]) for c in (macro if of == MACRO else curves(board, of))
+                        if c.name in styles]
                    for of in (MACRO, *classes_of(board))},
         "curvesLeftOut": n_curves - len(macro),
         "needed": None if target is None else {
@@ -56,9 +58,9 @@ def _cell_values(cell: Cell) -> list[Any]:
     )
 
 
-def _curve_values(curve: Curve) -> dict[str, Any]:
+def _curve_values(curve: Curve, style: MethodStyle) -> dict[str, Any]:
     points = [[p.labels, _rounded(p.value), _rounded(p.low), _rounded(p.high), p.n_runs] for p in curve.points]
-    return {"name": curve.name, "points": points}
+    return {"name": curve.name, "points": points, **style.values()}
 
 
 def _published_curves(task: str, metric: str) -> list[dict[str, Any]]:
@@ -68,7 +70,11 @@ def _published_curves(task: str, metric: str) -> list[dict[str, Any]]:
         groups.setdefault((name, f"{row.source}, {row.item}: {row.dataset}"), []).append(
             [row.labelled_events, row.value]
         )
-    return [{"name": n, "source": s, "points": sorted(p)} for (n, s), p in sorted(groups.items())]
+    styles = published_styles(len(groups))
+    return [
+        {"name": name, "source": source, "points": sorted(points), **style.values()}
+        for style, ((name, source), points) in zip(styles, sorted(groups.items()), strict=True)
+    ]
 
 
 def _rounded(value: float | None) -> float | None:

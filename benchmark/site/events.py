@@ -32,6 +32,7 @@ def board_events(
         return
     rows = _best_rows(board, runs)
     restored: list[tuple[str, RunRecord, Restored]] = []
+    energy_unit = ""
     for row in rows:
         record = row.runs[0]
         weights = weights_of(record, runs)
@@ -39,7 +40,9 @@ def board_events(
             continue
         try:
             name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
-            restored.append((name, record, restore(record, weights, open_recorded_dataset(record, data))))
+            dataset = open_recorded_dataset(record, data)
+            restored.append((name, record, restore(record, weights, dataset)))
+            energy_unit = dataset.info.energy_unit
         except BenchmarkError as error:
             problems.append(f"{record.run_name} is not displayed: {error}")
     if not restored:
@@ -52,7 +55,7 @@ def board_events(
             if ids[index] in model_ids:
                 batch, scores = model.predict([model_ids.index(ids[index])])
                 predictions.append((name, record.run_name, batch, scores))
-        yield compared(predictions, restored[0][2].task)
+        yield compared(predictions, restored[0][2].task, energy_unit)
 
 
 def _best_rows(board: Leaderboard, runs: Path) -> list[Average]:

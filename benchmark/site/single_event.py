@@ -21,7 +21,7 @@ from benchmark.errors import ConfigError
 from benchmark.io import atomic_path, atomic_write_text
 from benchmark.plots.event_view import Prediction, Shown, as_values, compared, displayable, shown
 from benchmark.plots.scene import Panel, Scale, class_colours, draw_panels, plotly_js, rgb
-from benchmark.plots.style import COLOURS, pyplot
+from benchmark.plots.style import COLOURS, pyplot, shown_name
 from benchmark.records.record import RunRecord
 from benchmark.runs.chosen_events import chosen_events
 from benchmark.runs.restore import open_recorded_dataset, restore
@@ -37,12 +37,15 @@ READABLE = (".h5", ".hdf5")  # files that `--file` opens, in the dataset's forma
 def event_of_dataset(
     name: str, split: str, which: str, data: Path | None, task: str | None = None, assignments: Sequence[str] = ()
 ) -> Shown:
-    """An event of a dataset, all its points by default: no cut on their number. Raises ConfigError."""
-    if task is not None:
-        _check_task(tasks.task(task))
-    _, events = chosen_events(name, split, task, data, assignments, all_points=True)
-    _check_task(events.task)
-    return shown(events.batch([event_position(events, which)]), events.task)
+    """An event of a dataset, events of any size among them by default. Raises ConfigError.
+
+    task: by default the first of the dataset's that has something to show.
+    """
+    tasks_of = registry.dataset_spec(name).info.tasks
+    asked = task or next((t for t in tasks_of if _can_be_shown(tasks.task(t))), tasks_of[0])
+    _check_task(tasks.task(asked))
+    dataset, events = chosen_events(name, split, asked, data, assignments, any_size=True)
+    return shown(events.batch([event_position(events, which)]), events.task, dataset.info.energy_unit)
 
 
 def event_of_file(path: Path, name: str, which: str, task: str | None = None, assignments: Sequence[str] = ()) -> Shown:
@@ -73,14 +76,16 @@ def event_of_runs(
             f"The records are of several tasks ({task.name}, {min(other_tasks)}). Runs of one task were expected. Show "
             f"them separately."
         )
-    predictions = []
+    predictions, energy_unit = [], ""
     for record in records:
         path = weights or required_weights(record, runs)
-        restored = restore(record, path, open_recorded_dataset(record, data), split)
+        dataset = open_recorded_dataset(record, data)
+        energy_unit = dataset.info.energy_unit
+        restored = restore(record, path, dataset, split)
         batch, scores = restored.predict([event_position(restored.events, which)])
         name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
         predictions.append((name, "", batch, scores))
-    return compared(predictions, task)
+    return compared(predictions, task, energy_unit)
 
 
 def event_position(events: EventSet, which: str) -> int:
@@ -134,9 +139,8 @@ def draw(event: Shown, path: Path) -> None:
     legend = {name: rgb(COLOURS[i % len(COLOURS)]) for i, name in enumerate(event.classes)}
     if any(p.labels is not None for p in event.predictions):
         legend["wrong"] = rgb(WRONG)
-    unit = event.unit.partition(" of ")[0]
-    labels = [event.event_id, *[""] * (len(rows) - 1)]
-    figure = draw_panels(plt, rows, unit, legend=legend or None, scale=scale, row_labels=labels)
+    labels = [shown_name(event.event_id), *[""] * (len(rows) - 1)]
+    figure = draw_panels(plt, rows, event.unit, legend=legend or None, scale=scale, row_labels=labels)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
     plt.close(figure)
@@ -148,24 +152,29 @@ def _panels(plt: object, event: Shown, prediction: Prediction | None, scale: Sca
     if prediction is not None and prediction.labels is not None and event.truth is not None:
         wrong = (prediction.labels != event.truth) & (event.truth >= 0)
         errors = np.where(wrong[:, None], rgb(WRONG), rgb(RIGHT))
-        panels.append(Panel(prediction.name, event.coords, class_colours(prediction.labels, n)))
+        panels.append(Panel(shown_name(prediction.name), event.coords, class_colours(prediction.labels, n)))
         panels.append(Panel(prediction.text, event.coords, errors, size=np.where(wrong, 1.6, 1.0)))
     energy = "energy"
     if prediction is not None and prediction.labels is None:
-        energy = f"energy; {prediction.name}: {prediction.text}"
+        energy = f"energy; {shown_name(prediction.name)}: {prediction.text}"
     return [*panels, Panel(energy, event.coords, scale.colours(plt, event.energy), values=event.energy)]
 
 
 def _energy_scale(event: Shown) -> Scale:
     positive = event.energy[event.energy > 0]
+    label = f"energy ({event.energy_unit})" if event.energy_unit else "energy"
     if not len(positive):
-        return Scale("energy", 1e-3, 1.0, logarithmic=True)
+        return Scale(label, 1e-3, 1.0, logarithmic=True)
     low, high = (float(v) for v in np.quantile(positive, (0.02, 0.98)))
-    return Scale("energy", low, max(high, 1.01 * low), logarithmic=True)
+    return Scale(label, low, max(high, 1.01 * low), logarithmic=True)
+
+
+def _can_be_shown(task: Task) -> bool:
+    return displayable(task) or task.level == "token"
 
 
 def _check_task(task: Task) -> None:
-    if not displayable(task) and task.level != "token":
+    if not _can_be_shown(task):
         raise ConfigError(
             f"{task.name} has no classes or values to show on an event. Another task was expected. Type `python -m "
             f"benchmark list tasks`."

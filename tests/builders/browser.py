@@ -31,6 +31,14 @@ def chromium():
         page.quit()
 
 
+def resize(page, width, height=900, dark=False):
+    """Give the page a size, which may be a phone's, and the system's choice of colours."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
 def errors(page):
     """What the console complains of."""
     return [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]

@@ -68,7 +68,7 @@ def test_roc_has_two_panels_and_tells_each_methods_rejection(tmp_path, figures):
     assert is_png(tmp_path / "roc.png") and len(panels(figures[0])) == 2
     for text, name, state in zip(legend(figures[0]), ("good", "bad"), (good, bad), strict=True):
         overall = pions.scores(state, np.ones((1, N)))["overall"]
-        assert text.startswith(f"{name}: AUC {overall['roc_auc'][0]:.3f}, rejection {overall['rejection_90'][0]:.3g} (")
+        assert text.startswith(f"{name}: AUC {overall['roc_auc'][0]:.3f}, rejection {overall['rejection_90'][0]:.3g} [")
     assert panels(figures[0])[1].get_yscale() == "log"
     assert len(panels(figures[0])[1].collections) == 2  # a band each
     colours = {line.get_color() for line in panels(figures[0])[1].lines if len(line.get_xdata()) > 2}
@@ -89,7 +89,9 @@ def test_a_perfect_method_has_a_limit_in_place_of_a_rejection(tmp_path, figures)
     state = pions.state(np.eye(2)[LABEL], LABEL, ENERGY, ETA)
     draw_roc({"perfect": state}, tmp_path / "roc.png")
     n_background = int((LABEL == 0).sum())
-    assert legend(figures[0]) == [f"perfect: AUC 1.000, rejection above {n_background + 1:.3g} at 90%"]
+    limit = (n_background + 1.96**2) / 1.96**2  # the upper end of Wilson's 95% interval of none of n
+    assert legend(figures[0]) == [f"perfect: AUC 1.000, rejection above {limit:.3g} at 90%"]
+    assert "bands: 95%" in panels(figures[0])[1].get_title()
 
 
 def test_a_sample_of_one_class_has_no_roc(tmp_path):
@@ -118,7 +120,7 @@ def test_without_matplotlib_the_remedy_is_told(tmp_path, monkeypatch):
 def test_response_has_two_rows_and_a_column_per_class(by_class, n_panels, tmp_path, figures):
     draw_response({"a": regression(0.1), "b": regression(0.3)}, tmp_path / "response.png", by_class)
     assert is_png(tmp_path / "response.png") and len(panels(figures[0])) == n_panels
-    assert legend(figures[0]) == ["a", "b"]
+    assert legend(figures[0]) == ["a", "b"] and "bands: 95%" in panels(figures[0])[0].get_title()
     median, width = panels(figures[0])[0], panels(figures[0])[-1]
     np.testing.assert_array_equal(median.lines[0].get_ydata(), 1)  # the reference
     assert len(width.lines) == len(width.collections) == 2
@@ -159,6 +161,18 @@ def test_medians_beyond_the_window_are_told_in_figures(tmp_path, figures):
     upper = panels(figures[0])[0]
     assert upper.get_ylim()[1] < 1.8
     assert {text.get_text() for text in upper.texts} == {"3"}
+
+
+@pytest.mark.parametrize("n", [3, 15])
+def test_values_beyond_the_window_cover_neither_each_other_nor_the_axis(n, tmp_path, figures):
+    states = {f"far {i}": regression(0.01, factor=3.0 + 0.1 * i) for i in range(n)}
+    draw_response({**states, "near": regression(0.01)}, tmp_path / "x.png", by_class=False)
+    upper = panels(figures[0])[0]
+    figures[0].canvas.draw()
+    frame, texts = upper.get_window_extent(), [text.get_window_extent() for text in upper.texts]
+    assert len(texts) == (n if n < 5 else 1)
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in texts)
+    assert not any(a.overlaps(b) for i, a in enumerate(texts) for b in texts[:i])
 
 
 @pytest.mark.parametrize(("n", "width"), [(100_000, 0.1), (600, 0.2), (120, 1.0)])

@@ -1,10 +1,8 @@
 /* Shared by all pages. Texts of records are set as text, never as HTML. */
 "use strict";
 const PB = { index: null, runs: {}, events: {}, redraw: [] };
-/* Okabe and Ito's colours, distinct without red-green vision; markers differ, too. */
-PB.colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6d31", "#7f7f7f", "#a6761d", "#4b0082"];
-PB.markers = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x", "pentagon", "hexagon"];
-PB.classes = ["#d1495b", "#30638e", "#edae49", "#00798c", "#999999", "#7b4fa3"];
+/* Colours of parts of one run, distinct without red-green vision; those of models come with the data. */
+PB.colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
 PB.el = function (tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -23,19 +21,49 @@ PB.interval = function (entry) {
   if (value === null) { return "-"; }
   return low === null ? PB.number(value) : `${PB.number(value)} [${PB.number(low)}, ${high === null ? "..." : PB.number(high)}]`;
 };
+/* A plot's text: no tag and no formula of plotly's. */
+PB.text = function (text) { return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/\$/g, "&#36;"); };
+/* Names as a plot's legend has room for them, their middle left out where they are long. */
+PB.names = function (node, names) {
+  const most = Math.max(12, Math.min(36, Math.floor((node.clientWidth - 80) / 9)));
+  return names.map((name) => PB.text(name.length <= most ? name : `${name.slice(0, most / 2)}...${name.slice(3 - most / 2)}`));
+};
+/* The legend stands below where the plot is narrow, and the plot grows by its lines. */
+PB.legend = function (node, names) {
+  const width = node.clientWidth || 600;
+  if (width >= 560 && names.length <= 16) { node.style.height = ""; return {}; }
+  const longest = Math.min(36, Math.max(...names.map((name) => name.length))) * 6.6 + 62;
+  const columns = Math.max(1, Math.floor((width - 40) / longest)), lines = Math.ceil(names.length / columns) * 19 + 12;
+  node.style.height = `${330 + lines}px`;
+  return { margin: { l: 54, r: 10, t: 30, b: lines + 64 }, legend: { orientation: "h", x: 0, xanchor: "left", y: -60 / 236, yanchor: "top", font: { size: 11 } } };
+};
 PB.layout = function (more) {
   const ink = PB.css("--ink"), line = PB.css("--line");
   const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, tickcolor: line };
   const base = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13 },
-    margin: { l: 62, r: 14, t: 12, b: 48 }, legend: { x: 1.02, y: 1, font: { size: 12 } }, hovermode: "closest",
+    margin: { l: 62, r: 14, t: 34, b: 48 }, legend: { x: 1.02, y: 1, font: { size: 12 } }, hovermode: "closest",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: PB.css("--soft"), activecolor: ink },
   };
   const result = { ...base, ...more };
   for (const name of ["xaxis", "yaxis"]) { result[name] = { ...axis, ...(more || {})[name] }; }
   return result;
 };
-PB.config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
-PB.plot = function (node, traces, layout) { return Plotly.react(node, traces, PB.layout(layout), PB.config); };
+PB.config = { displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+PB.plot = function (node, traces, layout) {  // the size is given: plotly keeps that of a node which was hidden meanwhile
+  const size = { width: node.clientWidth, height: node.clientHeight };
+  return Plotly.react(node, traces, { ...PB.layout(layout), ...size }, PB.config);
+};
+/* Plots are laid out for a width: draw them again where it changes. */
+(function () {
+  let width = window.innerWidth, waiting = null;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth === width) { return; }
+    width = window.innerWidth;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => PB.redraw.forEach((draw) => draw()), 150);
+  });
+})();
 
 /* Loads data/<kind>/<key>.js; fetch does not work from the disk. */
 PB.load = function (kind, key) {

@@ -8,17 +8,18 @@ PB.showEvent = function (event, main) {
   const size = event.energy.length > 6000 ? 2 : event.energy.length > 1500 ? 2.6 : 3.6;
   const logs = event.energy.map((e) => Math.log10(Math.max(e, 1e-4)));
   const sorted = [...logs].sort((a, b) => a - b), low = sorted[Math.floor(0.02 * sorted.length)], high = sorted[Math.ceil(0.98 * sorted.length) - 1];
+  const unit = event.unit.split(/ of |,/)[0].replace(/</g, "&lt;");
   let plots = [], busy = false;
 
   document.getElementById("title").textContent = event.id;
   document.getElementById("about").textContent = [event.title || event.task, `${event.energy.length.toLocaleString("en")} points`,
-    event.leftOut ? `${event.leftOut.toLocaleString("en")} points of lowest energy left out` : "", event.text].filter(Boolean).join("; ");
+    event.unit ? `axes: ${event.unit}` : "", event.leftOut ? `${event.leftOut.toLocaleString("en")} points of lowest energy left out` : "", event.text].filter(Boolean).join("; ");
 
-  function colour(label) { return label >= 0 && label < event.classes.length ? PB.classes[label % PB.classes.length] : "#bbbbbb"; }
+  function colour(label) { return label >= 0 && label < event.classes.length ? event.colours[label] : "#bbbbbb"; }
 
   /* One trace per class: its name is the hover text, its colour is stored once. */
   function traces(labels, isTruth) {
-    const hover = (i) => `${labels ? event.classes[labels[i]] ?? "none" : ""}<br>${event.energy[i]} in energy`.replace(/^<br>/, "");
+    const hover = (i) => `${labels ? event.classes[labels[i]] ?? "none" : ""}<br>${event.energy[i]} ${event.energyUnit || "in energy"}`.replace(/^<br>/, "");
     if (state.view === "energy" || !labels) {
       return [points(null, { color: logs, colorscale: "Viridis", cmin: low, cmax: high, size }, hover)];
     }
@@ -40,7 +41,7 @@ PB.showEvent = function (event, main) {
 
   function scene() {
     const axis = { color: PB.css("--soft"), gridcolor: PB.css("--line"), backgroundcolor: "rgba(0,0,0,0)", showspikes: false, title: { text: "" }, nticks: 5 };
-    return { aspectmode: "data", xaxis: { ...axis, title: { text: "x" } }, yaxis: { ...axis, title: { text: "y" } }, zaxis: { ...axis, title: { text: "z" } },
+    return { aspectmode: "data", ...Object.fromEntries(["x", "y", "z"].map((name) => [`${name}axis`, { ...axis, title: { text: `${name} (${unit})` } }])),
       camera: state.camera || { eye: { x: 1.3, y: 1.3, z: 0.9 } }, dragmode: "orbit" };
   }
 
@@ -75,7 +76,7 @@ PB.showEvent = function (event, main) {
   }
 
   function legend() {
-    if (state.view === "energy" || !event.classes.length) { return el("p", { class: "notes" }, "Colour: logarithm of energy, from violet (low) to yellow (high)."); }
+    if (state.view === "energy" || !event.classes.length) { return el("p", { class: "notes" }, `Colour: logarithm of energy, from violet (${(10 ** low).toPrecision(2)} ${event.energyUnit}) to yellow (${(10 ** high).toPrecision(2)} ${event.energyUnit}).`); }
     const names = event.classes.map((name, i) => el("span", { class: "key" }, swatch(i), name));
     return el("p", {}, ...names, state.view === "errors" ? "In predictions, orange: wrong points, grey: right ones." : "");
   }

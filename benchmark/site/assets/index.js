@@ -95,25 +95,27 @@
   function curves() {
     const b = board(), drawn = b.curves[state.of] || [];
     const axis = { title: { text: "labelled events" }, type: "log", dtick: 1 };
+    byId("publishedBox").hidden = b.published.length === 0;  // before drawing: it changes the other's width
+    const names = PB.names(byId("measured"), drawn.map((curve) => curve.name));
     const traces = drawn.map((curve, i) => ({
-      name: curve.name.replace(/</g, "&lt;"), x: curve.points.map((p) => p[0]), y: curve.points.map((p) => p[1]), mode: "lines+markers",
-      line: { color: PB.colours[i % PB.colours.length] }, marker: { symbol: PB.markers[i % PB.markers.length], size: 8 },
+      name: names[i], x: curve.points.map((p) => p[0]), y: curve.points.map((p) => p[1]), mode: "lines+markers",
+      line: { color: curve.colour, dash: curve.dash }, marker: { symbol: curve.symbol, size: 8 },
       error_y: { type: "data", symmetric: false, array: errors(curve.points, 3), arrayminus: errors(curve.points, 2), thickness: 1.2, width: 3 },
       text: curve.points.map((p) => `${p[4]} run${p[4] > 1 ? "s" : ""}`),
       hovertemplate: "%{x:,} labels: %{y:.3f}, %{text}<extra>%{fullData.name}</extra>",
     }));
     const name = state.of === "macro" ? b.metric : `F1 ${state.of}`;
     byId("leftOut").textContent = b.curvesLeftOut ? `The best ${drawn.length} curves are drawn; ${b.curvesLeftOut.toLocaleString("en")} others are in the table.` : "";
-    PB.plot(byId("measured"), traces, { xaxis: axis, yaxis: { title: { text: name } } });
-    byId("publishedBox").hidden = b.published.length === 0;
+    const legend = (id, lines) => PB.legend(byId(id), lines.map((line) => line.name));
+    PB.plot(byId("measured"), traces, { xaxis: axis, yaxis: { title: { text: name } }, showlegend: true, ...legend("measured", drawn) });
     if (b.published.length) {
+      const publishedNames = PB.names(byId("published"), b.published.map((p) => p.name));
       const dashed = b.published.map((p, i) => ({
-        name: p.name, x: p.points.map((q) => q[0]), y: p.points.map((q) => q[1]), mode: "lines+markers",
-        line: { color: PB.colours[i % PB.colours.length], dash: "dash" },
-        marker: { symbol: `${PB.markers[i % PB.markers.length]}-open`, size: 9 },
-        hovertemplate: `%{x:,} labels: %{y:.3f}<br>${p.source.replace(/</g, "&lt;")}<extra>%{fullData.name}</extra>`,
+        name: publishedNames[i], x: p.points.map((q) => q[0]), y: p.points.map((q) => q[1]), mode: "lines+markers",
+        line: { color: p.colour, dash: p.dash }, marker: { symbol: `${p.symbol}-open`, size: 9 },
+        hovertemplate: `%{x:,} labels: %{y:.3f}<br>${PB.text(p.source)}<extra>%{fullData.name}</extra>`,
       }));
-      PB.plot(byId("published"), dashed, { xaxis: axis, yaxis: { title: { text: b.metric } }, showlegend: true });
+      PB.plot(byId("published"), dashed, { xaxis: axis, yaxis: { title: { text: b.metric } }, showlegend: true, ...legend("published", b.published) });
     }
   }
 
@@ -123,8 +125,8 @@
     const lines = b.needed.rows.map(([name, text, budgets]) => el("tr", {}, el("td", {}, name), el("td", { class: "n" }, text),
       el("td", { class: "n" }, budgets.map((n) => n.toLocaleString("en")).join(", "))));
     fill(byId("needed"), el("h2", {}, `Labelled events needed for ${b.metric} = ${b.needed.score}`),
-      el("table", { style: "width:auto" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "model"),
-        el("th", { scope: "col", class: "n" }, "labels [95%]"), el("th", { scope: "col", class: "n" }, "measured at"))), el("tbody", {}, ...lines)));
+      el("div", { class: "scroll" }, el("table", { style: "width:auto" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "model"),
+        el("th", { scope: "col", class: "n" }, "labels [95%]"), el("th", { scope: "col", class: "n" }, "measured at"))), el("tbody", {}, ...lines))));
   }
 
   function choose() {
@@ -139,7 +141,8 @@
     byId("eventsBox").hidden = b.events.length === 0;
     fill(byId("events"), ...b.events.map(([key, id]) => el("li", {}, el("a", { href: `event.html#${key}` }, id))));
     byId("efficiency").hidden = Object.values(b.curves).every((c) => c.length === 0);
-    table(); curves(); needed();
+    table(); needed();
+    if (!byId("efficiency").hidden) { curves(); }
   }
 
   const problems = [...index.problems, ...index.failed.map(([id, error]) => `${id} failed: ${error}`)];
@@ -151,6 +154,6 @@
   byId("find").addEventListener("input", (event) => { state.find = event.target.value; state.shown = PAGE; table(); });
   byId("full").addEventListener("change", (event) => { state.full = event.target.checked; table(); });
   byId("of").addEventListener("change", (event) => { state.of = event.target.value; curves(); });
-  PB.redraw.push(curves);
+  PB.redraw.push(() => { if (!byId("efficiency").hidden) { curves(); } });
   choose();
 })();

@@ -42,7 +42,7 @@
       { x: [0, 1], y: [0, 1], mode: "lines", line: { dash: "dash", color: PB.css("--soft") }, hoverinfo: "skip", name: "perfect" },
       { x: used.map((i) => (i + 0.5) / c.rows.length), y: used.map((i) => c.rows[i] / total), type: "bar", marker: { color: PB.css("--line") }, name: "share of points", hovertemplate: "%{y:.3f} of the points<extra></extra>" },
       { x: used.map((i) => c.confidence[i]), y: used.map((i) => c.accuracy[i]), mode: "lines+markers", marker: { size: 8 }, line: { color: PB.css("--mark") }, name: "right", hovertemplate: "confidence %{x:.3f}, right %{y:.3f}<extra></extra>" },
-    ], { xaxis: { title: { text: "confidence" }, range: [0, 1] }, yaxis: { title: { text: "accuracy" }, range: [0, 1] } });
+    ], { xaxis: { title: { text: "confidence" }, range: [0, 1] }, yaxis: { title: { text: "accuracy" }, range: [0, 1] }, ...PB.legend(plot, ["share of points", "perfect", "right"]) });
     PB.redraw.push(draw);
     queueMicrotask(draw);
     const ece = [c.ece.value, c.ece.low, c.ece.high];
@@ -54,7 +54,7 @@
     if (!steps) { return []; }
     const plot = el("div", { class: "plot" }), names = Object.keys(run.history).filter((n) => !["step", "lr", "grad_norm"].includes(n));
     const draw = () => PB.plot(plot, names.map((name, i) => ({ x: steps, y: run.history[name], mode: "lines", name, line: { color: PB.colours[i % PB.colours.length] } })),
-      { xaxis: { title: { text: "step" } }, yaxis: { title: { text: "loss" }, type: "log" } });
+      { xaxis: { title: { text: "step" } }, yaxis: { title: { text: "loss" }, type: "log" }, ...PB.legend(plot, names) });
     PB.redraw.push(draw);
     queueMicrotask(draw);
     return [section("Training", plot)];
