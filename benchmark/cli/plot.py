@@ -85,12 +85,9 @@ def _states(
     records: Path | None, task: str, metrics: str, dataset: str | None, labels: str, draw: int, models: str | None
 ) -> dict[str, np.ndarray]:
     """Curve -> counts of test events of its newest run with this budget and draw. Says what is left out."""
-    from collections import Counter
-
     from benchmark import tasks
     from benchmark.errors import ConfigError
     from benchmark.records.counts import unpack_counts
-    from benchmark.records.scored import scored
     from benchmark.records.store import found_records, records_dir
     from benchmark.reports.efficiency import board_of, chosen_curves, curves
 
@@ -102,9 +99,6 @@ def _states(
     board = board_of(found, task_spec.name, dataset)
     runs = {c.name: [r for r in c.runs if r.labels == labels and r.config["draw"] == draw] for c in curves(board)}
     runs = {name: sorted(group, key=lambda r: (r.created, r.fingerprint)) for name, group in runs.items() if group}
-    n_scored = Counter(scored(r) for group in runs.values() for r in group)
-    common = n_scored.most_common(1)[0][0] if n_scored else None  # lines of one figure are of the same events
-    runs = {name: same for name, group in runs.items() if (same := [r for r in group if scored(r) == common])}
     if not runs:
         raise ConfigError(
             f"There is no finished run of {task} with {labels} labels and draw {draw}. Another budget or draw was "
