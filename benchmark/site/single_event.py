@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark import tasks
+from benchmark import registry, tasks
 from benchmark.contracts import Task
 from benchmark.data.stream import EventSet
 from benchmark.errors import ConfigError
