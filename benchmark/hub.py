@@ -23,6 +23,7 @@ T = TypeVar("T")
 Kind = Literal["dataset", "model"]  # of a repository
 PREFIX = "hub:"  # of a name given as --checkpoint
 WEIGHTS = (".safetensors", ".ckpt")
+MAX_WEIGHTS = 20 * 10**9  # bytes of a file that is fetched by its name alone
 _PIECE_BYTES = 1 << 24  # per request; lost at most when a connection breaks
 _ENDPOINT = "https://huggingface.co"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -73,9 +74,26 @@ def list_files(repo: str, revision: str, kind: Kind = "dataset") -> tuple[str, l
             for f in tree
             if hasattr(f, "size")  # folders have none
         ]
+        for file in files:
+            _check_listed(repo, file)
         return commit, sorted(files, key=lambda f: f.path)
 
     return _call_hub(f"Listing {repo} at {revision}", query, kind)
+
+
+def _check_listed(repo: str, file: RemoteFile) -> None:
+    """Raises DataError for a file whose name leaves its folder or whose size is none."""
+    parts = file.path.split("/")
+    if not file.path.isprintable() or "\\" in file.path or any(part in ("", ".", "..") for part in parts):
+        raise DataError(
+            f"{repo} lists a file {file.path[:80]!r}, whose name leaves its folder. Names below the repository were "
+            f"expected. Do not use this repository, and tell its owner."
+        )
+    if isinstance(file.size, bool) or not isinstance(file.size, int) or file.size < 0:
+        raise DataError(
+            f"{repo} lists {file.path[:80]!r} without its size. A number of bytes was expected. Repeat the command, or "
+            f"use another revision."
+        )
 
 
 def fetch(repo: str, commit: str, file: RemoteFile, target: Path, kind: Kind = "dataset") -> None:
@@ -156,6 +174,11 @@ def download(name: RemoteName) -> Path:
     """
     commit, listing = list_files(name.repo, name.revision, "model")
     file = _select_file(name, listing)
+    if file.size > MAX_WEIGHTS:
+        raise DataError(
+            f"{file.path} of {name.repo} has {file.size / 1e9:.0f} GB. At most {MAX_WEIGHTS / 1e9:.0f} GB of weights "
+            f"were expected. Fetch it with `hf download {name.repo} {file.path}`, then give its path."
+        )
     path = cache_dir() / "hub" / name.repo.replace("/", "--") / commit / file.path
     if path.is_file() and path.stat().st_size == file.size:
         return path

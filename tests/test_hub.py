@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from benchmark import hub
+from benchmark.errors import DataError
 from builders.paths import ROOT
 from builders.pilarnet_files import make_events, write_folder
 
@@ -180,3 +182,25 @@ def test_full_disk_is_not_called_a_network_error(tmp_path):
         pytest.skip("no /dev/full on this system")
     with Path("/dev/full").open("ab") as stream, pytest.raises(DataError, match="could not be written: No space left"):
         hub._append(stream, b"1" * 100000, tmp_path / "f")
+
+
+@pytest.mark.parametrize(
+    "path", ["../x.h5", "val/../../x.h5", "/etc/x.h5", "val//x.h5", "val\\..\\x.h5", "a\x1b[2J.h5"]
+)
+def test_a_listing_that_leaves_its_folder_is_refused(path):
+    with pytest.raises(DataError, match=r"whose name leaves its folder\..*expected"):
+        hub._check_listed(REPO, hub.RemoteFile(path, 1, None, None))
+
+
+@pytest.mark.parametrize("size", [None, -1, True, "1"])
+def test_a_listing_without_a_size_is_refused(size):
+    with pytest.raises(DataError, match=r"without its size\..*expected"):
+        hub._check_listed(REPO, hub.RemoteFile("val/x.h5", size, None, None))
+
+
+def test_weights_of_terabytes_are_not_fetched(monkeypatch, own_cache):
+    listing = [hub.RemoteFile("weights.safetensors", 10**13, None, None)]
+    monkeypatch.setattr(hub, "list_files", lambda *arguments: (COMMIT, listing))
+    with pytest.raises(DataError, match=r"has 10000 GB\. At most 20 GB"):
+        hub.download(hub.parse_name(REPO))
+    assert not own_cache.exists()

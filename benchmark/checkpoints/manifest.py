@@ -8,18 +8,20 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from benchmark import tasks
 from benchmark.contracts import Frame, Task
 from benchmark.data.preparation import Preparation, preparation
 from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.hardware.environment import versions
+from benchmark.records.schema import MAX_SIZE, largest_number
 from benchmark.settings import as_dict, override
 
 FORMAT = "particlebench checkpoint"
 FORMAT_VERSION = 1
 STAGES = ("pretrain", "finetune")
 _MAX_BATCH = 1_000_000
-_MAX_SIZE = 100_000  # of a model's width, depth ...: limits what a file can make its reader allocate
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
             raise ValueError(f"the model is the file {manifest.model[:60]!r}, and a checkpoint may only name one")
         if manifest.stage not in STAGES:
             raise ValueError(f"{manifest.stage[:40]!r} is no stage")
-        if _largest_number(manifest.model_config) > _MAX_SIZE:
-            raise ValueError(f"a size of the model is above {_MAX_SIZE}")
+        if largest_number(manifest.model_config) > MAX_SIZE:
+            raise ValueError(f"a size of the model is above {MAX_SIZE}")
         manifest.preprocessing()
         manifest.detector_frame()
     except (KeyError, ValueError, TypeError, BenchmarkError) as error:
@@ -104,7 +106,7 @@ def _parse_field(annotation: Any, text: str) -> Any:
     """A field from its text; `annotation` as written in the class."""
     if annotation == "str":
         return text
-    value = json.loads(text)
+    value = from_json(text, allow_inf_nan=False)
     is_valid = (
         1 <= value <= _MAX_BATCH
         if annotation == "int" and type(value) is int
@@ -113,10 +115,3 @@ def _parse_field(annotation: Any, text: str) -> Any:
     if not is_valid:
         raise ValueError(f"{text[:40]} does not fit")
     return value
-
-
-def _largest_number(value: Any) -> float:
-    """The largest absolute number among nested settings."""
-    if isinstance(value, Mapping | list):
-        return max((_largest_number(v) for v in (value.values() if isinstance(value, Mapping) else value)), default=0.0)
-    return abs(value) if isinstance(value, int | float) else 0.0

@@ -17,6 +17,7 @@ from benchmark.data.preparation import Preparation
 from benchmark.errors import CheckpointError
 from benchmark.io import sha256_file
 from benchmark.json_files import read_json
+from benchmark.records.schema import PretrainingRecord, fault
 from benchmark.settings import as_dict
 
 SHIPPED = "shipped"  # what --checkpoint takes for the package's weights
@@ -57,15 +58,22 @@ def find_shipped(model: str) -> Shipped | None:
 def read_pair(record_path: Path) -> Shipped:
     """A pair from its training record. Raises CheckpointError for a damaged one."""
     try:
-        record = read_json(record_path)
-        record["weights_sha256"], record["events"], record["config"]["model_config"], record["dataset"]["revision"]
-        record["config"]["pretrain"]["batch_size"], record["environment"], record["wall_s"], record["created"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = read_pretraining(record_path)
+    except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"The training record {record_path} is damaged ({type(error).__name__}: {error}). What `pretrain` writes "
-            f"was expected. Install the package again, or type --pretrain to make new weights."
+            f"The training record {record_path} is damaged ({error}). What `pretrain` writes was expected. Install the "
+            f"package again, or type --pretrain to make new weights."
         ) from error
     return Shipped(record_path.stem, record_path.with_suffix(".safetensors"), record)
+
+
+def read_pretraining(path: Path) -> dict[str, Any]:
+    """The record of a pre-training. Raises OSError, and ValueError where it does not fit its schema."""
+    values = read_json(path)
+    problem = fault(PretrainingRecord, values) if isinstance(values, dict) else "no JSON object"
+    if problem is not None:
+        raise ValueError(problem)
+    return dict(values)
 
 
 def weights_folder(model: str) -> Path:
@@ -94,7 +102,7 @@ def mismatched_settings(
     pairs = {f"model.{k}": (run_settings.get(k), weights_settings.get(k)) for k in run_settings}
     cuts = json.loads(json.dumps(as_dict(preprocess)))
     pairs |= {f"preprocess.{k}": (v, config["preprocess"].get(k)) for k, v in cuts.items()}
-    pairs["the task's dropped classes"] = (list(task.drop_classes), config["task"]["drop_classes"])
+    pairs["the task's dropped classes"] = (list(task.drop_classes), config["task"].get("drop_classes"))
     pairs["the dataset"] = (dataset, shipped.record["dataset"]["name"])
     return [name for name, (run_value, weights_value) in pairs.items() if run_value != weights_value]
 

@@ -26,7 +26,7 @@ _CODE = re.compile(r"\.pyw?$", re.IGNORECASE)
 
 Count = Annotated[int, Field(ge=0, lt=_LARGEST)]
 Number = Annotated[float, Field(ge=-1e100, le=1e100)]  # squares of it are finite
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]  # a class, a revision
+Label = Annotated[str, StringConstraints(pattern=r"^[^$\\]+$", max_length=100)]  # a class; no formula of matplotlib's
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.+-]*$", max_length=100)]  # part of a file's name
 Words = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Plain = dict[str, Any]
@@ -66,7 +66,7 @@ class Metrics(_Part):
     """Scores of the test events."""
 
     overall: Scores = {}
-    details: Details = Details()
+    details: Details = Field(default_factory=Details)
     confusion: list[list[Number]] | None = None  # true x predicted class
     calibration: Calibration | None = None
     paper_protocol: dict[Label, Number | None] = {}
@@ -242,7 +242,7 @@ class Training(_Part):
     probe: ProbeFit | None = None
     pretraining: Pretraining | None = None
     trained_on: Plain = {}
-    history: History = History()
+    history: History = Field(default_factory=History)
 
     @field_validator("history")
     @classmethod
@@ -294,11 +294,11 @@ class Run(_Part):
     dataset: Data
     events: Events
     subset_sha256: Words
-    metrics: Metrics = Metrics()
+    metrics: Metrics = Field(default_factory=Metrics)
     per_event: PerEvent | Annotated[dict[str, Any], Field(max_length=0)] = {}
-    training: Training = Training()
-    resources: Resources = Resources()
-    environment: Environment = Environment()
+    training: Training = Field(default_factory=Training)
+    resources: Resources = Field(default_factory=Resources)
+    environment: Environment = Field(default_factory=Environment)
     error: Words | None = None
 
 
@@ -357,7 +357,48 @@ class Search(_Part):
     environment: Environment
 
 
-def fault(schema: type[Run] | type[Search], values: Mapping[str, Any]) -> str | None:
+class PretrainingSettings(_Part):
+    """The settings that weights are compared by."""
+
+    model: Name
+    preset: Name
+    model_settings: Plain = Field(alias="model_config")
+    preprocess: Plain
+    task: Plain
+    pretrain: Train
+
+
+class PretrainingProbe(_Part):
+    """Scores of a probe during pre-training: one dictionary for each, `step` among its values."""
+
+    scores: list[dict[Label, Number | None]] = []
+
+
+class PretrainingRecord(_Part):
+    """The record of a pre-training, beside its weights."""
+
+    created: Label
+    fingerprint: Name
+    weights_sha256: Name
+    config: PretrainingSettings
+    dataset: Data
+    events: Count
+    steps: Count
+    wall_s: Number
+    seed: Count
+    environment: Environment
+    history: dict[Label, list[Number | None]] = {}
+    probe: PretrainingProbe = Field(default_factory=PretrainingProbe)
+
+    @field_validator("history")
+    @classmethod
+    def _fits(cls, history: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        if len({len(values) for values in history.values()}) > 1:
+            raise ValueError("its curves have different lengths")
+        return history
+
+
+def fault(schema: type[Run | Search | PretrainingRecord], values: Mapping[str, Any]) -> str | None:
     """Where and how values do not fit: `field: what is wrong`; None where they do."""
     packed = values.get("per_event")
     rest = {k: v for k, v in values.items() if k != "per_event"} if isinstance(packed, dict) else values

@@ -18,7 +18,7 @@ from benchmark.records.scores import row_order
 from benchmark.records.tuning import Tuning
 from benchmark.reports.averages import Average, averages
 from benchmark.reports.fitted_table import FittedTable
-from benchmark.reports.tables import PUBLISHED_PRESETS, cell, dirty_note, markdown_table, shown
+from benchmark.reports.tables import PUBLISHED_PRESETS, cell, dirty_note, escape_markdown, markdown_table, shown
 
 Row = Mapping[str, str]
 RECIPE = (
@@ -64,7 +64,9 @@ class FairTable:
         """For a page."""
         sides = ["left" if name in TEXT else "right" for name in self.columns]
         table = markdown_table(self.columns, sides, self.rows)
-        return "\n".join(f"{part}\n" for part in (f"**{self.title}**", self.common, table, self.note) if part)
+        return "\n".join(
+            f"{part}\n" for part in (f"**{escape_markdown(self.title)}**", self.common, table, self.note) if part
+        )
 
 
 def fair_tables(records: Iterable[RunRecord], tunings: Sequence[Tuning]) -> list[FairTable]:

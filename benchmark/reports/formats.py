@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmark.reports.fitted_table import FittedTable
 from benchmark.reports.leaderboard import ABOUT, Cell, Leaderboard
-from benchmark.reports.tables import N_LABEL_COLUMNS, markdown_table
+from benchmark.reports.tables import N_LABEL_COLUMNS, escape_markdown, markdown_table
 
 IMPORTANT = (  # keys of columns beside the first score, the last is left out first in a narrow terminal
     "model", "labels", "mode", "preset", "difference_to_best", "n_events", "runs", "spread",
@@ -18,6 +18,8 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t")  # a spreadsheet would compute a text that starts so
+_LONG = 1e18
 _STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2em;color:#1b1b1b;background:#fff}
 table{border-collapse:collapse;margin:0 0 1em}th,td{padding:.25em .6em;border-bottom:1px solid #d5d5d5;text-align:left}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}caption{text-align:left;font-weight:600;padding:.6em 0}
@@ -46,7 +48,7 @@ def markdown(board: Leaderboard, full: bool = False) -> str:
     rows = [[_bold_text(row[i]) for i in indices] for row in board.rows]
     table = markdown_table([board.heads[i].title for i in indices], sides, rows)
     notes = "".join(f"\n{note}\n" for note in map(_escape_star, board.notes))
-    return f"**{board.title}**\n\n{table}\n{notes}"
+    return f"**{escape_markdown(board.title)}**\n\n{table}\n{notes}"
 
 
 def csv_text(boards: Iterable[Leaderboard]) -> str:
@@ -62,7 +64,9 @@ def csv_text(boards: Iterable[Leaderboard]) -> str:
 
 def _number_text(value: float | str | None) -> str:
     """Six digits: further ones depend on the machine."""
-    return "" if value is None else value if isinstance(value, str) else f"{value:.6g}" if value % 1 else f"{value:.0f}"
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return "" if value is None else f"{value:.6g}" if value % 1 or abs(value) >= _LONG else f"{value:.0f}"
 
 
 def latex(board: Leaderboard, full: bool = False) -> str:
@@ -135,6 +139,7 @@ def _bold_text(cell: Cell) -> str:
 
 
 def _escape_star(note: str) -> str:
+    note = escape_markdown(note)
     return note.replace("*", "\\*", 1) if note.startswith("*") else note
 
 

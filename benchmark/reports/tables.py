@@ -67,14 +67,14 @@ def cell(record: RunRecord, column: Column) -> str:
 def markdown_table(columns: Sequence[str], sides: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table. `sides`: alignment of each column, `left` or `right`."""
     rule = ["---" if side == "left" else "---:" for side in sides]
-    columns, *escaped = ([_escape_markdown(text) for text in row] for row in (columns, *rows))
+    columns, *escaped = ([escape_markdown(text) for text in row] for row in (columns, *rows))
     lines = [columns, rule, *escaped]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _escape_markdown(text: str) -> str:
-    """Text escaped for a Markdown cell."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def escape_markdown(text: str) -> str:
+    """Text escaped for a title or a cell: no columns, tags or links of its own."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(").replace("\n", " ")
 
 
 def dirty_note(records: Iterable[RunRecord]) -> str:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.checkpoints.load import load_backbone
-from benchmark.checkpoints.shipped import facts
+from benchmark.checkpoints.shipped import facts, read_pretraining
 from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError
 from benchmark.hardware.distributed import from_first
 from benchmark.hardware.environment import choose_precision
 from benchmark.io import atomic_write_json, sha256_file
-from benchmark.json_files import read_json
 from benchmark.paths import cache_dir
 from benchmark.records.record import describe_dataset, now
 from benchmark.runs.commands import pretrain_command
@@ -163,11 +162,10 @@ def pretrained_folder(model: str, fingerprint: str) -> Path:
 def finished_record(folder: Path) -> dict[str, Any] | None:
     """Training record of the finished pre-training in a folder; None without one, or where its weights are damaged."""
     try:
-        record: dict[str, Any] = read_json(folder / RECORD)
-        facts(record)  # raises for a record of an earlier format
+        record = read_pretraining(folder / RECORD)
         return record if sha256_file(folder / WEIGHTS) == record["weights_sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError):
+        return None  # absent, damaged, or of an earlier format
 
 
 def _write_weights(model: TorchModel, job: PretrainingJob, record: dict[str, Any]) -> dict[str, Any]:
