@@ -386,6 +386,7 @@ class PretrainingRecord(_Part):
     steps: Count
     wall_s: Number
     seed: Count
+    resumed_at: Count = 0
     environment: Environment
     history: dict[Label, list[Number | None]] = {}
     probe: PretrainingProbe = Field(default_factory=PretrainingProbe)
