@@ -50,13 +50,28 @@ def _is_inside(name: str) -> bool:
     return not relative.is_absolute() and ".." not in relative.parts and name.isprintable() and bool(name)
 
 
+def finished(description: Mapping[str, Any], content: Content, out: Path) -> dict[str, Any] | None:
+    """The manifest of a finished simulation of the same plan in a folder, else None. Pieces that are left are deleted.
+
+    Raises DataError for a damaged manifest.
+    """
+    if not (out / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(out)
+    if content.renamed({name: manifest.get(name) for name in description}) != description:
+        return None
+    remove_work(out)
+    return manifest
+
+
 def check_folder(description: Mapping[str, Any], content: Content, out: Path) -> None:
     """Only a new or empty folder, or an interrupted simulation of the same plan, may be written to."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file. A new folder was expected. Choose another --out.")
     if (out / MANIFEST).exists():
         raise ConfigError(
-            f"{out} already holds a finished simulation. A new folder was expected. Choose another --out, or delete it."
+            f"{out} already holds a finished simulation with other settings. A new folder was expected. Choose another "
+            f"--out, or delete it."
         )
     plan_file = out / WORK / PLAN
     if plan_file.is_file():

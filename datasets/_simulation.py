@@ -12,12 +12,12 @@ import numba
 import numpy as np
 
 from benchmark import __version__
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import ConfigError
 from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import atomic_write_json
 from benchmark.progress import progress
 
-from ._folders import MANIFEST, PLAN, WORK, check_folder, read_manifest, remove_partial_files, remove_work
+from ._folders import MANIFEST, PLAN, WORK, check_folder, finished, remove_partial_files, remove_work
 from ._identity import Content
 from ._pieces import Executor, Piece, available_cores, run_pieces
 
@@ -65,11 +65,11 @@ class Simulation(Generic[L, P]):
         executor: Executor = "local",
         cluster: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Make or resume the data set of `plan` in the folder `out`, and return its manifest.
+        """Make or resume the data set of `plan` in the folder `out`, and return its manifest; a finished one is found.
 
         workers: processes, or jobs of the executor submitit; None for one per core. cluster: parameters for submitit. A
         folder started by an earlier version under an alias is resumed too. Raises BenchmarkError for invalid settings,
-        a folder with other content, a full disk, an interruption.
+        a folder with other content, a full disk.
         """
         self.check(plan, out)
         if workers is not None and workers < 1:
@@ -77,23 +77,20 @@ class Simulation(Generic[L, P]):
                 f"{workers} workers were requested. At least 1 was expected. Give another number with --workers."
             )
         description = plan.describe()
+        manifest = finished(description, self.content, out)
+        if manifest is not None:
+            return manifest
         check_folder(description, self.content, out)
         work = out / WORK
         with locked(work / LOCK, f"the simulation {out}"):
-            if (out / MANIFEST).is_file():  # by the process that this one has waited for
-                remove_work(out)
-                return read_manifest(out)
+            manifest = finished(description, self.content, out)
+            if manifest is not None:  # by the process that this one has waited for
+                return manifest
             check_folder(description, self.content, out)
             atomic_write_json(work / PLAN, description)
             remove_partial_files(out)
-            try:
-                self._make_pieces(plan, work, workers or available_cores(), executor, cluster or {})
-                files = self.publish(plan, out, work)
-            except KeyboardInterrupt as error:
-                raise BenchmarkError(
-                    f"The simulation into {out} was interrupted. Finished events are kept there, and no unfinished "
-                    f"file. Repeat the same command to continue, or delete the folder."
-                ) from error
+            self._make_pieces(plan, work, workers or available_cores(), executor, cluster or {})
+            files = self.publish(plan, out, work)
             manifest = {**description, "revision": plan.revision(), "files": dict(files), "notice": self.notice}
             manifest["versions"] = _versions()
             atomic_write_json(out / MANIFEST, manifest)

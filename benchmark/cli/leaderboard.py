@@ -99,12 +99,14 @@ def _counted(
 
 def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
     """Write the tables in every format, atomically; returns the paths."""
+    from benchmark.hardware.locks import locked_folder
     from benchmark.io import atomic_write_text
 
     written = []
-    for path, text in _format_tables(boards, folder).items():
-        atomic_write_text(path, text)
-        written.append(path)
+    with locked_folder(folder, f"the tables in {folder}"):
+        for path, text in _format_tables(boards, folder).items():
+            atomic_write_text(path, text)
+            written.append(path)
     return written
 
 

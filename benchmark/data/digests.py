@@ -44,7 +44,9 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be read: {reason}. A readable file was expected. Check --data.") from error
-    with contextlib.suppress(BenchmarkError):  # only a cache
+    with contextlib.suppress(BenchmarkError, OSError):  # only a cache
+        for partial in cache_file.parent.glob(f".{cache_file.name}.*.partial"):  # of a killed process
+            partial.unlink()
         atomic_write_json(cache_file, {"path": str(path), "state": state, "digest": digest, "check": _check(digest)})
     return digest
 

@@ -46,6 +46,15 @@ def locked(file: Path, subject: str, say: Callable[[str], None] = to_stderr) -> 
             stream.close()
 
 
+@contextmanager
+def locked_folder(folder: Path, subject: str, say: Callable[[str], None] = to_stderr) -> Iterator[None]:
+    """As `locked`, of a folder and its lock `.lock`; temporary files that a killed process left in it are deleted."""
+    with locked(folder / LOCK, subject, say):
+        for path in folder.glob(".*.partial"):
+            path.unlink(missing_ok=True)
+        yield
+
+
 def _acquire(file: Path, subject: str, say: Callable[[str], None]) -> IO[str] | None:
     """The open file with its lock; None where there are no locks."""
     is_told = False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark.errors import ConfigError
 from benchmark.hardware.distributed import processes
-from benchmark.hardware.locks import LOCK, locked
+from benchmark.hardware.locks import locked_folder
 from benchmark.hardware.machine import Machine, set_up_machine
 from benchmark.records.record import RunRecord
 from benchmark.records.store import records_dir
@@ -55,9 +55,7 @@ def alone_in(folder: Path, subject: str, say: Say) -> Iterator[None]:
     if not processes().first:
         yield
         return
-    with locked(folder / LOCK, subject, say):
-        for path in folder.glob(".*.partial"):  # of a killed process
-            path.unlink(missing_ok=True)
+    with locked_folder(folder, subject, say):
         yield
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.evaluation.evaluate import Evaluation, evaluate
 from benchmark.hardware.distributed import processes
-from benchmark.hardware.locks import LOCK, locked
+from benchmark.hardware.locks import locked_folder
 from benchmark.io import sha256_text
 from benchmark.packages import missing_error
 from benchmark.paths import shell_text
@@ -118,7 +118,7 @@ def tune(request: Request, execution: Execution, search: Search, say: Say = to_s
     recorded = None if execution.force else find_tuning(root, unfinished)
     if recorded is not None:
         return TuningOutcome(recorded, fresh=False)
-    with locked(setup.folder / LOCK, f"the search {setup.folder.name}", say):
+    with locked_folder(setup.folder, f"the search {setup.folder.name}", say):
         recorded = None if execution.force else find_tuning(root, unfinished)
         if recorded is not None:  # by the process that this one has waited for
             return TuningOutcome(recorded, fresh=False)

@@ -211,7 +211,7 @@ def test_an_interrupted_production_continues_and_gives_the_same_events(made, tmp
         return real(plan, piece, work)
 
     out = tmp_path / "out"
-    with pytest.raises(BenchmarkError, match="was interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         dataclasses.replace(production.SIMULATION, make=stop_at_third).simulate(SMALL, out, workers=1)
     assert not (out / "simulation.json").exists() and not (out / "train").exists()
     with pytest.raises(ConfigError, match="other settings \\(seed: 7 there, 8 requested\\)"):
@@ -238,7 +238,7 @@ def test_processes_make_the_same_files(made, tmp_path):
 
 def test_other_folders_are_refused_and_untouched(made, tmp_path):
     with pytest.raises(ConfigError, match="already holds a finished simulation"):
-        simulate_plan(SMALL, made[0], workers=1)
+        simulate_plan(dataclasses.replace(SMALL, seed=8), made[0], workers=1)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="not empty"):
         simulate_plan(SMALL, tmp_path, workers=1)

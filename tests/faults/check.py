@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def misbehaved(kind: str, code: int | None, errors: str) -> list[str]:
         return ["it hung"]
     problems = []
     if kind.startswith("SIG"):
-        if code not in (0, _ENDED[kind]):
+        if code not in (0, _ENDED[kind], -getattr(signal, kind)):  # the last: before the command line handles it
             problems.append(f"exit code {code}")
         if code == _ENDED[kind] and kind in _SAID and _SAID[kind] not in errors:
             problems.append("nothing was said")

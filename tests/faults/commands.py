@@ -19,6 +19,9 @@ SITE = ("site", "--out", "site", "--events", "0")
 RUN = ("run", "--model", "pointnet", "--labels", "6", *TINY, *SHORT)
 
 
+OTHER_BYTES = ("simulation.json", "manifest.json", ".lock")  # with dates or versions; of a killed process
+
+
 def digest(path: Path) -> str:
     """Of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -51,9 +54,7 @@ def files_in(name: str) -> Callable[[Path], dict[str, Any]]:
 
     def outcome(folder: Path) -> dict[str, Any]:
         root = folder / name
-        files = (
-            p for p in sorted(root.rglob("*")) if p.is_file() and p.name not in ("simulation.json", "manifest.json")
-        )
+        files = (p for p in sorted(root.rglob("*")) if p.is_file() and not p.name.endswith(OTHER_BYTES))
         return {path.relative_to(root).as_posix(): digest(path) for path in files}
 
     return outcome
