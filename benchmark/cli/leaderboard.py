@@ -103,7 +103,7 @@ def write_tables(boards: Sequence[Leaderboard], folder: Path) -> list[Path]:
     from benchmark.io import atomic_write_text
 
     written = []
-    with locked_folder(folder, f"the tables in {folder}"):
+    with locked_folder(folder, f"the tables in {folder}", leftovers=f".{STEM}.*.partial"):
         for path, text in _format_tables(boards, folder).items():
             atomic_write_text(path, text)
             written.append(path)

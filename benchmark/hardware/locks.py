@@ -47,10 +47,12 @@ def locked(file: Path, subject: str, say: Callable[[str], None] = to_stderr) -> 
 
 
 @contextmanager
-def locked_folder(folder: Path, subject: str, say: Callable[[str], None] = to_stderr) -> Iterator[None]:
-    """As `locked`, of a folder and its lock `.lock`; temporary files that a killed process left in it are deleted."""
+def locked_folder(
+    folder: Path, subject: str, say: Callable[[str], None] = to_stderr, leftovers: str = ".*.partial"
+) -> Iterator[None]:
+    """As `locked`, of a folder and its lock `.lock`. What a killed process left in it, by its pattern, is deleted."""
     with locked(folder / LOCK, subject, say):
-        for path in folder.glob(".*.partial"):
+        for path in folder.glob(leftovers):
             path.unlink(missing_ok=True)
         yield
 

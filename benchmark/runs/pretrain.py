@@ -14,6 +14,7 @@ from benchmark.data.stream import EventSet
 from benchmark.errors import BenchmarkError, ConfigError, DataError
 from benchmark.evaluation.token_probe import probe_score
 from benchmark.hardware.distributed import after_first, from_first, processes
+from benchmark.hardware.locks import locked_folder
 from benchmark.io import atomic_path, atomic_write_json
 from benchmark.plots.training_curves import draw_curves
 from benchmark.progress import to_stderr
@@ -133,7 +134,8 @@ def _write_outputs(record: dict[str, Any], job: PretrainingJob, fresh: bool, out
         return Pretraining(record, folder, fresh, None)
     if fresh or not (folder / CURVES).is_file():
         try:
-            draw_curves(record, folder / CURVES)
+            with locked_folder(folder, f"the pre-training {folder.name}", say):
+                draw_curves(record, folder / CURVES)
         except BenchmarkError as error:  # the weights are written anyway
             say(f"the curves are not drawn: {error}")
     if out is not None:

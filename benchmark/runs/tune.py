@@ -118,7 +118,7 @@ def tune(request: Request, execution: Execution, search: Search, say: Say = to_s
     recorded = None if execution.force else find_tuning(root, unfinished)
     if recorded is not None:
         return TuningOutcome(recorded, fresh=False)
-    with locked_folder(setup.folder, f"the search {setup.folder.name}", say):
+    with locked_folder(setup.folder, f"the search {setup.folder.name}", say, leftovers="**/.*.partial"):
         recorded = None if execution.force else find_tuning(root, unfinished)
         if recorded is not None:  # by the process that this one has waited for
             return TuningOutcome(recorded, fresh=False)
@@ -291,7 +291,7 @@ class _Diverged(Exception):
 
 def _open_study(optuna: Any, journal: Path, rates: Sequence[float], seed: int, direction: str) -> Any:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # the suite reports progress itself
-    backend = optuna.storages.journal.JournalFileBackend(str(journal))
+    backend = optuna.storages.journal.JournalFileBackend(str(journal), lock_obj=_Held())
     storage = optuna.storages.JournalStorage(backend)
     sampler = optuna.samplers.GridSampler({"lr": list(rates)}, seed=seed)
     return optuna.create_study(
@@ -299,13 +299,19 @@ def _open_study(optuna: Any, journal: Path, rates: Sequence[float], seed: int, d
     )
 
 
-def _mend_journal(journal: Path) -> None:
-    """Remove what a killed process left: optuna's lock, and the beginning of a line, which makes a journal unreadable.
+class _Held:
+    """Optuna's lock of a journal, in a search that holds its folder. Its own waits for ever on a full disk."""
 
-    The search must be locked.
-    """
-    for lock in journal.parent.glob(f"{journal.name}.lock*"):
-        lock.unlink(missing_ok=True)
+    def acquire(self) -> bool:
+        """Nothing to do."""
+        return True
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
+def _mend_journal(journal: Path) -> None:
+    """Remove the beginning of a line, which a killed process or a full disk left and which optuna cannot read."""
     content = journal.read_bytes() if journal.is_file() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
