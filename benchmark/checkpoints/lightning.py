@@ -94,8 +94,8 @@ def _check_plain(path: Path, value: Any, where: str, depth: int) -> None:
         raise _error(path, f"nests {where[:60]} too deeply")
     if isinstance(value, Mapping):
         for name, item in value.items():
-            if not isinstance(name, str):
-                raise _error(path, f"has an entry in {where} whose name is a {type(name).__name__}")
+            if not isinstance(name, str) or not name.isprintable():
+                raise _error(path, f"has an entry in {where[:60]} whose name is no text ({type(name).__name__})")
             _check_plain(path, item, f"{where}.{name}", depth + 1)
     elif isinstance(value, list | tuple):
         for item in value:

@@ -13,6 +13,7 @@ from benchmark.cli.app import app
 from benchmark.errors import BenchmarkError
 
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
+LONGEST = 1500  # characters of a message
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 # click's class of usage errors, in any version of typer
 _USAGE_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -70,12 +71,19 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         if debug:
             traceback.print_exc()
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {_one_line(message)}", file=sys.stderr)
         sys.exit(2)
     if code == INTERRUPTED:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
     if code:
         sys.exit(code)
+
+
+def _one_line(message: str) -> str:
+    """A message on one line; names of a damaged file can be long, and can hold characters that steer a terminal."""
+    line = " ".join(message.split())
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST // 2]} ... {shown[-LONGEST // 2 :]}"
 
 
 def _user_message(error: Exception) -> str | None:

@@ -58,7 +58,7 @@ def read_stored_event(path: Path, key: str | None = None) -> StoredEvent:
         )
     stored = arrays[names[0]]
     truth = next((arrays[n] for n in TRUTH if n in arrays), None)
-    n_points = len(energy)
+    n_points = energy.size
     for name, array, shape in (
         ("coordinates", coords, (n_points, 3)), ("energies", energy, (n_points,)), (names[0], stored, (n_points,)),
         ("truth", truth, (n_points,)),

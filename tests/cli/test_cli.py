@@ -420,3 +420,13 @@ def test_perf_refuses_on_a_cpu_what_needs_a_gpu(option, tmp_path, capsys):
     assert end.value.code == 2
     assert f"{option} was given on a CPU. A GPU was expected" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_of_any_length_and_characters_makes_one_readable_line(tmp_path, capsys):
+    path = tmp_path / "a.toml"
+    path.write_text(f'task = "{"x" * 100_000}\\u001b[31m"\nmodels = ["majority"]\n', encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["sweep", str(path), "--dry-run"])
+    text = capsys.readouterr().err
+    assert text.startswith("error: There is no task 'xxx") and text.endswith("list tasks`.\n")
+    assert len(text) < 2000 and text[:-1].isprintable()
