@@ -20,7 +20,7 @@ _LABELLED = ("task", "dataset", "preset", "mode", "draw", "seed")
 
 
 def command(words: Sequence[str], options: Mapping[str, Any], execution: Execution) -> tuple[str, ...]:
-    """`python -m benchmark <words> --<option> <value> ...`, then how it was carried out.
+    """The program, the words, each option with its value, then how it was carried out.
 
     An option that is None or False is left out; one with a tuple of values is repeated.
     """

