@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+import threading
 import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -55,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     limit_thread_spinning()
     raise_on_sigterm()
+    threading.excepthook = _show_thread_error
     add_commands()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
@@ -79,6 +83,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
 
 
+def _show_thread_error(failed: Any) -> None:
+    """One line for a disk that refuses the logs, which threads write; a traceback for a bug."""
+    message = _disk_message(failed.exc_value) if isinstance(failed.exc_value, OSError) else None
+    if message is None:
+        threading.__excepthook__(failed)
+    else:
+        print(f"warning: {_one_line(message)}", file=sys.stderr)
+
+
 def _one_line(message: str) -> str:
     """A message on one line; names of a damaged file can be long, and can hold characters that steer a terminal."""
     line = " ".join(message.split())
@@ -98,8 +111,21 @@ def _user_message(error: Exception) -> str | None:
             usage.show()
             sys.exit(usage.exit_code)
         return f"{usage.format_message().rstrip('.')}. Type `{command} --help` for what is expected."
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        where = f" at {error.filename}" if error.filename else ""
+    return _disk_message(error) if isinstance(error, OSError) else None
+
+
+def _disk_message(error: OSError) -> str | None:
+    """Message of a disk that is full or only read, or of a cache that was deleted; None for another error."""
+    from benchmark.paths import cache_dir
+
+    name = "" if not isinstance(error.filename, str | bytes) else os.fsdecode(error.filename)
+    if error.errno == errno.ENOENT and name and Path(name).is_relative_to(cache_dir()):
+        return (
+            f"{name} has gone: the cache was deleted while the command ran. It was expected to stay. Repeat the "
+            f"command: what was in the cache is made again."
+        )
+    if error.errno in _NO_ROOM:
+        where = f" at {name}" if name else ""
         return (
             f"The disk refused{where}: {error.strerror}. A writable folder with free space was expected. Free some "
             f"space or choose another folder, then repeat the command: it continues where it stopped."

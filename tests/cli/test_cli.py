@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -431,3 +432,23 @@ def test_a_name_of_any_length_and_characters_makes_one_readable_line(tmp_path, c
     text = capsys.readouterr().err
     assert text.startswith("error: There is no task 'xxx") and text.endswith("list tasks`.\n")
     assert len(text) < 2000 and text[:-1].isprintable()
+
+
+def test_a_deleted_cache_and_a_disk_that_refuses_a_log_are_one_line(monkeypatch, tmp_path, capsys):
+    from benchmark.cli import _disk_message, _show_thread_error
+
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path))
+    gone = FileNotFoundError(2, "No such file or directory", str(tmp_path / "packed" / "offsets.bin"))
+    assert "offsets.bin has gone: the cache was deleted while the command ran." in _disk_message(gone)
+    assert _disk_message(FileNotFoundError(2, "No such file or directory", "elsewhere")) is None
+
+    def write():
+        raise OSError(30, "Read-only file system", b"runs/log")
+
+    monkeypatch.setattr("threading.excepthook", _show_thread_error)
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    shown = capsys.readouterr().err
+    assert shown.startswith("warning: The disk refused at runs/log: Read-only file system.")
+    assert "Traceback" not in shown
