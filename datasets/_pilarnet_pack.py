@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.data.digests import file_digest
+from benchmark.data.digests import file_digest, remember
 from benchmark.data.packed import FORMAT, Pack, build_pack, open_or_make, open_pack
-from benchmark.errors import BenchmarkError
-from benchmark.io import atomic_write_json, sha256_text
+from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
 from benchmark.progress import progress
 
@@ -34,8 +32,7 @@ def schemas(paths: Sequence[Path], version: str | None) -> dict[Path, Schema]:
         found = guarded(f"{__name__}:inspect_files", [list(map(str, new)), version], new)
         for path, fields in zip(new, found, strict=True):
             known[path] = Schema(**fields)
-            with contextlib.suppress(BenchmarkError):  # only a cache
-                atomic_write_json(memos[path], fields)
+            remember(memos[path], fields)
     return {path: schema for path, schema in known.items() if schema is not None}
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
+from typing import Any
 
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.io import atomic_write_json, sha256_file, sha256_text
@@ -44,10 +45,7 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be read: {reason}. A readable file was expected. Check --data.") from error
-    with contextlib.suppress(BenchmarkError, OSError):  # only a cache
-        for partial in cache_file.parent.glob(f".{cache_file.name}.*.partial"):  # of a killed process
-            partial.unlink()
-        atomic_write_json(cache_file, {"path": str(path), "state": state, "digest": digest, "check": _check(digest)})
+    remember(cache_file, {"path": str(path), "state": state, "digest": digest, "check": _check(digest)})
     return digest
 
 
@@ -64,6 +62,14 @@ def refuse_copies(digests: Iterable[tuple[Path | str, str]]) -> None:
                 f"so that none is trained on and tested on, or counted twice. Remove one of them."
             )
         first_by_digest[digest] = name
+
+
+def remember(cache_file: Path, value: Any) -> None:
+    """Write a value into the cache, where that is possible; what a killed process left of it is deleted."""
+    with contextlib.suppress(BenchmarkError, OSError):
+        for partial in cache_file.parent.glob(f".{cache_file.name}.*.partial"):
+            partial.unlink()
+        atomic_write_json(cache_file, value)
 
 
 def digest_of(path: Path) -> str:

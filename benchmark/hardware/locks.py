@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from benchmark.errors import DataError
+from benchmark.errors import RecordError
 from benchmark.progress import to_stderr
 
 fcntl: Any
@@ -33,7 +33,7 @@ def locked(file: Path, subject: str, say: Callable[[str], None] = to_stderr) -> 
     """Hold the lock `file` inside the block; where another process holds it, say so and wait.
 
     subject: what only one process may write, for the message. Where the file system has no locks, the block runs
-    without one. Raises DataError where the file cannot be made.
+    without one. Raises RecordError where the file cannot be made.
     """
     stream = None if fcntl is None else _acquire(file, subject, say)
     try:
@@ -86,7 +86,7 @@ def _open(file: Path) -> IO[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         return file.open("a", encoding="utf-8")
     except OSError as error:
-        raise DataError(
+        raise RecordError(
             f"{file.parent} could not be written: {error.strerror or error}. A writable folder with free space was "
             f"expected. Free some space or choose another folder, then repeat the command."
         ) from error

@@ -6,10 +6,8 @@ Schema 1. `RunRecord` documents every field; a reader refuses newer schemas, dam
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import glob
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.errors import DataError, RecordError
+from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import atomic_write_json, safe_name
 from benchmark.json_files import read_json
 from benchmark.records.record import SCHEMA, STATUSES, RunRecord
@@ -53,19 +52,41 @@ def write_record(root: Path, record: RunRecord) -> Path:
     A finished record replaces those of earlier stopped or failed attempts at the same run.
     """
     path = record_path(root, record)
-    atomic_write_json(path, dataclasses.asdict(record))
-    if record.status == "finished":
-        remove_attempts(path)
+    with _alone(path):
+        _remove(_partial_files(path))
+        atomic_write_json(path, dataclasses.asdict(record))
+        if record.status == "finished":
+            _remove(_attempts(path))
     return path
 
 
-def remove_attempts(path: Path, before: float = math.inf) -> None:
+def remove_attempts(path: Path, before: float) -> None:
     """Delete what stopped, failed and killed attempts left beside a finished record before a time (s since 1970)."""
-    attempts = [path.with_name(f"{path.stem}.{status}.json") for status in STATUSES if status != "finished"]
-    for attempt in (*attempts, *path.parent.glob(f".{glob.escape(path.stem)}.*.partial")):
-        with contextlib.suppress(OSError):  # deleted by another process meanwhile
-            if attempt.stat().st_mtime <= before:
-                attempt.unlink()
+    files = [file for file in (*_attempts(path), *_partial_files(path)) if file.stat().st_mtime <= before]
+    if files:
+        with _alone(path):
+            _remove(files)
+
+
+def _alone(path: Path) -> AbstractContextManager[None]:
+    """The lock of a record: several processes may write the same one."""
+    return locked(path.with_name(f".{path.name}{LOCK}"), f"the record {path.name}")
+
+
+def _attempts(path: Path) -> list[Path]:
+    """Records of a stopped or failed attempt beside a finished one."""
+    files = (path.with_name(f"{path.stem}.{status}.json") for status in STATUSES if status != "finished")
+    return [file for file in files if file.is_file()]
+
+
+def _partial_files(path: Path) -> list[Path]:
+    """What a process left that was killed while it wrote a record."""
+    return sorted(path.parent.glob(f".{glob.escape(path.stem)}.*.partial"))
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> RunRecord:

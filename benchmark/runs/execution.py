@@ -50,7 +50,7 @@ Say = Callable[[str], None]
 def alone_in(folder: Path, subject: str, say: Say) -> Iterator[None]:
     """One command at a time in a folder; of several processes of this command, the first one holds the lock.
 
-    Raises DataError where the folder cannot be written.
+    Raises RecordError where the folder cannot be written.
     """
     if not processes().first:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -139,9 +140,10 @@ def _write_outputs(record: dict[str, Any], job: PretrainingJob, fresh: bool, out
         except BenchmarkError as error:  # the weights are written anyway
             say(f"the curves are not drawn: {error}")
     if out is not None:
-        with atomic_path(out) as partial:
-            shutil.copyfile(folder / WEIGHTS, partial)
-        atomic_write_json(out.with_suffix(".json"), record)
+        with locked_folder(out.parent, f"the weights {out}", say, leftovers=f".{glob.escape(out.stem)}.*.partial"):
+            with atomic_path(out) as partial:
+                shutil.copyfile(folder / WEIGHTS, partial)
+            atomic_write_json(out.with_suffix(".json"), record)
     return Pretraining(record, folder, fresh, out)
 
 

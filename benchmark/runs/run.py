@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.contracts import Model
 from benchmark.data.stream import EventSet
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, RecordError
 from benchmark.evaluation.score import Scoring, score_model
 from benchmark.hardware.distributed import from_first
 from benchmark.hardware.memory import memory_explained
@@ -57,7 +57,7 @@ def _recorded(prepared: Prepared) -> RunRecord | None:
         record = find_record(execution.records_folder, prepared.fingerprints)
         if record is not None:
             path = record_path(execution.records_folder, record)
-            with contextlib.suppress(OSError):  # moved since, or a folder that is only read
+            with contextlib.suppress(OSError, RecordError):  # moved since, or a folder that is only read
                 ended = path.stat().st_mtime
                 remove_attempts(path, before=ended)
                 delete_checkpoints(run_folder(execution.runs, record), before=ended)

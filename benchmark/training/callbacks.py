@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,8 +52,10 @@ class StateFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a state. Raises RecordError, on a full disk for example."""
+        content = io.BytesIO()  # torch hides the cause where the disk is full
+        torch.save(checkpoint, content)
         with atomic_path(Path(path)) as partial:
-            torch.save(checkpoint, partial)
+            partial.write_bytes(content.getbuffer())
 
 
 class _Step(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import safe_open
 
 LEFTOVERS = (".*.partial", ".*.earlier", ".work", "*.failed.json", "*.stopped.json", "step=*.ckpt")
+NOT_YET = 70  # exit code of a process that was forked and has not come to its command
 _ENDED = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}  # exit codes
 _SAID = {"SIGTERM": "stopped by SIGTERM", "SIGINT": "interrupted"}
 
@@ -64,7 +65,7 @@ def misbehaved(kind: str, code: int | None, errors: str) -> list[str]:
         return ["it hung"]
     problems = []
     if kind.startswith("SIG"):
-        if code not in (0, _ENDED[kind], -getattr(signal, kind)):  # the last: before the command line handles it
+        if code not in (0, _ENDED[kind], -getattr(signal, kind), NOT_YET):  # the last two: before the command line
             problems.append(f"exit code {code}")
         if code == _ENDED[kind] and kind in _SAID and _SAID[kind] not in errors:
             problems.append("nothing was said")
@@ -72,7 +73,7 @@ def misbehaved(kind: str, code: int | None, errors: str) -> list[str]:
         problems.append(f"exit code {code}")
     elif kind != "none" and code == 2 and "error: " not in errors:
         problems.append("nothing was said")
-    if kind != "SIGKILL" and "Traceback" in errors:
+    if kind != "SIGKILL" and code != NOT_YET and "Traceback" in errors:
         problems.append(f"traceback: {errors.strip().splitlines()[-1][:150]}")
     return problems
 

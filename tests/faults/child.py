@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faults.check import NOT_YET
+
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "fcntl.flock", "shutil.rmtree")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -51,7 +53,7 @@ class Child:
             try:
                 self._run(words)
             finally:
-                os._exit(70)
+                os._exit(NOT_YET)
 
     def wait(self, limit_s: float) -> int | None:
         """Exit code as a shell's, negative for a signal; None where it had to be ended after `limit_s`."""

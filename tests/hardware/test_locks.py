@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from benchmark.errors import DataError
+from benchmark.errors import RecordError
 from benchmark.hardware import locks
 from benchmark.hardware.locks import locked
 from builders.paths import ROOT
@@ -92,5 +92,5 @@ def test_where_the_file_system_has_no_locks_the_block_runs(tmp_path, monkeypatch
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     sentence = r"file could not be written: .*\. A writable folder .* was expected\."
-    with pytest.raises(DataError, match=sentence), locked(tmp_path / "file" / ".lock", "the run"):
+    with pytest.raises(RecordError, match=sentence), locked(tmp_path / "file" / ".lock", "the run"):
         pass

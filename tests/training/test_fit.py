@@ -7,11 +7,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmark.contracts import OptimConfig
-from benchmark.errors import BenchmarkError, DataError
+from benchmark.errors import BenchmarkError, DataError, RecordError
 from benchmark.registry import model_spec
 from benchmark.training import fit as training
 from benchmark.training import module
-from benchmark.training.callbacks import Watch, _Step
+from benchmark.training.callbacks import StateFiles, Watch, _Step
 from benchmark.training.config import TrainConfig
 from benchmark.training.fit import Hardware, fit
 from builders.synthetic import break_batch, request, training_events
@@ -94,3 +94,13 @@ def test_numbers_that_are_on_their_way_are_read_a_step_later_and_all_in_the_end(
         watch._read_steps(later=1)
         with pytest.raises(BenchmarkError, match="nan at step 4"):
             watch.on_train_end(None, None)
+
+
+def test_a_state_that_the_disk_has_no_room_for_is_one_sentence(tmp_path, monkeypatch):
+    def no_space(self, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", no_space)
+    with pytest.raises(RecordError, match=r"step=1.ckpt could not be written: No space left on device\."):
+        StateFiles().save_checkpoint({"a": torch.zeros(3)}, str(tmp_path / "step=1.ckpt"))
+    assert not list(tmp_path.iterdir())
