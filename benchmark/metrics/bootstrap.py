@@ -16,7 +16,7 @@ from benchmark.errors import BenchmarkError
 N_RESAMPLES = 1000
 LEVEL = 0.95
 _ROUNDING = 1e-9  # relative
-_BLOCK_ELEMENTS = 1 << 23  # multiplicities held at once: 64 MiB
+_BLOCK_ELEMENTS = 1 << 20  # multiplicities drawn at once: 8 MiB
 
 
 def resampled_sums(
@@ -46,8 +46,8 @@ def multiplicities(units: np.ndarray, rng: np.random.Generator, n_resamples: int
     chances = np.full(n_units, 1.0 / n_units)
     block = max(1, _BLOCK_ELEMENTS // len(units))
     for begin in range(0, n_resamples, block):
-        drawn = rng.multinomial(n_units, chances, size=min(block, n_resamples - begin))
-        yield drawn[:, units].astype(np.float64)
+        # no name for what is drawn, so that it is freed before the block is used
+        yield rng.multinomial(n_units, chances, size=min(block, n_resamples - begin))[:, units].astype(np.float64)
 
 
 def intervals(

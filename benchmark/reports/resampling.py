@@ -3,7 +3,8 @@
 Each resample draws the independent events with replacement (collision events, scans: all their samples together), once
 for all runs that were scored on them, and the runs of a row with replacement. Scores that may have no interval
 (`benchmark.metrics.few_events`) are NaN in every resample. Resampling thousands of runs takes seconds, so the resamples
-of large folders are cached, by the fingerprints and counts of their runs.
+of large folders are cached, by the fingerprints and counts of their runs. Memory is bounded: resamples are drawn in
+blocks, and where events are many, drawn again for each block of runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from benchmark.errors import RecordError
 from benchmark.io import atomic_path, sha256_text
-from benchmark.metrics.bootstrap import N_RESAMPLES
+from benchmark.metrics.bootstrap import N_RESAMPLES, multiplicities
 from benchmark.metrics.families import OVERALL, family
 from benchmark.metrics.few_events import MIN_EVENTS
 from benchmark.paths import cache_dir
@@ -34,7 +35,9 @@ Resamples = dict[tuple[str, str], np.ndarray]  # (section, score) -> (R,) or (R,
 CACHE_VERSION = 2  # raised when the resampling changes
 CACHE_FROM = 500  # runs of a task and revision from which resamples are cached; slow scores always are
 _EXACT = 1 << 24  # integers below it are exact in float32
-_BLOCK = 256  # runs resampled at once: about 10 MB
+_BLOCK_RUNS = 256  # runs resampled at once, fewer where their events are many:
+_BLOCK_EVENTS = 1 << 19  # events of the runs resampled at once
+_KEPT = 1 << 23  # multiplicities kept from one block of runs to the next, at most: 64 MiB
 
 
 def confusions(run: RunRecord) -> np.ndarray | None:
@@ -58,16 +61,14 @@ def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Resamples | None]:
                 groups.setdefault((scored(runs[0]), units.tobytes(), kind), []).append(i)
     result: list[Resamples | None] = [None] * len(rows)
     for (what, packed_units, _), members in sorted(groups.items(), key=lambda item: item[1][0]):
-        rng, units = generator("bootstrap over runs", what.task, what.revision), np.frombuffer(packed_units, np.int64)
-        n_units = int(units.max()) + 1
-        times = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=N_RESAMPLES).astype(np.float64)[:, units]
-        seed = int(rng.integers(1 << 62))
+        units = np.frombuffer(packed_units, np.int64)
+        draws = _Draws(what.task, what.revision, units)
         group = [rows[i] for i in members]
         n_runs, is_linear = sum(map(len, group)), family_of(group[0][0]).linear is not None
         cache = _ResampleCache(n_runs >= CACHE_FROM or not is_linear, what, units.tolist())
         keys = [cache.key(row) for row in group]
         missing = [row for row, name in zip(group, keys, strict=True) if name not in cache.rows]
-        computed = _resample_rows(missing, times, seed, silent=is_linear and n_runs < CACHE_FROM)
+        computed = _resample_rows(missing, draws, silent=is_linear and n_runs < CACHE_FROM)
         for i, name in zip(members, keys, strict=True):
             result[i] = cache.rows[name] if name in cache.rows else next(computed)
         if missing:
@@ -75,6 +76,29 @@ def resampled(rows: Sequence[tuple[RunRecord, ...]]) -> list[Resamples | None]:
         for i in members:
             result[i] = _allowed(rows[i][0], result[i] or {})
     return result
+
+
+class _Draws:
+    """The resamples of the events of one task and revision, the same whenever they are asked for."""
+
+    def __init__(self, task: str, revision: str, units: np.ndarray) -> None:
+        self.n_events = len(units)
+        self._name, self._units = (task, revision), units
+        self._kept: list[np.ndarray] | None = None
+        self.seed = 0  # of the weights of runs; follows the resamples in the stream, known after them
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Blocks (r, B) float64 of each event's multiplicity."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        rng, kept = generator("bootstrap over runs", *self._name), []
+        for block in multiplicities(self._units, rng):
+            if self.n_events * N_RESAMPLES <= _KEPT:
+                kept.append(block)
+            yield block
+        self.seed = int(rng.integers(1 << 62))
+        self._kept = kept or None
 
 
 def _allowed(run: RunRecord, resamples: Resamples) -> Resamples | None:
@@ -133,13 +157,14 @@ class _ResampleCache:
 
 
 def _resample_rows(
-    rows: Sequence[tuple[RunRecord, ...]], times: np.ndarray, seed: int, silent: bool
+    rows: Sequence[tuple[RunRecord, ...]], draws: _Draws, silent: bool
 ) -> Iterator[Resamples]:  # fmt: skip
     """The resampled means of rows on the same events, in order. A thread unpacks the next block meanwhile."""
     if not rows:
         return
     blocks: list[list[tuple[RunRecord, ...]]] = [[]]
-    max_runs = _BLOCK if family_of(rows[0][0]).linear is not None else 1
+    is_linear = family_of(rows[0][0]).linear is not None
+    max_runs = min(_BLOCK_RUNS, max(1, _BLOCK_EVENTS // draws.n_events)) if is_linear else 1
     for row in rows:
         if sum(map(len, blocks[-1])) >= max_runs:
             blocks.append([])
@@ -153,7 +178,7 @@ def _resample_rows(
             states = ahead.result()
             if following is not None:
                 ahead = pool.submit(_unpack_rows, following)
-            yield from _resample_block(block, states, times, seed)
+            yield from _resample_block(block, states, draws)
             n_done += len(states)
             bar.update(n_done)
 
@@ -164,11 +189,11 @@ def _unpack_rows(rows: Sequence[tuple[RunRecord, ...]]) -> list[np.ndarray]:
 
 
 def _resample_block(
-    rows: Sequence[tuple[RunRecord, ...]], states: list[np.ndarray], times: np.ndarray, seed: int
+    rows: Sequence[tuple[RunRecord, ...]], states: list[np.ndarray], draws: _Draws
 ) -> Iterable[Resamples]:  # fmt: skip
-    scores, begin = _resampled_scores(rows[0][0], states, times), 0
+    scores, begin = _resampled_scores(rows[0][0], states, draws), 0
     for row in rows:
-        weights = _run_weights(len(row), len(times), seed)
+        weights = _run_weights(len(row), N_RESAMPLES, draws.seed)
         of_row = scores[begin : begin + len(row)]
         begin += len(row)
         yield {
@@ -185,21 +210,23 @@ def _run_weights(n_runs: int, n_resamples: int, seed: int) -> np.ndarray:
     return weights
 
 
-def _resampled_scores(run: RunRecord, states: list[np.ndarray], times: np.ndarray) -> list[Resamples]:
+def _resampled_scores(run: RunRecord, states: list[np.ndarray], draws: _Draws) -> list[Resamples]:
     """Primary metric and table columns of each run in every resample."""
     score_family, task, n_runs = family_of(run), run.task, len(states)
     if score_family.linear is not None and task["primary_metric"] == "macro_f1":
         matrix = score_family.linear.features(states[0].shape[1:]).astype(np.float32)  # (cells, F)
-        cells = np.stack([s.reshape(len(s), -1) for s in states], axis=1).astype(np.float32)  # (B, runs, cells)
-        sums = _exact_sums(times, (cells @ matrix).reshape(len(cells), -1)).reshape(len(times), n_runs, -1)
+        features = np.concatenate([s.reshape(len(s), -1).astype(np.float32) @ matrix for s in states], axis=1)
+        sums = np.concatenate([_exact_sums(times, features) for times in draws.blocks()])  # (R, runs * F)
+        sums = sums.reshape(len(sums), n_runs, -1)
         whole = np.stack([s.reshape(len(s), -1).sum(axis=0) @ matrix for s in states])  # (runs, F)
         drawn = score_family.linear.scores(sums, whole)
         return [{name: values[:, i] for name, values in drawn.items()} for i in range(n_runs)]
     shown = {(OVERALL, task["primary_metric"])} | {(c.section, c.name) for c in score_family.columns(task["classes"])}
-    result = []
+    result: list[Resamples] = []
     for run_states in states:
-        sections = score_family.scores(run_states, times)
-        result.append({(s, n): v for s, scores in sections.items() for n, v in scores.items() if (s, n) in shown})
+        parts = [score_family.scores(run_states, times) for times in draws.blocks()]
+        names = [(s, n) for s, scores in parts[0].items() for n in scores if (s, n) in shown]
+        result.append({(s, n): np.concatenate([part[s][n] for part in parts]) for s, n in names})
     return result
 
 
