@@ -89,6 +89,12 @@ class RunRecord:
         return safe_name(f"{self.model[:LONGEST]}-{self.labels}-d{c['draw']}-s{c['seed']}-{self.fingerprint[:12]}")
 
     @property
+    def run_s(self) -> float:
+        """Seconds of training and scoring; of the whole command where an older record does not tell them apart."""
+        r = self.resources
+        return float(r["train_s"] + r["score_s"] if {"train_s", "score_s"} <= r.keys() else r.get("wall_s", 0.0))
+
+    @property
     def is_probe(self) -> bool:
         """Whether the run is a token probe."""
         return bool(self.config.get("probe"))

@@ -260,8 +260,11 @@ class Resources(_Part):
     """What the run cost; a value that was not measured is absent."""
 
     n_parameters: Count = 0
-    wall_s: Number = 0.0
-    train_s: Number = 0.0
+    wall_s: Number = 0.0  # of the whole command
+    prepare_s: Number = 0.0  # until training: opening, simulating and packing the events
+    pretrain_s: Number = 0.0  # by the record of the pre-training, which may have run before
+    train_s: Number = 0.0  # of all steps, those before a resume included; in older records from the command's start on
+    score_s: Number = 0.0  # saving and scoring the weights
     predict_events_per_s: Number = 0.0
     peak_memory_bytes: Count = 0
     flops_per_event: Number = 0.0

@@ -119,7 +119,7 @@ def _differing_fields(first: RunRecord, second: RunRecord) -> tuple[tuple[str, s
             "config": r.config, "task": r.task, "dataset": {k: r.dataset[k] for k in ("name", "revision")},
             "scored split": r.split,
             "events": r.events, "subset": r.subset_sha256[:12], "environment": r.environment,
-            "resources": {k: r.resources.get(k) for k in ("n_parameters", "flops_per_event", "wall_s")},
+            "resources": {**{k: r.resources.get(k) for k in ("n_parameters", "flops_per_event")}, "wall_s": r.run_s},
         }) for r in (first, second)
     )  # fmt: skip
     names = [*before, *(name for name in after if name not in before)]

@@ -67,7 +67,7 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
         "labels": record.events["labelled"], "draw": record.known("draw"), "seed": record.known("seed"),
         "status": record.status, "split": record.split, "events": record.events.get("test"),
         **_scores(record),
-        "steps": record.training.get("steps"), "n_parameters": r.get("n_parameters"), "wall_s": r.get("wall_s"),
+        "steps": record.training.get("steps"), "n_parameters": r.get("n_parameters"), "wall_s": record.run_s,
         "flops_per_event": r.get("flops_per_event"), "energy_j": r.get("energy_j"),
         "peak_memory_bytes": r.get("peak_memory_bytes"), "device": e.get("device_name"), "commit": e.get("commit"),
         "dirty": e.get("dirty"), "created": record.created, "fingerprint": record.fingerprint,

@@ -218,7 +218,7 @@ def _difference_cell(difference: Difference | None, column: Column) -> Cell:
 def _cost_cells(row: Average) -> tuple[Cell, ...]:
     record = row.record
     probed = record.training.get("probe") or {}
-    wall_s = _mean_or_none([r.resources.get("wall_s") for r in row.runs])
+    wall_s = _mean_or_none([r.run_s for r in row.runs])
     flops = _mean_or_none([r.resources.get("flops_per_event") for r in row.runs])
     energy = _mean_or_none([r.resources.get("energy_j") for r in row.runs])
     steps = probed.get("n_tokens", 0) if record.is_probe else record.training.get("steps")
@@ -228,7 +228,7 @@ def _cost_cells(row: Average) -> tuple[Cell, ...]:
         _number_cell(record.events["test"], ","), _number_cell(steps, "," if record.is_probe else "d"),
         _number_cell(record.events.get("unlabelled"), ","), _number_cell(record.events.get("selection"), ","),
         _number_cell(record.resources.get("n_parameters", 0), ","),
-        _number_cell(None if flops is None else flops / 1e9, ".2f"), _number_cell(wall_s or 0.0, ".0f"),
+        _number_cell(None if flops is None else flops / 1e9, ".2f"), _number_cell(wall_s, ".0f"),
         _number_cell(None if energy is None else energy / 1e3, ".1f"),
         Cell(", ".join(devices), ", ".join(devices)), Cell(" ".join(commits), " ".join(commits)),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from benchmark.records.record import RunRecord
 
 @dataclass(frozen=True)
 class Cost:
-    """Expected time and memory of one run, and their source."""
+    """Expected time and memory of one run on prepared events and weights, and their source."""
 
     wall_s: float
     memory_bytes: int
@@ -31,7 +31,11 @@ def expected_cost(config: dict[str, Any], device: str, records: Sequence[RunReco
     ]
     equal = [r for r in same_model if _cost_settings(r.config) == _cost_settings(config)]
     if equal:
-        return Cost(_median(equal, "wall_s"), int(_median(equal, "peak_memory_bytes")), f"{len(equal)} equal runs")
+        return Cost(
+            statistics.median(r.run_s for r in equal),
+            int(_median(equal, "peak_memory_bytes")),
+            f"{len(equal)} equal runs",
+        )
     scaled = [_scaled_wall_s(r, config) for r in same_model if r.training.get("steps")]
     if not scaled:
         return None
@@ -40,13 +44,13 @@ def expected_cost(config: dict[str, Any], device: str, records: Sequence[RunReco
 
 
 def _scaled_wall_s(record: RunRecord, config: dict[str, Any]) -> float:
-    """Wall time with training scaled to the events seen; unscaled for a model without steps."""
+    """Time of training and scoring, with training scaled to the events seen; unscaled for a model without steps."""
     if record.training.get("first_loss") is None:
-        return float(record.resources.get("wall_s", 0.0))
-    total, train_s = record.resources.get("wall_s", 0.0), record.resources.get("train_s", 0.0)
+        return record.run_s
+    train_s = record.resources.get("train_s", 0.0)
     n_seen = (record.training.get("steps") or 0) * record.config["train"].get("batch_size", 1)
     n_events = config["train"]["steps"] * config["train"]["batch_size"]
-    return float(total - train_s + train_s * n_events / max(n_seen, 1))
+    return float(record.run_s - train_s + train_s * n_events / max(n_seen, 1))
 
 
 def _median(records: Sequence[RunRecord], name: str) -> float:

@@ -73,10 +73,12 @@ def _carry_out(
     is_first = prepared.machine.processes.first
     report = say if is_first else say_nothing
     report(_start_message(prepared, events))
+    prepare_s = time.monotonic() - prepared.started
     try:
         model = prepared.build_model()
-        training = _train(model, prepared, events.labelled, folder, report)
-        record = from_first(lambda: _finish(model, prepared, events, unfinished, training))
+        training, seconds = _train(model, prepared, events.labelled, folder, report)
+        seconds = {"prepare_s": prepare_s, **seconds}
+        record = from_first(lambda: _finish(model, prepared, events, unfinished, training, seconds))
     except Exception as error:
         if is_first:
             failed = replace(unfinished, error=f"{type(error).__name__}: {error}")
@@ -95,27 +97,33 @@ def _record_failure(root: Path, record: RunRecord, say: Say) -> None:
         say(f"warning: {error}")
 
 
-def _train(model: Model, prepared: Prepared, labelled: EventSet, folder: Path, say: Say) -> dict[str, Any]:
-    """Train in place; returns the record's `training`."""
+def _train(
+    model: Model, prepared: Prepared, labelled: EventSet, folder: Path, say: Say
+) -> tuple[dict[str, Any], dict[str, float]]:  # fmt: skip
+    """Train in place; returns the record's `training`, and the seconds of training and of pre-training."""
     from benchmark.contracts.torch_model import TorchModel
 
     config = prepared.config
     if not isinstance(model, TorchModel):
+        begin = time.monotonic()
         if prepared.machine.processes.first:
             model.fit(labelled.in_order(config.train.batch_size), config.task)
-        return {"steps": 1, "n_steps": 1}
+        return {"steps": 1, "n_steps": 1}, {"train_s": time.monotonic() - begin}
     pretraining = load_pretrained(model, prepared, say) if config.starts_pretrained else None
+    known = {} if pretraining is None or "wall_s" not in pretraining else {"pretrain_s": pretraining["wall_s"]}
     if not config.trains:
-        return {"steps": 0, "n_steps": 0, "pretraining": pretraining}
+        return {"steps": 0, "n_steps": 0, "pretraining": pretraining}, {**known, "train_s": 0.0}
     report = train_on_labels(model, prepared, labelled, folder)
-    return {**report.facts(), "history": dict(report.history), "pretraining": pretraining}
+    training = {**report.facts(), "history": dict(report.history), "pretraining": pretraining}
+    return training, {**known, "train_s": report.wall_s}
 
 
 def _finish(
-    model: Model, prepared: Prepared, events: RunEvents, unfinished: RunRecord, training: dict[str, Any]
+    model: Model, prepared: Prepared, events: RunEvents, unfinished: RunRecord, training: dict[str, Any],
+    seconds: dict[str, float],
 ) -> RunRecord:  # fmt: skip
-    """Save the weights, score them, and write the record."""
-    config, train_end = prepared.config, time.monotonic()
+    """Save the weights, score them, and write the record. seconds: of what came before, by their names in it."""
+    config, score_begin = prepared.config, time.monotonic()
     if config.probe is None:  # a probe trains no weights
         metadata = manifest_of_run(prepared, "finetune", unfinished.fingerprint)
         folder = run_folder(prepared.execution.runs, unfinished)
@@ -127,8 +135,9 @@ def _finish(
         result = score_model(model, events.labelled, events.scored, scoring, rng)
     energy_j = prepared.machine.energy.joules()
     resources = {
+        **{name: round(value, 2) for name, value in seconds.items()},
+        "score_s": round(time.monotonic() - score_begin, 2),
         "wall_s": round(time.monotonic() - prepared.started, 2),
-        "train_s": round(train_end - prepared.started, 2),
         "peak_memory_bytes": prepared.machine.peak_memory_bytes(),
         **result.costs,
         **({} if energy_j is None else {"energy_j": energy_j}),

@@ -85,7 +85,7 @@ def transfer(path: Path, target: Target, execution: Execution, weights: Path | N
             "trained_on": record.dataset,
             "trained_in": record.environment,
         },
-        resources={**record.resources, **scoring.resources(restored.model, result, machine, started)},
+        resources=scoring.resources(restored.model, result, machine, started),
     )
     return scoring.write(scored, result, machine.description)
 

@@ -66,6 +66,9 @@ def test_the_record_says_everything_about_the_run(pointnet):
     assert all(
         record.resources[name] > 0 for name in ("wall_s", "train_s", "predict_events_per_s", "peak_memory_bytes")
     )
+    parts = sum(record.resources[name] for name in ("prepare_s", "train_s", "score_s"))
+    assert parts <= record.resources["wall_s"] + 0.02
+    assert record.run_s == record.resources["train_s"] + record.resources["score_s"]
     assert {"device", "device_name", "precision", "threads", "versions", "commit", "dirty"} <= set(record.environment)
     assert record.environment["threads"] == 1
 

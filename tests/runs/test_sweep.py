@@ -167,6 +167,10 @@ def test_cost_is_that_of_equal_runs_or_scaled_by_their_steps():
     assert (equal.wall_s, equal.memory_bytes) == (100.0, 10**9)
     doubled = {**config, "train": {"steps": 600, "batch_size": 8}}
     assert expected_cost(doubled, "cpu", [record]).wall_s == pytest.approx(190)
+    # of a command that simulated its events and pre-trained first
+    record.resources.update(wall_s=1000.0, prepare_s=500.0, pretrain_s=400.0, score_s=10.0)
+    assert expected_cost(config, "cpu", [record]).wall_s == pytest.approx(100)
+    assert expected_cost(doubled, "cpu", [record]).wall_s == pytest.approx(190)
     assert expected_cost({**config, "model": "other"}, "cpu", [record]) is None
     assert expected_cost(config, "cuda", [record]) is None
     assert [duration(s) for s in (45, 600, 9000)] == ["45 s", "10 min", "2.5 h"]
