@@ -299,6 +299,6 @@ def _read_spec(module: ModuleType, type_: type[Spec], path: Path) -> Spec:
     if not isinstance(spec, type_):
         raise ConfigError(
             f"{path} does not bind SPEC to a {type_.__name__}. One public name per file was expected. "
-            f"See CONTRIBUTING.md, or start the file's name with _ if it is a private piece."
+            f"Write `SPEC = {type_.__name__}(...)` in it, or start the file's name with _ if it is a private piece."
         )
     return spec

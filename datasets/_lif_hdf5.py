@@ -7,8 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from benchmark.data.hdf5 import check_filters, open_hdf5_file
-from benchmark.errors import DataError
+from benchmark.data.hdf5 import check_filters, check_inside, open_hdf5_file
 
 from ._lif_stack import (
     ANY_RATIO,
@@ -33,9 +32,12 @@ def open_hdf5(path: Path, dataset: str | None, axes: str | None) -> Stack:
     try:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        array = file[select_array(path, dataset, sorted(names), lambda n: file[n].ndim)]
-        if array.external or array.is_virtual:
-            raise DataError(f"{path} keeps its numbers in other files. A whole file was expected. Copy them into it.")
+        if dataset or not names:  # a link to another file is no name of this one
+            for name in [dataset] if dataset else list(file):
+                check_inside(path, file, name)
+        chosen = select_array(path, dataset, sorted(names), lambda n: file[n].ndim)
+        check_inside(path, file, chosen)
+        array = file[chosen]
         dtype = check_dtype(path, array.dtype)
         shape = volume_shape(path, array.shape, axes or [axis.label for axis in array.dims])
         check_filters(path, array)

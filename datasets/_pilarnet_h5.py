@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 
 from benchmark.data.arrays import open_array
-from benchmark.data.hdf5 import check_filters, open_hdf5_file
+from benchmark.data.hdf5 import check_filters, check_inside, open_hdf5_file
 from benchmark.data.packed import Chunk
 from benchmark.errors import DataError
 
@@ -140,21 +140,12 @@ def _schema(path: Path, h5: h5py.File, version: str | None) -> Schema:
 
 def _is_own_dataset(path: Path, h5: h5py.File, name: str) -> bool:
     """Whether there is such a dataset. Raises DataError for one whose numbers lie in other files."""
-    if isinstance(h5.get(name, getlink=True), h5py.ExternalLink):
-        raise _elsewhere(path, name)
+    check_inside(path, h5, name)
     data = h5.get(name)
     if not isinstance(data, h5py.Dataset):
         return False
-    if data.external or data.is_virtual:
-        raise _elsewhere(path, name)
     check_filters(path, data)
     return True
-
-
-def _elsewhere(path: Path, name: str) -> DataError:
-    return DataError(
-        f"{path} keeps {name!r} in other files. A whole PILArNet HDF5 file was expected. Copy it into the file."
-    )
 
 
 def _names(h5: h5py.File) -> str:

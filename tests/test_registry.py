@@ -202,7 +202,7 @@ def test_a_dataset_brings_its_own_task_and_its_cuts(tmp_path, monkeypatch):
 
 def test_a_public_file_without_spec_says_how_files_are_made(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_import", lambda name: sys)
-    with pytest.raises(ConfigError, match=r"does not bind SPEC to a DatasetSpec.*CONTRIBUTING"):
+    with pytest.raises(ConfigError, match=r"does not bind SPEC to a DatasetSpec.*Write `SPEC = DatasetSpec\(\.\.\.\)`"):
         registry.dataset_spec("pilarnet-m")
 
 

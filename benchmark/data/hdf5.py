@@ -41,6 +41,16 @@ def _open_error(path: Path, error: OSError) -> DataError:
     return DataError(f"{path} is {problem}. A whole HDF5 file was expected. Copy or export the file again.")
 
 
+def check_inside(path: Path, file: h5py.File, name: str) -> None:
+    """Raises DataError where a name of a file leads to numbers in other files: a link, external storage, a view."""
+    outside = isinstance(file.get(name, getlink=True), h5py.ExternalLink)
+    if not outside:  # the link is not followed otherwise
+        item = file.get(name)
+        outside = isinstance(item, h5py.Dataset) and bool(item.external or item.is_virtual)
+    if outside:
+        raise DataError(f"{path} keeps {name!r} in other files. A whole file was expected. Copy it into the file.")
+
+
 def check_filters(path: Path, array: h5py.Dataset) -> None:
     """Raises DataError, with what to install, where an array is packed with a filter that this HDF5 library lacks."""
     properties = array.id.get_create_plist()

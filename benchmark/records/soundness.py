@@ -43,7 +43,7 @@ def _fault_of_counts(record: RunRecord) -> str | None:
         counts, ids = unpack_counts(record.per_event), unpack_event_ids(record.per_event)
         unpack_units(record.per_event)
     except RecordError as error:
-        return f"per_event: {error}"
+        return f"per_event: {str(error).partition('. ')[0]}"  # the cause: the reader of records says what to do
     if not len(counts):
         return "per_event: counts of at least one event were expected"
     expected = _state_shape(record)

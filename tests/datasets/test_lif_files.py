@@ -109,9 +109,19 @@ def test_what_is_no_volume_of_plain_numbers_is_refused_by_name(tmp_path):
             open_stack(tmp_path / name)
 
 
-def test_a_file_that_keeps_its_numbers_elsewhere_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["storage", "link", "view"])
+def test_a_file_that_keeps_its_numbers_elsewhere_is_refused(tmp_path, kind):
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["stack"] = STACK
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("stack", (2, 3, 4), "u2", external=[(str(tmp_path / "raw.bin"), 0, 48)])
+        if kind == "storage":
+            file.create_dataset("stack", (2, 3, 4), "u2", external=[(str(tmp_path / "raw.bin"), 0, 48)])
+        elif kind == "link":
+            file["stack"] = h5py.ExternalLink(str(tmp_path / "b.h5"), "stack")
+        else:
+            layout = h5py.VirtualLayout(STACK.shape, STACK.dtype)
+            layout[:] = h5py.VirtualSource(str(tmp_path / "b.h5"), "stack", STACK.shape)
+            file.create_virtual_dataset("stack", layout)
     with pytest.raises(DataError, match="other files"):
         open_stack(tmp_path / "a.h5")
 

@@ -213,3 +213,15 @@ def test_the_publications_counting_is_shown_for_its_own_presets_and_in_no_column
     assert not any("mean_over_batches" in column.title for column in table.columns)
     board = leaderboards([make_record(config=config, metrics=metrics)])
     assert "0.123" not in markdown(board[0], full=True)
+
+
+def test_a_record_with_damaged_counts_says_one_sentence_once(tmp_path):
+    packed = counts_of.pack_counts(np.ones((7, 5, 5), int), tuple("abcdefg"))
+    path = write_record(tmp_path, make_record(per_event=packed))
+    values = json.loads(path.read_text())
+    values["per_event"]["data"] = "AAAA"
+    path.write_text(json.dumps(values))
+    with pytest.raises(RecordError) as error:
+        read_record(path)
+    assert "are damaged (" in str(error.value)
+    assert ".." not in str(error.value) and str(error.value).count("was expected") == 1
