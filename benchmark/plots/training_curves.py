@@ -32,7 +32,8 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
     if scores:
         _draw_scores(axes[2], scores)
     config = record["config"]
-    figure.suptitle(f"{config['model']} [{config['preset']}], pre-trained on {record['events']:,} events", fontsize=11)
+    name = f"{shown_name(config['model'])} [{shown_name(config['preset'])}]"
+    figure.suptitle(f"{name}, pre-trained on {record['events']:,} events", fontsize=11)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
     plt.close(figure)

@@ -25,6 +25,7 @@ from benchmark.ops.engine import Engine
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Strategy, centres_of, members_of
 from benchmark.ops.native import NATIVE
 from benchmark.ops.neighbours import Neighbours
+from benchmark.plots.style import shown_name
 from benchmark.seeding import generator
 from benchmark.studies.base import Events, Row, Study
 
@@ -248,7 +249,7 @@ def _draw(table: Sequence[Row], sweep: Sequence[Row], findings: Mapping[str, Any
     left.legend(frameon=False, fontsize=8, loc="upper right")
     _draw_sweep(right, sweep, findings["balance"])
     source = f"{len(events)} events of {events.dataset.info.name} ({events.split})"
-    figure.suptitle(f"Coverage of events by groups, {source}", fontsize=11)
+    figure.suptitle(f"Coverage of events by groups, {shown_name(source)}", fontsize=11)
     return figure
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmark.errors import ConfigError
 from benchmark.ops.masks import MASKS
-from benchmark.plots.style import COLOURS
+from benchmark.plots.style import COLOURS, shown_name
 from benchmark.records.record import RunRecord
 from benchmark.reports.score_text import with_interval
 from benchmark.runs.config import Request
@@ -135,6 +135,6 @@ def _draw(plt: Any, rows: Sequence[Row], plan: Plan) -> Any:
         axis.set(title=titles[name], xlabel="share of tokens hidden", xticks=list(plan.ratios))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
-    figure.suptitle(f"{plan.model} ({plan.preset}), {plan.steps} steps; dotted: harmonic inpainting, or a whole peak",
-                    fontsize=10)  # fmt: skip
+    shown = f"{shown_name(plan.model)} ({shown_name(plan.preset)}), {plan.steps} steps"
+    figure.suptitle(f"{shown}; dotted: harmonic inpainting, or a whole peak", fontsize=10)
     return figure

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import ConfigError
+from benchmark.plots.style import shown_name
 from benchmark.studies.base import Row, Study
 from benchmark.studies.tile_pictures import TRUTH, bare
 
@@ -74,5 +75,5 @@ def _draw(plt: Any, processed: Any, tiles: list[dict[str, Any]], tile: list[int]
     bare(last, f"brightest of all slices, true tracks; tiles kept of {len(layers)} layers")
     for axis in panels[len(steps) + 1 :]:
         axis.set_axis_off()
-    figure.suptitle(f"scan {name}: middle slice after each step", fontsize=11)
+    figure.suptitle(f"scan {shown_name(name)}: middle slice after each step", fontsize=11)
     return figure

@@ -24,7 +24,7 @@ from benchmark.data.stream import EventSet
 from benchmark.errors import ConfigError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.io import atomic_write_json, sha256_text
-from benchmark.plots.style import COLOURS
+from benchmark.plots.style import COLOURS, shown_name
 from benchmark.runs.config import Request, RunConfig
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution
@@ -233,5 +233,5 @@ def _draw(
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
-    figure.suptitle(f"{plan.model} on {plan.task}, {plan.labels} labelled samples", fontsize=11)
+    figure.suptitle(f"{shown_name(plan.model)} on {shown_name(plan.task)}, {plan.labels} labelled samples", fontsize=11)
     return figure

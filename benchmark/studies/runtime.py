@@ -21,6 +21,7 @@ from benchmark.ops.engine import Engine
 from benchmark.ops.engines import ENGINES, engine
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Groups, group_events
 from benchmark.ops.native import NATIVE
+from benchmark.plots.style import shown_name
 from benchmark.studies.base import Events, Row, Study
 from benchmark.studies.grouping import COLOURS, LABELS, MARKERS, published_like
 from benchmark.studies.pairwise import Pairwise
@@ -161,6 +162,6 @@ def _draw(rows: Sequence[Row], events: Events, plt: Any) -> Any:
     axis.set_yscale("log")
     axis.set_xticks(batches, [str(b) for b in batches])
     axis.set(xlabel="events per batch", ylabel="events per second, one CPU thread")
-    axis.set_title(f"Grouping of events of {events.dataset.info.name} ({events.split})", fontsize=10)
+    axis.set_title(f"Grouping of events of {shown_name(events.dataset.info.name)} ({events.split})", fontsize=10)
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return figure

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.ops.grouping import GroupingConfig, centres_of, members_of
+from benchmark.plots.style import shown_name
 from benchmark.studies.base import Events, Row, Study
 
 PUBLISHED_GROUPS, PUBLISHED_MODE, PUBLISHED_TAIL = 400, 16, 150  # arXiv 2502.02558, Figures 4 and 15
@@ -93,7 +94,7 @@ def _draw(n_groups: np.ndarray, n_members: np.ndarray, config: GroupingConfig, e
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=8)
     source = f"{len(events)} events of {events.dataset.info.name} ({events.split})"
-    title = f"C-NMS + ball query, r = {config.radius:g} voxels, f = {config.overlap:g}; {source}"
+    title = f"C-NMS + ball query, r = {config.radius:g} voxels, f = {config.overlap:g}; {shown_name(source)}"
     figure.suptitle(title, fontsize=11)
     return figure
 
