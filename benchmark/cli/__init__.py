@@ -15,7 +15,6 @@ import typer
 from benchmark.cli.app import app
 from benchmark.errors import BenchmarkError
 
-INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
 LONGEST = 1500  # characters of a message
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 # click's class of usage errors, in any version of typer
@@ -54,10 +53,10 @@ def add_commands() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. A user's error is one line on standard error and exit code 2."""
     from benchmark.hardware.environment import limit_thread_spinning
-    from benchmark.hardware.signals import EXIT_CODE, TerminatedError, raise_on_sigterm
+    from benchmark.hardware.signals import INTERRUPTED, TERMINATED, TerminatedError, raise_on_signals, stopped_by
 
     limit_thread_spinning()
-    raise_on_sigterm()
+    raise_on_signals()
     threading.excepthook = _show_thread_error
     add_commands()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -67,18 +66,19 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except TerminatedError:
-        print("stopped by SIGTERM; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        code = TERMINATED
     except Exception as error:
         message = _user_message(error)
-        if message is None:
+        code = stopped_by() or 2
+        if message is None and code == 2:
             raise
         if debug:
             traceback.print_exc()
-        print(f"error: {_one_line(message)}", file=sys.stderr)
-        sys.exit(2)
-    if code == INTERRUPTED:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        if code == 2:
+            print(f"error: {_one_line(message or '')}", file=sys.stderr)
+    stopped = {INTERRUPTED: "interrupted", TERMINATED: "stopped by SIGTERM"}.get(code)
+    if stopped is not None:
+        print(f"{stopped}; the same command continues where it stopped", file=sys.stderr)
     if code:
         sys.exit(code)
 

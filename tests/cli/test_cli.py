@@ -452,3 +452,22 @@ def test_a_deleted_cache_and_a_disk_that_refuses_a_log_are_one_line(monkeypatch,
     shown = capsys.readouterr().err
     assert shown.startswith("warning: The disk refused at runs/log: Read-only file system.")
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(("number", "code", "word"), [(2, 130, "interrupted"), (15, 143, "stopped by SIGTERM")])
+def test_a_signal_that_a_library_turns_into_another_error_ends_the_command_as_the_signal_does(number, code, word):
+    script = (
+        f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r}); from benchmark import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def app(*arguments, **options):\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {number})\n"
+        "    except BaseException:\n"
+        "        pass\n"
+        "    raise ValueError('could not determine the shape')\n"
+        "cli.app = app\n"
+        "cli.main([])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stderr == f"{word}; the same command continues where it stopped\n"
