@@ -18,8 +18,8 @@ REQUIREMENTS = {  # import name -> what pip installs
     "spconv": "spconv-cu126",  # or the build of another version of CUDA
     "spconv_triton": "spconv-triton",
     "submitit": "submitit>=1.5.1",
-    "torch_geometric": "torch-geometric>=2.5,<3",
-    "uproot": "uproot>=5.6,<6",
+    "torch_geometric": "torch-geometric>=2.6,<3",
+    "uproot": "uproot>=5.7,<6",
     "zarr": "zarr>=2.16",
 }
 _BUILT = {  # not on the package index for current versions of torch

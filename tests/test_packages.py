@@ -40,7 +40,7 @@ def test_no_remedy_names_this_project_which_no_index_has():
 
 
 def test_every_command_tells_the_same_remedy(nothing_optional):
-    reason = "the package torch_geometric is missing: pip install 'torch-geometric>=2.5,<3'"
+    reason = "the package torch_geometric is missing: pip install 'torch-geometric>=2.6,<3'"
     assert {b.name: b.available() for b in backends()}["torch_geometric"] == reason
     (row,) = (row for row in _rows("baselines") if row["name"] == "gnn")
     assert row["here"] == reason and "tiny" in row["presets"] and "lartpc-segmentation" in row["tasks"]

@@ -9,6 +9,7 @@ import pickle
 import re
 import shlex
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -256,7 +257,7 @@ def test_a_runs_weights_say_what_they_are(ran):
     assert manifest.model_config == record.config["model_config"]
     assert manifest.preprocess == record.config["preprocess"]
     assert manifest.origin == {"fingerprint": record.fingerprint}
-    assert manifest.versions["torch"] == torch.__version__
+    assert manifest.versions["torch"] == metadata.version("torch")
     assert manifest.training["dataset_revision"] == record.dataset["revision"]
 
 

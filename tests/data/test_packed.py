@@ -210,10 +210,10 @@ def test_a_change_that_keeps_size_and_time_is_seen(tmp_path):
     stat = path.stat()
     with h5py.File(path, "r+") as h5:
         row = h5["point"][0]
-        row[3] = before + 1
+        row[3] = before + np.float32(1)
         h5["point"][0] = row
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert open_pilarnet(root, INFO).events("test")[0].energy[0] == before + 1
+    assert open_pilarnet(root, INFO).events("test")[0].energy[0] == before + np.float32(1)
 
 
 def test_moved_folder_uses_the_same_pack(tmp_path, reads):

@@ -278,7 +278,7 @@ def test_damaged_root_files_are_refused(tmp_path, rng, geo, monkeypatch):
     with pytest.raises(DataError, match="no branch cluster_E"):
         _mltree_root.read_tree(write_root(tmp_path / "less.root", without(pions(rng, geo), "clusters", "cluster_E")))
     monkeypatch.setitem(sys.modules, "uproot", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'uproot>=5\.6,<6'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'uproot>=5\.7,<6'"):
         _mltree_root.read_tree(path)
 
 

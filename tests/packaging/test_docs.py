@@ -60,7 +60,8 @@ def parse(arguments):
         context = command.make_context(name, list(arguments), parent=context)
         if not hasattr(command, "resolve_command"):
             return name, context.params
-        rest = [*getattr(context, "_protected_args", []), *context.args]
+        state = vars(context)  # click 8.2 renamed the attribute
+        rest = [*(state.get("_protected_args") or state.get("protected_args") or []), *context.args]
         if not rest:
             return name, context.params
         name, command, arguments = command.resolve_command(context, rest)

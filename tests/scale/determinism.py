@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python tests/scale/determinism.py --out determinism.json
 
-Every model is trained in a process of its own with equal settings (preset `tiny`), once as the reference (one thread, one
-process) and once per variation. Scores, per-event counts and weights are compared with the reference's.
+Every model is trained in a process of its own with equal settings (preset `tiny`), once as the reference (one thread,
+one process) and once per variation. Scores, per-event counts and weights are compared with the reference's.
 """
 
 from __future__ import annotations

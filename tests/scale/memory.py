@@ -2,8 +2,8 @@
 
     PYTHONPATH=.:tests python tests/scale/memory.py --out memory.json
 
-Files have PILArNet-M's schema and small events (60 points on average), so that a million fit on a disk. `train`: N training
-events, 100 test events. `test`: 100 training events, N test events. Peak memory is that of the process, resident.
+Files have PILArNet-M's schema and small events (60 points on average), so that a million fit on a disk. `train`: N
+training events, 100 test events. `test`: 100 training events, N test events. Peak memory is that of the process, resident.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def _run(folder: Path) -> tuple[float, float]:
     """Seconds and peak memory, MB, of one command in a process of its own."""
     settings = ("train.steps=20", "preprocess.min_points=0")
     command = [
-        sys.executable, "-m", "benchmark", "run", "--model", "deep_sets", "--preset", "tiny", "--labels", "50", "--force",
-        "--dataset", "pilarnet-m", "--data", str(folder / "events"), "--beside", "none", "--threads", "1",
+        sys.executable, "-m", "benchmark", "run", "--model", "deep_sets", "--preset", "tiny", "--labels", "50",
+        "--force", "--dataset", "pilarnet-m", "--data", str(folder / "events"), "--beside", "none", "--threads", "1",
         "--records", str(folder / "records"), *(part for s in settings for part in ("--set", s)),
     ]  # fmt: skip
     environment = {
