@@ -3,7 +3,7 @@
     PYTHONPATH=.:tests python tests/scale/memory.py --out memory.json
 
 Files have PILArNet-M's schema and small events (60 points on average), so that a million fit on a disk. `train`: N
-training events, 100 test events. `test`: 100 training events, N test events. Peak memory is that of the process, resident.
+training events, 100 test events. `test`: 100 training events, N test events. Peak memory is resident memory.
 """
 
 from __future__ import annotations
