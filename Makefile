@@ -5,6 +5,7 @@
 # make quick  the tests that take a minute, for the inner loop
 # make test-gpu  the kernels on a CUDA device, with the Python that holds a CUDA build of torch: make test-gpu GPU_PYTHON=python3
 # make faults  commands killed at seeded moments, full disks, deleted caches: make faults N=200 SEED=1 OUT=results.json
+# make scale  what threads, processes and files change, and memory by the number of events (an hour)
 # make lint  style and types
 # make docs  the documentation as a site, in build/site
 
@@ -21,7 +22,7 @@ QUICK := $(addprefix tests/,contracts data metrics ops/test_neighbours.py ops/te
   records/test_published.py reports/test_averages.py reports/test_compare.py reports/test_leaderboard.py runs/test_resolve.py runs/test_fingerprint.py \
   sparse test_registry.py test_settings.py)
 
-.PHONY: run leaderboard test fuzz quick test-gpu faults lint docs clean
+.PHONY: run leaderboard test fuzz quick test-gpu faults scale lint docs clean
 
 run: $(VENV)/installed
 	$(BIN)/python -m benchmark run $(ARGS)
@@ -49,6 +50,11 @@ OUT ?= tests/faults/results.json
 faults: N = 200
 faults: $(VENV)/installed-test
 	PYTHONPATH=.:tests $(BIN)/python -m faults -n $(N) --seed $(SEED) --out $(OUT)
+
+scale: $(VENV)/installed-test
+	PYTHONPATH=.:tests $(BIN)/python -m scale.determinism --out tests/scale/determinism.json
+	PYTHONPATH=.:tests $(BIN)/python -m scale.memory --out tests/scale/memory.json
+	PYTHONPATH=.:tests $(BIN)/python -m scale.tables --write
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

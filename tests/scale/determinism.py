@@ -1,6 +1,6 @@
 """What changes a score, and by how much: the same training under other threads, processes, batches and file orders.
 
-    PYTHONPATH=. python tests/scale/determinism.py --out determinism.json
+    PYTHONPATH=.:tests python -m scale.determinism --out tests/scale/determinism.json
 
 Every model is trained in a process of its own with equal settings (preset `tiny`), once as the reference (one thread,
 one process) and once per variation. Scores, per-event counts and weights are compared with the reference's.

@@ -1,6 +1,6 @@
 """Memory and time of one command by the number of events: training on more and more events, scoring more and more.
 
-    PYTHONPATH=.:tests python tests/scale/memory.py --out memory.json
+    PYTHONPATH=.:tests python -m scale.memory --out tests/scale/memory.json
 
 Files have PILArNet-M's schema and small events (60 points on average), so that a million fit on a disk. `train`: N
 training events, 100 test events. `test`: 100 training events, N test events. Peak memory is resident memory.

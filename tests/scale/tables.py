@@ -1,0 +1,91 @@
+"""The tables of docs/trust.md, from the JSON files beside this one and of the other harnesses.
+
+    PYTHONPATH=.:tests python -m scale.tables            # print them
+    PYTHONPATH=.:tests python -m scale.tables --write    # put them into docs/trust.md
+
+A table stands in the page between `<!-- table: NAME -->` and `<!-- end of table -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "trust.md"
+MARKS = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end of table -->)", re.S)
+
+
+def main() -> None:
+    """Print the tables, or write them into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/trust.md")
+    if parser.parse_args().write:
+        PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print("\n\n".join(tables().values()))
+
+
+def updated(page: str) -> str:
+    """The page with today's tables. Raises KeyError for a table that does not exist."""
+    by_name = tables()
+    return MARKS.sub(lambda m: f"{m[1]}\n{by_name[m[2]]}\n\n{m[4]}", page)
+
+
+def tables() -> dict[str, str]:
+    """Name -> Markdown."""
+    from faults.scenarios import as_markdown
+    from fuzz.report import table as fuzz_table
+
+    fuzz = _read(TESTS / "fuzz" / "results.json")
+    return {
+        "readers": fuzz_table(fuzz["readers"], "file"),
+        "damage": fuzz_table(fuzz["kinds"], "damage"),
+        "faults": as_markdown(_read(TESTS / "faults" / "results.json")["rows"]).strip(),
+        "determinism": determinism_table(_read(TESTS / "scale" / "determinism.json")["results"]),
+        "memory": memory_table(_read(TESTS / "scale" / "memory.json")["results"]),
+    }
+
+
+def determinism_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each model: what every variation changes."""
+    variations = list(dict.fromkeys(r["variation"] for r in results))
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for r in results:
+        rows.setdefault(r["model"], {})[r["variation"]] = r
+    lines = [f"| model | score | {' | '.join(variations)} |", f"|---|{'---|' * (len(variations) + 1)}"]
+    for model, of_model in rows.items():
+        score = next(iter(of_model.values()))["reference"]
+        cells = [_change(of_model[v]) if v in of_model else "-" for v in variations]
+        lines.append(f"| {model} | {score:.4f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _change(result: Mapping[str, Any]) -> str:
+    if result["equal_weights"] and result["equal_counts"]:
+        return "equal"
+    return f"{result['score'] - result['reference']:+.4f} (weights {result['weights']:.0e})"
+
+
+def memory_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each number of events: seconds and peak memory of the first command and of the next."""
+    sizes = list(dict.fromkeys((r["grows"], r["n_events"]) for r in results))
+    by_key = {(r["grows"], r["n_events"], r["command"]): r for r in results}
+    lines = ["| events | split | first, s | first, MB | again, s | again, MB |", "|---:|---|---:|---:|---:|---:|"]
+    for grows, n in sizes:
+        cells = [f"{by_key[grows, n, c][k]:,.0f}" for c in ("first", "again") for k in ("wall_s", "peak_mb")]
+        lines.append(f"| {n:,} | {grows} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
+if __name__ == "__main__":
+    main()
