@@ -14,6 +14,8 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from benchmark.errors import ConfigError
 from benchmark.ops.masks import MASKS
 from benchmark.plots.style import COLOURS, shown_name
@@ -113,6 +115,12 @@ def _highlight(mask: str, ratio: float, seed: int, record: RunRecord) -> Row:
     return {"mask": mask, "hidden": f"{ratio:.0%}", "seed": seed, **{n: with_interval(overall.get(n)) for n in SHOWN}}
 
 
+def _errors(row: Row, name: str) -> tuple[float, float]:
+    """Below and above the score; NaN, so that none is drawn, where there is no interval."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return (np.nan, np.nan) if low is None else (max(row[name] - low, 0.0), max(high - row[name], 0.0))
+
+
 def _draw(plt: Any, rows: Sequence[Row], plan: Plan) -> Any:
     """A panel per score against the ratio, a line per kind of mask, with 95% intervals."""
     figure, axes = plt.subplots(1, len(SHOWN), figsize=(3.9 * len(SHOWN), 3.7), layout="constrained")
@@ -126,11 +134,8 @@ def _draw(plt: Any, rows: Sequence[Row], plan: Plan) -> Any:
             shift = (number - (len(plan.masks) - 1) / 2) * 0.012
             x = [r["ratio"] + shift for r in mask_rows]
             y = [r[name] for r in mask_rows]
-            ends = [
-                [max(r[name] - r[f"{name}_low"], 0) for r in mask_rows],
-                [max(r[f"{name}_high"] - r[name], 0) for r in mask_rows],
-            ]
-            axis.errorbar(x, y, yerr=ends, fmt="o-", markersize=4, capsize=2, color=COLOURS[number + 1], label=mask)
+            errors = np.array([_errors(r, name) for r in mask_rows]).reshape(-1, 2).T
+            axis.errorbar(x, y, yerr=errors, fmt="o-", markersize=4, capsize=2, color=COLOURS[number + 1], label=mask)
         axis.axhline(1.0 if name == "peak_recovery" else 0.0, color="black", linewidth=0.8, linestyle=":")
         axis.set(title=titles[name], xlabel="share of tokens hidden", xticks=list(plan.ratios))
         axis.spines[["top", "right"]].set_visible(False)

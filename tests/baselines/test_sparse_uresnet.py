@@ -290,6 +290,8 @@ def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
     from benchmark.sparse.backends import unusable
 
     unusable.cache_clear()
-    with pytest.raises(BenchmarkError, match=r"minkowski cannot be used on this cpu device: the package is missing"):
+    with pytest.raises(
+        BenchmarkError, match=r"minkowski cannot be used on this cpu device: the package MinkowskiEngine is missing"
+    ):
         SPEC.build(SparseUResNetConfig(backend="minkowski"), INPUTS, FIVE)
     unusable.cache_clear()

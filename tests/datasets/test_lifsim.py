@@ -1,6 +1,7 @@
 """Simulated light-sheet scans: physics of tracks, optics, truth, files, and the data set made of them."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -24,7 +25,7 @@ from benchmark.datasets.lifsim.stopping import (
     stopping,
     track_length,
 )
-from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.errors import ConfigError, DataError
 from benchmark.ops.robust import median_and_sigma
 from benchmark.seeding import generator
 from benchmark.tasks import TASKS
@@ -162,7 +163,7 @@ def test_workers_and_interruptions_change_nothing(folder, tmp_path, monkeypatch)
         return make_scan(plan, piece)
 
     monkeypatch.setattr(production, "make_scan", fails_later)
-    with pytest.raises(BenchmarkError, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt):
         simulate_plan(PLAN, tmp_path / "again", workers=1)
     assert not (tmp_path / "again" / "simulation.json").exists()
     monkeypatch.setattr(production, "make_scan", make_scan)
@@ -170,7 +171,7 @@ def test_workers_and_interruptions_change_nothing(folder, tmp_path, monkeypatch)
     first, second = (json.loads((f / "simulation.json").read_text()) for f in (folder, tmp_path / "again"))
     assert first["files"] == second["files"] and first["revision"] == second["revision"] == PLAN.revision()
     with pytest.raises(ConfigError, match="finished simulation"):
-        simulate_plan(PLAN, folder, workers=1)
+        simulate_plan(dataclasses.replace(PLAN, seed=PLAN.seed + 1), folder, workers=1)
 
 
 def test_plans_that_make_no_sense_are_refused(tmp_path):

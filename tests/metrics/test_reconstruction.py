@@ -69,8 +69,8 @@ def test_the_references_are_ordered_as_they_must_be_and_stand_in_every_report():
     assert by_name["harmonic"] < by_name["global_mean"]
     assert found["reference"]["global_mean"]["psnr"]["value"] is None
     assert found["reference"]["harmonic"]["psnr"]["value"] > 0
-    low, value, high = (found["overall"]["skill_signal"][k] for k in ("low", "value", "high"))
-    assert low <= value <= high
+    skill = found["overall"]["skill_signal"]
+    assert skill["value"] is not None and skill["low"] is skill["high"] is None  # six events are too few
     assert found["details"]["hidden_signal_tokens"] == states[:, COLUMNS.index("n_peaks")].sum() > 0
 
 

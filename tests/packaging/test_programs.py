@@ -1,6 +1,7 @@
 """Programs of the documents besides the suite's own: files, modules and options exist; benchmarks are collected."""
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -75,7 +76,8 @@ def test_every_benchmark_is_collected_with_the_options_that_the_documents_give_i
     typed = [p.values[0][3:] for p in PROGRAMS if p.values[0][:3] == PYTEST]
     options = sorted({w for words in typed for w in words if w.startswith("--benchmark")})
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *options]
-    done = subprocess.run([*command, *map(str, BENCHMARKS)], cwd=ROOT, capture_output=True, text=True)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}  # of a worker of these tests
+    done = subprocess.run([*command, *map(str, BENCHMARKS)], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     collected = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
     assert {p.name for p in BENCHMARKS} == {name.rpartition("/")[2] for name in collected}

@@ -334,7 +334,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_trained(data, tmp
 
 def test_without_optuna_there_is_one_sentence(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(BenchmarkError, match=r"particlebench\[tune\]"):
+    with pytest.raises(BenchmarkError, match=r"pip install 'optuna>=4,<6'"):
         search(data, tmp_path)
 
 

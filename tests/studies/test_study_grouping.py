@@ -139,8 +139,9 @@ def test_runtime_study_times_every_strategy(events):
 
 def test_the_command_says_where_the_files_are(tmp_path, capsys):
     folder = tmp_path / "pilarnet"
-    big_enough = [make_event(np.random.default_rng(3), (40, 900, 700))]
-    write_folder(folder, {split: big_enough for split in ("train", "val", "test")}, version="v2")
+    rng = np.random.default_rng(3)
+    big_enough = {split: [make_event(rng, (40, 900, 700))] for split in ("train", "val", "test")}
+    write_folder(folder, big_enough, version="v2")
     with pytest.raises(SystemExit):
         main(["study", "sizes", "--dataset", "pilarnet-n", "--data", str(folder), "--out", str(tmp_path / "no")])
     assert "pilarnet-m" in capsys.readouterr().err and not (tmp_path / "no").exists()
