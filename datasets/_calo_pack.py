@@ -429,5 +429,4 @@ def _write(
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a complete, unchanged pack of this format, or None."""
-    manifest = read_pack_manifest(folder)
-    return None if manifest is None or manifest.get("format") != FORMAT else manifest
+    return read_pack_manifest(folder, FORMAT)

@@ -198,8 +198,7 @@ def _digest(path: Path) -> str:
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a complete, unchanged pack of this format, or None."""
-    manifest = read_pack_manifest(folder)
-    return None if manifest is None or manifest.get("format") != FORMAT else manifest
+    return read_pack_manifest(folder, FORMAT)
 
 
 def _process_scan(row: Row, chain: Chain, pictures: bool = False) -> Processed:

@@ -167,8 +167,8 @@ class PackedSource:
 
 def open_pack(folder: Path) -> Pack | None:
     """The pack in `folder`; None where there is none, one of another layout, or one whose files have changed."""
-    manifest = read_pack_manifest(folder)
-    return None if manifest is None or manifest.get("format") != FORMAT else Pack(folder, manifest)
+    manifest = read_pack_manifest(folder, FORMAT)
+    return None if manifest is None else Pack(folder, manifest)
 
 
 def write_pack_manifest(folder: Path, content: Mapping[str, Any]) -> None:
@@ -178,8 +178,9 @@ def write_pack_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
-def read_pack_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a pack that is complete and as it was written; else None: it is then built again.
+def read_pack_manifest(folder: Path, layout: int) -> dict[str, Any] | None:
+    """The manifest of a pack of this layout (`format`) that is complete and as it was written; else None: it is then
+    built again.
 
     Columns are hashed once per state of their files (`benchmark.data.digests.file_digest`).
     """
@@ -190,7 +191,7 @@ def read_pack_manifest(folder: Path) -> dict[str, Any] | None:
         is_whole = all(file_digest(folder / name) == digest for name, digest in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
         return None
-    return manifest if is_whole else None
+    return manifest if is_whole and manifest.get("format") == layout else None
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
