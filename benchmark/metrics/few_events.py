@@ -37,18 +37,26 @@ class MadeOf:
 
 def has_enough(score: MadeOf, units: np.ndarray) -> bool:
     """Whether a score has enough independent events for an interval. units: (B,) the event or scan of each sample."""
-    counts = [len(np.unique(units[mask])) for mask in (score.samples, *score.with_class)]
-    return counts[0] >= MIN_EVENTS and all(n >= MIN_WITH_CLASS for n in counts[1:])
+    return _are_enough(_n_events(score, units))
+
+
+def _n_events(score: MadeOf, units: np.ndarray) -> list[int]:
+    """Independent events among the samples of a score, then with each class that it needs."""
+    return [len(np.unique(units[mask])) for mask in (score.samples, *score.with_class)]
+
+
+def _are_enough(n_events: Sequence[int]) -> bool:
+    return n_events[0] >= MIN_EVENTS and all(n >= MIN_WITH_CLASS for n in n_events[1:])
 
 
 class Rule:
     """The rule, for the scores of one test set."""
 
     def __init__(self, made_of: Mapping[str, Sequence[MadeOf]], units: np.ndarray) -> None:
-        self._enough = {name: np.array([has_enough(row, units) for row in rows]) for name, rows in made_of.items()}
-        overall = (row for name in ("overall", MACRO) for row in made_of.get(name, ()))
-        counts = [len(np.unique(units[mask])) for row in overall for mask in (row.samples, *row.with_class)]
-        self.fewest = min(counts)  # independent events with any one class that the scores in "overall" need
+        n_events = {name: [_n_events(row, units) for row in rows] for name, rows in made_of.items()}
+        self._enough = {name: np.array([_are_enough(n) for n in rows]) for name, rows in n_events.items()}
+        # independent events with any one class that the scores in "overall" need
+        self.fewest = min(n for name in ("overall", MACRO) for row in n_events.get(name, ()) for n in row)
 
     def allows(self, section: str, name: str) -> np.ndarray:
         """() of a score in "overall", (rows,) elsewhere: whether it has enough events."""
