@@ -6,7 +6,7 @@ import importlib
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from benchmark.errors import ConfigError
 
@@ -46,6 +46,12 @@ def _without_tilde(path: str) -> Path:
             f"There is no home folder for {path}: this user (id {os.getuid()}) has no entry and $HOME is not set. A "
             f"folder for the cache was expected. Type `export {CACHE_VARIABLE}=/path/of/a/folder` first."
         ) from error
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a relative path that a file gives, with slashes, leads to a place in its own folder, by plain letters."""
+    relative = PurePosixPath(name)
+    return not relative.is_absolute() and ".." not in relative.parts and name.isprintable() and bool(name)
 
 
 def shown_path(text: str) -> str:

@@ -8,7 +8,7 @@ Folders may also be called training, valid, validation, testing, in any case; so
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -54,13 +54,14 @@ def split_files(root: Path, suffixes: Sequence[str], is_other: Callable[[Path], 
     """
     by_split: dict[str, list[Path]] = {}
     unread: list[Path] = []
-    for split, folder in _split_folders(root).items():
+    folders = _split_folders(root)
+    for split, folder in folders.items():
         inside = [p for p in _walk(folder) if not is_other(p)]
         paths = [p for p in inside if p.suffix.lower() in suffixes]
         unread += [p for p in inside if p.suffix.lower() not in (*suffixes, ".txt", ".md", ".json", ".log")]
         if paths:
             by_split[split] = _in_order(root, split, paths)
-    outside = [p for p in _outside(root) if p.suffix.lower() in suffixes and not is_other(p)]
+    outside = [p for p in _outside(root, folders.values()) if p.suffix.lower() in suffixes and not is_other(p)]
     return EventFiles(root, by_split, tuple(sorted(unread) + outside))
 
 
@@ -97,9 +98,8 @@ def _in_order(root: Path, split: str, paths: list[Path]) -> list[Path]:
     return ordered
 
 
-def _outside(root: Path) -> list[Path]:
-    """Files in the folder itself and in its other folders, not deeper: it may be a large one."""
-    splits = _split_folders(root).values()
+def _outside(root: Path, splits: Collection[Path]) -> list[Path]:
+    """Files in the folder itself and in its other folders than those of splits, not deeper: it may be a large one."""
     own = [p for p in _entries(root) if p not in splits]
     return [p for p in own if p.is_file()] + [p for f in own if f.is_dir() for p in _entries(f) if p.is_file()]
 

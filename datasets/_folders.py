@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ConfigError, DataError
 from benchmark.json_files import read_json
+from benchmark.paths import stays_inside
 
 from ._identity import Content
 
@@ -27,7 +28,7 @@ def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of a finished simulation. Raises DataError when there is none or it is damaged."""
     manifest = _read_object(out / MANIFEST)
     files = manifest.get("files", {})
-    if not isinstance(files, dict) or not all(_is_inside(n) and isinstance(d, str) for n, d in files.items()):
+    if not isinstance(files, dict) or not all(stays_inside(n) and isinstance(d, str) for n, d in files.items()):
         raise DataError(
             f"{out / MANIFEST} lists no files with their checksums. Names inside its folder were expected. {_REMEDY}"
         )
@@ -43,11 +44,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} is no JSON object. What a simulation wrote was expected. {_REMEDY}")
     return content
-
-
-def _is_inside(name: str) -> bool:
-    relative = PurePosixPath(name)
-    return not relative.is_absolute() and ".." not in relative.parts and name.isprintable() and bool(name)
 
 
 def finished(description: Mapping[str, Any], content: Content, out: Path) -> dict[str, Any] | None:

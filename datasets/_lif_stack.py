@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.digests import permission_error
 from benchmark.errors import BenchmarkError, DataError
 
 DEPTH = {"z", "i", "q", ""}  # names of an axis that may be depth: z, a series of images, or unknown
@@ -134,10 +135,7 @@ def damage_error(path: Path, problem: str) -> DataError:
 def read_error(path: Path, problem: str, error: BaseException) -> DataError:
     """For an error of a library: its cause where it is known, otherwise damage. Libraries' own words are not shown."""
     if isinstance(error, PermissionError):
-        return DataError(
-            f"{path} cannot be read: its permissions do not allow it. A readable file was expected. Type "
-            f"`chmod -R u+rX {path.parent}`, or ask its owner."
-        )
+        return permission_error(path, change=f"-R u+rX {path.parent}")
     if isinstance(error, MemoryError):
         return DataError(
             f"{path} does not fit into memory: {problem}. A smaller stack was expected. Cut the scan, or use a machine "

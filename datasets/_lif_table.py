@@ -7,9 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from benchmark.errors import DataError
+from benchmark.paths import stays_inside
 
 from ._table_file import is_file, number_of, read_rows
 
@@ -109,8 +110,8 @@ def _row(path: Path, number: int, texts: Mapping[str, str]) -> Row:
         return value
 
     def scan_path(column: str) -> Path:
-        relative = PurePosixPath(texts[column].replace("\\", "/"))
-        if relative.is_absolute() or ".." in relative.parts or ":" in texts[column] or not texts[column].isprintable():
+        relative = texts[column].replace("\\", "/")
+        if not stays_inside(relative) or ":" in relative:
             raise fail(column, "A path inside the table's folder")
         return path.parent / relative
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.data.digests import permission_error
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.packages import missing_error
 
@@ -37,7 +38,7 @@ def read_rows(path: Path, known: Collection[str]) -> Rows:
     except BenchmarkError:
         raise
     except PermissionError as error:
-        raise _permission_error(path) from error
+        raise permission_error(path, "table", f"u+rX {path.parent} {path}") from error
     except Exception as error:  # damaged files raise any type of error
         raise DataError(
             f"{path} cannot be read: it is damaged, or not what its name says. A CSV or XLSX table was expected. Save "
@@ -60,7 +61,7 @@ def is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except PermissionError as error:
-        raise _permission_error(path) from error
+        raise permission_error(path, "table", f"u+rX {path.parent} {path}") from error
 
 
 def number_of(text: str) -> float:
@@ -130,13 +131,6 @@ def _check_unpacked_size(path: Path) -> None:
     cells = sum(size for name, size in sizes.items() if _CELLS.fullmatch(name))
     if cells > MOST_BYTES or sum(sizes.values()) - cells > MOST_OTHER_BYTES:
         raise _too_large(path)
-
-
-def _permission_error(path: Path) -> DataError:
-    return DataError(
-        f"{path} cannot be read: its permissions do not allow it. A readable table was expected. Type "
-        f"`chmod u+rX {path.parent} {path}`, or ask its owner."
-    )
 
 
 def _too_large(path: Path) -> DataError:

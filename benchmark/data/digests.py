@@ -38,15 +38,20 @@ def file_digest(path: Path, memo: Path | None = None) -> str:
             return cached
         digest = digest_of(path)
     except PermissionError as error:
-        raise DataError(
-            f"{path} cannot be read: its permissions do not allow it. A readable file was expected. Type "
-            f"`chmod u+r {path}`, or ask its owner."
-        ) from error
+        raise permission_error(path) from error
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path} cannot be read: {reason}. A readable file was expected. Check --data.") from error
     remember(cache_file, {"path": str(path), "state": state, "digest": digest, "check": _check(digest)})
     return digest
+
+
+def permission_error(path: Path, kind: str = "file", change: str = "") -> DataError:
+    """For a file that the user may not read. change: arguments of the chmod that allows it; by default of the file."""
+    return DataError(
+        f"{path} cannot be read: its permissions do not allow it. A readable {kind} was expected. Type "
+        f"`chmod {change or f'u+r {path}'}`, or ask its owner."
+    )
 
 
 def refuse_copies(digests: Iterable[tuple[Path | str, str]]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from benchmark.data.digests import permission_error
 from benchmark.errors import DataError
 
 
@@ -23,10 +24,7 @@ def open_hdf5_file(path: Path) -> h5py.File:
 def _open_error(path: Path, error: OSError) -> DataError:
     text = str(error)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return DataError(
-            f"{path} cannot be read: its permissions do not allow it. A readable file was expected. Type "
-            f"`chmod u+r {path}`, or ask its owner."
-        )
+        return permission_error(path)
     if "unable to lock" in text and error.errno != errno.EAGAIN:
         return DataError(
             f"{path} lies on a file system without locks. HDF5 expected one with. Type "

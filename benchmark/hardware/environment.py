@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import platform
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ConfigError
-from benchmark.io import sha256_text
+from benchmark.io import sha256_file, sha256_text
 from benchmark.paths import checkout
 
 PACKAGES = ("particlebench", "torch", "lightning", "numpy", "scipy", "numba", "h5py", "safetensors")
@@ -120,7 +119,7 @@ def _wheel(root: Path) -> dict[str, Any]:
 def _record_hash(path: Path) -> str | None:
     """A file's SHA-256, written as in the RECORD of a wheel; None where the file is gone."""
     try:
-        digest = hashlib.sha256(path.read_bytes()).digest()
+        digest = bytes.fromhex(sha256_file(path))
     except OSError:
         return None
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

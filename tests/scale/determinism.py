@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts.safetensors_io import read_safetensors
+from benchmark.hardware.environment import processor
 
 STEPS = 100
 MODELS = {
@@ -91,7 +92,7 @@ def main() -> None:
             for difference in _differences(task, model, arguments.steps, Path(folder)):
                 results.append(asdict(difference))
                 print(json.dumps(results[-1]), flush=True)
-    machine = {"cpu": _cpu(), "python": platform.python_version(), "steps": arguments.steps}
+    machine = {"cpu": processor(), "python": platform.python_version(), "steps": arguments.steps}
     arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -159,12 +160,6 @@ def _train(task: str, model: str, steps: int, variation: Variation, folder: Path
     )
     shutil.rmtree(work)
     return trained
-
-
-def _cpu() -> str:
-    from benchmark.hardware.environment import processor
-
-    return processor()
 
 
 if __name__ == "__main__":
