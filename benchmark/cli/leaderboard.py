@@ -65,6 +65,9 @@ def leaderboard(
         _check_folder(root, out, lambda candidates: leaderboards(select(candidates), runs, split))
         return
     all_runs, problems = found_records(root)
+    splits = {"train", "val", "test", *(r.split for r in all_runs)}
+    if split not in splits:
+        raise unknown_name("split", split, splits, "Correct --split.")
     shown = select(all_runs)
     if form == "json":
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))

@@ -91,6 +91,7 @@ BAD = {
     "no folder of records": (["leaderboard", "--records", "gone"], ["There is no folder of records at gone"]),
     "no course of a training": (["training-curves", "--records", "."], ["None of 0 records holds a training history"]),
     "no such task to rank": (["leaderboard", "--task", "lartpc"], ["Expected one of"]),
+    "no such split to rank": (["leaderboard", "--records", ".", "--split", "tset"], ["Did you mean 'test'?"]),
     "a missing record": (["transfer", "gone.json"], ["There is no record gone.json"]),
     "pre-training of a model without": (["pretrain", "--model", "pointnet"], ["pointnet has no pre-training"]),
     "a misspelt model to pre-train": (["pretrain", "--model", "polarmea"], ["Did you mean 'polarmae'?"]),
