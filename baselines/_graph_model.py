@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from benchmark.contracts import Inputs, PointBatch, Task
-from benchmark.contracts.heads import PointModel
+from benchmark.contracts.heads import PointModel, with_hidden
 from benchmark.ops.graphs import knn_graph, radius_graph
 
 from ._graph import N_EDGE, Level, canonical, levels
@@ -49,14 +49,16 @@ class GNN(PointModel):
         n_edge = N_KINDS + 1 if c.graph == "cells" else N_EDGE
         self.network = Stack(3 + inputs.n_features, n_edge, n_state, c.width, c.layers, c.n_blocks, c.reducer)
         width = self.network.state_width
-        self.head = nn.Linear(width + (self.network.node_width if task.level == "point" else 0), task.n_outputs)
+        self.feature_width = width + self.network.node_width
+        self.head = nn.Linear(self.feature_width if task.level == "point" else width, task.n_outputs)
 
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
         if isinstance(self.network, PionNetwork):
             return self.task_outputs(batch, *self.network(batch))
         if self.task.level == "event" and isinstance(self.network, Stack):
-            scores: Tensor = self.head(self.latents(batch)[1])  # the publication's own read-out: of the states alone
+            _, states = self.latents(with_hidden(batch, self.columns))
+            scores: Tensor = self.head(states)  # the publication's own read-out
             return scores
         return super().forward(batch)
 

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.contracts.heads import PointModel, append_event_columns, with_event_feats
+from benchmark.contracts.heads import PointModel, with_event_feats
 from benchmark.ops.segments import segment_max, segment_mean
 
 from ._sets import check_waves, cubes, inverse, waves, whole_events
@@ -165,6 +165,7 @@ class DeepSets(PointModel):
         self.layers = nn.ModuleList(
             Equivariant(*pair, pool, c) for pair, pool in zip(pairwise(widths), pools, strict=True)
         )
+        self.feature_width = c.layers[-1]
         if c.event_head == "sum":
             self.head = SummedHead(c.layers[-1], task.n_outputs, c, self.n_event_features, task.level)
         elif task.level == "event" and c.event_head == "published":
@@ -175,7 +176,7 @@ class DeepSets(PointModel):
     def forward(self, batch: PointBatch) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
         if self.task.level == "point" and isinstance(self.head, SummedHead):
-            features = self.features(append_event_columns(batch, self.n_event_features > 0))
+            features = self.point_features(batch)
             scores: Tensor = self.head(features, batch.lengths, batch.whole.feats)
             return scores
         return super().forward(batch)
@@ -217,6 +218,7 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    has_point_features=True,
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {

@@ -123,6 +123,7 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    has_point_features=True,
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {

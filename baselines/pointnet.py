@@ -26,6 +26,7 @@ epoch; 0.001 for tuning) it is the lower one, here as a cosine.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -34,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, ModelSpec, PointBatch, Preset, Task
-from benchmark.contracts.heads import append_event_columns, with_event_feats
+from benchmark.contracts.heads import append_event_columns, with_event_feats, with_hidden
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.ops.segments import segment_max
 
@@ -127,6 +128,8 @@ class PointNet(TorchModel):
         self.config = config
         c = config
         of_points = task.level == "point"
+        self.columns = inputs.columns
+        self.feature_width = c.head[-1] if of_points else c.wide[-1]
         self.n_event_features = inputs.n_event_features
         n_features = inputs.n_features + (inputs.n_event_features if of_points else 0)
         self.input_net = TNet(3, c.transform, c.event_norm) if c.input_transform else None
@@ -147,6 +150,20 @@ class PointNet(TorchModel):
         """(N, C) scores of a point task, (B, C) of an event task."""
         return self.penalised(batch)[0]
 
+    def backbone(self) -> Iterable[nn.Module]:
+        """All modules of a point task but the last map; of an event task those before the maximum."""
+        after = ("out", "dropout") if self.task.level == "point" else ("out", "dropout", "head")
+        return [module for name, module in self.named_children() if name not in after]
+
+    def point_features(self, batch: PointBatch) -> Tensor:
+        """(N, width) features of points: for a point task those of the last map, else those before the maximum."""
+        sets = self._sets(batch)
+        local, _ = self._local(sets)
+        wide = self.wide(local)
+        if self.task.level == "point":
+            wide = self.head(self.join(local, segment_max(wide, sets.lengths), sets.index))
+        return wide.index_select(0, inverse(sets.order))
+
     def finetune_loss(self, batch: PointBatch) -> tuple[Tensor, Tensor]:
         """The task's loss with the orthogonality penalty of the feature transform, and the scores."""
         scores, penalty = self.penalised(batch)
@@ -155,25 +172,32 @@ class PointNet(TorchModel):
 
     def penalised(self, batch: PointBatch) -> tuple[Tensor, Tensor | None]:
         """Scores as `forward` gives them, and the scalar of equation 2, or None without a feature transform."""
-        c = self.config
-        batch = append_event_columns(batch, self.task.level == "point" and self.n_event_features > 0)
-        if self.task.level == "event" or not c.block:
-            return self._scores(whole_events(batch, c.unit or "farthest"), batch.whole.feats)
-        sets = cubes(batch, c.block)
+        sets = self._sets(batch)
+        if self.task.level == "event":
+            return self._scores(sets, batch.whole.feats)
         scores, penalty = self._scores(sets, None)
         return scores.index_select(0, inverse(sets.order)), penalty
+
+    def _sets(self, batch: PointBatch) -> Sets:
+        """Whole events, or the cubes of a point task."""
+        c, of_points = self.config, self.task.level == "point"
+        batch = append_event_columns(with_hidden(batch, self.columns), of_points and self.n_event_features > 0)
+        return cubes(batch, c.block) if of_points and c.block else whole_events(batch, c.unit or "farthest")
+
+    def _local(self, sets: Sets) -> tuple[Tensor, Tensor | None]:
+        """(N, local) features of points by themselves, and the penalty of the feature transform, if any."""
+        local = self.local(torch.cat([self._positions(sets), sets.feats], dim=1))
+        if self.feature_net is None:
+            return local, None
+        matrix = self.feature_net(local, sets.lengths)
+        return turn(local, matrix, sets.lengths), orthogonality(matrix)
 
     def _scores(self, sets: Sets, event_feats: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Scores of points in the order of the sets, or of sets, which are events with event features.
 
         Also the scalar penalty of the feature transform, if any.
         """
-        local = self.local(torch.cat([self._positions(sets), sets.feats], dim=1))
-        penalty = None
-        if self.feature_net is not None:
-            matrix = self.feature_net(local, sets.lengths)
-            local = turn(local, matrix, sets.lengths)
-            penalty = orthogonality(matrix)
+        local, penalty = self._local(sets)
         features = segment_max(self.wide(local), sets.lengths)  # (S, wide)
         if self.task.level == "point":
             features = self.dropout(self.head(self.join(local, features, sets.index)))
@@ -232,6 +256,7 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    has_point_features=True,
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {

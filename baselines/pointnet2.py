@@ -193,6 +193,7 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    has_point_features=True,
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {

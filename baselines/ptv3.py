@@ -234,6 +234,7 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    has_point_features=True,
     kinds=("classification", "regression"),
     # Two strips of EMB1 share a voxel; neighbours in EMB2 are 4 voxels apart in eta, 1 in phi; layers 1 to 3 in depth.
     detector_presets={

@@ -208,6 +208,7 @@ class SetTransformer(PointModel):
         self.enter = nn.Linear(3 + 6 * c.waves + inputs.n_features, c.width)
         self.blocks = nn.ModuleList((ISAB if c.inducing else SAB)(c) for _ in range(c.blocks))
         self.norm = nn.LayerNorm(c.width) if c.norm == "before" else nn.Identity()
+        self.feature_width = c.width
         if task.level == "event":
             self.head = PooledByAttention(c, task.n_outputs, self.n_event_features)
         else:
@@ -264,6 +265,7 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    has_point_features=True,
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {

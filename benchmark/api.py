@@ -144,7 +144,7 @@ def batch(events: Events, positions: int | slice | Sequence[int] | np.ndarray | 
 
 def build(
     model: str | Path, preset: str = "default", *, task: str = TASK, dataset: str | None = None,
-    mode: str | None = None, seed: int = 0, settings: Settings = (),
+    mode: str | None = None, pretext: str | Path | None = None, seed: int = 0, settings: Settings = (),
 ) -> Model:  # fmt: skip
     """A model with the random weights that a run of this seed starts from, on the CPU and ready for `predict`.
 
@@ -158,33 +158,31 @@ def build(
     """
     from benchmark import registry
     from benchmark.data.preparation import model_inputs
-    from benchmark.runs.config import Request
-    from benchmark.settings import as_assignments
 
     _calm()
     import torch
 
     from benchmark.runs.prepared import first_model, identify
 
-    asked = Request(str(model), task, dataset, preset, mode=mode, seed=seed, assignments=as_assignments(settings))
+    asked = _request(model, 100, task, dataset, preset, mode, 0, seed, None, False, settings, pretext)
     identity = identify(asked, "cpu")
     frame = registry.dataset_spec(identity.config.dataset).info.frame
     with torch.random.fork_rng(devices=[]):
-        return first_model(identity, model_inputs(identity.config.preprocess, frame))
+        return first_model(identity, model_inputs(identity.config.preprocess, frame, identity.config.pretext))
 
 
 def run(
     model: str | Path, labels: int | str = 100, *, task: str = TASK, dataset: str | None = None,
-    preset: str = "default", mode: str | None = None, draw: int = 0, seed: int = 0, pretrain: bool = False,
-    checkpoint: str | Path | None = None, settings: Settings = (), device: str = "auto", threads: int | None = None,
-    data: str | Path | None = None, records: str | Path | None = None, runs: str | Path = "runs",
-    max_minutes: float | None = None, resume: bool = True, force: bool = False, compiled: bool = False,
-    quiet: bool = False,
+    preset: str = "default", mode: str | None = None, pretext: str | Path | None = None, draw: int = 0, seed: int = 0,
+    pretrain: bool = False, checkpoint: str | Path | None = None, settings: Settings = (), device: str = "auto",
+    threads: int | None = None, data: str | Path | None = None, records: str | Path | None = None,
+    runs: str | Path = "runs", max_minutes: float | None = None, resume: bool = True, force: bool = False,
+    compiled: bool = False, quiet: bool = False,
 ) -> RunRecord:  # fmt: skip
     """Train on a label budget, score the whole test split, write the record and return it.
 
-    A recorded run is not repeated. labels: labelled events, or "all". model: a name, or the path of a Python file that
-    binds SPEC. records: folder of records, else runs/records. runs: folder of logs and weights. A run that
+    A recorded run is not repeated. labels: labelled events, or "all". model, pretext: a name, or the path of a Python
+    file that binds SPEC. records: folder of records, else runs/records. runs: folder of logs and weights. A run that
     `max_minutes` ended has the status "stopped", and the same call continues it. quiet: no progress on standard error.
     Raises BenchmarkError.
 
@@ -198,7 +196,7 @@ def run(
     """
     asked = _request(
         model, labels, task, dataset, preset, mode, draw, seed, None if checkpoint is None else str(checkpoint),
-        pretrain, settings,
+        pretrain, settings, pretext,
     )  # fmt: skip
     how = _execution(device, threads, data, records, runs, max_minutes, resume, force, compiled)
     from benchmark.runs.run import run as carry_out
@@ -208,10 +206,11 @@ def run(
 
 
 def pretrain(
-    model: str | Path, *, task: str = TASK, dataset: str | None = None, preset: str = "default", seed: int = 0,
-    settings: Settings = (), probe_every: int = 0, out: str | Path | None = None, device: str = "auto",
-    threads: int | None = None, data: str | Path | None = None, max_minutes: float | None = None, resume: bool = True,
-    force: bool = False, compiled: bool = False, quiet: bool = False,
+    model: str | Path, *, task: str = TASK, dataset: str | None = None, preset: str = "default",
+    pretext: str | Path | None = None, seed: int = 0, settings: Settings = (), probe_every: int = 0,
+    out: str | Path | None = None, device: str = "auto", threads: int | None = None, data: str | Path | None = None,
+    max_minutes: float | None = None, resume: bool = True, force: bool = False, compiled: bool = False,
+    quiet: bool = False,
 ) -> Pretraining:  # fmt: skip
     """Pre-train on unlabelled events, unless that is done; every `run` with these settings starts from the weights.
 
@@ -225,7 +224,7 @@ def pretrain(
         >>> made.record["steps"], made.weights.name
         (2, 'weights.safetensors')
     """
-    asked = _request(model, 100, task, dataset, preset, None, 0, seed, None, False, settings)
+    asked = _request(model, 100, task, dataset, preset, None, 0, seed, None, False, settings, pretext)
     how = _execution(device, threads, data, None, "runs", max_minutes, resume, force, compiled)
     from benchmark.runs.pretrain import pretrain as carry_out
 
@@ -384,14 +383,15 @@ def curve(
 
 def _request(
     model: str | Path, labels: int | str, task: str, dataset: str | None, preset: str, mode: str | None, draw: int,
-    seed: int, checkpoint: str | None, pretrain: bool, settings: Settings,
+    seed: int, checkpoint: str | None, pretrain: bool, settings: Settings, pretext: str | Path | None = None,
 ) -> Request:  # fmt: skip
     from benchmark.runs.config import Request
     from benchmark.settings import as_assignments
 
     return Request(
-        str(model), task, dataset, preset, labels, mode, draw, seed, checkpoint, as_assignments(settings), pretrain
-    )
+        str(model), task, dataset, preset, labels, mode, draw, seed, checkpoint, as_assignments(settings), pretrain,
+        None if pretext is None else str(pretext),
+    )  # fmt: skip
 
 
 def _execution(

@@ -1,4 +1,4 @@
-"""Finds models, baselines and datasets by name, which is that of their file. Nothing is imported before it is needed.
+"""Finds models, baselines, pretexts and datasets by name, which is that of their file. Nothing is imported early.
 
 Those outside the suite are loaded from the path of a file, or from an installed package's entry points. Both follow one
 rule: SPEC has the file's (the entry point's) name, and not one of the suite's own.
@@ -18,19 +18,21 @@ from types import ModuleType
 from typing import TypeVar
 
 from benchmark.contracts import DatasetSpec, ModelSpec
+from benchmark.contracts.pretext import PretextSpec
 from benchmark.errors import BenchmarkError, ConfigError, unknown_name
 from benchmark.io import sha256_file
 from benchmark.packages import missing_error
 
-Spec = TypeVar("Spec", ModelSpec, DatasetSpec)
+Spec = TypeVar("Spec", ModelSpec, DatasetSpec, PretextSpec)
 MODEL_FOLDERS = ("models", "baselines")
 PLUGINS = "particlebench.models"  # entry points by which an installed package offers models: name = module
 DATASET_PLUGINS = "particlebench.datasets"  # and datasets
+PRETEXT_PLUGINS = "particlebench.pretexts"  # and pretexts
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """How models or datasets are looked up."""
+    """How models, pretexts or datasets are looked up."""
 
     word: str
     folders: tuple[str, ...]  # of the suite's own
@@ -40,6 +42,7 @@ class _Kind:
 
 _MODEL = _Kind("model", MODEL_FOLDERS, PLUGINS, "models")
 _DATASET = _Kind("dataset", ("datasets",), DATASET_PLUGINS, "datasets")
+_PRETEXT = _Kind("pretext", ("pretexts",), PRETEXT_PLUGINS, "pretexts")
 _datasets_by_path: dict[str, Path] = {}  # datasets loaded by path, found by their name later
 
 
@@ -69,8 +72,8 @@ def _entry_points(kind: _Kind) -> list[tuple[str, str]]:
 
 
 def refused_plugins(group: str) -> dict[str, str]:
-    """Name -> reason, of plug-ins of PLUGINS or DATASET_PLUGINS that use a name of the suite."""
-    kind = _MODEL if group == PLUGINS else _DATASET
+    """Name -> reason, of plug-ins of one of the three groups that use a name of the suite."""
+    kind = next(kind for kind in (_MODEL, _DATASET, _PRETEXT) if kind.group == group)
     return {
         name: f"The installed module {module} is offered as {name!r}, which is a {kind.word} of the suite. A name of "
         f"its own was expected. Rename the entry point and the name in its SPEC."
@@ -113,6 +116,12 @@ def dataset_names(folder: str | None = None) -> list[str]:
     return sorted(n.replace("_", "-") for n in (*names, *_plugins(_DATASET)))
 
 
+def pretext_names(folder: str | None = None) -> list[str]:
+    """Sorted names of all pretexts, or of installed PRETEXT_PLUGINS."""
+    names = () if folder == PRETEXT_PLUGINS else _files("pretexts")
+    return sorted((*names, *_plugins(_PRETEXT)))
+
+
 def model_file(name: str) -> Path:
     """The file that defines a model; `name` may itself be a path to a Python file outside the suite."""
     return _find_file(name, _MODEL)
@@ -121,6 +130,15 @@ def model_file(name: str) -> Path:
 def dataset_file(name: str) -> Path:
     """The file that defines a dataset; `name` may itself be a path to a Python file outside the suite."""
     return _find_file(name, _DATASET)
+
+
+def pretext_file(name: str) -> Path:
+    """The file that defines a pretext; `name` may itself be a path to a Python file outside the suite."""
+    return _find_file(name, _PRETEXT)
+
+
+def _names(kind: _Kind) -> list[str]:
+    return dataset_names() if kind is _DATASET else pretext_names() if kind is _PRETEXT else model_names()
 
 
 def _find_file(name: str, kind: _Kind) -> Path:
@@ -136,8 +154,7 @@ def _find_file(name: str, kind: _Kind) -> Path:
         return _plugin_file(key, kind)
     if kind is _DATASET and key in _datasets_by_path:
         return _datasets_by_path[key]
-    valid = dataset_names() if kind is _DATASET else model_names()
-    raise unknown_name(kind.word, name, valid, f"Type `python -m benchmark list {kind.listed}`.")
+    raise unknown_name(kind.word, name, _names(kind), f"Type `python -m benchmark list {kind.listed}`.")
 
 
 def model_files(name: str) -> tuple[Path, ...]:
@@ -145,8 +162,17 @@ def model_files(name: str) -> tuple[Path, ...]:
 
     A file outside the suite is returned alone; of an installed package, every file beside it too.
     """
-    path = model_file(name)
-    if path.resolve() not in _suite_modules(_MODEL):
+    return _code_files(name, _MODEL)
+
+
+def pretext_files(name: str) -> tuple[Path, ...]:
+    """As `model_files`, of a pretext."""
+    return _code_files(name, _PRETEXT)
+
+
+def _code_files(name: str, kind: _Kind) -> tuple[Path, ...]:
+    path = _find_file(name, kind)
+    if path.resolve() not in _suite_modules(kind):
         neighbours = () if name.endswith(".py") else (p for p in sorted(path.parent.glob("*.py")) if p != path)
         return (path, *neighbours)
     private_files: set[Path] = set()
@@ -189,6 +215,11 @@ def dataset_spec(name: str) -> DatasetSpec:
     return spec
 
 
+def pretext_spec(name: str) -> PretextSpec:
+    """The `SPEC` of a pretext. Raises UnknownNameError, or BenchmarkError where a package it needs is missing."""
+    return _load_spec(name, PretextSpec, _PRETEXT)
+
+
 def outside_datasets() -> list[DatasetSpec]:
     """Datasets outside the suite: loaded by path so far, and installed. Broken ones are left out."""
     specs = []
@@ -201,7 +232,7 @@ def outside_datasets() -> list[DatasetSpec]:
 
 
 def _load_spec(name: str, type_: type[Spec], kind: _Kind) -> Spec:
-    path = dataset_file(name) if kind is _DATASET else model_file(name)
+    path = _find_file(name, kind)
     module = _suite_modules(kind).get(path.resolve())
     if module is not None:
         return _read_spec(_import(module), type_, path)
@@ -214,7 +245,7 @@ def _load_spec(name: str, type_: type[Spec], kind: _Kind) -> Spec:
 
 def _check_name(spec: Spec, expected: str, where: str, kind: _Kind) -> Spec:
     """The SPEC of a file or plug-in outside the suite, if its name fits. Raises ConfigError."""
-    name = spec.name if isinstance(spec, ModelSpec) else spec.info.name
+    name = spec.info.name if isinstance(spec, DatasetSpec) else spec.name
     if canonical(name) in _suite_files(kind):
         raise ConfigError(
             f"{where} binds SPEC with the name {name!r}, which is a {kind.word} of the suite. A name of its own was "

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.contracts import Inputs, PointBatch, Task, TokenFeatures, TorchModel
-from benchmark.contracts.heads import PooledHead
+from benchmark.contracts.heads import PooledHead, with_hidden
 from benchmark.contracts.losses import focal_loss
 from benchmark.errors import ConfigError
 from benchmark.models._event_head import LinearEventHead
 from benchmark.models._point_embedding import MiniPointNet, RowBatchNorm
-from benchmark.models._segmentation_head import LinearHead, SegmentationHead
+from benchmark.models._segmentation_head import LinearHead, SegmentationHead, interpolate
 from benchmark.models._tokens import Interpolation, Tokens, group_points, interpolate_points
 from benchmark.models._vit import Block, Packing, PositionEmbedding, Transformer
 from benchmark.ops.grouping import GroupingConfig, Strategy
@@ -109,6 +109,7 @@ class TokenTransformer(TorchModel):
     def add_head(self) -> None:
         """The head with random weights, drawn last so that it does not change earlier draws."""
         c, n_features, n_outputs = self.config, len(self.columns), self.task.n_outputs
+        self.feature_width = c.width
         n_shared = self.n_event_features
         if self.task.level == "event":
             head_class = LinearEventHead if c.head == "linear" else PooledHead
@@ -133,7 +134,7 @@ class TokenTransformer(TorchModel):
 
     def prepare(self, batch: PointBatch, stage: str, generator: torch.Generator) -> Any:
         """The tokens."""
-        return self.tokens(batch)
+        return self.tokens(with_hidden(batch, self.columns))
 
     def tokens(self, batch: PointBatch) -> Tokens:
         """The tokens of a batch."""
@@ -170,6 +171,7 @@ class TokenTransformer(TorchModel):
         head. Point-MAE classifies from the maximum and a class token (in its published code);
         there is no class token here, nor in the released weights; the mean replaces it.
         """
+        batch = with_hidden(batch, self.columns)
         tokens = self.tokens(batch)
         layers, members = self.encode(tokens)
         features = self.fetched(layers)
@@ -182,6 +184,13 @@ class TokenTransformer(TorchModel):
         point_inputs = self.own_inputs(batch, tokens, members, to_points)
         scores = self.head(features, lengths, to_points, point_inputs, batch.event_index)
         return scores
+
+    def point_features(self, batch: PointBatch) -> Tensor:
+        """(N, D) the tokens' fetched features, interpolated."""
+        batch = with_hidden(batch, self.columns)
+        tokens = self.tokens(batch)
+        layers, _ = self.encode(tokens)
+        return interpolate(self.fetched(layers), self.interpolation(batch, tokens))
 
     def own_inputs(self, batch: PointBatch, tokens: Tokens, members: Tensor, to_points: Interpolation) -> Tensor:
         """(N, n_own) the head's inputs of a point besides tokens: position, more if configured, event features last."""
@@ -219,7 +228,7 @@ class TokenTransformer(TorchModel):
     def token_features(self, batch: PointBatch) -> TokenFeatures:
         """Tokens of a batch with the encoder's last outputs, all tokens visible."""
         with evaluating(self):
-            tokens = self.tokens(batch)
+            tokens = self.tokens(with_hidden(batch, self.columns))
             layers, _ = self.encode(tokens, self.drops_in_evaluation)
             return features_of(batch, tokens, layers[-1])
 
@@ -232,7 +241,7 @@ class TokenTransformer(TorchModel):
                 f"Correct the layer."
             )
         with evaluating(self):
-            tokens = self.tokens(batch)
+            tokens = self.tokens(with_hidden(batch, self.columns))
             block_inputs, _ = self.embed(tokens.inputs, tokens.token, tokens.slot, tokens.sizes)
             positions = self.position(tokens.centres)
             packing = Packing.of(tokens.lengths, tokens.event)

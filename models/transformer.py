@@ -58,6 +58,8 @@ SPEC = ModelSpec(
         ),
     },
     levels=("point", "event"),
+    has_point_features=True,
+    mode_overrides={"frozen": {"head": "linear"}},
     kinds=("classification", "regression"),
     detector_presets={
         "calorimeter": {

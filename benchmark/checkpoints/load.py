@@ -171,7 +171,7 @@ def _torch_model(spec: ModelSpec, manifest: Manifest) -> Any:
     from benchmark.contracts.torch_model import TorchModel
 
     config = override(spec.config(), manifest.model_config, "model")
-    inputs = model_inputs(manifest.preprocessing(), manifest.detector_frame())
+    inputs = model_inputs(manifest.preprocessing(), manifest.detector_frame(), manifest.pretext or None)
     model = spec.build_model(config, inputs, manifest.known_task())
     if not isinstance(model, TorchModel):
         raise CheckpointError(

@@ -39,6 +39,7 @@ class Manifest:
     origin: Mapping[str, Any]  # fingerprint of the run, or name and sha256 of the released file
     training: Mapping[str, Any] = field(default_factory=dict)  # preset, mode, labels, draw, seed, dataset, if known
     versions: Mapping[str, str] = field(default_factory=versions)
+    pretext: str = ""  # what the backbone was pre-trained on; empty: nothing, or the model's own
 
     def metadata(self) -> dict[str, str]:
         """As safetensors stores it: names and texts."""
@@ -84,10 +85,12 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> Manifest:
             f"{path} has the checkpoint format {version!r}. Format {FORMAT_VERSION} was expected. Update particlebench."
         )
     try:
+        metadata = {"pretext": "", **metadata}  # there was none in earlier versions
         values = {f.name: _parse_field(f.type, metadata[f.name]) for f in fields(Manifest)}
         manifest = Manifest(**values)
-        if manifest.model.endswith(".py"):
-            raise ValueError(f"the model is the file {manifest.model[:60]!r}, and a checkpoint may only name one")
+        for name in (manifest.model, manifest.pretext):
+            if name.endswith(".py"):
+                raise ValueError(f"it names the file {name[:60]!r}, and a checkpoint may only name a model or pretext")
         if manifest.stage not in STAGES:
             raise ValueError(f"{manifest.stage[:40]!r} is no stage")
         if largest_number(manifest.model_config) > MAX_SIZE:

@@ -1,4 +1,5 @@
-"""Pre-trained weights shipped with the package: `weights/<model>.safetensors` and `.json` beside the model's file.
+"""Pre-trained weights shipped with the package: `weights/<model>.safetensors` and `.json` beside the model's file; of a
+backbone and a pretext, `weights/<model>+<pretext>.safetensors`.
 
 A newcomer's run starts from them instead of pre-training. `python -m benchmark pretrain` with --out writes such a pair.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.contracts import ModelSpec, Task
+from benchmark.contracts.pretext import method_name
 from benchmark.data.preparation import Preparation
 from benchmark.errors import CheckpointError
 from benchmark.io import sha256_file
@@ -49,9 +51,10 @@ class Shipped:
         return self.path
 
 
-def find_shipped(model: str) -> Shipped | None:
-    """The weights that ship with a model, if there are any. Raises CheckpointError for a damaged training record."""
-    record_path = weights_folder(model) / f"{registry.model_file(model).stem}.json"
+def find_shipped(model: str, pretext: str | None = None) -> Shipped | None:
+    """The weights that ship with a model and pretext, if any. Raises CheckpointError for a damaged training record."""
+    stem = method_name(registry.model_file(model).stem, None if pretext is None else registry.canonical(pretext))
+    record_path = weights_folder(model) / f"{stem}.json"
     return read_pair(record_path) if record_path.is_file() else None
 
 
@@ -89,12 +92,13 @@ def seen_in_pretraining(spec: ModelSpec, model_config: Any) -> dict[str, Any]:
 
 
 def mismatched_settings(
-    shipped: Shipped, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str
-) -> list[str]:
+    shipped: Shipped, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str,
+    pretext: str | None = None,
+) -> list[str]:  # fmt: skip
     """Names of the settings in which a run differs from the weights' training; empty where they fit.
 
-    Compared are the model's settings that pre-training uses, the cuts and features, the classes whose points are
-    dropped, and the dataset's name. Its revision and number of events are recorded, not compared.
+    Compared are the model's settings that pre-training uses, the pretext, the cuts and features, the classes whose
+    points are dropped, and the dataset's name. Its revision and number of events are recorded, not compared.
     """
     config = shipped.record["config"]
     weights_settings = {k: v for k, v in config["model_config"].items() if k not in spec.head_config}
@@ -102,17 +106,19 @@ def mismatched_settings(
     pairs = {f"model.{k}": (run_settings.get(k), weights_settings.get(k)) for k in run_settings}
     cuts = json.loads(json.dumps(as_dict(preprocess)))
     pairs |= {f"preprocess.{k}": (v, config["preprocess"].get(k)) for k, v in cuts.items()}
+    pairs["the pretext"] = (pretext, config.get("pretext"))
     pairs["the task's dropped classes"] = (list(task.drop_classes), config["task"].get("drop_classes"))
     pairs["the dataset"] = (dataset, shipped.record["dataset"]["name"])
     return [name for name, (run_value, weights_value) in pairs.items() if run_value != weights_value]
 
 
 def fitting_weights(
-    model: str, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str
+    model: str, spec: ModelSpec, model_config: Any, preprocess: Preparation, task: Task, dataset: str,
+    pretext: str | None = None,
 ) -> Shipped | None:  # fmt: skip
     """The weights that ship with a model, where they fit these settings. Raises CheckpointError for damaged ones."""
-    shipped = find_shipped(model)
-    if shipped is None or mismatched_settings(shipped, spec, model_config, preprocess, task, dataset):
+    shipped = find_shipped(model, pretext)
+    if shipped is None or mismatched_settings(shipped, spec, model_config, preprocess, task, dataset, pretext):
         return None
     return shipped
 

@@ -1,4 +1,4 @@
-"""`list`: models, baselines, datasets, tasks and backends, their requirements, and whether they run here."""
+"""`list`: models, baselines, pretexts, datasets, tasks and backends, their requirements, and whether they run here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import typer
 
 from benchmark.cli.app import app, console
 
-KINDS = ("models", "baselines", "datasets", "tasks", "backends")
+KINDS = ("models", "baselines", "pretexts", "datasets", "tasks", "backends")
 _MODEL_COLUMNS = ("name", "presets", "tasks", "pre-trains", "summary", "here")
 _IMPORTANT = ("summary", "here", "tasks", "presets", "classes")  # where there is little room
 _DATASET_COLUMNS = ("name", "tasks", "licence", "summary", "here")
+_PRETEXT_COLUMNS = ("name", "presets", "summary", "here")
 
 
 @app.command("list")
@@ -62,14 +63,14 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
     if kind == "baselines":
         return [_model_row(name) for name in registry.model_names(kind)]
-    describe, names, group = (
-        (_model_row, registry.model_names(kind), registry.PLUGINS)
-        if kind == "models"
-        else (_dataset_row, registry.dataset_names(), registry.DATASET_PLUGINS)
-    )
-    installed = (registry.model_names if kind == "models" else registry.dataset_names)(group)
+    describe, names, group = {
+        "models": (_model_row, registry.model_names, registry.PLUGINS),
+        "pretexts": (_pretext_row, registry.pretext_names, registry.PRETEXT_PLUGINS),
+        "datasets": (_dataset_row, registry.dataset_names, registry.DATASET_PLUGINS),
+    }[kind]
+    installed = names(group)
     return [
-        *(describe(name) for name in names if name not in installed),
+        *(describe(name) for name in names("models" if kind == "models" else None) if name not in installed),
         *(_plugin_row(describe, name) for name in installed),
         *(_failed_row(describe, name, reason) for name, reason in registry.refused_plugins(group).items()),
     ]
@@ -85,7 +86,8 @@ def _plugin_row(describe: Callable[[str], dict[str, Any]], name: str) -> dict[st
 
 
 def _failed_row(describe: Callable[[str], dict[str, Any]], name: str, reason: str) -> dict[str, Any]:
-    columns = _MODEL_COLUMNS if describe is _model_row else _DATASET_COLUMNS
+    others = _PRETEXT_COLUMNS if describe is _pretext_row else _DATASET_COLUMNS
+    columns = _MODEL_COLUMNS if describe is _model_row else others
     return {**dict.fromkeys(columns, ""), "name": name, "here": reason}
 
 
@@ -106,7 +108,7 @@ def _model_row(name: str) -> dict[str, Any]:
         "name": name,
         "presets": ", ".join(_preset_names(name) for name in spec.presets),
         "tasks": ", ".join(t.name for t in fitting),
-        "pre-trains": "yes" if spec.pretrains else "no",
+        "pre-trains": "by itself" if spec.pretrains else "on any pretext" if spec.has_point_features else "no",
         "summary": spec.summary,
         "here": reasons[0] if reasons else "ready",
     }
@@ -128,6 +130,18 @@ def _preset_names(preset: str) -> str:
 
     aliases = [alias for alias, name in PRESET_ALIASES.items() if name == preset]
     return f"{preset} (or {', '.join(aliases)})" if aliases else preset
+
+
+def _pretext_row(name: str) -> dict[str, Any]:
+    from benchmark import registry
+    from benchmark.errors import BenchmarkError
+
+    try:
+        spec = registry.pretext_spec(name)
+    except BenchmarkError as error:
+        return _failed_row(_pretext_row, name, str(error))
+    presets = ", ".join(_preset_names(preset) for preset in spec.presets)
+    return {"name": name, "presets": presets, "summary": spec.summary, "here": "ready"}
 
 
 def _dataset_row(name: str) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from benchmark.cli.app import app, console, known_dataset
 
 @app.command()
 def pretrain(
-    model: Annotated[str, typer.Option(help="Name of a self-supervised model, or path to a file that binds SPEC.")],
+    model: Annotated[
+        str, typer.Option(help="Name of a self-supervised model or backbone, or path to a file that binds SPEC.")
+    ],
+    pretext: Annotated[
+        str | None,
+        typer.Option(
+            help="What a backbone is pre-trained on (see `list pretexts`), or path to a file that binds SPEC."
+        ),
+    ] = None,
     task: Annotated[
         str, typer.Option(help="Task of the later runs: it decides which points are dropped.")
     ] = "lartpc-segmentation",
@@ -57,7 +65,7 @@ def pretrain(
     from benchmark.runs.execution import Execution
     from benchmark.runs.pretrain import pretrain as carry_out
 
-    request = Request(model, task, dataset, preset, seed=seed, assignments=tuple(set_ or ()))
+    request = Request(model, task, dataset, preset, seed=seed, assignments=tuple(set_ or ()), pretext=pretext)
     execution = Execution(
         device, threads, data, max_minutes=max_minutes, resume=resume, force=force,
         compiled=compiled,

@@ -23,6 +23,12 @@ def run(
     model: Annotated[
         str, typer.Option(help="Name of a model or baseline (see `list`), or path to a file that binds SPEC.")
     ],
+    pretext: Annotated[
+        str | None,
+        typer.Option(
+            help="What a backbone is pre-trained on (see `list pretexts`), or path to a file that binds SPEC."
+        ),
+    ] = None,
     labels: Annotated[str, typer.Option(help="Labelled events: a whole number, or `all`.", metavar="N|all")] = "100",
     task: Annotated[str, typer.Option(help="What is predicted.")] = "lartpc-segmentation",
     dataset: Annotated[
@@ -88,7 +94,7 @@ def run(
     from benchmark.runs.execution import Execution
 
     request = Request(
-        model, task, dataset, preset, labels, mode, draw, seed, checkpoint, pretrain=pretrain,
+        model, task, dataset, preset, labels, mode, draw, seed, checkpoint, pretrain=pretrain, pretext=pretext,
         assignments=(*(set_ or ()), *((f"model.backend={backend}",) if backend else ())),
     )  # fmt: skip
     execution = Execution(

@@ -31,7 +31,8 @@ def sweep(
         ),
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Comma-separated names, name:mode, or paths: polarmae,polarmae:scratch,gnn.")
+        str | None,
+        typer.Option(help="Comma-separated names, name:mode, name+pretext, or paths: polarmae:scratch,gnn,gnn+masked."),
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Label budgets, comma-separated: 100,1000,all.")] = None,
     draws: Annotated[str | None, typer.Option(help="How many draws (3), or which (0,1,2).")] = None,

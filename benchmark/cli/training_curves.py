@@ -30,5 +30,5 @@ def training_curves(
     runs = [r for r in all_runs if r.status == "finished" and r.task["name"] == task_name and r.labels == labels]
     runs = [r for r in runs if r.config["draw"] == draw and steps in (None, r.config["train"]["steps"])]
     model_names = None if models is None else models.split(",")
-    draw_trainings([r for r in runs if model_names is None or r.model in model_names], out)
+    draw_trainings([r for r in runs if model_names is None or r.method in model_names], out)
     print(out)

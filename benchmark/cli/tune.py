@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 @app.command()
 def tune(
     model: Annotated[str, typer.Option(help="Name of a model or baseline, or path to a file that binds SPEC.")],
+    pretext: Annotated[
+        str | None,
+        typer.Option(
+            help="What a backbone is pre-trained on (see `list pretexts`), or path to a file that binds SPEC."
+        ),
+    ] = None,
     labels: Annotated[str, typer.Option(help="Labelled events: a whole number, or `all`.", metavar="N|all")] = "100",
     rates: Annotated[
         str, typer.Option(help="Learning rates to try, with commas between them.")
@@ -53,7 +59,9 @@ def tune(
     from benchmark.runs.tune import Search, advice, best_command, parse_rates
     from benchmark.runs.tune import tune as carry_out
 
-    request = Request(model, task, dataset, preset, labels, mode, draw, seed, assignments=tuple(set_ or ()))
+    request = Request(
+        model, task, dataset, preset, labels, mode, draw, seed, assignments=tuple(set_ or ()), pretext=pretext
+    )
     execution = Execution(device, threads, data, resume=resume, force=force)
     search = Search(parse_rates(rates), steps, tuning)
     outcome = carry_out(request, execution, search)
@@ -80,7 +88,7 @@ def table(tuning: Tuning) -> FittedTable:
     c, metric = tuning.config, tuning.task["primary_metric"]
     classes = [name for name in tuning.task["classes"] if any(name in t["f1"] for t in tuning.trials)]
     title = (
-        f"{tuning.model} ({c['preset']}, {c['mode']}), {tuning.labels} labelled events, draw {c['draw']}, seed "
+        f"{tuning.method} ({c['preset']}, {c['mode']}), {tuning.labels} labelled events, draw {c['draw']}, seed "
         f"{c['seed']}, {tuning.steps} steps\n{tuning.task['name']}: {tuning.events['selection']} validation events of "
         f"{tuning.dataset['name']}"
     )

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from benchmark.contracts.parts import A, Links, Volumes, WholeEvents
+from benchmark.contracts.parts import A, Links, Views, Volumes, WholeEvents
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 Other = TypeVar("Other", bound="np.ndarray | Tensor")
-Part = TypeVar("Part", Links[Any], WholeEvents[Any], Volumes[Any])
+Part = TypeVar("Part", Links[Any], WholeEvents[Any], Volumes[Any], Views[Any])
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class PointBatch(Generic[A]):
     links: Links[A] = field(default_factory=Links)
     whole: WholeEvents[A] = field(default_factory=WholeEvents)
     volumes: Volumes[A] = field(default_factory=Volumes)
+    views: Views[A] = field(default_factory=Views)
     prepared: Any = None  # result of `TorchModel.prepare`, while training on a GPU
 
     @property
@@ -212,7 +213,7 @@ class PointBatch(Generic[A]):
 
 _ARRAYS = ("coords", "energy", "feats", "offsets", "target", "instance")
 _INFO = ("point_info", "event_info")
-_PARTS = ("links", "whole", "volumes")
+_PARTS = ("links", "whole", "volumes", "views")
 
 
 def _map_part(part: Part, function: Callable[[Any], Any]) -> Part:

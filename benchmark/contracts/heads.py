@@ -9,13 +9,14 @@ the rest is done here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.contracts import Inputs, PointBatch, Task, TorchModel
+from benchmark.contracts.pretext import HIDDEN
 from benchmark.ops.host_tables import like
 from benchmark.ops.segments import segment_max, segment_mean
 
@@ -57,6 +58,7 @@ class PointModel(TorchModel):
     head: nn.Linear | PooledHead
     n_event_features: int = 0
     unit: float = 0.0  # length unit of coordinates added as columns; 0: none
+    columns: tuple[str, ...] = ()  # that the model was built for, before `expand_inputs`
 
     @abstractmethod
     def features(self, batch: PointBatch[Tensor]) -> Tensor:
@@ -70,6 +72,7 @@ class PointModel(TorchModel):
         """
         self.n_event_features = inputs.n_event_features
         self.unit = unit
+        self.columns = inputs.columns
         shared = inputs.event_columns if self.task.level == "point" else ()
         columns = (*inputs.columns, *shared_names(shared), *(PLACES if unit else ()))
         return replace(inputs, columns=columns)
@@ -80,12 +83,23 @@ class PointModel(TorchModel):
         Called at the end of a constructor, after `expand_inputs`.
         """
         self.head = head(self.task, width, self.n_event_features)
+        self.feature_width = width
+
+    def backbone(self) -> Iterable[nn.Module]:
+        """All modules but the head."""
+        return [module for name, module in self.named_children() if name != "head"]
+
+    def point_features(self, batch: PointBatch[Tensor]) -> Tensor:
+        """(N, width) features of points, of a batch with the columns of the data."""
+        return self.features(
+            append_event_columns(
+                with_hidden(batch, self.columns), self.task.level == "point" and self.n_event_features > 0, self.unit
+            )
+        )
 
     def forward(self, batch: PointBatch[Tensor]) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
-        features = self.features(
-            append_event_columns(batch, self.task.level == "point" and self.n_event_features > 0, self.unit)
-        )
+        features = self.point_features(batch)
         if self.task.level == "point":
             scores: Tensor = self.head(features)
             return scores
@@ -98,6 +112,14 @@ def head(task: Task, width: int, n_event_features: int = 0) -> nn.Linear | Poole
     if task.level == "point":
         return nn.Linear(width, task.n_outputs)
     return PooledHead(width, task.n_outputs, n_event_features=n_event_features)
+
+
+def with_hidden(batch: PointBatch[Tensor], columns: Sequence[str]) -> PointBatch[Tensor]:
+    """The batch with the column HIDDEN, 0 for every point, where a model was built for it and the batch lacks it."""
+    if HIDDEN not in columns or HIDDEN in batch.columns:
+        return batch
+    zeros = torch.zeros_like(batch.feats[:, :1])
+    return replace(batch, feats=torch.cat([batch.feats, zeros], dim=1), columns=(*batch.columns, HIDDEN))
 
 
 def append_event_columns(batch: PointBatch[Tensor], with_events: bool, unit: float = 0.0) -> PointBatch[Tensor]:

@@ -113,7 +113,9 @@ class ModelSpec:
     tasks: tuple[str, ...] = ()  # only these; empty: any of its levels and kinds
     # by detector and preset: what differs there from `presets`
     detector_presets: Mapping[str, Mapping[str, Preset]] = field(default_factory=dict)
-    pretrains: bool = False  # has a self-supervised stage
+    pretrains: bool = False  # has a self-supervised stage of its own
+    has_point_features: bool = False  # which any pretext can train (`TorchModel.point_features`)
+    pretext: str | None = None  # that it is trained on unless another one is asked for
     mode_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # e.g. frozen -> a linear read-out
     reference: str = ""  # paper, section and table
     extras: tuple[str, ...] = ()  # optional packages needed, as import names

@@ -70,3 +70,20 @@ class Volumes(Generic[A]):
             voxels = voxels.repeat(times, axis) if is_numpy else voxels.repeat_interleave(times, axis)
         hidden: A = voxels
         return hidden
+
+
+@dataclass(frozen=True)
+class Views(Generic[A]):
+    """What a pretext made of each event, and what only its loss may read; empty outside of its pre-training.
+
+    The "events" of such a batch are views. Points of two views that lie close together in `coords` show the same part
+    of an event, however the views were cut, turned and displaced.
+    """
+
+    coords: A | None = None  # (N, 3) float32 where each point lay in its event, in the frame's unit
+    hidden: A | None = None  # (N,) bool points whose features the model does not see
+    targets: A | None = None  # (N, T) float32 values to predict; read where `hidden`
+    event: A | None = None  # (B,) int64 number of the event that each view shows
+    kind: A | None = None  # (B,) int64 kind of each view, as the pretext numbers them
+
+    ARRAYS: ClassVar[tuple[str, ...]] = ("coords", "hidden", "targets", "event", "kind")

@@ -27,6 +27,7 @@ class TorchModel(nn.Module, Model):
 
     # In modes `peft` and `frozen`; False keeps a fixed backbone's dropout and running statistics as in training.
     keeps_frozen_backbone_in_evaluation: ClassVar[bool] = True
+    feature_width: int = 0  # channels of `point_features`; 0: the model has none
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -52,6 +53,18 @@ class TorchModel(nn.Module, Model):
     def pretrain_loss(self, batch: PointBatch[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Scalar self-supervised loss of an unlabelled batch, and its named parts for the logs."""
         raise NotImplementedError(f"{type(self).__name__} has no self-supervised stage")
+
+    def point_features(self, batch: PointBatch[Tensor]) -> Tensor:
+        """(N, feature_width) features of points, from the backbone alone: what a pretext trains."""
+        raise NotImplementedError(f"{type(self).__name__} has no features of points")
+
+    def before_step(self, progress: float) -> None:
+        """Called before each step, with the share of the steps done; by default nothing."""
+        return None
+
+    def after_step(self, progress: float) -> None:
+        """Called after each step, with the share of the steps done; by default nothing."""
+        return None
 
     def prepare(self, batch: PointBatch[Tensor], stage: str, generator: torch.Generator) -> Any:
         """Preparation of a batch that needs no weights, for `stage` (`pretrain` or `finetune`); by default none.
@@ -107,7 +120,7 @@ class TorchModel(nn.Module, Model):
     def load_backbone(self, path: Path) -> Mapping[str, str]:
         """Read only the backbone's weights from a (pre-training) checkpoint of the same architecture."""
         state, metadata = read_safetensors(path)
-        expected = self._module_state(self.backbone())
+        expected = self.backbone_state()
         backbone_state = {k: v for k, v in state.items() if k in expected}
         self._check_state(path, backbone_state, expected)
         self.load_state_dict(backbone_state, strict=False)
@@ -126,6 +139,10 @@ class TorchModel(nn.Module, Model):
         self._check_state(path, pretrained_state, expected)
         self.load_state_dict(pretrained_state, strict=False)
         return metadata
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """Those entries of the state dict that belong to the backbone."""
+        return self._module_state(self.backbone())
 
     def _pretrained_state(self) -> dict[str, Tensor]:
         return self._module_state((*self.backbone(), *self.pretraining_only()))

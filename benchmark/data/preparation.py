@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmark import tasks
 from benchmark.contracts import DatasetInfo, Event, EventSource, Frame, Inputs, PointBatch, Task
+from benchmark.contracts.pretext import HIDDEN
 from benchmark.data.cells import CellPreprocess
 from benchmark.data.preprocess import Eligible, Preprocess
 from benchmark.data.volumes import VolumePreprocess
@@ -55,6 +56,7 @@ def preparation(task: Task) -> Preparation:
     return VolumePreprocess() if task.data == "volumes" else Preprocess()
 
 
-def model_inputs(prepared: Preparation, frame: Frame) -> Inputs:
-    """The model's inputs under this preprocessing."""
-    return Inputs(tuple(prepared.columns), frame, tuple(prepared.event_columns))
+def model_inputs(prepared: Preparation, frame: Frame, pretext: str | None = None) -> Inputs:
+    """The model's inputs under this preprocessing; with a pretext, one column more."""
+    columns = (*prepared.columns, *(() if pretext is None else (HIDDEN,)))
+    return Inputs(columns, frame, tuple(prepared.event_columns))

@@ -1,6 +1,7 @@
 """One style per model in every figure and on every page: colour, dashes and marker, which together never repeat.
 
-A name is that of a curve: `polarmae:fft (300 steps)`. The model gives the colour and the marker, the mode the dashes.
+A name is that of a curve: `polarmae:fft (300 steps)`. The model gives the colour and the marker, the mode the
+dashes; several pretexts of a model differ in markers.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def method_styles(names: Sequence[str]) -> dict[str, MethodStyle]:
 
 
 def _model(name: str) -> str:
-    return re.split(r"[: ]", name, maxsplit=1)[0]
+    return re.split(r"[+: ]", name, maxsplit=1)[0]
 
 
 def _numbers(models: Iterable[str]) -> dict[str, int]:

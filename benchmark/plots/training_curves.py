@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.contracts.pretext import method_name
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
 from benchmark.metrics.segmentation import scores_from_counts
@@ -32,7 +33,7 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
     if scores:
         _draw_scores(axes[2], scores)
     config = record["config"]
-    name = f"{shown_name(config['model'])} [{shown_name(config['preset'])}]"
+    name = f"{shown_name(method_name(config['model'], config.get('pretext')))} [{shown_name(config['preset'])}]"
     figure.suptitle(f"{name}, pre-trained on {record['events']:,} events", fontsize=11)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")

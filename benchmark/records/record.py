@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from benchmark.contracts import Dataset, Task
+from benchmark.contracts.pretext import method_name
 from benchmark.io import safe_name
 from benchmark.paths import PROGRAM, shell_text
 
@@ -45,6 +46,11 @@ class RunRecord:
     def model(self) -> str:
         """Registry name of the model."""
         return str(self.config["model"])
+
+    @property
+    def method(self) -> str:
+        """Model and pretext, as tables show them: `gnn+masked`."""
+        return method_name(self.model, self.config.get("pretext"))
 
     @property
     def labels(self) -> str:
@@ -86,7 +92,7 @@ class RunRecord:
     def run_name(self) -> str:
         """`<model>-<labels>-d<draw>-s<seed>-<fingerprint>`, unique for a configuration, data and code."""
         c = self.config
-        return safe_name(f"{self.model[:LONGEST]}-{self.labels}-d{c['draw']}-s{c['seed']}-{self.fingerprint[:12]}")
+        return safe_name(f"{self.method[:LONGEST]}-{self.labels}-d{c['draw']}-s{c['seed']}-{self.fingerprint[:12]}")
 
     @property
     def run_s(self) -> float:

@@ -151,12 +151,14 @@ class Config(_Part):
     pretrain_optim: Plain | None = None
     data: Plain | None = None
     weights: Plain | None = None
+    pretext: Name | None = None
+    pretext_config: Plain | None = None
 
-    @field_validator("model", "dataset")
+    @field_validator("model", "dataset", "pretext")
     @classmethod
     def _names_no_file(cls, name: str | None) -> str | None:
         if name is not None and _CODE.search(name):
-            raise ValueError("the name of a model or data set was expected, not a file of code")
+            raise ValueError("the name of a model, pretext or data set was expected, not a file of code")
         return name
 
     @field_validator("model_settings")
@@ -369,6 +371,8 @@ class PretrainingSettings(_Part):
     preprocess: Plain
     task: Plain
     pretrain: Train
+    pretext: Name | None = None
+    pretext_config: Plain | None = None
 
 
 class PretrainingProbe(_Part):

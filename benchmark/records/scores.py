@@ -33,7 +33,7 @@ def score_in_column(record: RunRecord, column: Column) -> Mapping[str, Any] | No
 def row_order(record: RunRecord) -> tuple[float, float, str, str]:
     """Order of rows: small budgets first, and in each the best first."""
     budget = float(record.labels) if record.labels.isdecimal() else float("inf")
-    return (budget, rank_value(record), record.model, record.fingerprint)
+    return (budget, rank_value(record), record.method, record.fingerprint)
 
 
 def score(record: RunRecord, name: str, row: str) -> Mapping[str, Any] | None:

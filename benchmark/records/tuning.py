@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.contracts.pretext import method_name
 from benchmark.errors import RecordError
 from benchmark.io import atomic_write_json, safe_name
 from benchmark.json_files import read_json
@@ -50,6 +51,11 @@ class Tuning:
         return str(self.config["model"])
 
     @property
+    def method(self) -> str:
+        """Model and pretext, as tables show them: `gnn+masked`."""
+        return method_name(self.model, self.config.get("pretext"))
+
+    @property
     def labels(self) -> str:
         """The label budget as typed: a number of events, or `all`."""
         labels = self.config["labels"]
@@ -78,7 +84,7 @@ def is_at_edge(rate: float | None, rates: list[float]) -> bool:
 def tuning_path(root: Path, tuning: Tuning) -> Path:
     """`<root>/<task>/<dataset>/<model>-<preset>-<mode>-<labels>-d<draw>-s<seed>.json`."""
     c = tuning.config
-    name = f"{tuning.model}-{c['preset']}-{c['mode']}-{tuning.labels}-d{c['draw']}-s{c['seed']}"
+    name = f"{tuning.method}-{c['preset']}-{c['mode']}-{tuning.labels}-d{c['draw']}-s{c['seed']}"
     return root / safe_name(tuning.task["name"]) / safe_name(tuning.dataset["name"]) / f"{safe_name(name)}.json"
 
 

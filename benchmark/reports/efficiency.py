@@ -104,7 +104,7 @@ def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
             ordered = tuple(sorted(points, key=lambda p: p.labels))
             runs = tuple(run for row in members for run in row.runs)
             c = first.config
-            result.append(Curve(name, first.model, c["mode"], c["preset"], of, ordered, runs))
+            result.append(Curve(name, first.method, c["mode"], c["preset"], of, ordered, runs))
     return sorted(result, key=lambda curve: curve.name)
 
 
@@ -202,7 +202,7 @@ def _group_by_settings(rows: Sequence[Average]) -> list[list[Average]]:
     for row in rows:
         c = row.record.config
         settings = {k: v for k, v in flat(c).items() if k not in _FREE}
-        models.setdefault((c["model"], c["preset"], c["mode"]), []).append((row, settings))
+        models.setdefault((row.record.method, c["preset"], c["mode"]), []).append((row, settings))
     groups: list[list[Average]] = []
     for of_model in models.values():
         common = set.intersection(*(set(settings) for _, settings in of_model))
@@ -226,9 +226,9 @@ def curve_names(records: Sequence[RunRecord]) -> list[str]:
     """`model:mode`, then in brackets what makes it unique: preset, steps, or else the fingerprint."""
     modes: dict[str, set[str]] = {}
     for record in records:
-        modes.setdefault(record.model, set()).add(record.config["mode"])
+        modes.setdefault(record.method, set()).add(record.config["mode"])
     # the mode is named where a model has several, or it is not scratch
-    names = [r.model if modes[r.model] == {"scratch"} else f"{r.model}:{r.config['mode']}" for r in records]
+    names = [r.method if modes[r.method] == {"scratch"} else f"{r.method}:{r.config['mode']}" for r in records]
     details: list[list[str]] = [[] for _ in records]
     for describe in (lambda r: r.config["preset"], lambda r: f"{r.training.get('steps', 0)} steps",
                  lambda r: r.fingerprint[:6]):  # fmt: skip

@@ -173,7 +173,7 @@ def _fair_row(average: Average, metric: str, tunings: Sequence[Tuning]) -> Row:
     marks = "" if record.status == "finished" else f" ({record.status})"
     dirty = "*" if any(r.environment.get("dirty") for r in average.runs) else ""
     return {
-        "model": record.model + marks + dirty,
+        "model": record.method + marks + dirty,
         "preset": c["preset"],
         "mode": c["mode"],
         metric: cell(record, shown(record)[0]),

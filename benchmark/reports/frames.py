@@ -63,7 +63,7 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
     c, r, e = record.config, record.resources, record.environment
     return {
         "task": record.task["name"], "version": record.task["version"], "dataset": record.dataset["name"],
-        "revision": record.dataset["revision"], "model": record.model, "preset": c["preset"], "mode": c["mode"],
+        "revision": record.dataset["revision"], "model": record.method, "preset": c["preset"], "mode": c["mode"],
         "labels": record.events["labelled"], "draw": record.known("draw"), "seed": record.known("seed"),
         "status": record.status, "split": record.split, "events": record.events.get("test"),
         **_scores(record),

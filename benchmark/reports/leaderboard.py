@@ -184,7 +184,7 @@ def _leaderboard_row(
     record = row.record
     c = record.config
     mark = "" if record.status == "finished" else f" ({record.status})"
-    name = record.model + mark + ("*" if any(r.environment.get("dirty") for r in row.runs) else "")
+    name = record.method + mark + ("*" if any(r.environment.get("dirty") for r in row.runs) else "")
     spread = NONE if row.spread is None else f"{row.spread:.3f}"
     repetition = (
         tuple(Cell(str(v), v) for v in (record.known("draw"), record.known("seed")))
@@ -194,7 +194,7 @@ def _leaderboard_row(
     labels: float | str = c["labels"] if record.says("labels") and c["labels"] is not None else record.labels
     first, *further = (_score_cell(record, column) for column in columns)
     return (
-        Cell(name, record.model), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
+        Cell(name, record.method), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
         Cell(record.labels, labels), *repetition,
         Cell(first.text, first.value, first.low, first.high, bold), _difference_cell(difference, columns[0]), *further,
         *_cost_cells(row),

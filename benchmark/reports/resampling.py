@@ -249,7 +249,7 @@ def _checked_counts(run: RunRecord) -> np.ndarray:
     expected = next((shape for name, shape in shapes.items() if score_family is family(name)), states.shape[1:])
     if states.shape[1:] != expected:
         raise RecordError(
-            f"The record {run.fingerprint[:12]} of {run.model} has counts of shape {states.shape[1:]} per event. "
+            f"The record {run.fingerprint[:12]} of {run.method} has counts of shape {states.shape[1:]} per event. "
             f"{expected}, for its {n_classes} classes, was expected. Delete it and run again."
         )
     return states

@@ -29,7 +29,7 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> FittedTable
     caption = "\n".join([f"95% intervals: bootstrap over independent events. {RULE}", *_score_notes(record)])
     if record.task.get("metrics", "segmentation") != "segmentation":
         return _score_rows(title, caption, record, beside)
-    scores = ("precision", "recall", "F1", *([] if beside is None else [f"F1 of {beside.model}"]))
+    scores = ("precision", "recall", "F1", *([] if beside is None else [f"F1 of {beside.method}"]))
     table = FittedTable(title, ("class", *scores), numbers=scores, first=("F1", *scores[3:]), caption=caption)
     for row in (*record.task["classes"], "macro"):
         cells = [with_interval(score(record, name, row), "\n") for name in PER_CLASS]
@@ -44,7 +44,7 @@ def run_table(record: RunRecord, beside: RunRecord | None = None) -> FittedTable
 def _score_rows(title: str, caption: str, record: RunRecord, beside: RunRecord | None) -> FittedTable:
     """The primary metric and the leaderboard's further columns, one below the other."""
     runs = [record, *([] if beside is None else [beside])]
-    names = [run.model for run in runs]
+    names = [run.method for run in runs]
     table = FittedTable(title, ("score", *names), numbers=names, first=names, caption=caption)
     for column in shown(record):
         table.row(column.title, *(cell(run, column) for run in runs))
@@ -102,7 +102,7 @@ def describe(record: RunRecord) -> str:
     c, labels = record.config, record.labels
     budget = "number of labelled events unknown" if labels == UNKNOWN else f"{labels} labelled events"
     repetition = f"draw {record.known('draw')}, seed {record.known('seed')}"
-    return f"{record.model} ({c['preset']}, {c['mode']}), {budget}, {repetition}"
+    return f"{record.method} ({c['preset']}, {c['mode']}), {budget}, {repetition}"
 
 
 def scored_text(record: RunRecord) -> str:

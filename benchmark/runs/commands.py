@@ -15,8 +15,8 @@ from benchmark.paths import PROGRAM, shown_path
 from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
 
-_EVENTS = ("task", "dataset", "preset", "seed")  # options of a request, of every command
-_LABELLED = ("task", "dataset", "preset", "mode", "draw", "seed")
+_EVENTS = ("pretext", "task", "dataset", "preset", "seed")  # options of a request, of every command
+_LABELLED = ("pretext", "task", "dataset", "preset", "mode", "draw", "seed")
 
 
 def command(words: Sequence[str], options: Mapping[str, Any], execution: Execution) -> tuple[str, ...]:

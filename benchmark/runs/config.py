@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.checkpoints.shipped import Shipped
 from benchmark.contracts import OptimConfig, Task
+from benchmark.contracts.pretext import method_name
 from benchmark.data.preparation import Preparation
 from benchmark.paths import shown_path
 from benchmark.settings import as_dict
@@ -39,6 +40,13 @@ class RunConfig:
     checkpoint_sha256: str | None = None
     weights: Shipped | None = None  # pre-trained weights of the package, instead of pre-training
     probe: ProbeConfig | None = None  # only of tasks at the level of tokens, which train nothing else
+    pretext: str | None = None  # what a backbone is pre-trained on; None: nothing, or the model's own
+    pretext_config: Any = None  # the pretext's own settings
+
+    @property
+    def method(self) -> str:
+        """Model and pretext, as tables show them: `gnn+masked`."""
+        return method_name(self.model, self.pretext)
 
     @property
     def starts_pretrained(self) -> bool:
@@ -59,6 +67,8 @@ class RunConfig:
         """Plain values, ready for JSON."""
         checkpoint = None if self.checkpoint is None else shown_path(self.checkpoint)
         plain = as_dict(dataclasses.replace(self, weights=None, checkpoint=checkpoint))
+        if self.pretext is None:  # as in records of the time before there were pretexts
+            del plain["pretext"], plain["pretext_config"]
         used = self.weights
         return {**plain, "weights": None if used is None else {"name": used.name, "sha256": used.sha256}}
 
@@ -78,3 +88,4 @@ class Request:
     checkpoint: str | None = None
     assignments: tuple[str, ...] = ()
     pretrain: bool = False  # although weights ship with the package
+    pretext: str | None = None  # name or path; None: the model's own, if it has one

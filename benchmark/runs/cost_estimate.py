@@ -58,7 +58,7 @@ def _median(records: Sequence[RunRecord], name: str) -> float:
 
 
 def _model_key(config: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(config.get(name) for name in ("model", "preset", "mode", "dataset"))
+    return tuple(config.get(name) for name in ("model", "pretext", "preset", "mode", "dataset"))
 
 
 def _cost_settings(config: dict[str, Any]) -> list[Any]:

@@ -24,7 +24,7 @@ class Identity:
     spec: ModelSpec
     device: str  # cpu | cuda
     precision: str  # 32 | bf16
-    code: str  # hash of the model's code
+    code: str  # hash of the model's code, and of the pretext's
 
     def fingerprint(self, revision: str) -> str:
         """Fingerprint of the result on this revision of the data."""
@@ -48,12 +48,15 @@ class Identity:
             "pretrain": [as_dict(config.pretrain), as_dict(config.pretrain_optim), config.seed],
             "hardware": [self.device, choose_precision(precision, self.device)],
         }
+        if config.pretext is not None:
+            parts["pretext"] = [config.pretext, as_dict(config.pretext_config)]
         return sha256_text(json.dumps(parts, sort_keys=True))
 
 
-def model_code(name: str) -> str:
-    """Hash of a model's code: its file and the private files that it imports."""
-    return sha256_text("".join(sha256_file(p) for p in registry.model_files(name)))
+def model_code(name: str, pretext: str | None = None) -> str:
+    """Hash of a model's code, and of its pretext's: their files and the private files that they import."""
+    files = (*registry.model_files(name), *(() if pretext is None else registry.pretext_files(pretext)))
+    return sha256_text("".join(sha256_file(p) for p in files))
 
 
 def fingerprint(config: RunConfig, data_revision: str, code: str, device: str, precision: str) -> str:

@@ -59,9 +59,14 @@ class Prepared:
         return self.identity.fingerprints(self.dataset.revision)
 
     @property
-    def inputs(self) -> Inputs:
-        """The model's description of its data."""
+    def data_inputs(self) -> Inputs:
+        """The columns of the data."""
         return model_inputs(self.config.preprocess, self.dataset.info.frame)
+
+    @property
+    def inputs(self) -> Inputs:
+        """The model's description of its data: the data's columns, and those of the pretext."""
+        return model_inputs(self.config.preprocess, self.dataset.info.frame, self.config.pretext)
 
     @property
     def resume(self) -> bool:
@@ -116,7 +121,8 @@ def identify(request: Request, device: str) -> Identity:
             f"{spec.name} cannot run here: {reason}. Another model or device was expected. "
             f"Type `python -m benchmark list models`."
         )
-    return Identity(request, config, spec, chosen_device, precision, model_code(request.model))
+    pretext = None if config.pretext is None else request.pretext or config.pretext
+    return Identity(request, config, spec, chosen_device, precision, model_code(request.model, pretext))
 
 
 def first_model(identity: Identity, inputs: Inputs) -> Model:

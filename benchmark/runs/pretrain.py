@@ -69,7 +69,7 @@ def pretrain(
 
     def announce() -> None:
         c = prepared.config
-        report(f"{c.model} [{c.preset}] on {prepared.source}; {prepared.machine.place}")
+        report(f"{c.method} [{c.preset}] on {prepared.source}; {prepared.machine.place}")
         report(cost_message(prepared.identity, job.settings, n_events))
 
     model: Any = prepared.build_model()  # a torch model: only those pre-train
@@ -78,10 +78,13 @@ def pretrain(
 
 
 def _check_request(request: Request, out: Path | None, probe_every: int) -> None:
-    if not registry.model_spec(request.model).pretrains:
+    spec = registry.model_spec(request.model)
+    if not spec.pretrains and spec.pretext is None and request.pretext is None:
         names = ", ".join(_pretraining_models())
+        other = f", or give --pretext ({', '.join(registry.pretext_names())})" if spec.has_point_features else ""
         raise ConfigError(
-            f"{request.model} has no pre-training. A self-supervised model was expected ({names}). Correct --model."
+            f"{request.model} has no pre-training of its own. A self-supervised model was expected ({names}). Correct "
+            f"--model{other}."
         )
     if out is not None and out.suffix != ".safetensors":
         raise ConfigError(f"--out {out} is not a file for weights. A name that ends in .safetensors was expected.")
@@ -101,7 +104,7 @@ def _pretraining_models() -> list[str]:
     for name in registry.model_names():
         with suppress(BenchmarkError):  # `list models` says why
             specs.append(registry.model_spec(name))
-    return [spec.name for spec in specs if spec.pretrains]
+    return [spec.name for spec in specs if spec.pretrains or spec.pretext is not None]
 
 
 def _probe_setup(prepared: Prepared, every: int) -> Probing | None:

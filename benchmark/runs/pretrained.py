@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark import registry
 from benchmark.checkpoints.load import load_backbone
 from benchmark.checkpoints.shipped import facts, read_pretraining
 from benchmark.data.stream import EventSet
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.hardware.distributed import from_first
 from benchmark.hardware.environment import choose_precision
 from benchmark.io import atomic_write_json, sha256_file
@@ -22,13 +23,14 @@ from benchmark.runs.execution import Say, alone_in
 from benchmark.runs.prepared import Prepared
 from benchmark.runs.pretraining_cost import cost_message, shipped_message
 from benchmark.runs.weights import manifest_of_run
+from benchmark.seeding import seed_from
 from benchmark.settings import as_dict
 from benchmark.training.config import PretrainConfig
 
 if TYPE_CHECKING:
     from benchmark.contracts.torch_model import TorchModel
     from benchmark.training.callbacks import Probe
-    from benchmark.training.fit import FitReport
+    from benchmark.training.fit import FitReport, ViewMaker
 
 SCHEMA = 1  # of a training record
 WEIGHTS, RECORD = "weights.safetensors", "training.json"
@@ -54,14 +56,14 @@ class PretrainingJob:
     @cached_property
     def fingerprint(self) -> str:
         """Fingerprint of this pre-training: of a finished one under an earlier name of the data, if there is one."""
-        model = self.prepared.config.model
+        method = self.prepared.config.method
         names = self.prepared.identity.pretraining_fingerprints(self.prepared.dataset.revision)
-        return next((name for name in names if finished_record(pretrained_folder(model, name))), names[0])
+        return next((name for name in names if finished_record(pretrained_folder(method, name))), names[0])
 
     @property
     def folder(self) -> Path:
         """Folder of its training states, logs, weights and record."""
-        return pretrained_folder(self.prepared.config.model, self.fingerprint)
+        return pretrained_folder(self.prepared.config.method, self.fingerprint)
 
     def events(self) -> EventSet:
         """The unlabelled events."""
@@ -136,7 +138,7 @@ def finished(job: PretrainingJob) -> dict[str, Any] | None:
 
 
 def run_pretraining(model: TorchModel, job: PretrainingJob, probing: Probing | None = None) -> dict[str, Any]:
-    """Pre-train `model`, write weights and training record into the job's folder, and return the record.
+    """Pre-train `model`, by its own loss or on a pretext; write weights and training record, and return the record.
 
     At the deadline only the training state is written, and the record has no `weights_sha256`.
     """
@@ -144,19 +146,44 @@ def run_pretraining(model: TorchModel, job: PretrainingJob, probing: Probing | N
 
     prepared, config, events = job.prepared, job.prepared.config, job.events()
     assert config.pretrain_optim is not None
+    trained, views = with_pretext(model, prepared)
     report = fit(
-        model, events, job.settings, config.pretrain_optim, stage="pretrain", seed=config.seed,
+        trained, events, job.settings, config.pretrain_optim, stage="pretrain", seed=config.seed,
         hardware=Hardware.of(prepared.environment, job.precision), folder=job.folder,
-        title=f"pre-training {config.model}", resume=prepared.resume, deadline=prepared.deadline,
+        title=f"pre-training {config.method}", resume=prepared.resume, deadline=prepared.deadline,
         probe=None if probing is None else probing.probe, probe_every=0 if probing is None else probing.every,
+        views=views,
     )  # fmt: skip
     record = _training_record(job, report, len(events), probing)
-    return record if report.stopped else from_first(lambda: _write_weights(model, job, record))
+    return record if report.stopped else from_first(lambda: _write_weights(trained, job, record))
 
 
-def pretrained_folder(model: str, fingerprint: str) -> Path:
+def with_pretext(model: TorchModel, prepared: Prepared) -> tuple[TorchModel, ViewMaker | None]:
+    """What is trained, and how its views are made: the model itself, or with the pretext of the configuration.
+
+    Raises ConfigError for settings of the model that have no features of points.
+    """
+    config = prepared.config
+    if config.pretext is None:
+        return model, None
+    import torch
+
+    from benchmark.contracts.pretext_training import PretextTraining
+
+    if not model.feature_width:
+        raise ConfigError(
+            f"{config.model} has no features of points under these settings, which {config.pretext} could train. Other "
+            f"ones were expected. Choose another --preset."
+        )
+    spec, settings = registry.pretext_spec(prepared.identity.request.pretext or config.pretext), config.pretext_config
+    torch.manual_seed(seed_from("weights", config.pretext, config.seed))
+    pretext = spec.build(settings, model, prepared.data_inputs)
+    return PretextTraining(model, pretext).to(prepared.device), partial(spec.make_views, settings)
+
+
+def pretrained_folder(method: str, fingerprint: str) -> Path:
     """Folder of a pre-training's states, logs, weights and record."""
-    return cache_dir() / "pretrained" / f"{model}-{fingerprint[:16]}"
+    return cache_dir() / "pretrained" / f"{method}-{fingerprint[:16]}"
 
 
 def finished_record(folder: Path) -> dict[str, Any] | None:
@@ -181,7 +208,8 @@ def _write_weights(model: TorchModel, job: PretrainingJob, record: dict[str, Any
 
 def _training_record(job: PretrainingJob, report: FitReport, n_events: int, probing: Probing | None) -> dict[str, Any]:
     c, every = job.prepared.config, 0 if probing is None else probing.every
-    names = ("model", "preset", "dataset", "data", "preprocess", "model_config", "pretrain", "pretrain_optim", "seed")
+    names = ["model", "preset", "dataset", "data", "preprocess", "model_config", "pretrain", "pretrain_optim", "seed"]
+    names += ["pretext", "pretext_config"] if c.pretext is not None else []
     task = {"name": c.task.name, "version": c.task.version, "drop_classes": list(c.task.drop_classes)}
     return {
         "schema": SCHEMA,

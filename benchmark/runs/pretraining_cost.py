@@ -18,7 +18,7 @@ _INPUTS = ("model.", "preprocess.columns", "preprocess.event_columns", "preproce
 def cost_message(identity: Identity, settings: PretrainConfig, n_events: int) -> str:
     """How much is trained, and about how long it takes. settings: of the pre-training."""
     return (
-        f"pre-training {identity.config.model} once, {settings.steps:,} steps on {n_events:,} unlabelled events: "
+        f"pre-training {identity.config.method} once, {settings.steps:,} steps on {n_events:,} unlabelled events: "
         f"{_expected_time(identity, settings)}; every label budget will reuse it"
     )
 
@@ -57,7 +57,7 @@ def _earlier(identity: Identity) -> Iterator[Shipped]:
     shipped = _shipped(identity)
     if shipped is not None:
         yield shipped
-    for path in sorted((cache_dir() / "pretrained").glob(f"{identity.config.model}-*/training.json")):
+    for path in sorted((cache_dir() / "pretrained").glob(f"{identity.config.method}-*/training.json")):
         try:
             yield read_pair(path)
         except CheckpointError:  # of an earlier format, or not finished
@@ -66,11 +66,11 @@ def _earlier(identity: Identity) -> Iterator[Shipped]:
 
 def _shipped(identity: Identity) -> Shipped | None:
     try:
-        return find_shipped(identity.request.model)
+        return find_shipped(identity.request.model, identity.request.pretext)
     except CheckpointError:  # damaged, but not needed
         return None
 
 
 def _different(pair: Shipped, identity: Identity) -> list[str]:
     c = identity.config
-    return mismatched_settings(pair, identity.spec, c.model_config, c.preprocess, c.task, c.dataset)
+    return mismatched_settings(pair, identity.spec, c.model_config, c.preprocess, c.task, c.dataset, c.pretext)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 from benchmark import hub, registry, tasks
 from benchmark.checkpoints.shipped import SHIPPED, Shipped, find_shipped, fitting_weights
 from benchmark.contracts import MODES, DatasetSpec, Loss, ModelSpec, OptimConfig, Preset, Task
+from benchmark.contracts.pretext import PretextPreset, PretextSpec, method_name
 from benchmark.contracts.task import LOSSES
 from benchmark.data.budget import parse_labels
 from benchmark.data.preparation import preparation
-from benchmark.errors import CheckpointError, ConfigError, unknown_name
+from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, unknown_name
 from benchmark.io import sha256_file
 from benchmark.runs.config import Request, RunConfig
 from benchmark.settings import override, parse_assignments
@@ -35,11 +37,17 @@ class _Selection:
     preset: Preset
     preset_name: str
     mode: str
+    pretext: PretextSpec | None = None  # where the mode pre-trains
 
     @property
     def pretrains(self) -> bool:
         """Whether the backbone's weights come from pre-training."""
-        return self.spec.pretrains and self.mode != "scratch"
+        return self.mode != "scratch" and (self.spec.pretrains or self.pretext is not None)
+
+    @property
+    def pretext_preset(self) -> PretextPreset:
+        """The pretext's settings of the run's preset."""
+        return PretextPreset() if self.pretext is None else self.pretext.preset(self.preset_name, self.task.detector)
 
 
 def _select(request: Request) -> _Selection:
@@ -51,7 +59,43 @@ def _select(request: Request) -> _Selection:
     preset = _preset(spec, preset_name, task)
     data_spec = registry.dataset_spec(request.dataset or task.dataset)
     _check_pair(spec, data_spec, task)
-    return _Selection(spec, data_spec, task, preset, preset_name, _checked_mode(spec, request.mode, task))
+    pretext = _checked_pretext(spec, request, task)
+    mode = _checked_mode(spec, request.mode, task, pretext)
+    return _Selection(spec, data_spec, task, preset, preset_name, mode, None if mode == "scratch" else pretext)
+
+
+def _checked_pretext(spec: ModelSpec, request: Request, task: Task) -> PretextSpec | None:
+    """The pretext of a request: the one asked for, or the model's usual one. Raises ConfigError, UnknownNameError."""
+    if request.pretext is None:
+        return None if spec.pretext is None else registry.pretext_spec(spec.pretext)
+    pretext = registry.pretext_spec(request.pretext)
+    if request.mode == "scratch":
+        raise ConfigError(
+            f"--pretext {pretext.name} and --mode scratch, which has no pre-training, exclude each other. One of the "
+            f"two was expected. Leave --pretext out."
+        )
+    if not spec.has_point_features:
+        why = "has a self-supervised stage of its own" if spec.pretrains else "has no features of points to train"
+        names = ", ".join(_models_of_points())
+        raise ConfigError(
+            f"--pretext {pretext.name} does not fit {spec.name}, which {why}. A model with features of points was "
+            f"expected ({names}). Leave --pretext out, or correct --model."
+        )
+    if task.data != "points" or task.self_supervised or task.level == "token":
+        raise ConfigError(
+            f"--pretext {pretext.name} trains features of points, and {task.name} is about {task.data} at the level of "
+            f"{task.level}s. A task of points was expected. Leave --pretext out, or correct --task."
+        )
+    return pretext
+
+
+def _models_of_points() -> list[str]:
+    """Names of the models that any pretext can train; those that cannot be imported here are left out."""
+    names = []
+    for name in registry.model_names():
+        with suppress(BenchmarkError):  # `list models` says why
+            names += [name] if registry.model_spec(name).has_point_features else []
+    return names
 
 
 def resolve(request: Request) -> RunConfig:
@@ -70,7 +114,7 @@ def resolve(request: Request) -> RunConfig:
     )
     for name in ("train", "pretrain"):
         _check_rotation(sections.get(name), name, task)
-    weights = _shipped_weights(request, spec, sections, task, dataset)
+    weights = _shipped_weights(request, selection, sections, task, dataset)
     if weights is not None:
         del sections["pretrain"], sections["pretrain_optim"]
     _check_protocol(sections.get("probe"), labels)
@@ -83,6 +127,7 @@ def resolve(request: Request) -> RunConfig:
         model_config=sections["model"], optim=sections.get("optim", OptimConfig()), train=sections["train"],
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
         probe=sections.get("probe"), weights=weights,
+        pretext=None if selection.pretext is None else selection.pretext.name, pretext_config=sections.get("pretext"),
     )  # fmt: skip
 
 
@@ -136,7 +181,8 @@ def _setting_sections(selection: _Selection) -> dict[str, Any]:
         train = dataclasses.replace(train, steps=10, batch_size=2)
         pretrain = dataclasses.replace(pretrain, steps=10, batch_size=2, events=50)
     train = override(train, preset.train, "train")
-    pretrain = override(pretrain, preset.pretrain, "pretrain")
+    asked = selection.pretext_preset
+    pretrain = override(pretrain, {**preset.pretrain, **asked.pretrain}, "pretrain")
     sections = {
         "model": model,
         "optim": override(OptimConfig(), _optimiser_settings(preset, selection.pretrains), "optim"),
@@ -147,7 +193,10 @@ def _setting_sections(selection: _Selection) -> dict[str, Any]:
     }
     if selection.pretrains:
         sections["pretrain"] = pretrain
-        sections["pretrain_optim"] = override(OptimConfig(), preset.pretrain_optim, "pretrain_optim")
+        pretrain_optim = {**preset.pretrain_optim, **asked.optim}
+        sections["pretrain_optim"] = override(OptimConfig(), pretrain_optim, "pretrain_optim")
+    if selection.pretext is not None:
+        sections["pretext"] = override(selection.pretext.config(), asked.pretext, "pretext")
     if task.level == "token":
         del sections["optim"], sections["loss"]
         sections["probe"] = ProbeConfig()
@@ -193,7 +242,7 @@ def canonical_preset(name: str) -> str:
 
 
 def _shipped_weights(
-    request: Request, spec: ModelSpec, sections: Mapping[str, Any], task: Task, dataset: str
+    request: Request, selection: _Selection, sections: Mapping[str, Any], task: Task, dataset: str
 ) -> Shipped | None:
     """The package's pre-trained weights, if they fit the run and the user did not request others."""
     if request.pretrain and ("pretrain" not in sections or request.checkpoint is not None):
@@ -206,10 +255,14 @@ def _shipped_weights(
         "pretrain" not in sections
         or request.pretrain
         or request.checkpoint
-        or changed_sections & {"pretrain", "pretrain_optim"}
+        or changed_sections & {"pretrain", "pretrain_optim", "pretext"}
     ):
         return None
-    return fitting_weights(request.model, spec, sections["model"], sections["preprocess"], task, dataset)
+    spec, pretext = selection.spec, selection.pretext
+    return fitting_weights(
+        request.model, spec, sections["model"], sections["preprocess"], task, dataset,
+        None if pretext is None else pretext.name,
+    )  # fmt: skip
 
 
 def _preset(spec: ModelSpec, name: str, task: Task) -> Preset:
@@ -218,16 +271,18 @@ def _preset(spec: ModelSpec, name: str, task: Task) -> Preset:
     return spec.preset(name, task.detector)
 
 
-def _checked_mode(spec: ModelSpec, mode: str | None, task: Task) -> str:
+def _checked_mode(spec: ModelSpec, mode: str | None, task: Task, pretext: PretextSpec | None) -> str:
+    pretrains = spec.pretrains or pretext is not None
     if mode is None:
         scores_pretraining = task.level == "token" or task.self_supervised
-        return ("frozen" if scores_pretraining else "fft") if spec.pretrains else "scratch"
+        return ("frozen" if scores_pretraining else "fft") if pretrains else "scratch"
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES, "Correct --mode.")
-    if mode != "scratch" and not spec.pretrains:
+    if mode != "scratch" and not pretrains:
+        other = "Give --pretext (`list pretexts`), or leave" if spec.has_point_features else "Leave"
         raise ConfigError(
             f"--mode {mode} needs pre-training, which {spec.name} does not have. Only --mode scratch fits. "
-            f"Leave --mode out."
+            f"{other} --mode out."
         )
     if task.self_supervised and mode == "peft":
         raise ConfigError(
@@ -261,7 +316,7 @@ def _checkpoint_path(request: Request, pretrains: bool) -> str | None:
             f"self-supervised model in mode fft, peft or frozen was expected. Leave --checkpoint out."
         )
     if checkpoint == SHIPPED:
-        return str(_required_shipped(request.model).checked())
+        return str(_required_shipped(request).checked())
     if hub.is_remote(checkpoint):
         return str(hub.cached_file(checkpoint))
     if not Path(checkpoint).is_file():
@@ -271,11 +326,12 @@ def _checkpoint_path(request: Request, pretrains: bool) -> str | None:
     return checkpoint
 
 
-def _required_shipped(model: str) -> Shipped:
-    shipped = find_shipped(model)
+def _required_shipped(request: Request) -> Shipped:
+    shipped = find_shipped(request.model, request.pretext)
     if shipped is None:
         raise CheckpointError(
-            f"No weights ship with {model}. A file or hub:owner/name was expected. Leave --checkpoint out to pre-train."
+            f"No weights ship with {method_name(request.model, request.pretext)}. A file or hub:owner/name was "
+            f"expected. Leave --checkpoint out to pre-train."
         )
     return shipped
 

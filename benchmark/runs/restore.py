@@ -59,7 +59,8 @@ def restore_model(record: RunRecord, weights: Path, frame: Frame, model_file: st
     if model_file is not None and spec.name != c["model"]:
         raise ConfigError(f"{model_file} defines {spec.name}. The run's {c['model']} was expected. Give its own file.")
     config = override(spec.config(), c["model_config"], "model")
-    model = spec.build_model(config, model_inputs(preprocessing(record), frame), tasks.task(record.task["name"]))
+    inputs = model_inputs(preprocessing(record), frame, c.get("pretext"))
+    model = spec.build_model(config, inputs, tasks.task(record.task["name"]))
     if not weights.is_file():
         raise CheckpointError(
             f"There are no weights at {weights}. Those of the run were expected. Run it with --force."

@@ -183,6 +183,6 @@ def _unfinished_record(prepared: Prepared, events: RunEvents) -> RunRecord:
 def _start_message(prepared: Prepared, events: RunEvents) -> str:
     c = prepared.config
     return (
-        f"{c.model} [{c.preset}, {c.mode}] on {c.task.name}, {prepared.source}: {len(events.labelled)} labelled of "
+        f"{c.method} [{c.preset}, {c.mode}] on {c.task.name}, {prepared.source}: {len(events.labelled)} labelled of "
         f"{len(prepared.train)} training events, {len(events.scored)} test events; {prepared.machine.place}"
     )

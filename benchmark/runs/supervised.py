@@ -28,6 +28,6 @@ def train_on_labels(
     return fit(
         model, labelled, config.train, config.optim, stage="finetune", seed=config.seed,
         hardware=Hardware.of(prepared.environment, prepared.identity.precision), folder=folder,
-        title=f"training {config.model}", frozen=config.mode in ("peft", "frozen"), resume=prepared.resume,
+        title=f"training {config.method}", frozen=config.mode in ("peft", "frozen"), resume=prepared.resume,
         deadline=prepared.deadline, probe=probe, probe_every=probe_every,
     )  # fmt: skip

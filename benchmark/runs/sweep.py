@@ -18,6 +18,7 @@ from typing import Any
 from benchmark import registry
 from benchmark.contracts import Dataset
 from benchmark.contracts.model import model_and_mode
+from benchmark.contracts.pretext import model_and_pretext
 from benchmark.data.stream import event_set
 from benchmark.errors import ConfigError
 from benchmark.hardware.cluster import executor as cluster_executor
@@ -44,7 +45,8 @@ _RESERVED = 0.1  # share of the free memory that stays free
 class Sweep:
     """The runs of a sweep: every combination of the first four fields."""
 
-    models: tuple[str, ...]  # `name`, `name:mode` (polarmae:scratch), or a path to a file that binds SPEC
+    # `name`, `name:mode` (polarmae:scratch), `name+pretext` (gnn+masked:frozen), or a path to a file in place of a name
+    models: tuple[str, ...]
     labels: tuple[str, ...] = ("100",)
     draws: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0,)
@@ -72,9 +74,10 @@ class Sweep:
         ]
 
     def _request(self, entry: str, labels: str, draw: int, seed: int) -> Request:
-        model, mode = model_and_mode(entry)
+        method, mode = model_and_mode(entry)
+        model, pretext = model_and_pretext(method)
         return Request(
-            model, self.task, self.dataset, self.preset, labels, mode, draw, seed,
+            model, self.task, self.dataset, self.preset, labels, mode, draw, seed, pretext=pretext,
             assignments=(*self.settings, *self.settings_of.get(entry, ())),
         )  # fmt: skip
 
@@ -228,7 +231,7 @@ def _missing_pretraining(identity: Identity, dataset: Dataset) -> str | None:
     if c.pretrain is None or c.checkpoint is not None or c.weights is not None:
         return None
     names = identity.pretraining_fingerprints(dataset.revision)
-    return None if any(finished_record(pretrained_folder(c.model, name)) for name in names) else names[0]
+    return None if any(finished_record(pretrained_folder(c.method, name)) for name in names) else names[0]
 
 
 def _gpus() -> list[str]:

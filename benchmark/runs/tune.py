@@ -76,7 +76,7 @@ class _TrialSetup:
     @property
     def folder(self) -> Path:
         """Folder of journal, logs and training states."""
-        return self.prepared.execution.runs / "tune" / f"{self.prepared.config.model}-{self.fingerprint[:16]}"
+        return self.prepared.execution.runs / "tune" / f"{self.prepared.config.method}-{self.fingerprint[:16]}"
 
     def model(self) -> TorchModel:
         """A new model with this seed's initial weights, before pre-training."""

@@ -58,5 +58,6 @@ def manifest_of_run(prepared: Prepared, stage: str, fingerprint: str) -> dict[st
         batch_size=config.train.batch_size,
         origin={"fingerprint": fingerprint},
         training=training,
+        pretext=config.pretext or "",
     )
     return {"fingerprint": fingerprint, **manifest.metadata()}

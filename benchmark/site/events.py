@@ -39,7 +39,7 @@ def board_events(
         if weights is None:
             continue
         try:
-            name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
+            name = f"{record.method}:{record.config['mode']}, {record.labels} labels"
             dataset = open_recorded_dataset(record, data)
             restored.append((name, record, restore(record, weights, dataset)))
             energy_unit = dataset.info.energy_unit
@@ -64,7 +64,7 @@ def _best_rows(board: Leaderboard, runs: Path) -> list[Average]:
     for row in board.averages:
         record = row.record
         if record.status == "finished" and weights_of(row.runs[0], runs) is not None:
-            budgets.setdefault(record.labels, {}).setdefault((record.model, record.config["mode"]), row)
+            budgets.setdefault(record.labels, {}).setdefault((record.method, record.config["mode"]), row)
     if not budgets:
         return []
     return list(max(budgets.values(), key=len).values())[:MAX_MODELS]

@@ -26,7 +26,7 @@ def run_data(run: RunRecord) -> dict[str, Any]:
     """Plain values of one run, for its page's script. A record without counts has no worst events and no intervals."""
     run = founded(run) if run.metrics else run
     return {
-        "title": describe(run), "model": run.model, "task": run.task["name"], "dataset": run.dataset["name"],
+        "title": describe(run), "model": run.method, "task": run.task["name"], "dataset": run.dataset["name"],
         "revision": run.dataset["revision"], "status": run.status, "created": run.created,
         "fingerprint": run.fingerprint, "command": run.command_line, "error": run.error,
         "classes": list(run.task["classes"]),

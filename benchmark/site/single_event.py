@@ -83,7 +83,7 @@ def event_of_runs(
         energy_unit = dataset.info.energy_unit
         restored = restore(record, path, dataset, split)
         batch, scores = restored.predict([event_position(restored.events, which)])
-        name = f"{record.model}:{record.config['mode']}, {record.labels} labels"
+        name = f"{record.method}:{record.config['mode']}, {record.labels} labels"
         predictions.append((name, "", batch, scores))
     return compared(predictions, task, energy_unit)
 

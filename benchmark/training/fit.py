@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -30,12 +31,15 @@ from benchmark.hardware.distributed import Processes, from_first, join
 from benchmark.hardware.environment import usable_cores
 from benchmark.hardware.memory import memory_explained
 from benchmark.hardware.signals import end_with_parent
+from benchmark.seeding import generator
 from benchmark.training.ahead import Ahead
 from benchmark.training.callbacks import MAX_POINTS, Probe, Probing, StateFiles, States, Watch
 from benchmark.training.config import TrainConfig
 from benchmark.training.module import Training
 from benchmark.training.states import delete_checkpoints, last_state, step_of
 
+# views of a batch, from the share of the steps done and a generator for each of its events
+ViewMaker = Callable[[PointBatch[np.ndarray], float, Sequence[np.random.Generator]], PointBatch[np.ndarray]]
 MAX_LOADERS = 8  # processes that prepare batches for one GPU
 
 
@@ -80,14 +84,15 @@ class Hardware:
 def fit(
     model: TorchModel, events: EventSet, train: TrainConfig, optim: OptimConfig, *, stage: str, seed: int,
     hardware: Hardware, folder: Path, title: str, frozen: bool = False, resume: bool = True,
-    deadline: float | None = None, probe: Probe | None = None, probe_every: int = 0,
+    deadline: float | None = None, probe: Probe | None = None, probe_every: int = 0, views: ViewMaker | None = None,
 ) -> FitReport:  # fmt: skip
     """Train `model` in place for `train.steps` steps. Training states and logs go to `folder`.
 
     With `resume`, continues from the last state in `folder` and gives the weights of an uninterrupted run; otherwise
     existing states are deleted. `deadline`, of `time.monotonic()`, ends training early, after at least one
     step. `probe(model)` gives scores before the first step, every `probe_every` steps (0: never) and at the end,
-    without effect on training. Raises BenchmarkError where the loss is not finite.
+    without effect on training. `views` makes the views of a pretext from a batch. Raises BenchmarkError where the loss
+    is not finite.
     """
     _silence_lightning()
     group = join(hardware.device)
@@ -113,7 +118,7 @@ def fit(
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         use_distributed_sampler=False, **_trainer_devices(hardware.device, group),
     )  # fmt: skip
-    stream = _StepBatches(events, train, seed, stage, start, group)
+    stream = _StepBatches(events, train, seed, stage, start, group, views)
     with watch, _raise_interrupts(), _compile_parts(model, hardware.compiled), _memory(stage, train.batch_size):
         loader: Any = _loader(stream, hardware.device, group)
         if hardware.device == "cuda":
@@ -170,9 +175,11 @@ class _StepBatches(IterableDataset):
     """Batches from a step on. Each depends on its step only, so resuming needs no saved state."""
 
     def __init__(
-        self, events: EventSet, train: TrainConfig, seed: int, stage: str, start: int, group: Processes
-    ) -> None:
+        self, events: EventSet, train: TrainConfig, seed: int, stage: str, start: int, group: Processes,
+        views: ViewMaker | None = None,
+    ) -> None:  # fmt: skip
         self.events, self.train, self.seed, self.stage, self.start = events, train, seed, stage, start
+        self.views = views
         self.share = (group.rank, group.n)
 
     def __iter__(self) -> Iterator[PointBatch | BenchmarkError]:
@@ -188,10 +195,14 @@ class _StepBatches(IterableDataset):
                 return
 
     def _batch(self, step: int) -> PointBatch:
-        return training_batch(
+        batch = training_batch(
             self.events, step, self.train.batch_size, self.seed, self.stage, rotation=self.train.rotation,
             share=self.share,
         )  # fmt: skip
+        if self.views is None:
+            return batch
+        rows = range(self.train.batch_size)[slice(self.share[0], None, self.share[1])]
+        return self.views(batch, step / self.train.steps, [generator("views", self.seed, step, row) for row in rows])
 
 
 def _report(watch: Watch, probing: Probing | None, steps: int, n_steps: int, start: int) -> FitReport:

@@ -82,6 +82,7 @@ class Training(lightning.LightningModule):
             module.eval()
         parts: dict[str, Tensor] = {}
         counts = None
+        self.model.before_step(self.global_step / self.n_steps)
         if self.stage == "pretrain":
             loss, parts = self.model.pretrain_loss(batch)
         else:
@@ -135,15 +136,22 @@ class Training(lightning.LightningModule):
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 decays = self.optim.decay == "everything" or parameter.ndim > 1
-                groups.setdefault((id(parameter) in backbone, decays), []).append(parameter)
+                is_scaled = id(parameter) in backbone and self.optim.backbone_lr_scale != 1
+                groups.setdefault((is_scaled, decays), []).append(parameter)
         return [
             {
                 "params": parameters,
-                "lr": self.optim.lr * (self.optim.backbone_lr_scale if in_backbone else 1.0),
+                "lr": self.optim.lr * (self.optim.backbone_lr_scale if is_scaled else 1.0),
                 "weight_decay": self.optim.weight_decay if decays else 0.0,
             }
-            for (in_backbone, decays), parameters in groups.items()
+            for (is_scaled, decays), parameters in groups.items()
         ]
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """One step, and what the model does after it, before a training state is saved."""
+        super().optimizer_step(*args, **options)
+        with torch.no_grad():
+            self.model.after_step((self.trainer.global_step) / self.n_steps)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip by the global norm, and store the norm before. Lightning's own clipping refuses fused optimisers."""

@@ -40,7 +40,7 @@ ROUNDING = 1e-12  # of scores: the same counts give the same scores
 
 def rerun(record: RunRecord, execution: Execution, tolerance: float = 0.0) -> Check:
     """Run a record again in a temporary folder, and compare."""
-    name = f"{record.task['name']}: {record.model} {record.config['mode']}, {record.labels} labels, " + (
+    name = f"{record.task['name']}: {record.method} {record.config['mode']}, {record.labels} labels, " + (
         f"draw {record.config['draw']}, seed {record.config['seed']} ({record.fingerprint[:12]})"
     )
     try:
@@ -67,7 +67,7 @@ def request_of(record: RunRecord) -> Request:
     pretrained_here = c.get("pretrain") is not None and c.get("weights") is None
     request = Request(
         c["model"], record.task["name"], c["dataset"], c["preset"], record.labels, c["mode"], c["draw"], c["seed"],
-        pretrain=pretrained_here,
+        pretrain=pretrained_here, pretext=c.get("pretext"),
     )  # fmt: skip
     request = replace(request, assignments=tuple(_assignments(c, resolve(request).as_dict())))
     mismatched = list(_mismatched_settings(c, resolve(request)))

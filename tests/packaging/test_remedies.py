@@ -12,7 +12,7 @@ from builders.lif_files import CHAIN, write_folder
 from builders.paths import ROOT
 
 START = "python -m benchmark"
-FOLDERS = ("benchmark", "models", "baselines", "datasets")
+FOLDERS = ("benchmark", "models", "baselines", "pretexts", "datasets")
 OF_OTHERS = {"--no-build-isolation", "--nproc-per-node", "--nodes", "--ntasks", "--tb"}  # pip, torchrun, srun, pytest
 
 

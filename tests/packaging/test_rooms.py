@@ -8,7 +8,7 @@ import pytest
 
 from builders.paths import ROOT
 
-PLUGINS = ("models", "baselines", "datasets", "cuda")
+PLUGINS = ("models", "baselines", "pretexts", "datasets", "cuda")
 
 # From the ground up: a room may import itself and the rooms before it. The ground is what lies directly in
 # `benchmark/`, but for `registry` and `tasks`, which hand out what the contracts declare, and the ways in.
@@ -23,12 +23,14 @@ FOR_PLUGINS = {"ground", "contracts", "ops", "sparse"}
 SHARED_WITH = {
     "models": FOR_PLUGINS,
     "baselines": FOR_PLUGINS,
+    "pretexts": FOR_PLUGINS,
     "cuda": FOR_PLUGINS | {"hardware"},
     "datasets": FOR_PLUGINS | {"data", "hardware"},
 }
 THIRD_PARTY = {
     "models": {"torch", "numpy"},
     "baselines": {"torch", "numpy", "scipy", "sklearn", "torch_geometric"},
+    "pretexts": {"torch", "numpy"},
     "datasets": {
         "numpy",
         "scipy",

@@ -11,7 +11,9 @@ import pytest
 
 from builders.paths import ROOT
 
-FOLDERS = [name for name in ("benchmark", "models", "baselines", "datasets", "cuda") if (ROOT / name).is_dir()]
+FOLDERS = [
+    name for name in ("benchmark", "models", "baselines", "pretexts", "datasets", "cuda") if (ROOT / name).is_dir()
+]
 
 EXAMPLE_WEIGHTS = ("example.safetensors", "example.json")
 MIB = 2**20

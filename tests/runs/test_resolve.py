@@ -110,7 +110,7 @@ def test_modes():
     assert resolve(request("polarmae", mode="scratch")).pretrain is None
     assert resolve(request("polarmae", mode="frozen")).pretrain is not None
     with pytest.raises(
-        ConfigError, match=r"--mode fft needs pre-training, which pointnet does not have.*Leave --mode out"
+        ConfigError, match=r"--mode fft needs pre-training, which pointnet does not have.*or leave --mode out"
     ):
         resolve(request("pointnet", mode="fft"))
 
