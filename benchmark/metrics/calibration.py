@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import PointBatch, Task
-from benchmark.metrics.bootstrap import intervals
-from benchmark.metrics.few_events import MadeOf, has_enough
+from benchmark.metrics.bootstrap import resampled_sums
+from benchmark.metrics.few_events import MadeOf, allowed_interval
 from benchmark.metrics.summary import plain
 
 N_BINS = 15
@@ -60,9 +60,8 @@ def report(states: np.ndarray, rng: np.random.Generator, units: np.ndarray) -> d
     units: (B,) number of the independent event of each state.
     """
     sums = states.sum(axis=0)
-    low, high = intervals(states, expected_error, rng, units=units)["ece"]
-    if low == high or not has_enough(MadeOf(np.ones(len(states), bool)), units):
-        low = high = np.array(np.nan)
+    resampled = expected_error(resampled_sums(states, rng, units=units))["ece"]
+    low, high = allowed_interval(MadeOf(np.ones(len(states), bool)), units, resampled)
     value = expected_error(sums)["ece"]
     rows = sums[:, 0]
     return {

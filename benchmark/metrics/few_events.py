@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.metrics.bootstrap import interval
+
 MIN_EVENTS = 10
 MIN_WITH_CLASS = 3
 MACRO = "macro"  # what the means over classes in "overall" are made of
@@ -38,6 +40,12 @@ class MadeOf:
 def has_enough(score: MadeOf, units: np.ndarray) -> bool:
     """Whether a score has enough independent events for an interval. units: (B,) the event or scan of each sample."""
     return _are_enough(_n_events(score, units))
+
+
+def allowed_interval(score: MadeOf, units: np.ndarray, resampled: np.ndarray) -> np.ndarray:
+    """(2, ...) ends of the 95% interval of a score that was resampled (R, ...) times; NaN where it may have none."""
+    ends = interval(resampled)
+    return ends if has_enough(score, units) else np.full_like(ends, np.nan)
 
 
 def _n_events(score: MadeOf, units: np.ndarray) -> list[int]:

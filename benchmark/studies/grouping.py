@@ -7,7 +7,7 @@ PoLAr-MAE, arXiv 2502.02558. Its text gives the optimum, f = 0.73 at r = 5 voxel
     balance     the overlap factor f at which missed = duplicated, on a straight line between the steps of the sweep
 
 Sums run over all points of all events. Membership is counted before a group is thinned to at most 32 points, unless a
-column's name says `thinned`; the number of groups is not limited.
+column's name says `thinned`; the number of groups is not limited. Intervals follow `benchmark.metrics.few_events`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.metrics.bootstrap import resampled_sums
+from benchmark.metrics.few_events import MIN_EVENTS, MadeOf, allowed_interval
 from benchmark.ops.engine import Engine
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, Strategy, centres_of, members_of
 from benchmark.ops.native import NATIVE
 from benchmark.ops.neighbours import Neighbours
 from benchmark.plots.style import shown_name
+from benchmark.reports.score_text import NO_INTERVAL
 from benchmark.seeding import generator
 from benchmark.studies.base import Events, Row, Study
 
@@ -130,7 +132,7 @@ def on_front(missed: np.ndarray, duplicated: np.ndarray) -> np.ndarray:
 def grouping_study(
     events: Events, seed: int = 0, configs: Sequence[GroupingConfig] | None = None, overlaps: Sequence[float] = SWEEP
 ) -> Study:
-    """Missed against duplicated over the grid of settings, and the sweep of f with its balance and 95% interval."""
+    """Missed against duplicated over the grid of settings, and the sweep of f with its balance and 95% intervals."""
     clouds = events.coords()
     table = _grid_table(clouds, list(grid()) if configs is None else list(configs))
     per_event = np.stack(
@@ -158,10 +160,14 @@ def grouping_study(
 def _highlight(row: Row) -> Row:
     if "what" in row:
         return {"what": row["what"], "missed": "", "duplicated": "", "groups": "", "f": f"{row['f']:.3f}",
-                "95% interval": f"{row['low']:.3f} to {row['high']:.3f}"}  # fmt: skip
+                "95% interval": _interval_text(row)}  # fmt: skip
     label = LABELS[row["strategy"]] + (f", {row['n_seeds']} seeds" if row["n_seeds"] else "")
     return {"what": label, "missed": f"{row['missed']:.2%}", "duplicated": f"{row['duplicated']:.2%}",
             "groups": f"{row['groups_per_event']:.0f}", "f": row["overlap"], "95% interval": ""}  # fmt: skip
+
+
+def _interval_text(found: Mapping[str, Any]) -> str:
+    return NO_INTERVAL if found["low"] is None else f"{found['low']:.3f} to {found['high']:.3f}"
 
 
 def _row(config: GroupingConfig, counts: np.ndarray) -> dict[str, Any]:
@@ -193,19 +199,29 @@ def _grid_table(clouds: Sequence[np.ndarray], configs: Sequence[GroupingConfig])
 
 
 def _sweep_table(overlaps: Sequence[float], per_event: np.ndarray, resampled: np.ndarray) -> list[dict[str, Any]]:
-    means, spread = shares(per_event.sum(axis=0)), shares(resampled)
+    means = shares(per_event.sum(axis=0))
+    ends = {name: _ends(values, len(per_event)) for name, values in shares(resampled).items()}  # (2, F) each
     rows: list[dict[str, Any]] = []
     for i, overlap in enumerate(overlaps):
         row: dict[str, Any] = {"overlap": overlap, "groups_per_event": round(float(per_event[:, i, -1].mean()), 2)}
         for name, values in means.items():
-            low, high = np.quantile(spread[name][:, i], [0.025, 0.975])
-            row.update({name: round(float(values[i]), 6), f"{name}_low": round(low, 6), f"{name}_high": round(high, 6)})
+            low, high = ends[name][:, i]
+            row |= {name: round(float(values[i]), 6), f"{name}_low": _rounded(low, 6), f"{name}_high": _rounded(high, 6)}
         rows.append(row)
     return rows
 
 
+def _ends(resampled: np.ndarray, n_events: int) -> np.ndarray:
+    """(2, ...) ends of the 95% intervals over events of (R, ...) resampled numbers; NaN where there may be none."""
+    return allowed_interval(MadeOf(np.ones(n_events, bool)), np.arange(n_events), resampled)
+
+
+def _rounded(end: float, places: int) -> float | None:
+    return None if np.isnan(end) else round(float(end), places)
+
+
 def _findings(overlaps: Sequence[float], per_event: np.ndarray, resampled: np.ndarray) -> dict[str, Any]:
-    """The balance and its interval, before and after thinning, and the share of resamples below the published f."""
+    """The balance, its interval, and whether this holds the published f, before and after thinning; None without one."""
     means, spread = shares(per_event.sum(axis=0)), shares(resampled)
     findings: dict[str, Any] = {"published_overlap": PUBLISHED_OVERLAP}
     for suffix in ("", "_thinned"):
@@ -218,13 +234,11 @@ def _findings(overlaps: Sequence[float], per_event: np.ndarray, resampled: np.nd
                 f"Missed and duplicated points do not balance between f = {overlaps[0]} and {overlaps[-1]}. A sweep in "
                 f"which missed overtakes duplicated was expected. Take more events, or a wider sweep."
             )
-        low, high = np.quantile(resampled_f, [0.025, 0.975])
+        low, high = (_rounded(end, 4) for end in _ends(resampled_f, len(per_event)))
+        inside = None if low is None or high is None else low <= PUBLISHED_OVERLAP <= high
         findings[f"balance{suffix}"] = {
-            "f": round(f_balance, 4),
-            "low": round(float(low), 4),
-            "high": round(float(high), 4),
-            "published_f_inside": bool(low <= PUBLISHED_OVERLAP <= high),
-        }
+            "f": round(f_balance, 4), "low": low, "high": high, "published_f_inside": inside,
+        }  # fmt: skip
     return findings
 
 
@@ -253,19 +267,23 @@ def _draw(table: Sequence[Row], sweep: Sequence[Row], findings: Mapping[str, Any
     return figure
 
 
-def _draw_sweep(axis: Any, sweep: Sequence[Row], interval: Mapping[str, float]) -> None:
+def _draw_sweep(axis: Any, sweep: Sequence[Row], interval: Mapping[str, Any]) -> None:
     overlaps = [row["overlap"] for row in sweep]
     for name, colour, label in (
         ("missed", "#d55e00", "missed: points in no group"),
         ("duplicated", "#0072b2", "duplicated: further memberships"),
     ):
-        values, low, high = (100 * np.array([row[name + s] for row in sweep]) for s in ("", "_low", "_high"))
+        values, low, high = (
+            100 * np.array([row[name + s] for row in sweep], dtype=np.float64) for s in ("", "_low", "_high")
+        )  # fmt: skip
         axis.plot(overlaps, values, color=colour, label=label, lw=1.6)
         axis.fill_between(overlaps, low, high, color=colour, alpha=0.2, linewidth=0)
-    axis.axvspan(interval["low"], interval["high"], color="#999999", alpha=0.35, linewidth=0)
-    text = f"balance: f = {interval['f']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+    text, bands = f"balance: f = {interval['f']:.3f}", f"no bands: fewer than {MIN_EVENTS} events"
+    if interval["low"] is not None:
+        axis.axvspan(interval["low"], interval["high"], color="#999999", alpha=0.35, linewidth=0)
+        text, bands = f"{text} ({_interval_text(interval)})", "bands: 95% over events"
     axis.axvline(interval["f"], color="#333333", lw=1.2, label=text)
     axis.axvline(PUBLISHED_OVERLAP, color="black", lw=1.2, ls=":", label=f"published: f = {PUBLISHED_OVERLAP}")
     axis.set(xlabel="overlap factor f", ylabel="per 100 points", xlim=(overlaps[0], overlaps[-1]), ylim=(0, None))
-    axis.set_title(f"C-NMS + ball query, r = {SWEEP_RADIUS:g} voxels; bands: 95% over events", fontsize=10)
+    axis.set_title(f"C-NMS + ball query, r = {SWEEP_RADIUS:g} voxels; {bands}", fontsize=10)
     axis.legend(frameon=False, fontsize=8)

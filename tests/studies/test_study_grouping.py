@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from benchmark.cli import main
 from benchmark.data.preprocess import Preprocess
 from benchmark.errors import BenchmarkError
+from benchmark.metrics.few_events import MIN_EVENTS
 from benchmark.ops.grouping import STRATEGIES, GroupingConfig, group_event, group_events
 from benchmark.ops.native import NATIVE
+from benchmark.plots.style import pyplot
 from benchmark.studies.base import load_events, save
 from benchmark.studies.grouping import COUNTS, balance, count, grid, grouping_study, on_front, published_like, shares
 from benchmark.studies.pairwise import Pairwise
@@ -29,7 +32,8 @@ FIGURES = ROOT / "docs" / "figures" / "tokens"
 def events(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "pilarnet"
     rng = np.random.default_rng(2)
-    write_folder(folder, {split: make_events(rng, 5) for split in ("train", "val", "test")}, version="v2")
+    write_folder(folder, {"train": make_events(rng, 2), "val": make_events(rng, 2), "test": make_events(rng, 13)},
+                 version="v2")  # fmt: skip
     return load_events("pilarnet-m", folder, preprocess=Preprocess(min_points=0))
 
 
@@ -113,6 +117,30 @@ def test_grouping_study_writes_what_it_says(events, tmp_path):
     assert again.rows == study.rows and again.findings == study.findings
 
 
+@pytest.mark.parametrize(("n_events", "has_intervals"), [(9, False), (10, True)])
+def test_few_events_give_no_interval_anywhere(events, tmp_path, n_events, has_intervals):
+    few = replace(events, chosen=events.chosen.first(n_events, "study", 0))
+    study = grouping_study(few, configs=[GroupingConfig(max_groups=None)], overlaps=(0.3, 0.5, 0.7, 1.0))
+    for name in ("balance", "balance_thinned"):
+        found = study.findings[name]
+        assert found["f"] > 0 and all((found[k] is not None) is has_intervals for k in ("low", "high"))
+        assert isinstance(found["published_f_inside"], bool) is has_intervals
+    ends = [row[f"duplicated_{end}"] for row in study.further["sweep"][:3] for end in ("low", "high")]
+    assert all((end is not None) is has_intervals for end in ends)
+    assert [row["95% interval"] == "[-]" for row in study.highlights[-2:]] == [not has_intervals] * 2
+    figure = study.draw(pyplot())
+    axis = figure.axes[1]
+    assert ("no bands" in axis.get_title()) is not has_intervals and bool(axis.patches) is has_intervals
+    assert bool(sum(len(path.vertices) for band in axis.collections for path in band.get_paths())) is has_intervals
+    pyplot().close(figure)
+
+
+def test_a_share_that_is_the_same_in_all_resamples_has_no_interval(events):
+    study = grouping_study(events, configs=[GroupingConfig(max_groups=None)], overlaps=(0.3, 0.5, 0.7, 1.0))
+    first = study.further["sweep"][0]
+    assert first["missed"] == 0 and first["missed_low"] is None and first["duplicated_low"] < first["duplicated_high"]
+
+
 def test_a_sweep_without_balance_is_refused(events):
     with pytest.raises(BenchmarkError, match="do not balance"):
         grouping_study(events, configs=[GroupingConfig(max_groups=None)], overlaps=(0.98, 0.99, 1.0))
@@ -159,7 +187,9 @@ def test_the_page_tells_the_numbers_of_the_tables():
         about = json.loads((FIGURES / name / "grouping.json").read_text())
         for kind in ("balance", "balance_thinned"):
             found = about["findings"][kind]
-            assert f"{found['f']:.3f} ({found['low']:.3f} to {found['high']:.3f})" in page, (name, kind)
+            assert (found["low"] is not None) is (about["events"]["n_events"] >= MIN_EVENTS), name
+            interval = "[-]" if found["low"] is None else f"({found['low']:.3f} to {found['high']:.3f})"
+            assert f"| {found['f']:.3f} {interval} |" in page, (name, kind)
         for row in table(FIGURES / name / "grouping_typical.csv"):
             cells = f"{100 * float(row['missed']):.2f} | {100 * float(row['duplicated']):.2f}"
             assert cells in page, (name, row["strategy"])
