@@ -11,8 +11,7 @@ import typer
 from benchmark.cli.app import app, console, known_dataset
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from benchmark.plots.bands import MethodStates
     from benchmark.records.record import RunRecord
     from benchmark.reports.leaderboard import Leaderboard
 
@@ -57,7 +56,7 @@ def response(
 
     path = out or Path("response.png")
     states = _states(records, task, "response", dataset, labels, draw, models)
-    both = all(len(np.unique(state[:, 2])) > 1 for state in states.values())
+    both = all(len(np.unique(tested.states[:, 2])) > 1 for tested in states.values())
     draw_response(states, path, by_class=both)
     print(path)
 
@@ -83,11 +82,11 @@ def cells(
 
 def _states(
     records: Path | None, task: str, metrics: str, dataset: str | None, labels: str, draw: int, models: str | None
-) -> dict[str, np.ndarray]:
+) -> dict[str, MethodStates]:
     """Curve -> counts of test events of its newest run with this budget and draw. Says what is left out."""
     from benchmark import tasks
     from benchmark.errors import ConfigError
-    from benchmark.records.counts import unpack_counts
+    from benchmark.plots.bands import states_of
     from benchmark.records.store import found_records, records_dir
     from benchmark.reports.efficiency import board_of, chosen_curves, curves
 
@@ -107,7 +106,7 @@ def _states(
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
     kept = [c.name for c in chosen_curves([c for c in curves(board) if c.name in runs], names)]
     _say_left_out(board, kept, runs, sum(r.task["name"] == task_spec.name for r in found))
-    return {name: unpack_counts(runs[name][-1].per_event) for name in kept}
+    return {name: states_of(runs[name][-1]) for name in kept}
 
 
 def _say_left_out(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.io import atomic_path
-from benchmark.metrics.bootstrap import LEVEL
+from benchmark.plots.bands import bands_text
 from benchmark.plots.method_styles import MethodStyle, method_styles, published_styles
 from benchmark.plots.style import load_backend_in_notebook, require_matplotlib, shown_name
 from benchmark.records.published import Published
@@ -113,11 +113,7 @@ def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
 
 def _bands(found: Sequence[Curve]) -> str:
     """What the bands and bars of a figure hold, or why it has none."""
-    known = [p.low is not None and p.high is not None for curve in found for p in curve.points]
-    if not any(known):
-        return "no bands: these records have no intervals"
-    without = "" if all(known) else f"; {known.count(False)} of {len(known)} points have none"
-    return f"bands and bars: {LEVEL:.0%} over events and runs{without}"
+    return bands_text([p.low is not None for curve in found for p in curve.points], "points", "events and runs")
 
 
 def _kept(found: Sequence[Curve], chosen: Sequence[str]) -> list[Curve]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import pions
-from benchmark.metrics.bootstrap import LEVEL, percentiles
+from benchmark.metrics.few_events import MadeOf
+from benchmark.metrics.response import repeated_percentiles
+from benchmark.plots.bands import MethodStates, bands_text
 from benchmark.plots.method_styles import MethodStyle, method_styles
 from benchmark.plots.style import finish_figure, plain_ticks, pyplot, require_methods, shown_name
-from benchmark.seeding import generator
 
-N_RESAMPLES = 400
 MIN_ROWS = 20  # events of a bin that is drawn
 MEDIANS = (0.5, 1.6)  # range of the axis; values outside are written as numbers
 MOST_VALUES = 4  # written at an edge
@@ -24,11 +24,11 @@ _WIDTHS = (0.1, 0.2, 0.25, 0.5, 1.0)  # decades that a bin may span
 NAMES = {"pi0": "neutral pions (π⁰)", "pipm": "charged pions (π±)"}
 
 
-def draw_response(states: Mapping[str, np.ndarray], path: Path, by_class: bool = True) -> None:
+def draw_response(states: Mapping[str, MethodStates], path: Path, by_class: bool = True) -> None:
     """A PNG of the median response and its width against true energy, a line per method with 95% bootstrap bands.
 
-    states: method -> (B, 4) state of `response`. by_class: a column each for neutral and charged pions; else one of all
-    events. Bins are the finest with most events in bins of at least 20; smaller bins are not drawn. Raises
+    states: method -> (B, 4) states of `response`. by_class: a column each for neutral and charged pions; else one of
+    all events. Bins are the finest with most events in bins of at least 20; smaller bins are not drawn. Raises
     BenchmarkError without matplotlib, without methods, or without a bin to draw.
     """
     plt = pyplot()
@@ -38,15 +38,15 @@ def draw_response(states: Mapping[str, np.ndarray], path: Path, by_class: bool =
         2, len(columns), figsize=(5.2 * len(columns) + 0.6, 6.8), layout="constrained", squeeze=False, sharex=True,
         sharey="row",
     )  # fmt: skip
-    n_drawn, styles = 0, method_styles(list(states))
+    styles = method_styles(list(states))
+    have: list[bool] = []  # of every line and bin, whether it has a band
     for (upper, lower), (class_name, label) in zip(axes.T, columns, strict=True):
         upper.axhline(1, color="#888888", linewidth=1.2, zorder=1)
-        for name, state in states.items():
-            selected = np.asarray(state) if label is None else np.asarray(state)[np.asarray(state)[:, 2] == label]
-            n_drawn += _draw_response_lines(upper, lower, name, selected, styles[name])
-        upper.set_title(f"{NAMES.get(class_name, 'all pions')}; bands: {LEVEL:.0%} over events")
+        for name, tested in states.items():
+            have += _draw_response_lines(upper, lower, name, tested, label, styles[name])
+        upper.set_title(NAMES.get(class_name, "all pions"))
         lower.set(xlabel="true energy (GeV)", xscale="log", yscale="log")
-    if not n_drawn:
+    if not have:
         raise BenchmarkError(
             f"No bin of energy holds {MIN_ROWS} events of a class. More events were expected. Choose a larger split."
         )
@@ -56,6 +56,7 @@ def draw_response(states: Mapping[str, np.ndarray], path: Path, by_class: bool =
     for axis in axes[1]:
         plain_ticks(axis.xaxis)
     plain_ticks(axes[1, 0].yaxis)
+    figure.suptitle(bands_text(have, "points"), fontsize=11)
     finish_figure(figure, axes[0, 0], len(states), path, axes[0])
 
 
@@ -69,51 +70,42 @@ def response_edges(true_gev: np.ndarray) -> np.ndarray:
     return np.asarray(edges)
 
 
-def _draw_response_lines(upper: Any, lower: Any, name: str, state: np.ndarray, style: MethodStyle) -> int:
-    """Draw one method's two lines in a column; returns their number of bins."""
-    edges = response_edges(state[:, 1])
-    in_bins = pions.in_bins(np.asarray(state[:, 1], dtype=np.float64), edges)
-    drawn_bins = [row for row in in_bins if row.sum() >= MIN_ROWS]
-    if not drawn_bins:
-        return 0
-    centre = np.sqrt(edges[:-1] * edges[1:])[in_bins.sum(axis=1) >= MIN_ROWS]
-    rng = generator("bands of a response plot", name)
-    values, bands = [], []
-    for row in drawn_bins:
-        ratios = np.sort(state[row, 0].astype(np.float64) / state[row, 1])
-        values.append(_median_and_width(np.percentile(ratios, _PERCENT)))
-        bands.append(percentiles(_median_and_width(resampled_percentiles(ratios, _PERCENT, rng)), LEVEL))
-    for axis, middle, (low, high) in zip((upper, lower), np.transpose(values), np.transpose(bands, (2, 1, 0)),
-                                         strict=True):  # fmt: skip
+def _draw_response_lines(
+    upper: Any, lower: Any, name: str, tested: MethodStates, label: int | None, style: MethodStyle
+) -> list[bool]:  # fmt: skip
+    """Draw one method's two lines in a column, of a class or of all; returns of each bin whether it has a band."""
+    state = np.asarray(tested.states, dtype=np.float64)
+    selected = np.ones(len(state), bool) if label is None else state[:, 2] == label
+    edges = response_edges(state[selected, 1])
+    in_bins = pions.in_bins(state[:, 1], edges) & selected
+    is_drawn = in_bins.sum(axis=1) >= MIN_ROWS
+    if not is_drawn.any():
+        return []
+    centre = np.sqrt(edges[:-1] * edges[1:])[is_drawn]
+    values, bands = _medians_and_widths(name, tested, in_bins[is_drawn])
+    for axis, middle, (low, high) in zip((upper, lower), values.T, np.moveaxis(bands, 2, 0), strict=True):
         axis.fill_between(centre, low, high, color=style.colour, alpha=0.12, linewidth=0)
         axis.plot(centre, middle, label=shown_name(name), markersize=5, linewidth=1.6, **style.line())
-    return len(drawn_bins)
+    return [not np.isnan(ends).any() for ends in np.moveaxis(bands, 1, 0)]
+
+
+def _medians_and_widths(name: str, tested: MethodStates, in_bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(bins, 2) median and width of the response, and (2, bins, 2) ends of their intervals, NaN without one."""
+    response = tested.states[:, 0].astype(np.float64) / tested.states[:, 1]
+    orders = [np.flatnonzero(row)[np.argsort(response[row], kind="stable")] for row in in_bins]
+    values = np.array([_median_and_width(np.percentile(response[order], _PERCENT)) for order in orders])
+    resampled: list[list[np.ndarray]] = [[] for _ in orders]
+    for times in tested.resamples(name):
+        for order, found in zip(orders, resampled, strict=True):
+            found.append(_median_and_width(repeated_percentiles(response[order], times[:, order], _PERCENT)))
+    ends = [tested.ends(MadeOf(row), found, (2,)) for row, found in zip(in_bins, resampled, strict=True)]
+    return values, np.stack(ends, axis=1)
 
 
 def _median_and_width(quantiles: np.ndarray) -> np.ndarray:
     """(..., 2) median and iqr_over_2median of (..., 3) percentiles 16, 50, 84."""
     q16, median, q84 = np.moveaxis(quantiles, -1, 0)
     return np.stack([median, (q84 - q16) / (2 * median)], axis=-1)
-
-
-def resampled_percentiles(
-    rising: np.ndarray, percent: Sequence[float], rng: np.random.Generator, n_resamples: int = N_RESAMPLES
-) -> np.ndarray:
-    """(R, P) percentiles of R bootstrap resamples of (n,) sorted values, distributed as if each were drawn in full.
-
-    The k-th smallest of n draws from n sorted values is the value at floor(n U), U the k-th smallest of n uniform
-    numbers, and uniform order statistics are partial sums of gamma spacings over their total (L. Devroye, Non-Uniform
-    Random Variate Generation (1986), chapter V). So only the ranks beside each percentile are drawn, whatever n is.
-    """
-    n = len(rising)
-    rank = (n - 1) * np.asarray(percent, dtype=np.float64) / 100
-    lower = np.floor(rank).astype(np.int64)
-    ranks, index = np.unique([lower, np.minimum(lower + 1, n - 1)], return_inverse=True)
-    spacings = rng.standard_gamma(np.diff([0, *(ranks + 1), n + 1]), size=(n_resamples, len(ranks) + 1))
-    uniform = np.cumsum(spacings, axis=1)
-    drawn = rising[np.minimum((n * uniform[:, :-1] / uniform[:, -1:]).astype(np.int64), n - 1)]  # (R, ranks)
-    low, high = drawn[:, index.reshape(2, -1)[0]], drawn[:, index.reshape(2, -1)[1]]
-    return np.asarray(low + (rank - lower) * (high - low))
 
 
 def _clip_medians(axes: Sequence[Any]) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
 from benchmark.packages import missing_error
@@ -46,7 +44,7 @@ def load_backend_in_notebook() -> None:
         plt.draw_if_interactive()  # type: ignore[no-untyped-call]
 
 
-def require_methods(methods: Mapping[str, np.ndarray], name: str) -> None:
+def require_methods(methods: Mapping[str, Any], name: str) -> None:
     """Raises BenchmarkError where there is nothing to draw."""
     if not methods:
         raise BenchmarkError(f"There are no {name}. At least one method was expected. Choose records to draw.")

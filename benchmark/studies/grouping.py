@@ -206,7 +206,11 @@ def _sweep_table(overlaps: Sequence[float], per_event: np.ndarray, resampled: np
         row: dict[str, Any] = {"overlap": overlap, "groups_per_event": round(float(per_event[:, i, -1].mean()), 2)}
         for name, values in means.items():
             low, high = ends[name][:, i]
-            row |= {name: round(float(values[i]), 6), f"{name}_low": _rounded(low, 6), f"{name}_high": _rounded(high, 6)}
+            row |= {
+                name: round(float(values[i]), 6),
+                f"{name}_low": _rounded(low, 6),
+                f"{name}_high": _rounded(high, 6),
+            }
         rows.append(row)
     return rows
 
@@ -221,7 +225,7 @@ def _rounded(end: float, places: int) -> float | None:
 
 
 def _findings(overlaps: Sequence[float], per_event: np.ndarray, resampled: np.ndarray) -> dict[str, Any]:
-    """The balance, its interval, and whether this holds the published f, before and after thinning; None without one."""
+    """The balance before and after thinning, its interval, and whether this holds the published f; None without one."""
     means, spread = shares(per_event.sum(axis=0)), shares(resampled)
     findings: dict[str, Any] = {"published_overlap": PUBLISHED_OVERLAP}
     for suffix in ("", "_thinned"):

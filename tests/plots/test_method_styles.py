@@ -9,6 +9,7 @@ import pytest
 
 from benchmark import registry
 from benchmark.metrics import pions
+from benchmark.plots.bands import MethodStates
 from benchmark.plots.efficiency_curves import curve_figure, draw_curve
 from benchmark.plots.method_styles import DASHES, MARKERS, MODES, method_styles, published_styles
 from benchmark.plots.roc import draw_roc
@@ -69,7 +70,7 @@ def test_points_without_interval_are_told_in_the_title():
         record = dataclasses.replace(row.record, metrics={**row.record.metrics, "overall": overall})
         averages.append(dataclasses.replace(row, record=record))
     figure = curve_figure(dataclasses.replace(made, averages=tuple(averages)))
-    assert "no bands: these records have no intervals" in figure.get_suptitle()
+    assert "no bands: too few events" in figure.get_suptitle()
 
 
 @pytest.mark.parametrize("one_panel", [False, True])
@@ -84,7 +85,8 @@ def test_a_formula_in_a_roc_is_text(tmp_path, monkeypatch):
     label = rng.integers(0, 2, 200)
     scores = np.clip(0.3 * label + rng.random(200) * 0.7, 0, 1)
     state = pions.state(np.stack([1 - scores, scores], 1), label, np.ones(200), np.ones(200))
-    draw_roc({FORMULA: state, "m" * 300: state}, tmp_path / "roc.png")
+    tested = MethodStates(state, np.arange(200))
+    draw_roc({FORMULA: tested, "m" * 300: tested}, tmp_path / "roc.png")
     assert (tmp_path / "roc.png").stat().st_size > 10_000
 
 

@@ -5,14 +5,15 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
 
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import pions, response
+from benchmark.metrics.bootstrap import interval
 from benchmark.plots import roc
+from benchmark.plots.bands import MethodStates, bands_text
 from benchmark.plots.cells import draw_cells
-from benchmark.plots.response import draw_response, resampled_percentiles, response_edges
-from benchmark.plots.roc import draw_roc
+from benchmark.plots.response import draw_response, response_edges
+from benchmark.plots.roc import EFFICIENCIES, draw_roc, roc_of
 
 RNG = np.random.default_rng(0)
 N = 600
@@ -31,13 +32,19 @@ def figures(monkeypatch):
         close(figure)
 
 
+def alone(states):
+    """Each sample an event of its own."""
+    return MethodStates(states, np.arange(len(states)))
+
+
 def classifier(skill):
     probability = 1 / (1 + np.exp(-np.random.default_rng(1).normal(skill * (2 * LABEL - 1))))
-    return pions.state(np.stack([1 - probability, probability], 1), LABEL, ENERGY, ETA)
+    return alone(pions.state(np.stack([1 - probability, probability], 1), LABEL, ENERGY, ETA))
 
 
 def regression(width, factor=1.0):
-    return response.state(ENERGY * factor * np.random.default_rng(2).lognormal(0, width, N), ENERGY, LABEL, ETA)
+    predicted = ENERGY * factor * np.random.default_rng(2).lognormal(0, width, N)
+    return alone(response.state(predicted, ENERGY, LABEL, ETA))
 
 
 def cells(layers=("EMB2", "EMB1", "TileBar0"), n=20):
@@ -67,7 +74,7 @@ def test_roc_has_two_panels_and_tells_each_methods_rejection(tmp_path, figures):
     draw_roc({"good": good, "bad": bad}, tmp_path / "roc.png")
     assert is_png(tmp_path / "roc.png") and len(panels(figures[0])) == 2
     for text, name, state in zip(legend(figures[0]), ("good", "bad"), (good, bad), strict=True):
-        overall = pions.scores(state, np.ones((1, N)))["overall"]
+        overall = pions.scores(state.states, np.ones((1, N)))["overall"]
         assert text.startswith(f"{name}: AUC {overall['roc_auc'][0]:.3f}, rejection {overall['rejection_90'][0]:.3g} [")
     assert panels(figures[0])[1].get_yscale() == "log"
     assert len(panels(figures[0])[1].collections) == 2  # a band each
@@ -86,18 +93,75 @@ def test_a_thinned_curve_keeps_its_numbers_and_passes_through_its_vertices(tmp_p
 
 
 def test_a_perfect_method_has_a_limit_in_place_of_a_rejection(tmp_path, figures):
-    state = pions.state(np.eye(2)[LABEL], LABEL, ENERGY, ETA)
-    draw_roc({"perfect": state}, tmp_path / "roc.png")
-    n_background = int((LABEL == 0).sum())
-    limit = (n_background + 1.96**2) / 1.96**2  # the upper end of Wilson's 95% interval of none of n
-    assert legend(figures[0]) == [f"perfect: AUC 1.000, rejection above {limit:.3g} at 90%"]
-    assert "bands: 95%" in panels(figures[0])[1].get_title()
+    states = pions.state(np.eye(2)[LABEL], LABEL, ENERGY, ETA)
+    pairs, unknown = MethodStates(states, np.arange(N) // 2), MethodStates(states, None)
+    draw_roc({"alone": alone(states), "pairs": pairs, "unknown": unknown}, tmp_path / "roc.png")
+    n_background, n_events = int((LABEL == 0).sum()), len(np.unique(pairs.units[LABEL == 0]))
+    assert n_events < n_background  # none of n events: at most 3/n of all, at 95% confidence
+    assert legend(figures[0]) == [
+        f"alone: AUC 1.000, rejection > {n_background / 3:.3g} at 90%",
+        f"pairs: AUC 1.000, rejection > {n_events / 3:.3g} at 90%",
+        "unknown: AUC 1.000, rejection without false positives at 90%",
+    ]
+
+
+def test_the_rejection_s_interval_is_that_of_the_scores():
+    tested = MethodStates(classifier(1.0).states, np.arange(N) // 2)
+    times = np.concatenate(list(tested.resamples("x")))
+    expected = interval(pions.scores(tested.states, times)["overall"]["rejection_90"])
+    found = roc_of("x", tested)
+    np.testing.assert_allclose(found.ends[:, np.argmin(abs(EFFICIENCIES - 0.9))], expected, rtol=1e-12)
+    assert f"[{expected[0]:.3g}, {expected[1]:.3g}]" in found.text()
+
+
+@pytest.mark.parametrize("figure_of", [draw_roc, draw_response])
+def test_samples_of_one_event_do_not_narrow_a_band(figure_of, tmp_path, figures):
+    single = (classifier(1.0) if figure_of is draw_roc else regression(0.2)).states
+    equal = np.repeat(single, 4, axis=0)
+    for number, units in enumerate((np.repeat(np.arange(N), 4), np.arange(4 * N))):
+        figure_of({"x": MethodStates(equal, units)}, tmp_path / f"{number}.png")
+    of_events, of_samples = map(band_width, figures)
+    assert np.median(of_events) == pytest.approx(2 * np.median(of_samples), rel=0.2)  # sqrt(4)
+
+
+def band_width(figure):
+    """Of the last panel's only band, in logarithms, at each place on the axis."""
+    x, y = np.concatenate([path.vertices for path in panels(figure)[-1].collections[0].get_paths()]).T
+    return np.array([np.ptp(np.log(np.clip(y[x == place], 0.01, 100))) for place in np.unique(x)])
+
+
+@pytest.mark.parametrize("units", [np.arange(N) // 100, None])  # six events
+@pytest.mark.parametrize("figure_of", [draw_roc, draw_response])
+def test_few_or_unknown_events_have_no_band(figure_of, units, tmp_path, figures):
+    tested = MethodStates(
+        (classifier(1.0) if figure_of is draw_roc else regression(0.2)).states, units
+    )  # of six events
+    figure_of({"x": tested}, tmp_path / "x.png")
+    assert figures[0].get_suptitle().startswith("no bands: too few events")
+    assert not any(len(path.vertices) for axis in panels(figures[0]) for band in axis.collections
+                   for path in band.get_paths())  # fmt: skip
+    assert figure_of is draw_response or legend(figures[0])[0].endswith("[-] at 90%")
+
+
+def test_a_constant_score_has_no_interval(tmp_path, figures):
+    constant = alone(pions.state(np.full((N, 2), 0.5), LABEL, ENERGY, ETA))
+    draw_roc({"good": classifier(1.0), "majority": constant}, tmp_path / "roc.png")
+    assert legend(figures[0])[1] == "majority: AUC 0.500, rejection 1 [-] at 90%"
+    assert figures[0].get_suptitle() == "bands: 95% over events; 1 of 2 lines have none"
+
+
+def test_a_title_tells_what_has_no_band():
+    assert bands_text([True, True], "lines") == "bands: 95% over events"
+    assert bands_text([True, False], "points", "events and runs").endswith(
+        "over events and runs; 1 of 2 points have none"
+    )
+    assert bands_text([], "lines").startswith("no bands")
 
 
 def test_a_sample_of_one_class_has_no_roc(tmp_path):
-    state = classifier(1.0)
+    state = classifier(1.0).states
     with pytest.raises(BenchmarkError, match="alone has 0 charged pions"):
-        draw_roc({"alone": state[state[:, 1] == 0]}, tmp_path / "roc.png")
+        draw_roc({"alone": alone(state[state[:, 1] == 0])}, tmp_path / "roc.png")
     assert not (tmp_path / "roc.png").exists()
 
 
@@ -120,7 +184,7 @@ def test_without_matplotlib_the_remedy_is_told(tmp_path, monkeypatch):
 def test_response_has_two_rows_and_a_column_per_class(by_class, n_panels, tmp_path, figures):
     draw_response({"a": regression(0.1), "b": regression(0.3)}, tmp_path / "response.png", by_class)
     assert is_png(tmp_path / "response.png") and len(panels(figures[0])) == n_panels
-    assert legend(figures[0]) == ["a", "b"] and "bands: 95%" in panels(figures[0])[0].get_title()
+    assert legend(figures[0]) == ["a", "b"] and "bands: 95%" in figures[0].get_suptitle()
     median, width = panels(figures[0])[0], panels(figures[0])[-1]
     np.testing.assert_array_equal(median.lines[0].get_ydata(), 1)  # the reference
     assert len(width.lines) == len(width.collections) == 2
@@ -128,8 +192,8 @@ def test_response_has_two_rows_and_a_column_per_class(by_class, n_panels, tmp_pa
 
 
 def test_values_drawn_are_the_scores_of_the_bins(tmp_path, figures):
-    state = regression(0.2)
-    draw_response({"a": state}, tmp_path / "response.png", by_class=False)
+    state = regression(0.2).states
+    draw_response({"a": alone(state)}, tmp_path / "response.png", by_class=False)
     edges = response_edges(state[:, 1])
     n, _ = np.histogram(state[:, 1], edges)
     expected = []
@@ -137,23 +201,6 @@ def test_values_drawn_are_the_scores_of_the_bins(tmp_path, figures):
         own = state[(state[:, 1] >= edges[number]) & (state[:, 1] < edges[number + 1])].astype(float)
         expected.append(np.median(own[:, 0] / own[:, 1]))
     np.testing.assert_allclose(panels(figures[0])[0].lines[1].get_ydata(), expected, rtol=1e-6)
-
-
-def test_the_fast_resamples_are_distributed_as_full_ones():
-    rising = np.sort(np.random.default_rng(4).lognormal(size=60))
-    rng = np.random.default_rng(5)
-    fast = resampled_percentiles(rising, (16, 50, 84), rng, 20_000)
-    full = np.percentile(rising[rng.integers(0, 60, (20_000, 60))], (16, 50, 84), axis=1).T
-    for ours, theirs in zip(fast.T, full.T, strict=True):
-        assert ks_2samp(ours.round(9), theirs.round(9)).statistic < 0.02  # both have steps, which rounding would part
-    np.testing.assert_allclose(np.corrcoef(fast.T), np.corrcoef(full.T), atol=0.03)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_resamples_of_few_values_stay_among_them(n):
-    rising = np.arange(n, dtype=float)
-    found = resampled_percentiles(rising, (0, 50, 100), np.random.default_rng(6), 200)
-    assert found.shape == (200, 3) and found.min() == 0 and found.max() == n - 1 and (np.diff(found) >= 0).all()
 
 
 def test_medians_beyond_the_window_are_told_in_figures(tmp_path, figures):
@@ -184,7 +231,7 @@ def test_bins_are_as_fine_as_the_sample_allows(n, width):
 
 def test_too_few_events_for_any_bin_are_told(tmp_path):
     with pytest.raises(BenchmarkError, match="No bin of energy holds 20 events"):
-        draw_response({"few": regression(0.1)[:10]}, tmp_path / "x.png")
+        draw_response({"few": alone(regression(0.1).states[:10])}, tmp_path / "x.png")
 
 
 # --- cells ---
