@@ -10,13 +10,13 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.contracts.released import Released
 from benchmark.contracts.safetensors_io import check_finite
+from benchmark.data.archives import check_archive
 from benchmark.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -58,7 +58,12 @@ def _load(path: Path) -> Any:
 
     if not path.is_file():
         raise CheckpointError(f"There is no file {path}. A Lightning checkpoint (.ckpt) was expected. Check the path.")
-    _check_archive(path)
+    try:
+        check_archive(path)
+    except ValueError as error:
+        raise _error(path, f"is damaged or no checkpoint: {error}") from error
+    except OSError as error:
+        raise _error(path, f"cannot be read: {error.strerror or 'the system refuses it'}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -73,20 +78,6 @@ def _load(path: Path) -> Any:
         raise _error(path, "cannot be decoded") from error
     except Exception as error:  # damaged archives raise many types of errors
         raise _error(path, f"is damaged ({type(error).__name__})") from error
-
-
-def _check_archive(path: Path) -> None:
-    """A checkpoint is a zip archive without compression, so its content is never larger than the file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            compressed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
-            broken = None if compressed else archive.testzip()  # torch itself compares no checksum
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise _error(path, f"is truncated or no checkpoint ({path.stat().st_size} bytes)") from error
-    if compressed:
-        raise _error(path, "is a compressed archive")
-    if broken is not None:
-        raise _error(path, f"is damaged: {broken} does not have its checksum")
 
 
 def _check_plain(path: Path, value: Any, where: str, depth: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.archives import check_sizes
 from benchmark.errors import RecordError
 from benchmark.io import atomic_path, sha256_text
 from benchmark.metrics.bootstrap import N_RESAMPLES, multiplicities
@@ -145,6 +146,7 @@ class _ResampleCache:
         if not path.is_file():
             return {}
         try:
+            check_sizes(path)
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             keys = arrays.pop("keys")

@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import math
 import sys
-import zipfile
 from pathlib import Path
 
+from benchmark.data.archives import check_archive
 from benchmark.errors import CheckpointError
 
 
 def last_state(folder: Path) -> Path | None:
     """The latest readable training state in a folder, or None. Damaged ones are deleted and reported."""
-    import torch
-
     for path in reversed(states_in(folder)):
-        try:
-            _check_sums(path)
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # of many kinds: EOFError, RuntimeError, UnpicklingError, KeyError ...
-            print(
-                f"{path} is damaged ({type(error).__name__}): training goes on from an earlier state", file=sys.stderr
-            )
-            _remove(path)
-        else:
+        problem = _damage(path)
+        if problem is None:
             return path
+        print(f"{path} is damaged ({problem}): training goes on from an earlier state", file=sys.stderr)
+        _remove(path)
     return None
 
 
-def _check_sums(path: Path) -> None:
-    """Raises ValueError where a part of the archive does not have its checksum, which torch does not compare."""
-    if not path.is_file():
-        raise ValueError(f"{path} is no file")
-    with zipfile.ZipFile(path) as archive:
-        broken = archive.testzip()
-    if broken is not None:
-        raise ValueError(f"{broken} does not have its checksum")
+def _damage(path: Path) -> str | None:
+    """What is wrong with a training state, or None. Raises CheckpointError where the system cannot read it."""
+    import torch
+
+    try:
+        check_archive(path)
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        raise CheckpointError(
+            f"The training state {path} cannot be read: {error.strerror or 'the system refuses it'}. A readable file "
+            f"was expected. Correct its permissions, or type --no-resume to train from the beginning."
+        ) from error
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds: EOFError, RuntimeError, UnpicklingError, KeyError ...
+        return f"its content cannot be decoded: {type(error).__name__}"
+    return None
 
 
 def delete_checkpoints(folder: Path, before: float = math.inf) -> None:

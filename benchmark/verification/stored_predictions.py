@@ -26,7 +26,7 @@ COORDS, ENERGY, TRUTH = ("coords", "voxels"), ("energy_MeV", "energy_mev", "ener
 
 STORED = "_pred"  # suffix of the name of stored predictions
 
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 1 << 28
 
 _ROW = "row"  # label with a preprocessed point's row in the file
 

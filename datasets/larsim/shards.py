@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.data.archives import check_sizes
 from benchmark.errors import ConfigError
 from benchmark.io import atomic_path
 from benchmark.seeding import generator, seed_from
@@ -115,6 +116,7 @@ def is_finished(shard: Shard, work: Path) -> bool:
     try:
         if not path.is_file():
             return False
+        check_sizes(path)
         with np.load(path, allow_pickle=False) as data:
             counts, *columns = (data[name] for name in ("counts", *Image._fields))
         lengths = [len(column) for column in columns]

@@ -1,4 +1,4 @@
-"""Archives of tensors with a single bit changed."""
+"""Archives of tensors with a single bit changed, or compressed."""
 
 import io
 import zipfile
@@ -11,3 +11,12 @@ def flipped_tensor(content: bytes) -> bytes:
         stored = archive.read(member)
     at = content.index(stored, member.header_offset) + len(stored) // 2
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def compressed(content: bytes) -> bytes:
+    """The members of a zip archive, compressed: what may unpack to gigabytes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as into:
+        for name in archive.namelist():
+            into.writestr(name, archive.read(name))
+    return packed.getvalue()

@@ -28,7 +28,7 @@ from benchmark.runs.execution import Execution
 from benchmark.runs.transfer import Target, evaluate_checkpoint
 from benchmark.runs.weights import run_folder
 from builders import released_files as released
-from builders.archives import flipped_tensor
+from builders.archives import compressed, flipped_tensor
 from builders.synthetic import execute, make_data, request
 
 
@@ -186,16 +186,13 @@ def damaged_files(finetuned, folder):
     (folder / "short.ckpt").write_bytes(whole[: len(whole) // 2])
     (folder / "flipped.ckpt").write_bytes(flipped_tensor(whole))
     (folder / "text.ckpt").write_text("no checkpoint")
-    into = zipfile.ZipFile(folder / "packed.ckpt", "w", zipfile.ZIP_DEFLATED)
-    with into as packed, zipfile.ZipFile(folder / "whole.ckpt") as archive:
-        for name in archive.namelist():
-            packed.writestr(name, archive.read(name))
+    (folder / "packed.ckpt").write_bytes(compressed(whole))
     torch.save([1], folder / "list.ckpt")
     return {
-        "pickle": "truncated or no checkpoint", "code": "names posix.system, which could run code",
-        "flipped": "does not have its checksum",
-        "empty": "truncated or no checkpoint", "short": "truncated or no checkpoint",
-        "text": "truncated or no checkpoint", "packed": "compressed archive", "list": "holds a list", "gone": "no file",
+        "pickle": "it is no whole archive", "code": "names posix.system, which could run code",
+        "flipped": "does not have its checksum", "empty": "it is no whole archive", "short": "it is no whole archive",
+        "text": "it is no whole archive", "packed": "whole/data.pkl is compressed", "list": "holds a list",
+        "gone": "no file",
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from benchmark.training.fit import Hardware, fit
 from builders import many_records, released_files
 from builders.pilarnet_files import make_events, write_folder
 from builders.synthetic import request
-from fuzz.arrays import NPY, pickles
+from fuzz.arrays import BOMB, NPY, pickles
 from fuzz.events import use_cache_of
 from fuzz.mutations import TEXTS, Rng, odd_value, pick, with_odd_value
 from fuzz.reader import Change, Reader
@@ -179,7 +179,7 @@ def members(path: Path, rng: Rng) -> None:
     elif what == 3:
         del parts[name]
     elif what == 4:
-        mode, parts[name] = zipfile.ZIP_DEFLATED, bytes(300_000_000)
+        mode, parts[name] = zipfile.ZIP_DEFLATED, bytes(BOMB)
     else:
         parts["../../escaped"] = b"x"
     with zipfile.ZipFile(path, "w", mode) as archive, warnings.catch_warnings():

@@ -22,7 +22,7 @@ from benchmark.runs.weights import run_folder
 from benchmark.training.config import TrainConfig
 from benchmark.training.fit import Hardware, fit
 from benchmark.training.states import delete_checkpoints, last_state
-from builders.archives import flipped_tensor
+from builders.archives import compressed, flipped_tensor
 from builders.paths import TESTS
 from builders.synthetic import execute, request
 
@@ -192,7 +192,10 @@ def test_the_two_latest_states_are_kept(trainable, tmp_path):
     assert states(tmp_path) == ["step=00000006.ckpt", "step=00000007.ckpt"]
 
 
-DAMAGE = {"empty": lambda c: b"", "short": lambda c: c[:100], "cut": lambda c: c[:5000], "flipped": flipped_tensor}
+DAMAGE = {
+    "empty": lambda c: b"", "short": lambda c: c[:100], "cut": lambda c: c[:5000], "flipped": flipped_tensor,
+    "compressed": compressed,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
