@@ -32,6 +32,11 @@ SECONDS_PER_MB = 1  # more for each MB of the files
 MEMORY_MB = 400  # beyond what the process has when it starts, and
 MEMORY_PER_BYTE = 16  # more for each byte of the files: a list of numbers takes up to 8 times its pickle
 _MB = 1 << 20
+# threads, and their parts of the heap, take room from the limit of memory
+_ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    **{"ZARR_THREADING__MAX_WORKERS": "1", "BLOSC_NTHREADS": "1", "MALLOC_ARENA_MAX": "1"},
+}
 
 
 def guarded(
@@ -39,16 +44,16 @@ def guarded(
 ) -> Any:
     """What a task (`module:function`, called with a function that reports and the arguments) returns, as JSON.
 
-    paths: the files that it reads. `report` gets the counts that the task reports; a task of several files reports the
-    number that it has finished, by which the one at fault is found. Raises DataError: the task's own, or one for a file
-    on which the reader crashes or goes beyond the limits.
+    paths: the files, or folders of Zarr, that it reads. `report` gets the counts that the task reports; a task of
+    several files reports the number that it has finished, by which the one at fault is found. Raises DataError: the
+    task's own, or one for a file on which the reader crashes or goes beyond the limits.
     """
-    n_bytes = sum(path.stat().st_size for path in paths)
+    n_bytes = sum(map(_size, paths))
     request = {"task": task, "arguments": list(arguments), "folder": os.getcwd()}
     request |= {"seconds": _seconds(n_bytes), "memory": _memory(n_bytes)}
     n_done = 0
     command = [sys.executable, "-m", "benchmark.datasets._guarded"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = {**os.environ, **_ONE_THREAD}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **pipes, text=True, encoding="utf-8", cwd=checkout(), env=environment) as process:
         try:
@@ -67,7 +72,7 @@ def guarded(
 
 def _result(answer: dict[str, Any], path: Path, n_bytes: int) -> Any:
     if "memory" in answer:
-        needed = f"more than {_memory(n_bytes) // _MB:,} MB of memory, far more than its {path.stat().st_size:,} bytes"
+        needed = f"more than {_memory(n_bytes) // _MB:,} MB of memory, far more than its {_size(path):,} bytes"
         raise _unreadable(path, f"its reader needs {needed}")
     if "refused" in answer:
         raise DataError(answer["refused"])
@@ -86,6 +91,11 @@ def _end(code: int, n_bytes: int) -> str:
 
 def _unreadable(path: Path, problem: str) -> DataError:
     return DataError(f"{path} cannot be read: {problem}. A whole file was expected. Fetch or write the file again.")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(f.lstat().st_size for f in path.rglob("*")) if path.is_dir() else path.stat().st_size
 
 
 def _seconds(n_bytes: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from benchmark.data.hdf5 import check_filters, check_inside, open_hdf5_file
+from benchmark.data.hdf5 import check_filters, check_inside, link_names, open_hdf5_file
 
 from ._lif_stack import (
     ANY_RATIO,
@@ -30,22 +30,34 @@ def open_hdf5(path: Path, dataset: str | None, axes: str | None) -> Stack:
     """Open the array `dataset`, or the only volume, of a file. axes: in place of its labels. Raises DataError."""
     file = open_hdf5_file(path)
     try:
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        if dataset or not names:  # a link to another file is no name of this one
-            for name in [dataset] if dataset else list(file):
-                check_inside(path, file, name)
-        chosen = select_array(path, dataset, sorted(names), lambda n: file[n].ndim)
-        check_inside(path, file, chosen)
-        array = file[chosen]
+        array = file[_select(path, file, dataset)]
         dtype = check_dtype(path, array.dtype)
         shape = volume_shape(path, array.shape, axes or [axis.label for axis in array.dims])
         check_filters(path, array)
         _check_stored(path, array)
-        return Stack(path, shape, dtype, slice_reader(array), file.close)
+        offset = array.id.get_offset() if array.chunks is None else None
+        block = None if offset is None else (offset, array.dtype.str)
+        depth = 1 if array.chunks is None else array.chunks[-3]
+        return Stack(path, shape, dtype, slice_reader(array), file.close, block, depth)
     except BaseException:
         file.close()
         raise
+
+
+def _select(path: Path, file: h5py.File, dataset: str | None) -> str:
+    """The name of the array. Raises DataError for one that lies in another file."""
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    if dataset:
+        check_inside(path, file, dataset)
+        if isinstance(file.get(dataset), h5py.Dataset):  # by a link too, under which it is not listed
+            names.append(dataset.strip("/"))
+    elif not any(file[name].ndim >= 3 for name in names):  # a link to another file is no name of this one
+        for name in link_names(file):
+            check_inside(path, file, name)
+    chosen = select_array(path, dataset, sorted(set(names)), lambda n: file[n].ndim)
+    check_inside(path, file, chosen)
+    return chosen
 
 
 def _check_stored(path: Path, array: h5py.Dataset) -> None:

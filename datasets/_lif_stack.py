@@ -27,6 +27,9 @@ class Stack:
     dtype: np.dtype
     read: Callable[[int, int], np.ndarray] = field(repr=False)  # first and last + 1 slice -> (n, Y, X)
     close: Callable[[], None] = field(default=lambda: None, repr=False)
+    # first byte, and type with its byte order, of voxels that lie in the file as one block
+    block: tuple[int, str] | None = None
+    depth: int = 1  # slices of a chunk, which are unpacked together
 
     def __getitem__(self, slices: slice) -> np.ndarray:
         begin, end, step = slices.indices(self.shape[0])
@@ -37,13 +40,19 @@ class Stack:
         which = f"slice {begin}" if end == begin + 1 else f"slices {begin} to {end - 1}"
         try:
             values = np.asarray(self.read(begin, end))
-        except BenchmarkError:
+        except (BenchmarkError, MemoryError):  # of memory the process has a limit, and says it
             raise
         except Exception as error:  # damaged files raise any type of error
             raise read_error(self.path, f"its {which} cannot be read", error) from error
         if values.shape != (end - begin, *self.shape[1:]):
             raise damage_error(self.path, f"its {which} have the shape {values.shape}")
         return values
+
+
+def mapped_stack(path: Path, stored: Path, shape: tuple[int, int, int], block: tuple[int, str]) -> Stack:
+    """The stack of `path` whose voxels lie in the file `stored` as one block."""
+    array = np.memmap(stored, block[1], "r", block[0], shape)
+    return Stack(path, shape, array.dtype.newbyteorder("="), slice_reader(array), block=block)
 
 
 def slice_reader(array: Any) -> Callable[[int, int], np.ndarray]:

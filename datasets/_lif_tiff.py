@@ -27,6 +27,7 @@ from ._lif_stack import (
     check_claim,
     check_dtype,
     damage_error,
+    mapped_stack,
     size_error,
     volume_shape,
 )
@@ -46,9 +47,7 @@ def open_tiff(path: Path, axes: str | None) -> Stack:
                 raise damage_error(path, f"its chain of pages breaks off after {len(chain)}")
             _check_grey(path, chain[0])
             _check_description(path, file, len(chain))
-            stack = _open_series(path, file, chain, axes)
-            stack[0:1]  # names a missing decoder here
-            return stack
+            return _open_series(path, file, chain, axes)
         except BaseException:
             file.close()
             raise
@@ -111,9 +110,8 @@ def _open_series(path: Path, file: Any, chain: Sequence[Any], axes: str | None) 
         raise size_error(path, f"pages of {plane[0]} x {plane[1]}", shape)
     if len(series) == 1 and first.dataoffset is not None:
         _check_contiguous(path, len(chain), int(first.dataoffset), shape, dtype)
-        mapped = np.memmap(path, first.dtype.newbyteorder(file.byteorder), "r", int(first.dataoffset), shape)
         file.close()
-        return Stack(path, shape, dtype, lambda begin, end: mapped[begin:end])
+        return mapped_stack(path, path, shape, (int(first.dataoffset), dtype.newbyteorder(file.byteorder).str))
     if len(pages) != shape[0] or len(chain) != shape[0] or any(page is None for page in pages):
         raise size_error(path, f"{len(chain)} pages", shape)
     pages = [chain[page.index] for page in pages]  # read in full: a series takes most facts from its first page

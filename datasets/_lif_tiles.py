@@ -41,7 +41,7 @@ from ._lif_regions import measure
 from ._lif_table import SPLITS, Row, read_table
 from ._lif_zarr import stored_files
 
-FORMAT = 2  # raise it when layout, chain, regions or what is refused change: packs are rebuilt
+FORMAT = 3  # raise it when layout, chain, regions or what is refused change: packs are rebuilt
 TABLE = "scans.csv"
 LEAST_TRACK = 20  # voxels of a true track in a tile that counts
 NO_REGION = "no_candidate_region"

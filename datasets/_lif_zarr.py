@@ -86,7 +86,7 @@ def open_zarr(path: Path, dataset: str | None, axes: str | None) -> Stack:
         raise damage_error(path, f"the metadata of its array {name or '/'} contradict themselves")
     dtype = check_dtype(path, np.dtype(array.dtype))
     _check_chunks(path, stated, files, dtype)
-    return Stack(path, shape, dtype, slice_reader(array))
+    return Stack(path, shape, dtype, slice_reader(array), depth=array.chunks[-3])
 
 
 def stored_files(path: Path) -> dict[str, int]:

@@ -12,6 +12,10 @@ import h5py
 from benchmark.data.digests import permission_error
 from benchmark.errors import DataError
 
+_OUTSIDE = "in other files"
+_LINKS = (h5py.SoftLink, h5py.ExternalLink)
+_MOST_LINKS = 16  # that follow one another, as in the HDF5 library
+
 
 def open_hdf5_file(path: Path) -> h5py.File:
     """A file for reading. Raises DataError with the cause: no permission, held by a program, cut off, no HDF5."""
@@ -40,13 +44,48 @@ def _open_error(path: Path, error: OSError) -> DataError:
 
 
 def check_inside(path: Path, file: h5py.File, name: str) -> None:
-    """Raises DataError where a name of a file leads to numbers in other files: a link, external storage, a view."""
-    outside = isinstance(file.get(name, getlink=True), h5py.ExternalLink)
-    if not outside:  # the link is not followed otherwise
+    """Raises DataError where a name of a file leads to numbers in other files (a link, external storage, a view), or
+    nowhere: a link to what the file does not hold."""
+    problem = _link_problem(file, name)
+    if problem is None:
         item = file.get(name)
         outside = isinstance(item, h5py.Dataset) and bool(item.external or item.is_virtual)
-    if outside:
-        raise DataError(f"{path} keeps {name!r} in other files. A whole file was expected. Copy it into the file.")
+        problem = _OUTSIDE if outside else None
+    if problem is not None:
+        raise DataError(f"{path} keeps {name!r} {problem}. A whole file was expected. Copy it into the file.")
+
+
+def link_names(file: h5py.File) -> list[str]:
+    """Names of all links of a file that are no plain (hard) ones, in its groups too; links are not followed."""
+    groups = [""]
+    file.visititems(lambda name, item: groups.append(f"{name}/") if isinstance(item, h5py.Group) else None)
+    names = (f"{group}{name}" for group in groups for name in file[f"/{group}"])
+    return sorted(name for name in names if isinstance(file.get(name, getlink=True), _LINKS))
+
+
+def _link_problem(file: h5py.File, name: str) -> str | None:
+    """Where a link in a name leads, if not to something in the file. Links to other files are not followed."""
+    group, parts, n_links = file["/"], _parts(name), 0
+    while parts:
+        link = group.get(parts[0], getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            return _OUTSIDE
+        if isinstance(link, h5py.SoftLink):
+            n_links += 1
+            if n_links > _MOST_LINKS:
+                return "behind links that lead in a circle"
+            group = file["/"] if link.path.startswith("/") else group
+            parts = _parts(link.path) + parts[1:]
+            continue
+        group = group.get(parts[0])
+        if group is None or (parts[1:] and not isinstance(group, h5py.Group)):  # no such name is no fault of a link
+            return "behind a link to what it does not hold" if n_links else None
+        parts = parts[1:]
+    return None
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
 
 
 def check_filters(path: Path, array: h5py.Dataset) -> None:

@@ -293,21 +293,36 @@ def whole_folder(folder: Path, is_whole: Callable[[Path], bool]) -> Iterator[Pat
     `is_whole` tells whether an existing folder is complete. Raises DataError where nothing can be written (a full
     disk); other errors of the block pass through.
     """
-    temporary = folder.with_name(f".{folder.name}.{host_name()}.{os.getpid()}.partial")
-    try:
-        remove_stale(folder.parent)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with scratch_folder(folder) as temporary:
         yield temporary
         _publish_folder(temporary, folder, is_whole)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`, deleted at the end. Raises DataError as `whole_folder`."""
+    temporary = folder.with_name(f".{folder.name}.{host_name()}.{os.getpid()}.partial")
+    try:
+        with writing(folder):
+            remove_stale(folder.parent)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raises DataError where the block cannot write into a folder of the cache (a full disk)."""
+    try:
+        yield
     except OSError as error:
         raise DataError(
             f"The event cache {folder} could not be written: {error.strerror or error}. A writable folder with free "
             f"space was expected, and nothing was left half-written. Free some space, or set {CACHE_VARIABLE} to "
             f"another folder."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def changed_meanwhile(folder: Path) -> DataError:

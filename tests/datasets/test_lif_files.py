@@ -1,12 +1,19 @@
 """Stacks in every format that users bring, and files that are not what they say."""
 
+import os
+import struct
+import sys
+import zlib
+
 import h5py
 import numpy as np
 import pytest
 import tifffile
 import zarr
+from numcodecs import Zlib
 
-from benchmark.datasets._lif_files import open_stack
+from benchmark.datasets import _lif_files
+from benchmark.datasets._lif_files import open_stack, open_unguarded, unpack
 from benchmark.errors import DataError
 from builders.lif_files import make_scan
 
@@ -109,21 +116,122 @@ def test_what_is_no_volume_of_plain_numbers_is_refused_by_name(tmp_path):
             open_stack(tmp_path / name)
 
 
-@pytest.mark.parametrize("kind", ["storage", "link", "view"])
-def test_a_file_that_keeps_its_numbers_elsewhere_is_refused(tmp_path, kind):
-    with h5py.File(tmp_path / "b.h5", "w") as file:
-        file["stack"] = STACK
-    with h5py.File(tmp_path / "a.h5", "w") as file:
+def linked(folder, kind):
+    """A file whose stack `g/stack` lies elsewhere, beside an array of another kind."""
+    with h5py.File(folder / "b.h5", "w") as file:
+        file["stack"], file["g/stack"] = STACK, STACK
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["note"] = np.arange(3)
         if kind == "storage":
-            file.create_dataset("stack", (2, 3, 4), "u2", external=[(str(tmp_path / "raw.bin"), 0, 48)])
-        elif kind == "link":
-            file["stack"] = h5py.ExternalLink(str(tmp_path / "b.h5"), "stack")
-        else:
+            file.create_dataset("g/stack", (2, 3, 4), "u2", external=[(str(folder / "raw.bin"), 0, 48)])
+        elif kind == "view":
             layout = h5py.VirtualLayout(STACK.shape, STACK.dtype)
-            layout[:] = h5py.VirtualSource(str(tmp_path / "b.h5"), "stack", STACK.shape)
-            file.create_virtual_dataset("stack", layout)
-    with pytest.raises(DataError, match="other files"):
-        open_stack(tmp_path / "a.h5")
+            layout[:] = h5py.VirtualSource(str(folder / "b.h5"), "stack", STACK.shape)
+            file.create_virtual_dataset("g/stack", layout)
+        elif kind == "link of the group":
+            file["g"] = h5py.ExternalLink(str(folder / "b.h5"), "g")
+        elif kind == "link to a link":
+            file["far"] = h5py.ExternalLink(str(folder / "b.h5"), "g")
+            file["g/stack"] = h5py.SoftLink("/far/stack")
+        elif kind == "link to nothing":
+            file["g/stack"] = h5py.SoftLink("/no/stack")
+        elif kind == "link to itself":
+            file["g/stack"] = h5py.SoftLink("stack")
+        else:
+            file["g/stack"] = h5py.ExternalLink(str(folder / "b.h5"), "stack")
+    return folder / "a.h5"
+
+
+ELSEWHERE = {
+    **dict.fromkeys(("storage", "view", "link", "link of the group", "link to a link"), "in other files"),
+    "link to nothing": "behind a link to what it does not hold", "link to itself": "behind links that lead in a circle",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+@pytest.mark.parametrize("name", [None, "g/stack", "/g/stack"])
+def test_a_file_that_keeps_its_numbers_elsewhere_is_refused_by_that_cause(tmp_path, kind, name):
+    with pytest.raises(DataError, match=rf"a\.h5 keeps '(/?g|/?g/stack|far)' {ELSEWHERE[kind]}\. .*expected"):
+        open_unguarded(linked(tmp_path, kind), name)
+
+
+def test_a_link_inside_a_file_is_a_name_of_what_it_leads_to(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw/stack"], file["raw/other"] = STACK, STACK + 1
+        file["chosen"], file["latest"] = h5py.SoftLink("raw/stack"), h5py.SoftLink("/raw")
+        file["elsewhere"] = h5py.ExternalLink("b.h5", "stack")
+    for name in ("chosen", "latest/stack", "raw/stack"):
+        np.testing.assert_array_equal(open_unguarded(tmp_path / "a.h5", name)[0:6], STACK)
+    with pytest.raises(DataError, match=r"2 arrays with three axes \(raw/other, raw/stack\)"):
+        open_unguarded(tmp_path / "a.h5")
+
+
+def bomb(path, kind):
+    """A stack of which one chunk, or page, of half a megabyte unpacks to 500 MB."""
+    if kind == "hdf5":
+        with h5py.File(path / "a.h5", "w") as file:
+            array = file.create_dataset("stack", STACK.shape, "u2", chunks=(1, 40, 30), compression="gzip")
+            array[:] = STACK
+            array.id.write_direct_chunk((2, 0, 0), BOMB)
+        return path / "a.h5"
+    if kind == "tiff":
+        tifffile.imwrite(path / "a.tif", STACK, compression="zlib", photometric="minisblack", rowsperstrip=40)
+        with tifffile.TiffFile(path / "a.tif") as file:
+            tags = [file.pages[2].tags[name] for name in ("StripOffsets", "StripByteCounts")]
+        raw = bytearray((path / "a.tif").read_bytes())
+        for tag, value in zip(tags, (len(raw), len(BOMB)), strict=True):
+            raw[tag.offset + 2 : tag.offset + 12] = struct.pack("<HII", 4, 1, value)  # type, count, value
+        (path / "a.tif").write_bytes(raw + BOMB)
+        return path / "a.tif"
+    array = zarr.create_array(
+        path / "a.zarr", shape=STACK.shape, chunks=(2, 40, 30), dtype="u2", zarr_format=2, compressors=Zlib(1)
+    )
+    array[:] = STACK
+    (path / "a.zarr" / "1.0.0").write_bytes(BOMB)
+    return path / "a.zarr"
+
+
+BOMB = zlib.compress(bytes(500_000_000), 9)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+@pytest.mark.parametrize("kind", ["hdf5", "tiff", "zarr"])
+def test_a_chunk_that_unpacks_to_half_a_gigabyte_ends_as_one_sentence(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"its reader needs more than 4\d\d MB of memory|its slice 2 cannot be read"):
+        open_stack(bomb(tmp_path, kind))
+    assert not list((tmp_path / "cache" / "tiles").iterdir())
+
+
+def test_what_is_unpacked_is_deleted_and_still_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
+    for kind, name in (("hdf5", "a.h5"), ("zarr", "a.zarr"), ("compressed", "a.tif")):
+        stack = open_stack(write(tmp_path / name, kind))
+        assert not list((tmp_path / "cache" / "tiles").iterdir())
+        np.testing.assert_array_equal(stack[0:6], STACK)
+
+
+def test_a_cache_that_cannot_be_written_is_named_as_the_cause(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file where a folder belongs")
+    monkeypatch.setenv("PARTICLEBENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"event cache .* could not be written: .*PARTICLEBENCH_CACHE"):
+        open_stack(write(tmp_path / "a.tif", "compressed"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+def test_a_disk_that_fills_up_while_a_stack_is_unpacked_is_named_as_the_cause(tmp_path):
+    with pytest.raises(DataError, match="could not be written: No space left on device"):
+        unpack(print, str(write(tmp_path / "a.tif", "compressed")), None, None, "/dev/full")
+
+
+def test_numbers_of_every_chunk_are_unpacked_in_their_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(_lif_files, "_BLOCK_BYTES", 3 * STACK[0].nbytes)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("stack", data=STACK.astype(">i4"), chunks=(4, 11, 7), compression="gzip")
+    found = unpack(print, str(path), None, None, str(tmp_path / "volume.bin"))
+    assert found == {"shape": STACK.shape, "block": (0, ">i4")}
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "volume.bin", ">i4").reshape(STACK.shape), STACK)
 
 
 @pytest.mark.parametrize("version", [2, 3])

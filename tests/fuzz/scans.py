@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -89,6 +91,22 @@ def pixels(path: Path, rng: Rng) -> None:
     tifffile.imwrite(path, volume, photometric="minisblack")
 
 
+def bombs(path: Path, rng: Rng) -> None:
+    """A compressed page that unpacks to hundreds of megabytes."""
+    with tifffile.TiffFile(path) as file:
+        page = pick(rng, list(file.pages))
+        changed = [page.tags[name] for name in ("StripOffsets", "StripByteCounts")]
+    content, bomb = bytearray(path.read_bytes()), _deflate_bomb()
+    for tag, value in zip(changed, (len(content), len(bomb)), strict=True):
+        content[tag.offset + 2 : tag.offset + 12] = struct.pack("<HII", 4, 1, value)  # type, count, value
+    path.write_bytes(content + bomb)
+
+
+@cache
+def _deflate_bomb() -> bytes:
+    return zlib.compress(bytes(BOMB), 1)
+
+
 TIFF: Mapping[str, Change] = {"tags": tags, "stacks": stacks, "values": pixels}
 
 
@@ -104,7 +122,7 @@ def datasets(path: Path, rng: Rng) -> None:
     """A dataset of another type or rank, that claims more than there is, or lies elsewhere."""
     with h5py.File(path, "r+") as file:
         del file["scan"]
-        what = int(rng.integers(9))
+        what = int(rng.integers(11))
         many = pick(rng, (10**4, 10**5, 10**8, 10**12))
         if what == 0:
             file.create_dataset("scan", (many, 80, 24), "u2")
@@ -115,7 +133,13 @@ def datasets(path: Path, rng: Rng) -> None:
         elif what == 3:
             file["scan"] = h5py.ExternalLink(pick(rng, ("/dev/zero", "../x.h5", path.name)), "scan")
         elif what == 4:
-            file["scan"] = h5py.SoftLink(pick(rng, ("/scan", "/", "/nowhere")))
+            place = pick(rng, ("scan", "g/scan"))
+            file[place] = h5py.SoftLink(pick(rng, ("/scan", "scan", "/", "/nowhere", "/g/h")))
+        elif what == 9:
+            file["g/scan"] = h5py.ExternalLink(pick(rng, ("/dev/zero", "../x.h5", path.name)), "scan")
+        elif what == 10:
+            array = file.create_dataset("scan", data=SCAN, chunks=(1, 80, 24), compression="gzip")
+            array.id.write_direct_chunk((int(rng.integers(6)), 0, 0), _deflate_bomb())
         elif what == 5:
             file["scan"] = file["/"]
         elif what == 6:
@@ -251,7 +275,8 @@ def members(path: Path, rng: Rng) -> None:
         at = int(rng.integers(len(parts[name])))
         parts[name] = parts[name][:at] + rng.bytes(3) + parts[name][at + 3 :]
     elif what == 2:
-        parts[name] = parts[name].replace(b"</row>", b"</row>" + b" " * 300_000_000, 1)
+        more = pick(rng, (b" " * 300_000_000, b"<c/>" * 800_000, b"<c/>" * 4_000_000, b"<row/>" * 2_000_000))
+        parts[name] = parts[name].replace(b"</row>", more + b"</row>" if b"c" in more else b"</row>" + more, 1)
     elif what == 3:
         entities = "".join(f'<!ENTITY l{k} "{f"&l{k - 1};" * 10}">' for k in range(1, 12))
         parts[name] = f'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY l0 "ha">{entities}]><l>&l11;</l>'.encode()
@@ -275,7 +300,7 @@ def _zarr_reader(version: int) -> list[Reader]:
 READERS = (
     Reader("tiff", partial(_make, file="a.tif", write=_tiff), "data/a.tif", read, TIFF),
     Reader("tiff-compressed", partial(_make, file="a.tif", write=partial(_tiff, compression="zlib")), "data/a.tif",
-           read, {"tags": tags}),
+           read, {"tags": tags, "bombs": bombs}),
     Reader("ome-tiff", partial(_make, file="a.ome.tif", write=partial(_tiff, ome=True, metadata={"axes": "ZYX"})),
            "data/a.ome.tif", read, {"tags": tags}),
     Reader("scan-npy", partial(_make, file="a.npy", write=lambda p: np.save(p, SCAN)), "data/a.npy", read, NPY),
