@@ -43,3 +43,13 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], remedy: str) -> Unk
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UnknownNameError(f"There is no {kind} {name!r}.{hint} Expected one of: {', '.join(names)}. {remedy}")
+
+
+def one_line(message: object, longest: int = 200) -> str:
+    """A message, or what an error of a library says, on one line; a longer one without its middle.
+
+    Names of a damaged file can be long, and can hold characters that steer a terminal: those are written out.
+    """
+    line = " ".join(str(message).split())
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return shown if len(shown) <= longest else f"{shown[: longest // 2]} ... {shown[-longest // 2 :]}"

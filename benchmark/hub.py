@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import BinaryIO, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from benchmark.errors import BenchmarkError, DataError
+from benchmark.errors import BenchmarkError, DataError, one_line
 from benchmark.io import sha256_file
 from benchmark.packages import missing_error
 from benchmark.paths import cache_dir
@@ -251,8 +251,7 @@ def _call_hub(action: str, call: Callable[[], T], kind: Kind) -> T:
                 f"{action} failed: {host} refused the access. A token with the right to it was expected. Type "
                 f"`hf auth login`, or set HF_TOKEN, then repeat the command."
             ) from error
-        first_line = str(error).partition("\n")[0]
-        raise _unreachable(action, host, f"{type(error).__name__}: {first_line}") from error
+        raise _unreachable(action, host, f"{type(error).__name__}: {one_line(error)}") from error
 
 
 def _resolves(host: str) -> bool:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from benchmark.contracts import DatasetSpec, ModelSpec
 from benchmark.contracts.pretext import PretextSpec
-from benchmark.errors import BenchmarkError, ConfigError, unknown_name
+from benchmark.errors import BenchmarkError, ConfigError, one_line, unknown_name
 from benchmark.io import sha256_file
 from benchmark.packages import missing_error
 
@@ -285,7 +285,7 @@ def _import_plugin(name: str, kind: _Kind, where: str) -> ModuleType:
 
 
 def _import_error(where: str, error: BaseException) -> BenchmarkError:
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    reason = f"{type(error).__name__}: {one_line(error)}"
     return BenchmarkError(
         f"{where} fails when it is imported ({reason}). A module that binds SPEC was expected. Correct it; "
         f"`--debug` shows where it fails."

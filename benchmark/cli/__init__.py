@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from benchmark.cli.app import app
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 
 LONGEST = 1500  # characters of a message
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             traceback.print_exc()
         if code == 2:
-            print(f"error: {_one_line(message or '')}", file=sys.stderr)
+            print(f"error: {one_line(message or '', LONGEST)}", file=sys.stderr)
     stopped = {INTERRUPTED: "interrupted", TERMINATED: "stopped by SIGTERM"}.get(code)
     if stopped is not None:
         print(f"{stopped}; the same command continues where it stopped", file=sys.stderr)
@@ -89,14 +89,7 @@ def _show_thread_error(failed: Any) -> None:
     if message is None:
         threading.__excepthook__(failed)
     else:
-        print(f"warning: {_one_line(message)}", file=sys.stderr)
-
-
-def _one_line(message: str) -> str:
-    """A message on one line; names of a damaged file can be long, and can hold characters that steer a terminal."""
-    line = " ".join(message.split())
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST // 2]} ... {shown[-LONGEST // 2 :]}"
+        print(f"warning: {one_line(message, LONGEST)}", file=sys.stderr)
 
 
 def _user_message(error: Exception) -> str | None:

@@ -78,11 +78,12 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
 def _plugin_row(describe: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
     """Row of an installed package's model or dataset; an error becomes its text."""
+    from benchmark.errors import one_line
+
     try:
         return describe(name)
     except Exception as error:
-        message = " ".join(str(error).split())[:200]
-        return _failed_row(describe, name, f"its description fails ({type(error).__name__}: {message})")
+        return _failed_row(describe, name, f"its description fails ({type(error).__name__}: {one_line(error)})")
 
 
 def _failed_row(describe: Callable[[str], dict[str, Any]], name: str, reason: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from benchmark.errors import one_line
+
 
 def check_sizes(path: Path) -> None:
     """Raises ValueError, with the cause, where an archive would unpack to more than its own bytes; else OSError."""
@@ -24,7 +26,7 @@ def check_archive(path: Path) -> None:
         except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
             raise ValueError("a part of it is cut off") from error
     if broken is not None:
-        raise ValueError(f"its part {_shown(broken)} does not have its checksum")
+        raise ValueError(f"its part {one_line(broken, 80)} does not have its checksum")
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
@@ -40,11 +42,7 @@ def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
     members, n_bytes = archive.infolist(), path.stat().st_size
     packed = next((m for m in members if m.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None:
-        raise ValueError(f"its part {_shown(packed.filename)} is compressed")
+        raise ValueError(f"its part {one_line(packed.filename, 80)} is compressed")
     claimed = sum(m.file_size for m in members)
     if claimed > n_bytes:
         raise ValueError(f"its parts claim {claimed:,} bytes, and it has {n_bytes:,}")
-
-
-def _shown(name: str) -> str:
-    return name[:80].encode("unicode_escape").decode()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import BenchmarkError, ConfigError, one_line
 from benchmark.seeding import seed_from
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def _meet(group: Processes, origin: str) -> Any:
     except RuntimeError as error:  # torch's DistError among them
         raise BenchmarkError(
             f"{this}, as {origin} says, and the others have not come to {place} within {minutes:g} minutes "
-            f"({str(error).splitlines()[0][:200]}). All were expected to start together. Start the command with srun "
+            f"({one_line(error)}). All were expected to start together. Start the command with srun "
             f"or torchrun, or, to run it in one process, put `env -u {origin}` before it."
         ) from error
     finally:

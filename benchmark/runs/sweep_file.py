@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import ConfigError, unknown_name
+from benchmark.errors import ConfigError, one_line, unknown_name
 from benchmark.paths import leaderboards
 from benchmark.runs.sweep import Sweep
 
@@ -56,8 +56,9 @@ def read_sweep(path: Path) -> dict[str, Any]:
             raise ValueError(f"more than {MAX_BYTES >> 20} MB")
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path} is not a TOML file ({reason}). A sweep was expected. Correct the file.") from error
+        raise ConfigError(
+            f"{path} is not a TOML file ({one_line(error)}). A sweep was expected. Correct the file."
+        ) from error
     for key in values:
         if key not in KEYS:
             raise unknown_name(f"key in {path.name}", key, KEYS, "Correct the file.")

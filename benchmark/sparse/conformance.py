@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv3d, conv_transpose3d
 
+from benchmark.errors import one_line
 from benchmark.sparse.backend import SparseBackend
 from benchmark.sparse.sites import Sites
 
@@ -28,7 +29,7 @@ def mismatch_reason(backend: SparseBackend, device: torch.device) -> str | None:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
             return _first_mismatch(backend, device)
     except Exception as error:  # any error of another package is a mismatch
-        return f"its convolution fails with {type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
+        return f"its convolution fails with {type(error).__name__}: {one_line(error) or 'no message'}"
 
 
 def _first_mismatch(backend: SparseBackend, device: torch.device) -> str | None:

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.stream import EventSet, training_batch
-from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
+from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, one_line
 from benchmark.hardware.distributed import Processes, from_first, join
 from benchmark.hardware.environment import usable_cores
 from benchmark.hardware.memory import memory_explained
@@ -228,9 +228,8 @@ def _blame_state(state: Path | None, watch: Watch) -> Iterator[None]:
         is_other = isinstance(error, BenchmarkError | torch.cuda.OutOfMemoryError)
         if state is None or watch.has_stepped or is_other:
             raise
-        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"Training cannot go on from {state} ({type(error).__name__}: {reason}). A state of this model and this "
+            f"Training cannot go on from {state} ({type(error).__name__}: {one_line(error)}). A state of this model and this "
             f"version was expected. Type --no-resume to train from the beginning, or delete the file."
         ) from error
 
