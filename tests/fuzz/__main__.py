@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -34,7 +35,8 @@ def main() -> int:
     if arguments.index is not None:
         indices = {reader.name: range(arguments.index, arguments.index + 1) for reader in chosen}
     begin, outcomes = time.monotonic(), []
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+    # Ctrl-C: what has been tried by then is shown
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, contextlib.suppress(KeyboardInterrupt):
         for outcome in run(chosen, indices, arguments.seed, Path(folder), arguments.processes):
             outcomes.append(outcome)
             _show(outcome, arguments.seed, arguments.index is not None)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -217,9 +218,12 @@ class _Child:
 def run(
     readers: Sequence[Reader], indices: Mapping[str, Sequence[int]], seed: int, root: Path, n_processes: int
 ) -> Iterator[Outcome]:
-    """The outcome of every damaged file, as they come. A hang counts if it repeats: machines are busy at times."""
+    """The outcome of every damaged file, as they come: the first of each reader, the second of each, and so on.
+
+    A hang counts if it repeats: machines are busy at times.
+    """
     by_name = {reader.name: reader for reader in readers}
-    waiting = [(reader.name, index) for reader in readers for index in indices[reader.name]]
+    waiting = sorted(((reader.name, index) for reader in readers for index in indices[reader.name]), key=itemgetter(1))
     total, n_done, hung = len(waiting), 0, set[tuple[str, int]]()
     waiting.reverse()
     arguments = (by_name, seed, root)
