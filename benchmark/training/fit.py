@@ -229,8 +229,8 @@ def _blame_state(state: Path | None, watch: Watch) -> Iterator[None]:
         if state is None or watch.has_stepped or is_other:
             raise
         raise CheckpointError(
-            f"Training cannot go on from {state} ({type(error).__name__}: {one_line(error)}). A state of this model and "
-            f"this version was expected. Type --no-resume to train from the beginning, or delete the file."
+            f"Training cannot go on from {state} ({type(error).__name__}: {one_line(error)}). A state of this model "
+            f"and this version was expected. Type --no-resume to train from the beginning, or delete the file."
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Readers that hang, crash or ask for too much end as one sentence; what they find and refuse comes through."""
 
+import resource
 import subprocess
 import sys
 import time
@@ -9,12 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmark.datasets import _guarded
+from benchmark.datasets import _guarded, _mltree_npy
+from benchmark.datasets._calo_pack import event_pack, geometry_pack
 from benchmark.datasets._guarded import guarded
 from benchmark.datasets._pilarnet import open_pilarnet
 from benchmark.datasets.pilarnet_m import INFO
 from benchmark.errors import DataError
 from benchmark.paths import checkout
+from builders.calo_files import make_geometry, pions
 from builders.pilarnet_files import make_events, write_file
 
 TASKS = """
@@ -133,6 +136,49 @@ def test_a_dataset_that_claims_more_than_the_file_holds_allocates_nothing(tmp_pa
             h5.create_dataset(name, (10**12,), dtype=h5py.vlen_dtype(np.dtype(dtype)))
     with pytest.raises(DataError, match=r"claim\.h5.+expected"):
         open_pilarnet(tmp_path, INFO, cache=tmp_path / "packs").events("test")
+
+
+def laughing(depth, width):
+    """`width` ** `depth` items in a pickle of a few hundred bytes: lists that hold one and the same list many times."""
+    nested = ["ha"] if width == 2 else [1.0]
+    for _ in range(depth):
+        nested = [nested] * width
+    return nested
+
+
+def save(path, content):
+    path.parent.mkdir(exist_ok=True)
+    boxed = np.empty((), dtype=object)
+    boxed[()] = content
+    np.save(path, boxed, allow_pickle=True)
+
+
+BRANCHES = ("nCluster", "cluster_E", "cluster_cell_hitsTruthE")  # of depth 0, 1 and 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+@pytest.mark.parametrize("depth, width", [(60, 2), (3, 1000)], ids=["deep", "wide"])
+@pytest.mark.parametrize("branch", [*BRANCHES, "cell_geo_eta"])
+def test_a_pickle_of_a_few_bytes_that_stands_for_gigabytes_is_one_sentence(tmp_path, branch, depth, width):
+    rng = np.random.default_rng(5)
+    geo = make_geometry(rng)
+    _mltree_npy.write_geometry(tmp_path / "cell_geo.npy", geo)
+    _mltree_npy.write_tree(tmp_path / "test" / "events.npy", pions(rng, geo, 3))
+    path = tmp_path / ("cell_geo.npy" if branch.startswith("cell") else "test/events.npy")
+    content = np.load(path, allow_pickle=True).item()
+    assert branch in content
+    small = {name: [] for name in content}
+    save(path, {**small, branch: laughing(depth, width)})
+    assert path.stat().st_size < 20_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(
+        DataError, match=rf"{path.name} cannot be read: its reader (needs more than|does not come to).* expected\."
+    ) as error:
+        geometry_pack(path, tmp_path / "packs") if branch.startswith("cell") else event_pack(
+            path, geometry_pack(tmp_path / "cell_geo.npy", tmp_path / "packs"), tmp_path / "packs"
+        )
+    assert str(error.value).isprintable()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KB: in this process
 
 
 def test_files_are_named_from_the_folder_that_the_user_is_in(tmp_path, monkeypatch):

@@ -52,6 +52,47 @@ def test_a_wrong_value_is_refused_by_row_and_column(change, message, tmp_path):
         read_table(tmp_path / "scans.csv")
 
 
+OUTSIDE = (
+    "../a.tif",
+    "b/../../a.tif",
+    "..",
+    "/etc/passwd",
+    "\\\\host\\a.tif",
+    "..\\a.tif",
+    "C:\\a.tif",
+    "a\u202eb.tif",
+)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+@pytest.mark.parametrize("column", ["file", "labels"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_leaves_the_tables_folder_is_refused_by_row_and_column(name, column, suffix, tmp_path):
+    row = {**row_of("a", "a.tif"), "labels": "", column: name}
+    if suffix == ".csv":
+        write_table(tmp_path, [row])
+    else:
+        write_spreadsheet(tmp_path / "scans.xlsx", row)
+    with pytest.raises(
+        DataError, match=rf"scans\{suffix}, row 2 \(scan a\): {column} is .*\. A path inside the table's"
+    ):
+        read_table(tmp_path / f"scans{suffix}")
+
+
+def write_spreadsheet(path, row):
+    book = openpyxl.Workbook()
+    book.active.append(list(row))
+    book.active.append(list(row.values()))
+    book.save(path)
+
+
+@pytest.mark.parametrize("column", ["file", "labels", "scan"])
+def test_names_with_nul_bytes_are_refused(column, tmp_path):
+    write_table(tmp_path, [{**row_of("a", "a.tif"), "labels": "", column: "a\0b.tif"}])
+    with pytest.raises(DataError, match=r"scans\.csv holds NUL bytes\. .*expected"):
+        read_table(tmp_path / "scans.csv")
+
+
 @pytest.mark.parametrize("column", ["voxel_z_um", "voxel_y_um", "voxel_x_um"])
 def test_a_missing_voxel_size_is_refused_by_name(column, tmp_path):
     row = row_of("a", "a.tif")

@@ -99,6 +99,14 @@ def test_a_spreadsheet_that_unpacks_to_more_than_a_table_is_refused_unread(part,
         read_table(path)
 
 
+@pytest.mark.parametrize("nul", ["\0", "&#0;", "&#x0;"])
+def test_a_name_with_a_nul_byte_in_a_spreadsheet_is_one_sentence(nul, tmp_path):
+    rows = [HEADER, ["b", "b.tif", 7, 1, 1]]
+    path = spreadsheet(tmp_path / "a.xlsx", rows, lambda _, text: text.replace("b.tif", f"b{nul}.tif"))
+    with pytest.raises(DataError, match=r"a\.xlsx cannot be read: it is damaged.* expected\. Save it again as CSV\.$"):
+        read_table(path)
+
+
 def test_claimed_dimensions_of_a_spreadsheet_are_not_believed(tmp_path):
     rows = [HEADER, ["b", "b.tif", 7, 1, 1]]
     claim = spreadsheet(tmp_path / "a.xlsx", rows, lambda _, text: text.replace("A1:H2", "A1:XFD1048576"))
