@@ -11,11 +11,12 @@ import numpy as np
 from benchmark import registry, tasks
 from benchmark.contracts import PointBatch, Task
 from benchmark.contracts.cells import CELL, FOCUS_HIT, OTHER_HIT
+from benchmark.contracts.colours import COLOURS
 from benchmark.data.preparation import preparation
 from benchmark.data.stream import event_set
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics.association import CLASSES as OWNERS
-from benchmark.plots.style import COLOURS, pyplot, save_figure, shown_name
+from benchmark.plots.style import pyplot, save_figure, shown_name
 
 SAMPLINGS = (  # layers in ATLAS's order, from the inside out in each subdetector
     "PreSamplerB", "EMB1", "EMB2", "EMB3", "PreSamplerE", "EME1", "EME2", "EME3", "HEC0", "HEC1", "HEC2", "HEC3",

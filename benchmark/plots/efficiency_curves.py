@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.io import atomic_path
 from benchmark.plots.bands import bands_text
 from benchmark.plots.method_styles import MethodStyle, method_styles, published_styles
-from benchmark.plots.style import load_backend_in_notebook, require_matplotlib, shown_name
+from benchmark.plots.style import LONGEST_NAME, load_backend_in_notebook, require_matplotlib, shown_name
 from benchmark.records.published import Published
 from benchmark.reports.efficiency import MACRO, Curve, classes_of, curves
 from benchmark.reports.frames import points, runs
@@ -80,7 +80,7 @@ def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence
     _published(axes[0][1], published, metric)
     for axis, name in zip(axes[1:].flat, classes, strict=False):
         _measured(axis, _kept(curves(board, name), chosen), styles, f"f1 {name}")
-        axis.set(title=f"measured: {name}", ylabel="F1")
+        axis.set(title=f"measured: {shown_name(name)}", ylabel="F1")
     for axis in list(axes[1:].flat)[len(classes) :]:
         axis.set_axis_off()
     figure.legend(
@@ -157,7 +157,7 @@ def _published(axis: Any, rows: Sequence[Published], metric: str) -> None:
         labels, values = [r.labelled_events for r in group], [r.value for r in group]
         axis.plot(labels, values, linewidth=1.2, markersize=5, markerfacecolor="none",
                   label=shown_name(f"{model}, {setting} ({item})"), **style.line())  # fmt: skip
-    sources = sorted({f"{r.source}, {r.item}: {r.dataset}" for r in rows})
+    sources = sorted({shown_name(f"{r.source}, {r.item}: {r.dataset}", 2 * LONGEST_NAME) for r in rows})
     axis.set_title("published: " + ("\n".join(sources) if len(sources) < 3 else f"{len(sources)} sources"), fontsize=9)
     axis.set(ylabel=metric)
     axis.legend(fontsize=7, frameon=False)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import PointBatch, Task
-from benchmark.plots.style import COLOURS
+from benchmark.contracts.colours import COLOURS
 
 MAX_POINTS = 60_000  # of a displayed event: a page stays responsive; the brightest are kept
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import PointBatch, Task
+from benchmark.contracts.colours import COLOURS
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
-from benchmark.plots.style import COLOURS, pyplot, shown_name
+from benchmark.plots.style import pyplot, shown_name
 
 MAX_EVENTS = 4
 
@@ -51,4 +52,6 @@ def draw_predictions(batch: PointBatch, scores: np.ndarray, task: Task, path: Pa
 def _draw_classes(axis: Any, x: np.ndarray, z: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
     for number, name in enumerate(classes):
         chosen = labels == number
-        axis.scatter(z[chosen], x[chosen], s=3, color=COLOURS[number % len(COLOURS)], linewidths=0, label=name)
+        axis.scatter(
+            z[chosen], x[chosen], s=3, color=COLOURS[number % len(COLOURS)], linewidths=0, label=shown_name(name)
+        )

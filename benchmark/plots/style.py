@@ -1,4 +1,4 @@
-"""Colours, line styles and figure files, shared by all figures."""
+"""Names, ticks, legends and files of figures, shared by all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from benchmark.io import atomic_path
 from benchmark.packages import missing_error
 
 DPI = 160
-COLOURS = ("#d1495b", "#30638e", "#edae49", "#c77dff", "#999999")  # of classes; distinct without red-green vision
 LONGEST_NAME = 48  # in a legend or title
 
 
@@ -50,11 +49,15 @@ def require_methods(methods: Mapping[str, Any], name: str) -> None:
         raise BenchmarkError(f"There are no {name}. At least one method was expected. Choose records to draw.")
 
 
-def shown_name(name: str, most: int = LONGEST_NAME) -> str:
-    """A name as legends and titles show it: on one line, no formula, its middle left out where it is long."""
+def short_name(name: str, most: int = LONGEST_NAME) -> str:
+    """A name on one line, its middle left out where it is long."""
     text = " ".join(name.split())
-    short = text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
-    return short.replace("$", r"\$")
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
+
+
+def shown_name(name: str, most: int = LONGEST_NAME) -> str:
+    """A name as matplotlib's legends and titles show it: short, and no formula."""
+    return short_name(name, most).replace("$", r"\$")
 
 
 def plain_ticks(axis: Any) -> None:

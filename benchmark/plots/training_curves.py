@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.contracts.colours import COLOURS
 from benchmark.contracts.pretext import method_name
 from benchmark.errors import BenchmarkError
 from benchmark.io import atomic_path
 from benchmark.metrics.segmentation import scores_from_counts
 from benchmark.plots.method_styles import method_styles
-from benchmark.plots.style import COLOURS, pyplot, shown_name
+from benchmark.plots.style import pyplot, shown_name
 from benchmark.records.record import RunRecord
 from benchmark.reports.efficiency import curve_names
 
@@ -91,7 +92,7 @@ def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:
             line = styles[name].line(len(curve))
             axis.plot(history["step"], curve, linewidth=1.3, markersize=4, label=shown_name(name), **line)
     for axis, title in (*zip(axes[0], titles, strict=False), *zip(axes[-1], classes, strict=False)):
-        name = title if title in titles else f"F1 of {title} on training events"
+        name = title if title in titles else f"F1 of {shown_name(title)} on training events"
         axis.set(title=name, xlabel="step", **({"ylim": (0, 1)} if "F1" in name else {"yscale": "log"}))
     for axis in (*axes[0, len(titles) :], *(axes[1, len(classes) :] if classes else ())):
         axis.set_axis_off()

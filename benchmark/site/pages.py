@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import safe_name, sha256_text
 from benchmark.plots.event_view import as_values
-from benchmark.plots.scene import plotly_js
+from benchmark.plots.scene_page import plotly_js
 from benchmark.progress import progress
 from benchmark.records.record import RunRecord, now
 from benchmark.reports.leaderboard import leaderboards

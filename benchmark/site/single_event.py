@@ -16,12 +16,14 @@ import numpy as np
 
 from benchmark import registry, tasks
 from benchmark.contracts import Task
+from benchmark.contracts.colours import COLOURS
 from benchmark.data.stream import EventSet
 from benchmark.errors import ConfigError
 from benchmark.io import atomic_path, atomic_write_text
 from benchmark.plots.event_view import Prediction, Shown, as_values, compared, displayable, shown
-from benchmark.plots.scene import Panel, Scale, class_colours, draw_panels, plotly_js, rgb
-from benchmark.plots.style import COLOURS, pyplot, shown_name
+from benchmark.plots.scene import Panel, Scale, class_colours, draw_panels, rgb
+from benchmark.plots.scene_page import plotly_js
+from benchmark.plots.style import pyplot, short_name
 from benchmark.records.record import RunRecord
 from benchmark.runs.chosen_events import chosen_events
 from benchmark.runs.restore import open_recorded_dataset, restore
@@ -139,7 +141,7 @@ def draw(event: Shown, path: Path) -> None:
     legend = {name: rgb(COLOURS[i % len(COLOURS)]) for i, name in enumerate(event.classes)}
     if any(p.labels is not None for p in event.predictions):
         legend["wrong"] = rgb(WRONG)
-    labels = [shown_name(event.event_id), *[""] * (len(rows) - 1)]
+    labels = [event.event_id, *[""] * (len(rows) - 1)]
     figure = draw_panels(plt, rows, event.unit, legend=legend or None, scale=scale, row_labels=labels)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
@@ -152,11 +154,11 @@ def _panels(plt: object, event: Shown, prediction: Prediction | None, scale: Sca
     if prediction is not None and prediction.labels is not None and event.truth is not None:
         wrong = (prediction.labels != event.truth) & (event.truth >= 0)
         errors = np.where(wrong[:, None], rgb(WRONG), rgb(RIGHT))
-        panels.append(Panel(shown_name(prediction.name), event.coords, class_colours(prediction.labels, n)))
+        panels.append(Panel(prediction.name, event.coords, class_colours(prediction.labels, n)))
         panels.append(Panel(prediction.text, event.coords, errors, size=np.where(wrong, 1.6, 1.0)))
     energy = "energy"
     if prediction is not None and prediction.labels is None:
-        energy = f"energy; {shown_name(prediction.name)}: {prediction.text}"
+        energy = f"energy; {short_name(prediction.name, 16)}: {prediction.text}"
     return [*panels, Panel(energy, event.coords, scale.colours(plt, event.energy), values=event.energy)]
 
 

@@ -16,6 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from benchmark.errors import ConfigError
+from benchmark.plots.style import shown_name
 from benchmark.records.record import RunRecord
 from benchmark.records.scores import score
 from benchmark.reports.score_text import with_interval
@@ -177,7 +178,7 @@ def _draw(plt: Any, rows: Sequence[Row], columns: Sequence[str], plan: Plan) -> 
     our_handle = plt.Line2D([], [], marker="o", linestyle="", color="#30638e")
     published_handle = plt.Line2D([], [], marker="D", linestyle="", color="#d1495b", fillstyle="none")
     labels = [
-        f"here: {plan.model} ({plan.preset}), {plan.steps} steps, 95% intervals",
+        f"here: {shown_name(plan.model)} ({shown_name(plan.preset)}), {plan.steps} steps, 95% intervals",
         "published: PILArNet-M, 100,000 steps",
     ]
     figure.legend(

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.plots.scene import Choice, Panel, Scale, class_colours, colour_steps, draw_panels, page, widest_view
-from benchmark.plots.style import pyplot
+from benchmark.plots.scene import Panel, Scale, class_colours, draw_panels, widest_view
+from benchmark.plots.scene_page import Choice, colour_steps, page
+from benchmark.plots.style import pyplot, shown_name
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench, EventTokens, tokens_of
 
@@ -178,7 +179,7 @@ def _draw(plt: Any, bench: Bench, event: EventTokens, query: int, maps: Sequence
     if len(panels) <= 2:
         rows, width = [[_truth(bench, panels[0], event, query), *panels]], 3.4
     view = widest_view(event.batch.coords)
-    title = f"{bench.config.model}, {name}: attention of token {query} (circle)"
+    title = f"{shown_name(bench.config.model)}, {shown_name(name)}: attention of token {query} (circle)"
     return draw_panels(plt, rows, bench.unit, views=[view] * len(rows), scale=scale, width=width, title=title)
 
 

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmark.contracts import Frame
+from benchmark.contracts.colours import COLOURS
 from benchmark.errors import ConfigError
-from benchmark.plots.scene import Choice, Panel, class_colours, draw_panels, page
-from benchmark.plots.style import COLOURS
+from benchmark.plots.scene import Panel, class_colours, draw_panels
+from benchmark.plots.scene_page import Choice, page
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench, EventTokens, each
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.contracts.colours import COLOURS
 from benchmark.errors import ConfigError
 from benchmark.ops.masks import MASKS
-from benchmark.plots.style import COLOURS, shown_name
+from benchmark.plots.style import shown_name
 from benchmark.records.record import RunRecord
 from benchmark.reports.score_text import with_interval
 from benchmark.runs.config import Request

@@ -18,13 +18,14 @@ from typing import Any
 
 from benchmark import registry
 from benchmark.contracts import Task
+from benchmark.contracts.colours import COLOURS
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.budget import subset
 from benchmark.data.stream import EventSet
 from benchmark.errors import ConfigError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.io import atomic_write_json, sha256_text
-from benchmark.plots.style import COLOURS, shown_name
+from benchmark.plots.style import shown_name
 from benchmark.runs.config import Request, RunConfig
 from benchmark.runs.events import bootstrap_rng
 from benchmark.runs.execution import Execution
@@ -223,12 +224,12 @@ def _draw(
             curve = [(p["step"], p[name]) for p in points if p.get(name) is not None]
             axis.plot(
                 *zip(*curve, strict=True), color=COLOURS[losses.index(recipe.loss)], linestyle=DASHES[recipe.optimiser],
-                marker="o" if recipe.schedule == "cyclical" else "s", markersize=3.5, label=recipe.name,
+                marker="o" if recipe.schedule == "cyclical" else "s", markersize=3.5, label=shown_name(recipe.name),
             )  # fmt: skip
         for number, (baseline, scores) in enumerate(baselines.items()):
             if name in scores:
                 grey = ("#444444", "#888888", "#bbbbbb", "#666666")[number]
-                axis.axhline(scores[name], color=grey, linewidth=1.2, linestyle=(0, (6, 2)), label=baseline)
+                axis.axhline(scores[name], color=grey, linewidth=1.2, linestyle=(0, (6, 2)), label=shown_name(baseline))
         axis.set(title=f"{name} on validation samples", xlabel="step", ylim=(0, 1))
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()

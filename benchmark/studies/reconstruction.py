@@ -20,7 +20,8 @@ import numpy as np
 from benchmark.contracts import PointBatch
 from benchmark.errors import BenchmarkError
 from benchmark.ops.fps import farthest_points
-from benchmark.plots.scene import GREY, Choice, Panel, Scale, colour_steps, draw_panels, page
+from benchmark.plots.scene import GREY, Panel, Scale, draw_panels, length_text
+from benchmark.plots.scene_page import Choice, colour_steps, page
 from benchmark.plots.style import pyplot
 from benchmark.seeding import generator, seed_from
 from benchmark.studies.base import Row, Study
@@ -204,7 +205,7 @@ def _columns(event: Masked, row: Row, bench: Bench, with_hover: bool) -> list[_P
         names = [f"{name}\n{energy:.3g} MeV" for name, energy in zip(names, event.energy, strict=True)]
     n_hidden, n_tokens = int(event.hidden.sum()), len(event.tokens)
     no_points, visible = batch.coords[:0], batch.coords[visible_rows]
-    title = f"predicted: Chamfer distance {row['chamfer_model']:.2f} {bench.unit}s"
+    title = f"predicted: Chamfer distance {length_text(round(row['chamfer_model'], 2), bench.unit)}"
     return [
         _Points(
             f"shown: {n_tokens - n_hidden} of {n_tokens} tokens",

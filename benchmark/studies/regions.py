@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.contracts.colours import COLOURS
 from benchmark.errors import DataError
-from benchmark.plots.style import COLOURS
 from benchmark.studies.base import Row, Study
 from benchmark.studies.preprocessing import check_tiles
 

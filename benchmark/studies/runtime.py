@@ -155,7 +155,7 @@ def _draw(rows: Sequence[Row], events: Events, plt: Any) -> Any:
             curve = [r for r in rows if r["strategy"] == strategy and r["engine"] == name]
             axis.plot(
                 [r["batch"] for r in curve], [r["events_per_s"] for r in curve], STYLES[name], marker=MARKERS[strategy],
-                ms=4, lw=1.4, color=COLOURS[strategy], label=f"{LABELS[strategy]}, {name}",
+                ms=4, lw=1.4, color=COLOURS[strategy], label=f"{LABELS[strategy]}, {shown_name(name)}",
             )  # fmt: skip
     batches = sorted({r["batch"] for r in rows})
     axis.set_xscale("log", base=2)

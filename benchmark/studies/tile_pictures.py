@@ -12,6 +12,7 @@ import numpy as np
 
 TRUTH = "#d1495b"  # outlines of tracks
 HIDDEN = (0.19, 0.39, 0.56)  # colour of hidden tokens
+NAME = 24  # letters of a name in a panel's title
 TOP = 99.95  # percentile of a tile's values drawn black
 
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from benchmark.contracts import PointBatch
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.plots.style import shown_name
 from benchmark.studies.attention import LABEL, MEAN, RANGES
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench
-from benchmark.studies.tile_pictures import bare, draw_tile, outline, overlay, shades
+from benchmark.studies.tile_pictures import NAME, bare, draw_tile, outline, overlay, shades
 from benchmark.studies.volume_features import with_track
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _draw(plt: Any, batch: PointBatch, query: int, maps: list[_VolumeMap], name:
     y, x = ((cell[a] + 0.5) * volume.shape[a] / grid[a] - 0.5 for a in (1, 2))
     image = None
     for row, layer in zip(axes, layers, strict=True):
-        draw_tile(row[0], volume, shades(volume), name if layer == layers[0] else "")
+        draw_tile(row[0], volume, shades(volume), shown_name(name, NAME) if layer == layers[0] else "")
         for axis, attention_map in zip(row[1:], (m for m in maps if m.layer == layer), strict=False):
             from matplotlib.colors import LogNorm
 
@@ -164,7 +165,7 @@ def _draw(plt: Any, batch: PointBatch, query: int, maps: list[_VolumeMap], name:
         for axis in row:
             outline(axis, target)
             axis.plot(x, y, "o", markersize=7, fillstyle="none", color="black", markeredgewidth=1.4)
-            bare(axis, axis.get_title())
+            axis.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, label=LABEL, shrink=0.6)
     figure.suptitle(f"attention of token {query} (circle); true tracks outlined in red", fontsize=10, color="black")
     return figure

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.contracts import PointBatch
+from benchmark.plots.style import shown_name
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench
 from benchmark.studies.features import principal_components, share_between
-from benchmark.studies.tile_pictures import bare, draw_tile, outline, overlay, shades
+from benchmark.studies.tile_pictures import NAME, bare, draw_tile, outline, overlay, shades
 
 if TYPE_CHECKING:
     from benchmark.contracts.volume_model import VolumeModel
@@ -93,10 +94,10 @@ def _draw(plt: Any, tiles: Sequence[PointBatch], views: Sequence[_View], names: 
     )
     for i, (row, batch) in enumerate(zip(axes, tiles, strict=True)):
         volume, target = np.asarray(batch.volumes.values)[0], np.asarray(batch.volumes.target)[0]
-        draw_tile(row[0], volume, shades(volume), f"{names[i]}, true tracks outlined")
+        draw_tile(row[0], volume, shades(volume), f"{shown_name(names[i], NAME)}, true tracks outlined")
         outline(row[0], target)
         for axis, view in zip(row[1:], views, strict=True):
             overlay(axis, view.colours[i][0], volume.shape)
             outline(axis, target)
-            bare(axis, f"{view.name} encoder")
+            bare(axis, f"{shown_name(view.name, NAME)} encoder")
     return figure

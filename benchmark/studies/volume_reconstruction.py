@@ -16,10 +16,11 @@ import numpy as np
 from benchmark.contracts import PointBatch
 from benchmark.metrics.reconstruction import COLUMNS, PREDICTORS, scores, state
 from benchmark.ops import harmonic
+from benchmark.plots.style import shown_name
 from benchmark.seeding import seed_from
 from benchmark.studies.base import Row, Study
 from benchmark.studies.encoders import Bench
-from benchmark.studies.tile_pictures import bare, cover, draw_tile, outline, shades
+from benchmark.studies.tile_pictures import NAME, bare, cover, draw_tile, outline, shades
 
 if TYPE_CHECKING:
     from benchmark.contracts.volume_model import VolumeModel
@@ -90,7 +91,7 @@ def _draw(plt: Any, filled: Sequence[_Filled], names: Sequence[str]) -> Any:
     for row, filling, name in zip(axes, filled, names, strict=True):
         true, ends = filling.true, shades(filling.true)
         for axis, image, title in zip(row, (true, true, filling.model, filling.smooth), titles, strict=False):
-            draw_tile(axis, image, ends, title.format(name))
+            draw_tile(axis, image, ends, title.format(shown_name(name, NAME)))
         if filling.batch.volumes.target is not None:
             outline(row[0], np.asarray(filling.batch.volumes.target)[0])
         cover(row[1], filling.hidden, true.shape)

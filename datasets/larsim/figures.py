@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from benchmark.contracts.colours import COLOURS
 from benchmark.io import atomic_write_json
 from benchmark.packages import missing_error
 
@@ -24,7 +25,6 @@ from .plan import Plan
 from .production import simulate_plan
 
 N_EVENTS = 3000
-COLOURS = ("#d1495b", "#30638e", "#edae49", "#00798c", "#9a9a9a")  # shower, track, Michel, delta, low-energy
 
 
 def draw_events(folder: Path, n_events: int = N_EVENTS) -> dict[str, Any]:

@@ -2,21 +2,27 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from benchmark import registry
+from benchmark.contracts.colours import COLOURS
+from benchmark.datasets.larsim import figures as larsim_figures
 from benchmark.metrics import pions
+from benchmark.plots import scene_page
 from benchmark.plots.bands import MethodStates
 from benchmark.plots.efficiency_curves import curve_figure, draw_curve
 from benchmark.plots.method_styles import DASHES, MARKERS, MODES, method_styles, published_styles
 from benchmark.plots.roc import draw_roc
-from benchmark.plots.scene import length_text
-from benchmark.plots.style import COLOURS, shown_name
+from benchmark.plots.scene import Panel, draw_panels, length_text
+from benchmark.plots.style import shown_name
 from benchmark.reports.leaderboard import leaderboards
+from benchmark.studies import recipes, volume_features
 from builders.many_records import made_up
+from builders.paths import ROOT
 
 FORMULA = "cost_$5^{_and_$6"
 
@@ -88,6 +94,41 @@ def test_a_formula_in_a_roc_is_text(tmp_path, monkeypatch):
     tested = MethodStates(state, np.arange(200))
     draw_roc({FORMULA: tested, "m" * 300: tested}, tmp_path / "roc.png")
     assert (tmp_path / "roc.png").stat().st_size > 10_000
+
+
+def test_names_in_scenes_and_on_their_pages_are_short():
+    names = (FORMULA, "m" * 300)
+    points = np.random.default_rng(0).random((20, 3)) * 100
+    panels = [Panel(name, points, np.full((20, 3), 0.5)) for name in names]
+    figure = draw_panels(plt, [panels], "voxel", legend=dict.fromkeys(names, "red"), row_labels=["e" * 300], width=2.2)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [shown_name(FORMULA), shown_name("m" * 300, 30)]
+    assert len(figure.axes[0].get_ylabel()) < 40
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [shown_name(name) for name in names]
+    plt.close(figure)
+    page = scene_page.page("m" * 300, [scene_page.Choice(name, panels) for name in names], "voxel")
+    assert page.count("m" * 300) == 2  # the page's title and heading, which is wrapped
+
+
+def test_names_in_the_figures_of_studies_are_short():
+    batch = SimpleNamespace(volumes=SimpleNamespace(values=np.ones((1, 4, 8, 8)), target=np.zeros((1, 4, 8, 8))))
+    view = volume_features._View("c" * 300, [np.zeros((1, 2, 2, 3))], {})
+    figures = [volume_features._draw(plt, [batch], [view], ["e" * 300])]
+    recipe = recipes.Recipe("bce", "adamw", "plateau")
+    plan = recipes.Plan(model="m" * 300)
+    scores = {recipe: [{"step": 1, "macro_f1": 0.5, "accuracy": 0.5}]}
+    figures.append(recipes._draw(plt, scores, {"b" * 300: {"accuracy": 0.4, "macro_f1": 0.3}}, "macro_f1", plan))
+    for figure in figures:
+        texts = [text.get_text() for text in figure.findobj(plt.Text)]
+        assert any("..." in text for text in texts) and max(map(len, texts)) < 120
+        plt.close(figure)
+
+
+def test_there_is_one_table_of_class_colours():
+    assert larsim_figures.COLOURS is COLOURS
+    sources = [path for folder in ("benchmark", "datasets") for path in sorted((ROOT / folder).rglob("*.py"))]
+    written = [path.name for path in sources if f'{COLOURS[2]}", "' in path.read_text(encoding="utf-8")]
+    assert written == ["colours.py"]
 
 
 def test_long_names_keep_their_ends():

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmark.plots import scene
+from benchmark.plots import scene, scene_page
 from benchmark.plots.event_view import Prediction, Shown
 from benchmark.site.pages import write_site
 from benchmark.site.single_event import page
@@ -130,7 +130,7 @@ def test_a_studys_page_takes_the_systems_colours_and_the_windows_width(width, da
     points = np.random.default_rng(0).random((50, 3)) * 100
     panels = [scene.Panel(FORMULA, points, np.full((50, 3), 0.5), ["text"] * 50) for _ in range(2)]
     path = tmp_path / "study.html"
-    text = scene.page(LONG, [scene.Choice("a", panels), scene.Choice("b", panels)], "voxel", FORMULA)
+    text = scene_page.page(LONG, [scene_page.Choice("a", panels), scene_page.Choice("b", panels)], "voxel", FORMULA)
     path.write_text(text, encoding="utf-8")
     colour = "return getComputedStyle(document.body)"
     with chromium() as driver:

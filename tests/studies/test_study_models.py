@@ -14,7 +14,7 @@ from benchmark.cli import main
 from benchmark.contracts import Frame, PointBatch
 from benchmark.data.preprocess import Preprocess, energy_of, log_energy
 from benchmark.errors import BenchmarkError, ConfigError
-from benchmark.plots import scene
+from benchmark.plots import scene, scene_page
 from benchmark.studies.ablation import STRATEGIES, Plan, _row, published
 from benchmark.studies.base import load_events
 from benchmark.studies.encoders import EventTokens, one_position, point_position, positions
@@ -428,7 +428,7 @@ def test_a_scale_places_values_evenly_or_by_logarithm():
 def test_a_page_escapes_every_text():
     nasty = "<script>alert(1)</script>"
     panel = scene.Panel(nasty, np.zeros((2, 3)), np.zeros((2, 3)), [nasty, nasty])
-    text = scene.page(nasty, [scene.Choice(nasty, [panel]), scene.Choice("b", [panel])], nasty, nasty)
+    text = scene_page.page(nasty, [scene_page.Choice(nasty, [panel]), scene_page.Choice("b", [panel])], nasty, nasty)
     assert nasty not in text
     assert "&lt;script&gt;" in text
 
@@ -445,7 +445,7 @@ def test_without_plotly_a_page_says_what_to_type(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(BenchmarkError, match=r"pip install plotly"):
-        scene.page("", [scene.Choice("", [scene.Panel("", np.zeros((1, 3)), np.zeros((1, 3)))])], "voxel")
+        scene_page.page("", [scene_page.Choice("", [scene.Panel("", np.zeros((1, 3)), np.zeros((1, 3)))])], "voxel")
 
 
 # Ablation
