@@ -103,7 +103,8 @@ class Block(nn.Module):
     """Position, pre-norm attention (none where `patch` is 0) and perceptron; stochastic depth per voxel."""
 
     def __init__(
-        self, width: int, n_heads: int, patch: int, index: int, mlp_ratio: float, drop_path: float
+        self, width: int, n_heads: int, patch: int, index: int, mlp_ratio: float, drop_path: float,
+        layer_scale: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         hidden = int(width * mlp_ratio)
@@ -113,15 +114,21 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width) if patch else None
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.scales = (  # of the two branches, in PT-v3m2
+            nn.ParameterList(nn.Parameter(torch.full((width,), layer_scale)) for _ in range(2)) if layer_scale else None
+        )
 
     def forward(self, x: Tensor, level: Level, backend: SparseBackend) -> Tensor:
         """(N, C) in and out."""
         x = self.position(x, level, backend)
         if self.attention is not None and self.norm1 is not None:
-            x = x + self._apply_drop_path(self.attention(self.norm1(x), level.patches(self.index, self.patch)))
-        return x + self._apply_drop_path(self.mlp(self.norm2(x)))
+            x = x + self._branch(self.attention(self.norm1(x), level.patches(self.index, self.patch)), 0)
+        return x + self._branch(self.mlp(self.norm2(x)), 1)
 
-    def _apply_drop_path(self, branch: Tensor) -> Tensor:
+    def _branch(self, branch: Tensor, number: int) -> Tensor:
+        """A branch scaled, then kept or dropped."""
+        if self.scales is not None:
+            branch = branch * self.scales[number]
         if not self.training or self.drop_path == 0:
             return branch
         is_kept = torch.rand(len(branch), 1, device=branch.device) >= self.drop_path
@@ -167,23 +174,27 @@ class Stages(nn.ModuleList):
             patch = config.patch if stage >= config.attention_from else 0
             stage_rates = [next(rates) for _ in range(depth)]
             blocks = enumerate(reversed(stage_rates) if reverse else stage_rates)
-            stages.append(nn.ModuleList(Block(width, n_heads, patch, i, config.mlp_ratio, rate) for i, rate in blocks))
+            scale = config.layer_scale
+            stages.append(
+                nn.ModuleList(Block(width, n_heads, patch, i, config.mlp_ratio, rate, scale) for i, rate in blocks)
+            )
         super().__init__(stages)
 
 
 class Backbone(nn.Module):
-    """The network, sized by a `PTv3Config`."""
+    """The network, sized by a `PTv3Config`; without `decoder` the encoder alone."""
 
-    def __init__(self, n_in: int, config: Any) -> None:
+    def __init__(self, n_in: int, config: Any, decoder: bool = True) -> None:
         super().__init__()
         c = config
         self.config = c
-        enc, dec = c.enc_channels, (*c.dec_channels, c.enc_channels[-1])
+        dec_depths, dec_channels, dec_heads = (c.dec_depths, c.dec_channels, c.dec_heads) if decoder else ((), (), ())
+        enc, dec = c.enc_channels, (*dec_channels, c.enc_channels[-1])
         self.stem = Stem(n_in, enc[0], c.stem_kernel, c.norm)
         self.encoder = Stages(c.enc_depths, enc, c.enc_heads, c, reverse=False)
         self.down = nn.ModuleList(Down(a, b, c.norm) for a, b in pairwise(enc))
-        self.up = nn.ModuleList(Up(dec[s + 1], enc[s], dec[s], c.norm) for s in range(len(c.dec_channels)))
-        self.decoder = Stages(c.dec_depths, c.dec_channels, c.dec_heads, c, reverse=True)
+        self.up = nn.ModuleList(Up(dec[s + 1], enc[s], dec[s], c.norm) for s in range(len(dec_channels)))
+        self.decoder = Stages(dec_depths, dec_channels, dec_heads, c, reverse=True)
         self.width = dec[0]
         for module in self.modules():
             if isinstance(module, BatchNorm):
@@ -193,17 +204,28 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor, level: Level, backend: SparseBackend) -> Tensor:
         """(N, width) features of the finest voxels."""
-        x = self.stem(x, level)
-        levels, skips = [level], []
+        return self.decode(self.encode(self.stem(x, level), level, backend), level, backend)
+
+    def encode(self, x: Tensor, level: Level, backend: SparseBackend) -> list[Tensor]:
+        """Features (N_s, C_s) of the voxels of each stage, from those of the stem (N, C_0)."""
+        stages = []
         for stage, blocks in enumerate(self.encoder):
             for block in blocks:
-                x = block(x, levels[-1], backend)
+                x = block(x, level, backend)
+            stages.append(x)
             if stage < len(self.down):
-                skips.append(x)
-                x = self.down[stage](x, levels[-1])
-                levels.append(levels[-1].coarser)
+                x = self.down[stage](x, level)
+                level = level.coarser
+        return stages
+
+    def decode(self, stages: Sequence[Tensor], level: Level, backend: SparseBackend) -> Tensor:
+        """(N, width) features of the finest voxels, from those of each stage of the encoder."""
+        levels = [level]
+        for _ in self.up:
+            levels.append(levels[-1].coarser)
+        x = stages[-1]
         for stage in reversed(range(len(self.up))):
-            x = self.up[stage](x, skips[stage], levels[stage])
+            x = self.up[stage](x, stages[stage], levels[stage])
             for block in self.decoder[stage]:
                 x = block(x, levels[stage], backend)
         return x

@@ -25,6 +25,7 @@ from benchmark.packages import missing_error
 
 Spec = TypeVar("Spec", ModelSpec, DatasetSpec, PretextSpec)
 MODEL_FOLDERS = ("models", "baselines")
+_CODE_FOLDERS = (*MODEL_FOLDERS, "pretexts")
 PLUGINS = "particlebench.models"  # entry points by which an installed package offers models: name = module
 DATASET_PLUGINS = "particlebench.datasets"  # and datasets
 PRETEXT_PLUGINS = "particlebench.pretexts"  # and pretexts
@@ -190,12 +191,15 @@ def _suite_modules(kind: _Kind) -> dict[Path, str]:
 
 
 def _private_imports(path: Path) -> set[Path]:
-    """Files beside `path` whose names start with _ and that it imports, in functions too."""
+    """Files whose names start with _ and that it imports, in functions too: beside it, or in a folder of the suite."""
     paths: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            names = [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
-            paths |= {path.with_name(f"{n}.py") for n in names if n.startswith("_")}
+            parts = (node.module or "").split(".")
+            names = [parts[-1], *(alias.name for alias in node.names)]
+            is_suite = node.level == 0 and parts[0] == "benchmark" and parts[1:2] and parts[1] in _CODE_FOLDERS
+            folder = _folder(parts[1]) if is_suite else path.parent
+            paths |= {folder / f"{n}.py" for n in names if n.startswith("_")}
     return {p for p in paths if p.is_file()}
 
 

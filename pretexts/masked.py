@@ -26,6 +26,7 @@ from benchmark.contracts.parts import Views
 from benchmark.contracts.pretext import HIDDEN, PretextPreset, PretextSpec
 from benchmark.contracts.pretext_training import Pretext
 from benchmark.ops.neighbourhoods import NAMES, descriptors
+from benchmark.pretexts._views import hidden_cubes
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class MaskedConfig:
 
 
 def make_views(
-    config: MaskedConfig, batch: PointBatch[np.ndarray], progress: float, rngs: Sequence[np.random.Generator]
-) -> PointBatch[np.ndarray]:
+    config: MaskedConfig, batch: PointBatch[np.ndarray], progress: float, rngs: Sequence[np.random.Generator],
+    rescale: Any = None,
+) -> PointBatch[np.ndarray]:  # fmt: skip
     """One view per event: hidden points without features, displaced; with the column HIDDEN, and targets.
 
     Targets are (N, C + 3 + 4 R): C features, the way back over `noise`, and four descriptors for each of R radii.
@@ -70,7 +72,7 @@ def make_views(
     targets = np.zeros((batch.n_points, n_features + 3 + len(NAMES) * len(config.radii)), np.float32)
     targets[:, :n_features] = batch.feats
     for rng, begin, end in zip(rngs, batch.offsets[:-1], batch.offsets[1:], strict=True):
-        rows = begin + np.flatnonzero(hidden_points(batch.coords[begin:end], config.cube, config.ratio, rng))
+        rows = begin + np.flatnonzero(hidden_cubes(batch.coords[begin:end], config.cube, config.ratio, rng))
         hidden[rows] = True
         shift[rows] = config.noise * rng.standard_normal((len(rows), 3))
         for i, radius in enumerate(config.radii):
@@ -88,21 +90,6 @@ def make_views(
         columns=(*batch.columns, HIDDEN),
         views=Views(batch.coords, hidden, targets, np.arange(batch.n_events), np.zeros(batch.n_events, np.int64)),
     )
-
-
-def hidden_points(coords: np.ndarray, cube: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """(n,) bool the points (n, 3) of one event in its hidden cubes: `ratio` of those that hold points, at least one.
-
-    The cubes' lattice starts at a random place.
-    """
-    cells = np.floor(coords.astype(np.float64) / cube + rng.random(3)).astype(np.int64)
-    _, cell = np.unique(cells, axis=0, return_inverse=True)
-    cell = cell.reshape(-1)
-    n_cells = int(cell.max()) + 1 if len(cell) else 0
-    n_hidden = max(1, round(ratio * n_cells))
-    is_hidden = np.zeros(n_cells, bool)
-    is_hidden[rng.permutation(n_cells)[:n_hidden]] = True
-    return is_hidden[cell]
 
 
 class Masked(Pretext):

@@ -91,15 +91,19 @@ class PointModel(TorchModel):
 
     def point_features(self, batch: PointBatch[Tensor]) -> Tensor:
         """(N, width) features of points, of a batch with the columns of the data."""
-        return self.features(
-            append_event_columns(
-                with_hidden(batch, self.columns), self.task.level == "point" and self.n_event_features > 0, self.unit
-            )
-        )
+        return self.features(self.expand(batch))
+
+    def expand(self, batch: PointBatch[Tensor]) -> PointBatch[Tensor]:
+        """The batch with the columns of `expand_inputs`."""
+        with_events = self.task.level == "point" and self.n_event_features > 0
+        return append_event_columns(with_hidden(batch, self.columns), with_events, self.unit)
 
     def forward(self, batch: PointBatch[Tensor]) -> Tensor:
         """(N, n_outputs) scores of a point task, (B, n_outputs) of an event task."""
-        features = self.point_features(batch)
+        return self.read_out(self.point_features(batch), batch)
+
+    def read_out(self, features: Tensor, batch: PointBatch[Tensor]) -> Tensor:
+        """Scores from features of points (N, width), as `forward` gives them."""
         if self.task.level == "point":
             scores: Tensor = self.head(features)
             return scores

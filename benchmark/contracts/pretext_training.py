@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -61,6 +61,10 @@ class PretextTraining(TorchModel):
     def pretraining_only(self) -> Iterable[nn.Module]:
         """See TorchModel."""
         return (self.pretext,)
+
+    def layers(self) -> Sequence[nn.Module]:
+        """See TorchModel."""
+        return self.model.layers()
 
     def parts_to_compile(self) -> Iterable[nn.Module]:
         """See TorchModel."""

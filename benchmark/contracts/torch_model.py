@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,6 +58,19 @@ class TorchModel(nn.Module, Model):
         """(N, feature_width) features of points, from the backbone alone: what a pretext trains."""
         raise NotImplementedError(f"{type(self).__name__} has no features of points")
 
+    @property
+    def place_width(self) -> int:
+        """Channels of `place_features`."""
+        return self.feature_width
+
+    def place_features(self, batch: PointBatch[Tensor]) -> tuple[Tensor, Tensor]:
+        """(M, place_width) features that a pretext compares between views, and (N,) the row of each point in them.
+
+        By default those of the points. A backbone that merges points may give coarser ones, as its publication does.
+        """
+        features = self.point_features(batch)
+        return features, torch.arange(len(features), device=features.device)
+
     def before_step(self, progress: float) -> None:
         """Called before each step, with the share of the steps done; by default nothing."""
         return None
@@ -80,6 +93,10 @@ class TorchModel(nn.Module, Model):
 
     def parts_to_compile(self) -> Iterable[nn.Module]:
         """Identical modules to compile with `torch.compile`; by default none."""
+        return ()
+
+    def layers(self) -> Sequence[nn.Module]:
+        """Parts of the backbone from input to output, whose learning rates may fall with depth; by default none."""
         return ()
 
     def pretraining_only(self) -> Iterable[nn.Module]:

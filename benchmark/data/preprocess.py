@@ -81,6 +81,11 @@ class Preprocess:
         """Energies of log energies."""
         return energy_of(scaled, self)
 
+    def rescaled(self, batch: PointBatch[np.ndarray], factors: np.ndarray) -> PointBatch[np.ndarray]:
+        """The batch with the energies of each event times its factor (B,), in all columns."""
+        energy = (batch.energy * np.repeat(factors, batch.lengths)).astype(np.float32)
+        return replace(batch, energy=energy, feats=_features(energy, self))
+
 
 @dataclass(frozen=True)
 class Eligible:
@@ -127,11 +132,10 @@ def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> Po
             f"{task.drop_classes} dropped). At least one was expected. Leave it out, as `eligible` does."
         )
     energy = event.energy[keep].astype(np.float32)
-    features = {"log_energy": log_energy(energy, config), "energy": energy}
     return PointBatch(
         coords=_coords(event.coords[keep], config, frame),
         energy=energy,
-        feats=np.stack([features[name] for name in config.columns], axis=1),  # (N, C)
+        feats=_features(energy, config),
         offsets=np.array([0, len(energy)], dtype=np.int64),
         event_ids=(event.event_id,),
         columns=config.columns,
@@ -139,6 +143,12 @@ def preprocess(event: Event, task: Task, config: Preprocess, frame: Frame) -> Po
         target=_target(event, task, keep),
         instance=_label(event, config.instance)[keep].astype(np.int64) if config.instance else None,
     )
+
+
+def _features(energy: np.ndarray, config: Preprocess) -> np.ndarray:
+    """(N, C) float32 the configured columns."""
+    features = {"log_energy": log_energy(energy, config), "energy": energy}
+    return np.stack([features[name] for name in config.columns], axis=1)
 
 
 def _point_mask(event: Event, task: Task, config: Preprocess) -> np.ndarray:

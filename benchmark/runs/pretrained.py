@@ -178,7 +178,8 @@ def with_pretext(model: TorchModel, prepared: Prepared) -> tuple[TorchModel, Vie
     spec, settings = registry.pretext_spec(prepared.identity.request.pretext or config.pretext), config.pretext_config
     torch.manual_seed(seed_from("weights", config.pretext, config.seed))
     pretext = spec.build(settings, model, prepared.data_inputs)
-    return PretextTraining(model, pretext).to(prepared.device), partial(spec.make_views, settings)
+    rescale = getattr(config.preprocess, "rescaled", None)
+    return PretextTraining(model, pretext).to(prepared.device), partial(spec.make_views, settings, rescale=rescale)
 
 
 def pretrained_folder(method: str, fingerprint: str) -> Path:

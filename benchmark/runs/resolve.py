@@ -13,7 +13,7 @@ from typing import Any
 from benchmark import hub, registry, tasks
 from benchmark.checkpoints.shipped import SHIPPED, Shipped, find_shipped, fitting_weights
 from benchmark.contracts import MODES, DatasetSpec, Loss, ModelSpec, OptimConfig, Preset, Task
-from benchmark.contracts.pretext import PretextPreset, PretextSpec, method_name
+from benchmark.contracts.pretext import PretextOptim, PretextPreset, PretextSpec, method_name
 from benchmark.contracts.task import LOSSES
 from benchmark.data.budget import parse_labels
 from benchmark.data.preparation import preparation
@@ -194,7 +194,8 @@ def _setting_sections(selection: _Selection) -> dict[str, Any]:
     if selection.pretrains:
         sections["pretrain"] = pretrain
         pretrain_optim = {**preset.pretrain_optim, **asked.optim}
-        sections["pretrain_optim"] = override(OptimConfig(), pretrain_optim, "pretrain_optim")
+        optim = OptimConfig() if selection.pretext is None else PretextOptim()
+        sections["pretrain_optim"] = override(optim, pretrain_optim, "pretrain_optim")
     if selection.pretext is not None:
         sections["pretext"] = override(selection.pretext.config(), asked.pretext, "pretext")
     if task.level == "token":

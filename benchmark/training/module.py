@@ -83,6 +83,7 @@ class Training(lightning.LightningModule):
         parts: dict[str, Tensor] = {}
         counts = None
         self.model.before_step(self.global_step / self.n_steps)
+        self._set_weight_decay()
         if self.stage == "pretrain":
             loss, parts = self.model.pretrain_loss(batch)
         else:
@@ -97,6 +98,16 @@ class Training(lightning.LightningModule):
         self.log(f"{self.stage}/lr", torch.tensor(rate))  # a plain float would be copied to the GPU, with a wait
         parts = {name: part.detach() for name, part in parts.items()}
         return {"loss": loss, "parts": parts, "lr": rate, "counts": counts}
+
+    def _set_weight_decay(self) -> None:
+        """The weight decay of this step, where it changes: along a cosine from its first to its last value."""
+        final = getattr(self.optim, "final_weight_decay", None)
+        if self.stage != "pretrain" or final is None:
+            return
+        progress = self.global_step / self.n_steps
+        decay = final + (self.optim.weight_decay - final) * 0.5 * (1 + math.cos(math.pi * progress))
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["weight_decay"] = decay if group["weight_decay"] else 0.0
 
     def _class_counts(self, batch: PointBatch, scores: Tensor) -> Tensor | None:
         """(C, C) confusion counts of labelled rows, [true, predicted]; None in a regression.
@@ -131,27 +142,31 @@ class Training(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        backbone = {id(p) for m in self.model.backbone() for p in m.parameters()} if self.stage == "finetune" else set()
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        is_finetune, scale = self.stage == "finetune", self.optim.backbone_lr_scale
+        backbone = (
+            {id(p) for m in self.model.backbone() for p in m.parameters()} if is_finetune and scale != 1 else set()
+        )
+        by_layer = _layer_factors(self.model, self.optim)
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 decays = self.optim.decay == "everything" or parameter.ndim > 1
-                is_scaled = id(parameter) in backbone and self.optim.backbone_lr_scale != 1
-                groups.setdefault((is_scaled, decays), []).append(parameter)
+                factor = by_layer.get(id(parameter), 1.0) * (scale if id(parameter) in backbone else 1.0)
+                groups.setdefault((factor, decays), []).append(parameter)
         return [
             {
                 "params": parameters,
-                "lr": self.optim.lr * (self.optim.backbone_lr_scale if is_scaled else 1.0),
+                "lr": self.optim.lr * factor,
                 "weight_decay": self.optim.weight_decay if decays else 0.0,
             }
-            for (is_scaled, decays), parameters in groups.items()
+            for (factor, decays), parameters in groups.items()
         ]
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """One step, and what the model does after it, before a training state is saved."""
         super().optimizer_step(*args, **options)
         with torch.no_grad():
-            self.model.after_step((self.trainer.global_step) / self.n_steps)
+            self.model.after_step(self.trainer.global_step / self.n_steps)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip by the global norm, and store the norm before. Lightning's own clipping refuses fused optimisers."""
@@ -166,6 +181,14 @@ class Training(lightning.LightningModule):
         if isinstance(batch, BenchmarkError):
             raise batch
         return batch.to_torch(device)
+
+
+def _layer_factors(model: TorchModel, optim: OptimConfig) -> dict[int, float]:
+    """By parameter: the layer decay to the power of the layers between it and the output."""
+    decay, layers = getattr(optim, "layer_decay", 1.0), model.layers()
+    if decay == 1.0:
+        return {}
+    return {id(p): decay ** (len(layers) - i) for i, layer in enumerate(layers) for p in layer.parameters()}
 
 
 def _share_norms(model: TorchModel) -> None:
