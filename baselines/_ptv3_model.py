@@ -126,7 +126,7 @@ class PTv3(PointModel):
         c = self.config
         return Backbone(inputs.n_features + c.occupancy + 3 * c.coordinates, c)
 
-    def layers(self) -> Sequence[nn.Module]:
+    def backbone_layers(self) -> Sequence[nn.Module]:
         """Stem and blocks of the encoder; the map down to a stage belongs to the stage's first block."""
         network = self.network
         down: list[list[nn.Module]] = [[], *([part] for part in network.down)]

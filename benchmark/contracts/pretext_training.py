@@ -62,9 +62,9 @@ class PretextTraining(TorchModel):
         """See TorchModel."""
         return (self.pretext,)
 
-    def layers(self) -> Sequence[nn.Module]:
+    def backbone_layers(self) -> Sequence[nn.Module]:
         """See TorchModel."""
-        return self.model.layers()
+        return self.model.backbone_layers()
 
     def parts_to_compile(self) -> Iterable[nn.Module]:
         """See TorchModel."""

@@ -95,7 +95,7 @@ class TorchModel(nn.Module, Model):
         """Identical modules to compile with `torch.compile`; by default none."""
         return ()
 
-    def layers(self) -> Sequence[nn.Module]:
+    def backbone_layers(self) -> Sequence[nn.Module]:
         """Parts of the backbone from input to output, whose learning rates may fall with depth; by default none."""
         return ()
 

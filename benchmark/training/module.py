@@ -185,7 +185,7 @@ class Training(lightning.LightningModule):
 
 def _layer_factors(model: TorchModel, optim: OptimConfig) -> dict[int, float]:
     """By parameter: the layer decay to the power of the layers between it and the output."""
-    decay, layers = getattr(optim, "layer_decay", 1.0), model.layers()
+    decay, layers = getattr(optim, "layer_decay", 1.0), model.backbone_layers()
     if decay == 1.0:
         return {}
     return {id(p): decay ** (len(layers) - i) for i, layer in enumerate(layers) for p in layer.parameters()}
