@@ -21,6 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 DISCREPANCY = "discrepancy"  # starts the note of a number that its own source contradicts
 APPROXIMATE = "approximate"  # starts the note of a number that its source states in words
+_MAX_BYTES = 1 << 24
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")  # its digits show how it was rounded
 _SHARES = ("f1", "precision", "recall", "accuracy", "iou")  # endings of the names of scores from 0 to 1
 
@@ -65,6 +66,8 @@ def published(path: Path | None = None) -> tuple[Published, ...]:
     path = path or published_file()
     if not path.is_file():
         raise DataError(f"There is no file {path}. The table of published numbers was expected. Reinstall the package.")
+    if path.stat().st_size > _MAX_BYTES:
+        raise DataError(f"{path} is larger than {_MAX_BYTES >> 20} MB. A table of numbers was expected. Restore it.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

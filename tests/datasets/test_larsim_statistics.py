@@ -106,5 +106,7 @@ def test_published_events_measure_as_published(shared_dir):
 
 def test_an_unreadable_file_is_one_sentence(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"a\.h5 is damaged, or no HDF5 file\. .*expected"):
         statistics.measure(tmp_path / "a.h5")
+    with pytest.raises(DataError, match=r"There is no file .*b\.h5\. .*expected"):
+        statistics.measure(tmp_path / "b.h5")

@@ -24,6 +24,8 @@ from fuzz.runner import Outcome, run  # noqa: E402
 def main() -> int:
     """Run from the command line."""
     arguments = _parser().parse_args()
+    if arguments.again is not None:
+        return _again(arguments.again, arguments.processes)
     chosen = [r for r in READERS if not arguments.reader or r.name in arguments.reader.split(",")]
     if not chosen:
         print(f"There is no reader {arguments.reader}. Expected some of: {', '.join(r.name for r in READERS)}.")
@@ -48,6 +50,21 @@ def main() -> int:
     return int(any(outcome.result == "failed" for outcome in outcomes))
 
 
+def _again(path: Path, n_processes: int) -> int:
+    """Repeat the failures of a file of counts, and correct it."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    indices: dict[str, list[int]] = {}
+    for failure in values["failures"]:
+        indices.setdefault(failure["reader"], []).append(failure["index"])
+    readers = [r for r in READERS if r.name in indices]
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        outcomes = list(run(readers, indices, values["seed"], Path(folder), n_processes))
+    for outcome in outcomes:
+        _show(outcome, values["seed"], always=True)
+    atomic_write_text(path, json.dumps(report.repeated(values, outcomes), indent=1) + "\n")
+    return int(any(outcome.result == "failed" for outcome in outcomes))
+
+
 def _show(outcome: Outcome, seed: int, always: bool) -> None:
     """A failure, with the command that repeats it."""
     if outcome.result == "failed" or always:
@@ -63,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--index", type=int, help="only this file of each reader")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="where the counts go")
+    parser.add_argument("--again", type=Path, help="repeat the failures of such a file, after a mend, and correct it")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import importlib.metadata
 import platform
@@ -39,6 +40,17 @@ def table(rows: dict[str, dict[str, int]], title: str) -> str:
 def markdown(outcomes: Sequence[Outcome]) -> str:
     """Both tables."""
     return "\n\n".join(table(counts(outcomes, by), title) for by, title in (("reader", "file"), ("kind", "damage")))
+
+
+def repeated(values: dict[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What `as_values` gave, with the outcomes of its failures after they were repeated."""
+    values = copy.deepcopy(values)
+    for outcome in outcomes:
+        for section, name in (("readers", outcome.reader), ("kinds", outcome.kind)):
+            values[section][name]["failed"] -= 1
+            values[section][name][outcome.result] += 1
+    values["failures"] = [vars(o) for o in outcomes if o.result == "failed"]
+    return values
 
 
 def as_values(outcomes: Sequence[Outcome], seed: int, wall_s: float) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from operator import itemgetter
@@ -28,7 +29,7 @@ LIMIT_S = 15.0
 LIMIT_BYTES = 500 << 20
 SPACE_BYTES = 3 << 30  # of addresses, beyond what a child has at its start
 LONGEST = 1000  # characters that are kept of a message; the command line cuts it too
-WARM_S = 300.0  # to make and read the valid files, which may compile
+WARM_S = 300.0  # to make and read the valid files, which may compile, and to damage one
 HUNG = "not read"
 HARNESS = "harness"  # in place of the kind: a fault of the harness itself
 FORK = get_context("fork")
@@ -71,8 +72,10 @@ def damage(reader: Reader, folder: Path, seed: int, index: int) -> str:
     return kind
 
 
-def try_one(reader: Reader, valid: Path, reference: str, seed: int, index: int) -> Outcome:
-    """Damage a copy of the valid files, read it, and say what became of it."""
+def try_one(
+    reader: Reader, valid: Path, reference: str, seed: int, index: int, started: Callable[[], object] = lambda: None
+) -> Outcome:
+    """Damage a copy of the valid files, read it, and say what became of it. `started` is called between the two."""
     shutil.rmtree(reader.name, ignore_errors=True)
     folder = Path(reader.name)
     shutil.copytree(valid, folder)
@@ -80,6 +83,7 @@ def try_one(reader: Reader, valid: Path, reference: str, seed: int, index: int) 
         kind = damage(reader, folder, seed, index)
     except Exception:  # a fault of the harness
         return Outcome(reader.name, index, HARNESS, "failed", traceback.format_exc(limit=-3))
+    started()
     before = _memory("VmRSS")
     _reset_peak()
     try:
@@ -159,8 +163,8 @@ def _work(tasks: Connection, readers: Mapping[str, Reader], seed: int, root: Pat
         except Exception:  # a fault of the harness
             tasks.send(Outcome(name, index, HARNESS, "failed", traceback.format_exc(limit=-3)))
             continue
-        tasks.send("started")
-        tasks.send(try_one(reader, root / "valid" / name, references[name], seed, index))
+        started = partial(tasks.send, "started")
+        tasks.send(try_one(reader, root / "valid" / name, references[name], seed, index, started))
 
 
 def _reference(reader: Reader, root: Path) -> str:

@@ -134,5 +134,16 @@ def test_tables_add_up():
     assert values["tried"] == 3 and values["readers"]["a"]["failed"] == 1 and values["failures"][0]["note"] == "why"
 
 
+def test_repeated_failures_move_to_what_became_of_them():
+    outcomes = [Outcome("a", 0, "k", "failed", "why"), Outcome("a", 1, "k", "same"), Outcome("b", 0, "l", "failed")]
+    values = json.loads(json.dumps(report.as_values(outcomes, 3, 1.0)))
+    after = report.repeated(values, [Outcome("a", 0, "k", "refused", "A sentence."), Outcome("b", 0, "l", "failed")])
+    assert after["readers"] == {
+        "a": {"same": 1, "other": 0, "refused": 1, "failed": 0}, "b": {"same": 0, "other": 0, "refused": 0, "failed": 1}
+    }  # fmt: skip
+    assert after["kinds"]["k"]["failed"] == 0 and after["tried"] == 3
+    assert [f["reader"] for f in after["failures"]] == ["b"] and len(values["failures"]) == 2
+
+
 def test_names_of_readers_are_unique():
     assert len({reader.name for reader in READERS}) == len(READERS)

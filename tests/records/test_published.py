@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +205,12 @@ def test_the_command_needs_nothing_and_fails_where_a_check_does(capsys, monkeypa
     published.cache_clear()
     assert end.value.code == 1
     assert json.loads(capsys.readouterr().out)["passed"] is False
+
+
+def test_a_table_larger_than_any_is_refused_unread(tmp_path, monkeypatch):
+    path = tmp_path / "published.csv"
+    with path.open("wb") as stream:
+        stream.truncate(300_000_000)  # zeros that take no room on the disk
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(DataError, match=r"published\.csv is larger than 16 MB\. .*expected\. Restore it\.$"):
+        published(path)
