@@ -54,7 +54,7 @@ class Events:
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the events, sorted."""
-        return self.prepared.event_ids
+        return self.prepared.event_ids[:]
 
     @property
     def task(self) -> Task:
@@ -68,9 +68,9 @@ class Events:
 
     def position(self, event_id: str) -> int:
         """Where the event of this id stands. Raises ConfigError."""
-        if event_id not in self.ids:
+        if event_id not in self.prepared.event_ids:
             raise ConfigError(f"There is no event {event_id!r}. One of `events.ids` was expected. Correct the id.")
-        return self.ids.index(event_id)
+        return self.prepared.event_ids.index(event_id)
 
     def __len__(self) -> int:
         return len(self.prepared)

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmark.contracts import Event, Frame
 from benchmark.contracts.cells import CELL, FOCUS_HIT, N_LEADING, OTHER_HIT
+from benchmark.data.ids import EventIds
 from benchmark.errors import DataError
 from benchmark.ops._jit import kernel
 
@@ -106,12 +107,10 @@ class Source:
                 f"least one was expected. Choose another task, or other files."
             )
 
-    @cached_property
-    def event_ids(self) -> tuple[str, ...]:
+    @property
+    def event_ids(self) -> EventIds:
         """Stable, unique, sorted ids."""
-        names = [prefix for prefix, _ in self.packs]
-        rows = zip(self._pack.tolist(), self._event.tolist(), self._ordinal.tolist(), strict=True)
-        return tuple(_event_id(names[pack], event, ordinal) for pack, event, ordinal in rows)
+        return EventIds(len(self), self._id)
 
     @property
     def units(self) -> np.ndarray:
@@ -126,9 +125,11 @@ class Source:
         index = index + len(self) if index < 0 else index
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        prefix, pack = self.packs[self._pack[index]]
-        event, row = int(self._event[index]), int(self._row[index])
-        return self._build_event(index, pack, event, row, _event_id(prefix, event, int(self._ordinal[index])))
+        pack, event, row = self.packs[self._pack[index]][1], int(self._event[index]), int(self._row[index])
+        return self._build_event(index, pack, event, row, self._id(index))
+
+    def _id(self, index: int) -> str:
+        return f"{self.packs[self._pack[index]][0]}:{self._event[index]:07d}:{self._ordinal[index]:04d}"
 
     def _select(self, prefix: str, pack: EventPack) -> Selection:
         raise NotImplementedError
@@ -305,10 +306,6 @@ def single_pions(pack: EventPack) -> np.ndarray:
     for channel, pion_type in _CHANNELS.items():
         pion = np.where(pack.channel == channel, pion_type, pion)
     return pion.astype(np.int64)
-
-
-def _event_id(prefix: str, event: int, ordinal: int) -> str:
-    return f"{prefix}:{event:07d}:{ordinal:04d}"
 
 
 def _apply_conditions(conditions: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:

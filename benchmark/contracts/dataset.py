@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -35,7 +35,7 @@ class EventSource(Protocol):
     """
 
     @property
-    def event_ids(self) -> tuple[str, ...]:
+    def event_ids(self) -> Sequence[str]:
         """Stable, unique, sorted ids."""
 
     @property

@@ -7,14 +7,17 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from benchmark.data.ids import EventIds, ids_sha256
 from benchmark.errors import ConfigError, DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subset:
     """Chosen events of a split: sorted positions in the list of ids, and a hash of the ids themselves."""
 
-    indices: tuple[int, ...]
+    indices: np.ndarray  # (n,) int64
     sha256: str
 
     def __len__(self) -> int:
@@ -50,11 +53,14 @@ def subset(event_ids: Sequence[str], labels: int | None, draw: int) -> Subset:
             f"--labels {labels} is more than the {n_events} usable events of the training split. A smaller budget was "
             f"expected. Type --labels all, or make more events (`python -m benchmark data simulate --help`)."
         )
-    order = sorted(range(n_events), key=lambda i: _rank(draw, event_ids[i]))
-    chosen = tuple(sorted(order[:labels]))
-    digest = hashlib.sha256("\n".join(sorted(event_ids[i] for i in chosen)).encode()).hexdigest()
-    return Subset(chosen, digest)
+    chosen = np.arange(n_events) if labels == n_events else np.sort(_order(event_ids, draw)[:labels])
+    return Subset(chosen, ids_sha256(EventIds(labels, lambda i: event_ids[int(chosen[i])])))
 
 
-def _rank(draw: int, event_id: str) -> bytes:
-    return hashlib.sha256(f"label budget\x1f{draw}\x1f{event_id}".encode()).digest()
+def _order(event_ids: Sequence[str], draw: int) -> np.ndarray:
+    """(n,) positions in the order of sha256(draw, id), by its first 16 bytes."""
+    ranks = np.empty((len(event_ids), 2), ">u8")
+    for i, event_id in enumerate(event_ids):
+        digest = hashlib.sha256(f"label budget\x1f{draw}\x1f{event_id}".encode()).digest()
+        ranks[i] = np.frombuffer(digest, ">u8", 2)
+    return np.lexsort((ranks[:, 1], ranks[:, 0]))

@@ -125,7 +125,7 @@ class CellPreprocess:
         if self.match_energy:
             matched = matched_in_energy(
                 np.asarray(table["true_energy"])[selected], np.asarray(table[task.label])[selected],
-                [source.event_ids[i] for i in selected],
+                [source.event_ids[int(i)] for i in selected],
             )  # fmt: skip
             excluded[UNMATCHED_ENERGY] = len(selected) - len(matched)
             selected = selected[matched]

@@ -19,10 +19,12 @@ import os
 import platform
 import shutil
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -30,6 +32,7 @@ import numpy as np
 
 from benchmark.contracts import Event
 from benchmark.data.digests import digest_of, file_digest
+from benchmark.data.ids import EventIds
 from benchmark.errors import DataError
 from benchmark.hardware.locks import LOCK, locked
 from benchmark.io import sha256_text
@@ -140,12 +143,12 @@ class PackedSource:
 
     def __init__(self, packs: Sequence[tuple[str, Pack]]) -> None:
         self.packs = tuple(sorted(packs, key=lambda pair: f"{pair[0]}:"))  # sort order of the ids
-        self._first = np.concatenate([[0], np.cumsum([p.n_events for _, p in self.packs])]).astype(np.int64)
+        self._first = [0, *accumulate(pack.n_events for _, pack in self.packs)]  # number of the first event of each
 
-    @cached_property
-    def event_ids(self) -> tuple[str, ...]:
+    @property
+    def event_ids(self) -> EventIds:
         """Stable, unique, sorted ids."""
-        return tuple(f"{prefix}:{i:0{ID_DIGITS}d}" for prefix, pack in self.packs for i in range(pack.n_events))
+        return EventIds(len(self), self._id)
 
     @cached_property
     def n_points(self) -> np.ndarray:
@@ -153,16 +156,18 @@ class PackedSource:
         return np.concatenate([np.diff(pack.offsets) for _, pack in self.packs])
 
     def __len__(self) -> int:
-        return int(self._first[-1])
+        return self._first[-1]
 
     def __getitem__(self, index: int) -> Event:
         index = index + len(self) if index < 0 else index
         if not 0 <= index < len(self):
             raise IndexError(f"event {index} of {len(self)}")
-        pack_index = int(np.searchsorted(self._first, index, side="right")) - 1
-        prefix, pack = self.packs[pack_index]
-        event_index = int(index - self._first[pack_index])
-        return pack.event(event_index, f"{prefix}:{event_index:0{ID_DIGITS}d}")
+        pack_index = bisect_right(self._first, index) - 1
+        return self.packs[pack_index][1].event(index - self._first[pack_index], self._id(index))
+
+    def _id(self, index: int) -> str:
+        pack_index = bisect_right(self._first, index) - 1
+        return f"{self.packs[pack_index][0]}:{index - self._first[pack_index]:0{ID_DIGITS}d}"
 
 
 def open_pack(folder: Path) -> Pack | None:

@@ -115,7 +115,8 @@ def energy_of(scaled: np.ndarray, config: Preprocess) -> np.ndarray:
 def eligible(source: EventSource, task: Task, config: Preprocess) -> Eligible:
     """Events with at least `min_points` points in the file, of which at least one survives the cuts."""
     large_enough = np.flatnonzero(np.asarray(source.n_points) >= config.min_points)
-    selected = np.array([i for i in large_enough if _point_mask(source[int(i)], task, config).any()], dtype=np.int64)
+    is_left = (_point_mask(source[int(i)], task, config).any() for i in large_enough)
+    selected = large_enough[np.fromiter(is_left, bool, len(large_enough))].astype(np.int64)
     excluded = {BELOW_MIN_POINTS: len(source) - len(large_enough), NOTHING_LEFT: len(large_enough) - len(selected)}
     return Eligible(selected, {reason: n for reason, n in excluded.items() if n})
 

@@ -11,6 +11,7 @@ import numpy as np
 from benchmark.contracts import Dataset, DatasetInfo, Event, EventSource, Frame, PointBatch, Task, concatenate
 from benchmark.data.augment import rotate, rotations
 from benchmark.data.budget import Subset
+from benchmark.data.ids import EventIds
 from benchmark.data.preparation import Preparation
 from benchmark.errors import DataError
 from benchmark.seeding import generator
@@ -31,10 +32,10 @@ class EventSet:
         return len(self.indices)
 
     @property
-    def event_ids(self) -> tuple[str, ...]:
+    def event_ids(self) -> EventIds:
         """Ids of the usable events, sorted."""
-        ids = self.source.event_ids
-        return tuple(ids[i] for i in self.indices)
+        ids, indices = self.source.event_ids, self.indices
+        return EventIds(len(self), lambda position: ids[int(indices[position])])
 
     @property
     def units(self) -> np.ndarray:
@@ -44,7 +45,7 @@ class EventSet:
 
     def chosen(self, subset: Subset) -> EventSet:
         """The events of a label budget."""
-        return replace(self, indices=self.indices[list(subset.indices)])
+        return replace(self, indices=self.indices[subset.indices])
 
     def first(self, n_events: int, *stream: object) -> EventSet:
         """`n_events` drawn at random (0 or too many: all) by the named stream, in sorted order."""
@@ -58,11 +59,15 @@ class EventSet:
         events = (self.source[int(self.indices[p])] for p in positions)
         return concatenate([self.config.apply(e, self.task, self.frame) for e in events])
 
-    def in_order(self, batch_size: int) -> Iterator[PointBatch[np.ndarray]]:
-        """Every event once, sorted by size, to reduce padding. No event is dropped."""
+    def positions_by_size(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Positions of the events of each batch: every event once, sorted by size, to reduce padding."""
         order = np.argsort(np.asarray(self.source.n_points)[self.indices], kind="stable")
         for start in range(0, len(order), batch_size):
-            yield self.batch(order[start : start + batch_size])
+            yield order[start : start + batch_size]
+
+    def in_order(self, batch_size: int) -> Iterator[PointBatch[np.ndarray]]:
+        """Batches of `positions_by_size`."""
+        return map(self.batch, self.positions_by_size(batch_size))
 
 
 def numbered(units: np.ndarray) -> np.ndarray:
@@ -142,6 +147,6 @@ def _position(n_events: int, i: int, seed: int, stage: str) -> int:
     return int(_permutation(n_events, epoch, seed, stage)[within])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # a batch may end one pass and begin the next
 def _permutation(n_events: int, epoch: int, seed: int, stage: str) -> np.ndarray:
     return generator("order of events", stage, seed, epoch).permutation(n_events)

@@ -31,16 +31,16 @@ def evaluate(
     model: Model, events: EventSet, batch_size: int, rng: np.random.Generator, split: str = "test"
 ) -> Evaluation:
     """Predict every event of the set and count. `rng` resamples events for the intervals; `split` names them."""
-    index_of = {event_id: i for i, event_id in enumerate(events.event_ids)}
     counter = Counter(events.task, events.units)
     predict_s, done = 0.0, 0
     with progress(f"scoring the {split} split", len(events)) as bar:
-        for batch in events.in_order(batch_size):
+        for rows in events.positions_by_size(batch_size):
+            batch = events.batch(rows)
             started = time.perf_counter()
             scores = np.asarray(model.predict(batch.without_target()))
             predict_s += time.perf_counter() - started
             check_scores(scores, batch, events.task)
-            counter.add([index_of[i] for i in batch.event_ids], scores, batch)
+            counter.add(rows, scores, batch)
             done += batch.n_events
             bar.update(done)
     return Evaluation(counter.report(rng), counter.counts, predict_s)

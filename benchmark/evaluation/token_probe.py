@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -218,11 +218,10 @@ def _fill_counts(fitted: LinearProbe, tokens: Tokens, counts: np.ndarray) -> Non
 
 
 def _encode_batches(model: Model, events: EventSet, batch_size: int, title: str) -> Iterator[Tokens]:
-    index_of = {event_id: i for i, event_id in enumerate(events.event_ids)}
     done = 0
     with progress(title, len(events)) as bar:
-        for batch in events.in_order(batch_size):
-            positions = np.array([index_of[i] for i in batch.event_ids])
+        for positions in events.positions_by_size(batch_size):
+            batch = events.batch(positions)
             yield _encode(model, batch, positions, events.task.n_outputs)
             done += batch.n_events
             bar.update(done)
@@ -256,7 +255,7 @@ def _token_model(model: Model) -> TokenModel:
     return model
 
 
-def _random_keys(event: np.ndarray, ids: tuple[str, ...], draw: int) -> np.ndarray:
+def _random_keys(event: np.ndarray, ids: Sequence[str], draw: int) -> np.ndarray:
     """(T,) a random number per token, from its event's own stream."""
     keys = np.empty(len(event))
     for position in np.unique(event):

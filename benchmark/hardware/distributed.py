@@ -23,6 +23,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(hours=12)  # while the first process builds the cache or scores, the others wait
 JOIN_PATIENCE = timedelta(minutes=5)  # until all processes of the command have started
 _QUIET_S = 15.0  # before a process says that it waits for the others
+_LOST = ("gloo", "NCCL", "closed by peer", "reset by peer", "Broken pipe")  # in errors of torch's connections
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def from_first(make: Callable[[], T]) -> T:
         result[1] = f"{type(error).__name__}: {error}"
         raise
     finally:
-        distributed.broadcast_object_list(result, src=0)
+        with others_needed():
+            distributed.broadcast_object_list(result, src=0)
     if result[1] is not None:
         raise BenchmarkError(f"The first process stopped ({result[1]}). All were expected to go on. See its message.")
     value: T = result[0]
@@ -147,15 +149,39 @@ def after_first() -> Iterator[None]:
     if group.n == 1:
         yield
         return
-    from torch import distributed
-
     if not group.first:
-        distributed.barrier()
+        _meet_others()
     try:
         yield
     finally:  # after an error too, which the others then raise themselves
         if group.first:
-            distributed.barrier()
+            _meet_others()
+
+
+def _meet_others() -> None:
+    from torch import distributed
+
+    with others_needed():
+        distributed.barrier()
+
+
+@contextmanager
+def others_needed(place: Callable[[], str] = str) -> Iterator[None]:
+    """Raise BenchmarkError where another process of the command ends while this one works with it in the block.
+
+    place: tells how far this process has come, as ` after step 7`.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torch's DistError among them; gloo's have no class of their own
+        group = processes()
+        if group.n == 1 or not any(text in str(error) for text in _LOST):
+            raise
+        raise BenchmarkError(
+            f"Process {group.rank} of {group.n} cannot go on{place()}: another process of this command has ended. All "
+            f"were expected to work to the end. See the message of that process, then type the same command again: it "
+            f"continues from the last training state."
+        ) from error
 
 
 def export_torchrun_env(group: Processes) -> None:

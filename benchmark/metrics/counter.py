@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Counter:
         self._has_calibration = calibration.can_be_judged(task)
         self._calibration_states = np.zeros((n_events, calibration.N_BINS, len(calibration.SUMS)))
 
-    def add(self, rows: list[int], scores: np.ndarray, batch: PointBatch) -> None:
+    def add(self, rows: Sequence[int] | np.ndarray, scores: np.ndarray, batch: PointBatch) -> None:
         """Count a labelled batch, whose events are the given rows. scores: as the model returned them."""
         self.counts[rows] = self.family.count(scores, batch, self.task)
         if self._has_calibration:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.contracts import Dataset, Task
 from benchmark.data.budget import Subset, subset
+from benchmark.data.ids import shared_ids
 from benchmark.data.stream import EventSet
 from benchmark.errors import DataError
 from benchmark.hardware.distributed import after_first
@@ -38,11 +39,11 @@ def open_events(prepared: Prepared, split: str) -> RunEvents:
 
 def check_disjoint(train: EventSet, scored: EventSet, split: str, dataset: Dataset) -> None:
     """Raises DataError where an event is in both the training split and the scored one."""
-    shared = set(train.event_ids) & set(scored.event_ids)
+    shared = shared_ids(train.event_ids, scored.event_ids)
     if shared:
         raise DataError(
             f"{len(shared)} events are in both the training and the {split} split of {dataset.info.name} "
-            f"(first: {min(shared)}). Disjoint splits were expected. Remove them from one of the two."
+            f"(first: {shared[0]}). Disjoint splits were expected. Remove them from one of the two."
         )
 
 

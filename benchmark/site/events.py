@@ -74,8 +74,7 @@ def _positions(restored: Restored, record: RunRecord, n_events: int) -> list[int
     """Positions of events drawn with a fixed seed, and of the one with most errors."""
     events = restored.events
     drawn = events.first(n_events, "display")
-    index = {event_id: i for i, event_id in enumerate(events.event_ids)}
-    positions = [index[event_id] for event_id in drawn.event_ids]
+    positions = np.searchsorted(events.indices, drawn.indices).tolist()
     hardest = _hardest_event(record, len(events))
     return positions if hardest is None or hardest in positions else [*positions, hardest]
 

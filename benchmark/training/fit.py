@@ -27,7 +27,7 @@ from benchmark.contracts import OptimConfig, PointBatch
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.data.stream import EventSet, training_batch
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, one_line
-from benchmark.hardware.distributed import Processes, from_first, join
+from benchmark.hardware.distributed import Processes, from_first, join, others_needed
 from benchmark.hardware.environment import usable_cores
 from benchmark.hardware.memory import memory_explained
 from benchmark.hardware.signals import end_with_parent
@@ -123,7 +123,8 @@ def fit(
         loader: Any = _loader(stream, hardware.device, group)
         if hardware.device == "cuda":
             loader = Ahead(loader, model, stage, seed, start, group.rank)
-        with _blame_state(state, watch):
+        told = others_needed(lambda: f" after step {trainer.global_step} of the {stage} stage")
+        with _blame_state(state, watch), told:
             trainer.fit(module, loader, ckpt_path=str(state) if state else None)
     model.requires_grad_(True)
     return _report(watch, probing, trainer.global_step, train.steps, start)

@@ -24,7 +24,7 @@ def test_budgets_are_nested():
 def test_a_known_list_gives_a_known_subset_on_every_machine():
     ids = [f"event{i}" for i in range(10)]
     found = subset(ids, 4, draw=3)
-    assert found.indices == (2, 5, 6, 7)
+    assert found.indices.tolist() == [2, 5, 6, 7]
     assert found.sha256 == "a030d809fc3b3a2daae35c1585ce6d201323e42fac3f487356a2b194f5d06e92"
 
 
@@ -62,7 +62,7 @@ def test_indices_are_sorted_and_distinct():
 
 def test_all_takes_every_event():
     everything = subset(IDS, None, draw=0)
-    assert everything.indices == tuple(range(len(IDS)))
+    assert everything.indices.tolist() == list(range(len(IDS)))
     assert everything.sha256 == subset(IDS, len(IDS), draw=7).sha256
 
 

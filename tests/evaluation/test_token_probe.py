@@ -232,10 +232,10 @@ def test_neither_batches_nor_their_order_change_a_clean_score(sets, batch_size, 
     order = np.random.default_rng(seed)
 
     class Shuffled(type(sets["train"])):
-        def in_order(self, size):
+        def positions_by_size(self, size):
             rows = order.permutation(len(self))
             for start in range(0, len(rows), size):
-                yield self.batch(rows[start : start + size])
+                yield rows[start : start + size]
 
     shuffled = {name: Shuffled(**vars(events)) for name, events in sets.items()}
     found = score(runs(), shuffled, config, batch_size=batch_size)

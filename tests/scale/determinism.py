@@ -3,7 +3,8 @@
     PYTHONPATH=.:tests python -m scale.determinism --out tests/scale/determinism.json
 
 Every model is trained in a process of its own with equal settings (preset `tiny`), once as the reference (one thread,
-one process) and once per variation. Scores, per-event counts and weights are compared with the reference's.
+one process) and once per variation. Scores, per-event counts and weights are compared with the reference's. All models
+come under the first variation before the second begins; what the JSON file holds already is not trained again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from benchmark.contracts.safetensors_io import read_safetensors
 from benchmark.hardware.environment import processor
 
 STEPS = 100
+SLOW = {"ptv3": 20, "sparse_uresnet": 20, "polarmae": 20, "transformer": 50, "conv_unet": 20}  # fewer steps
 MODELS = {
     "lartpc-segmentation": (
         "deep_sets", "pointnet", "pointnet2", "gnn", "ptv3", "set_transformer", "sparse_uresnet", "transformer",
@@ -75,6 +77,7 @@ class Difference:
 
     task: str
     model: str
+    steps: int
     variation: str
     reference: float  # score of the reference
     score: float
@@ -86,20 +89,33 @@ class Difference:
 def main() -> None:
     """Train every model under every variation and write the differences."""
     arguments = _arguments()
-    results = []
+    results = json.loads(arguments.out.read_text(encoding="utf-8"))["results"] if arguments.out.is_file() else []
+    done = {(r["model"], r["variation"]) for r in results}
     with tempfile.TemporaryDirectory() as folder:
-        for task, model in _selected(arguments.models):
-            for difference in _differences(task, model, arguments.steps, Path(folder)):
-                results.append(asdict(difference))
+        references: dict[str, Trained] = {}
+        for variation in VARIATIONS:
+            for task, model in _selected(arguments.models):
+                if (model, variation.name) in done:
+                    continue
+                if model not in references:
+                    references[model] = _train(task, model, Variation("reference"), Path(folder))
+                result = _train(task, model, variation, Path(folder))
+                results.append(asdict(_difference(task, model, variation, references[model], result)))
                 print(json.dumps(results[-1]), flush=True)
-    machine = {"cpu": processor(), "python": platform.python_version(), "steps": arguments.steps}
-    arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n", encoding="utf-8")
+                _write(arguments.out, results)
+
+
+def _write(path: Path, results: list[dict[str, Any]]) -> None:
+    """The results, by model and variation."""
+    models, variations = [name for _, name in _selected(None)], [v.name for v in VARIATIONS]
+    ordered = sorted(results, key=lambda r: (models.index(r["model"]), variations.index(r["variation"])))
+    machine = {"cpu": processor(), "python": platform.python_version()}
+    path.write_text(json.dumps({"machine": machine, "results": ordered}, indent=1) + "\n", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file of the results")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of every run")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of the results; what it lacks is added")
     parser.add_argument("--models", nargs="*", help="only these models")
     return parser.parse_args()
 
@@ -108,17 +124,14 @@ def _selected(names: Sequence[str] | None) -> list[tuple[str, str]]:
     return [(task, model) for task, models in MODELS.items() for model in models if not names or model in names]
 
 
-def _differences(task: str, model: str, steps: int, folder: Path) -> Iterator[Difference]:
-    reference = _train(task, model, steps, Variation("reference"), folder)
-    for variation in VARIATIONS:
-        result = _train(task, model, steps, variation, folder)
-        changes = [_relative(a, result.weights[name]) for name, a in reference.weights.items()]
-        yield Difference(
-            task, model, variation.name, reference.score, result.score,
-            equal_counts=reference.scores_per_event == result.scores_per_event,
-            equal_weights=all(np.array_equal(a, result.weights[name]) for name, a in reference.weights.items()),
-            weights=max(changes, default=0.0),
-        )  # fmt: skip
+def _difference(task: str, model: str, variation: Variation, reference: Trained, result: Trained) -> Difference:
+    changes = [_relative(a, result.weights[name]) for name, a in reference.weights.items()]
+    return Difference(
+        task, model, SLOW.get(model, STEPS), variation.name, reference.score, result.score,
+        equal_counts=reference.scores_per_event == result.scores_per_event,
+        equal_weights=all(np.array_equal(a, result.weights[name]) for name, a in reference.weights.items()),
+        weights=max(changes, default=0.0),
+    )  # fmt: skip
 
 
 def _relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -128,11 +141,11 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b.astype(float)).max()) / scale
 
 
-def _train(task: str, model: str, steps: int, variation: Variation, folder: Path) -> Trained:
+def _train(task: str, model: str, variation: Variation, folder: Path) -> Trained:
     """Run the command in a new folder. Raises CalledProcessError where it fails."""
     work = Path(tempfile.mkdtemp(dir=folder))
     cache = work / "cache" if variation.new_cache else folder / "cache"
-    settings = [f"train.steps={steps}", *DATA[task]]
+    settings = [f"train.steps={SLOW.get(model, STEPS)}", *DATA[task]]
     if model == "polarmae":
         settings += ["pretrain.steps=30", "pretrain.events=100"]
     command = [

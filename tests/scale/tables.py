@@ -57,11 +57,11 @@ def determinism_table(results: Sequence[Mapping[str, Any]]) -> str:
     rows: dict[str, dict[str, Mapping[str, Any]]] = {}
     for r in results:
         rows.setdefault(r["model"], {})[r["variation"]] = r
-    lines = [f"| model | score | {' | '.join(variations)} |", f"|---|{'---|' * (len(variations) + 1)}"]
+    lines = [f"| model | steps | score | {' | '.join(variations)} |", f"|---|---:|---:|{'---|' * len(variations)}"]
     for model, of_model in rows.items():
-        score = next(iter(of_model.values()))["reference"]
+        steps, score = (next(iter(of_model.values()))[name] for name in ("steps", "reference"))
         cells = [_change(of_model[v]) if v in of_model else "-" for v in variations]
-        lines.append(f"| {model} | {score:.4f} | {' | '.join(cells)} |")
+        lines.append(f"| {model} | {steps} | {score:.4f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -75,10 +75,11 @@ def memory_table(results: Sequence[Mapping[str, Any]]) -> str:
     """A row for each number of events: seconds and peak memory of the first command and of the next."""
     sizes = list(dict.fromkeys((r["grows"], r["n_events"]) for r in results))
     by_key = {(r["grows"], r["n_events"], r["command"]): r for r in results}
-    lines = ["| events | split | first, s | first, MB | again, s | again, MB |", "|---:|---|---:|---:|---:|---:|"]
+    titles = [f"{c}, {unit}" for c in ("first", "again") for unit in ("s", "own MB", "resident MB")]
+    lines = [f"| events | split | {' | '.join(titles)} |", f"|---:|---|{'---:|' * len(titles)}"]
     for grows, n in sizes:
-        cells = [f"{by_key[grows, n, c][k]:,.0f}" for c in ("first", "again") for k in ("wall_s", "peak_mb")]
-        lines.append(f"| {n:,} | {grows} | {' | '.join(cells)} |")
+        figures = [by_key[grows, n, c][k] for c in ("first", "again") for k in ("wall_s", "own_mb", "resident_mb")]
+        lines.append(f"| {n:,} | {grows} | {' | '.join(f'{f:,.0f}' for f in figures)} |")
     return "\n".join(lines)
 
 
