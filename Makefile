@@ -54,6 +54,7 @@ faults: $(VENV)/installed-test
 scale: $(VENV)/installed-test
 	PYTHONPATH=.:tests $(BIN)/python -m scale.determinism --out tests/scale/determinism.json
 	PYTHONPATH=.:tests $(BIN)/python -m scale.memory --out tests/scale/memory.json
+	PYTHONPATH=.:tests $(BIN)/python -m scale.records --out tests/scale/records.json
 	PYTHONPATH=.:tests $(BIN)/python -m scale.tables --write
 
 lint: $(VENV)/installed-lint

@@ -1,6 +1,7 @@
 """`make faults`: commands are disturbed at seeded moments; prints what was tried, survived and failed.
 
 python -m faults -n 200 --seed 1 --out results.json     (with tests/ and the checkout on PYTHONPATH)
+python -m faults -n 200 --seed 2 --out results.json --add       moments of another seed, added to those in the file
 python -m faults --table results.json                   the table of an earlier call, as Markdown
 """
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--commands", help="only these, with commas between them")
     parser.add_argument("--faults", help="only these: signals, or names of scenarios, with commas between them")
     parser.add_argument("--out", type=Path, help="JSON file for the results")
+    parser.add_argument("--add", action="store_true", help="add to the trials in --out")
     parser.add_argument("--table", type=Path, help="print the table of such a file, and do nothing else")
     options = parser.parse_args()
     from faults.scenarios import as_markdown
@@ -35,7 +37,8 @@ def main() -> None:
     from faults.harness import run
 
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        result = run(Path(folder), options.n, options.seed, options.commands, options.faults, options.out)
+        earlier = json.loads(options.out.read_text()) if options.add else None
+        result = run(Path(folder), options.n, options.seed, options.commands, options.faults, options.out, earlier)
     rows = json.loads(result)["rows"]
     for row in rows:
         for failure in row["failures"]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults.commands import COMMANDS
-from faults.scenarios import SCENARIOS, as_json
+from faults.scenarios import SCENARIOS, Results, as_json
 from faults.trials import SIGNALS, Tally, Workshop
 
 # what the commands import on first use; once here instead of in every forked process
@@ -21,10 +21,13 @@ MODULES = (
 )  # fmt: skip
 
 
-def run(root: Path, n: int, seed: int, commands: str | None, faults: str | None, out: Path | None) -> str:
-    """Disturb with n signals over all commands, and n / 20 of every other fault of each command; returns JSON.
+def run(
+    root: Path, n: int, seed: int, commands: str | None, faults: str | None, out: Path | None,
+    earlier: Results | None = None,
+) -> str:  # fmt: skip
+    """Disturb with n signals over all commands, and n / 40 of every other fault of each command; returns JSON.
 
-    commands, faults: names of those that are tried, with commas between them; None: all.
+    commands, faults: names of those that are tried, with commas between them; None: all. earlier: results to add to.
     """
     chosen = commands.split(",") if commands else list(COMMANDS)
     wanted = faults.split(",") if faults else ["signals", *SCENARIOS]
@@ -35,8 +38,8 @@ def run(root: Path, n: int, seed: int, commands: str | None, faults: str | None,
         failed = len(tally.failures)
         print(f"{tally.command}, {tally.fault}: {tally.tried - failed} of {tally.tried}", file=sys.stderr, flush=True)
         if out is not None:
-            out.write_text(as_json(tallies, n, seed), encoding="utf-8")
-    return as_json(tallies, n, seed)
+            out.write_text(as_json(tallies, n, seed, earlier), encoding="utf-8")
+    return as_json(tallies, n, seed, earlier)
 
 
 def prepare() -> None:

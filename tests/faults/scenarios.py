@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from faults.commands import RUN
 from faults.trials import LIMIT_S, Tally, Workshop
 
 WRITING = ("simulate", "pack", "pretrain", "run", "evaluate", "site", "leaderboard", "tune")
+Results = dict[str, Any]  # `calls`: moments and seed of each; `rows`: trials of each command and fault
 BUILDING = ("simulate", "pack", "pretrain", "run", "tune", "site", "sweep")
 MISSING = {"ENOSPC": "no space left at a change of a file", "EROFS": "read-only from a change of a file on"}
 
@@ -207,10 +209,19 @@ def _may_mount() -> bool:
     return done.returncode == 0
 
 
-def as_json(tallies: list[Tally], n: int, seed: int) -> str:
-    """All tallies, with their failures."""
-    rows = [{**dataclasses.asdict(t), "failed": len(t.failures)} for t in tallies]
-    return json.dumps({"moments": n, "seed": seed, "rows": rows}, indent=1, sort_keys=True) + "\n"
+def as_json(tallies: list[Tally], n: int, seed: int, earlier: Results | None = None) -> str:
+    """All tallies, with their failures, added to those of earlier calls with other seeds."""
+    results: Results = earlier or {"calls": [], "rows": []}
+    rows = {(row["command"], row["fault"]): row for row in results["rows"]}
+    for tally in tallies:
+        old = rows.get((tally.command, tally.fault), {"tried": 0, "failures": []})
+        failures = [*old["failures"], *(f"seed {seed}, {failure}" for failure in tally.failures)]
+        rows[tally.command, tally.fault] = {
+            "command": tally.command, "fault": tally.fault, "tried": old["tried"] + tally.tried, "failures": failures,
+            "failed": len(failures),
+        }  # fmt: skip
+    calls = [*results["calls"], {"moments": n, "seed": seed}]
+    return json.dumps({"calls": calls, "rows": list(rows.values())}, indent=1, sort_keys=True) + "\n"
 
 
 def as_markdown(rows: list[dict[str, object]]) -> str:

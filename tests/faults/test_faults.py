@@ -10,6 +10,8 @@ import pytest
 from builders.paths import ROOT, TESTS
 from faults.check import differs, half_written, left_over, misbehaved
 from faults.child import Fault
+from faults.scenarios import as_json, as_markdown
+from faults.trials import Tally
 
 
 @pytest.mark.slow
@@ -79,3 +81,13 @@ def test_a_fault_says_what_it_is():
     assert str(Fault("SIGKILL", call=7)) == "SIGKILL at change 7 of a file"
     assert str(Fault("SIGTERM", after_s=1.5)) == "SIGTERM at 1.50 s"
     assert str(Fault()) == "none"
+
+
+def test_trials_of_another_seed_are_added():
+    first = json.loads(as_json([Tally("run", "SIGKILL", 3), Tally("site", "twice", 1, ["0.1 s: it hung"])], 9, 1))
+    both = json.loads(as_json([Tally("run", "SIGKILL", 2, ["0.2 s: it hung"]), Tally("pack", "full", 1)], 6, 2, first))
+    assert both["calls"] == [{"moments": 9, "seed": 1}, {"moments": 6, "seed": 2}]
+    assert [(r["command"], r["tried"], r["failures"]) for r in both["rows"]] == [
+        ("run", 5, ["seed 2, 0.2 s: it hung"]), ("site", 1, ["seed 1, 0.1 s: it hung"]), ("pack", 1, []),
+    ]  # fmt: skip
+    assert "| all | | 7 | 5 | 2 |" in as_markdown(both["rows"])

@@ -4,20 +4,14 @@
 
 Files have PILArNet-M's schema and small events (60 points on average), so that a million fit on a disk. `train`: N
 training events, 100 test events. `test`: 100 training events, N test events. What the JSON file holds already is not
-measured again. `own_mb` is the peak of the memory that belongs to the largest process of a command (`RssAnon`, looked
-at every 20 ms), `resident_mb` that of all its resident pages: with those of the mapped pack, which the system takes
-back when it needs them.
+measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +20,7 @@ import numpy as np
 
 from benchmark.hardware.environment import processor
 from builders.pilarnet_files import WIDTHS, make_event
+from scale.used import Used, used_by
 
 N_KINDS = 64  # events are copies of so many, each with an energy of its own
 N_FIXED = 100  # events of the other split
@@ -38,9 +33,7 @@ class Measured:
     grows: str  # train | test
     n_events: int
     command: str  # first: events are packed | again: the pack exists
-    wall_s: float
-    own_mb: float
-    resident_mb: float
+    used: Used
 
 
 def main() -> None:
@@ -68,7 +61,7 @@ def _measure(grows: str, n_events: int) -> list[Measured]:
         for split, n in {"train": N_FIXED, "test": N_FIXED, grows: n_events}.items():
             write_events(Path(folder) / "events" / split / f"generic_v2_{n}_v2.h5", n)
         for command in ("first", "again"):
-            measured.append(Measured(grows, n_events, command, *_run(Path(folder))))
+            measured.append(Measured(grows, n_events, command, _run(Path(folder))))
             print(json.dumps(asdict(measured[-1])), flush=True)
     return measured
 
@@ -94,39 +87,13 @@ def write_events(path: Path, n_events: int) -> None:
     np.save(path.with_name(f"{path.stem}_points.npy"), lengths)
 
 
-def _run(folder: Path) -> tuple[float, float, float]:
-    """Seconds, own and resident memory at their peaks, MB, of one command in a process of its own."""
+def _run(folder: Path) -> Used:
     settings = ("train.steps=20", "preprocess.min_points=0")
-    command = [
-        sys.executable, "-m", "benchmark", "run", "--model", "deep_sets", "--preset", "tiny", "--labels", "50",
-        "--force", "--dataset", "pilarnet-m", "--data", str(folder / "events"), "--beside", "none", "--threads", "1",
-        "--records", str(folder / "records"), *(part for s in settings for part in ("--set", s)),
+    words = [
+        "run", "--model", "deep_sets", "--preset", "tiny", "--labels", "50", "--force", "--dataset", "pilarnet-m",
+        "--data", "events", "--beside", "none", "--threads", "1", *(part for s in settings for part in ("--set", s)),
     ]  # fmt: skip
-    environment = {
-        **os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PARTICLEBENCH_CACHE": str(folder / "cache"),
-    }  # fmt: skip
-    started, own_kb, resident_kb = time.monotonic(), 0, 0
-    with (folder / "messages").open("wb") as messages:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=messages)
-        while process.poll() is None:
-            own_kb = max(own_kb, _kilobytes(process.pid, "RssAnon"))
-            resident_kb = max(resident_kb, _kilobytes(process.pid, "VmRSS"))
-            time.sleep(0.02)
-    if process.returncode:
-        raise RuntimeError((folder / "messages").read_text(encoding="utf-8"))
-    return round(time.monotonic() - started, 1), round(own_kb / 1024, 1), round(resident_kb / 1024, 1)
-
-
-def _kilobytes(process: int, name: str) -> int:
-    """The largest figure in `/proc/PID/status` of a process and its children; 0 where they have ended."""
-    folder = Path(f"/proc/{process}")
-    try:
-        lines = (folder / "status").read_text().splitlines()
-        children = (folder / "task" / str(process) / "children").read_text().split()
-    except OSError:
-        return 0
-    own = sum(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-    return max([own, *(_kilobytes(int(child), name) for child in children)])
+    return used_by(words, folder)
 
 
 if __name__ == "__main__":

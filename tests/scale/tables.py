@@ -17,6 +17,7 @@ from typing import Any
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "trust.md"
+USED = {"cpu_s": "CPU s", "own_mb": "own MB", "resident_mb": "resident MB"}  # of `scale.used`
 MARKS = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end of table -->)", re.S)
 
 
@@ -48,6 +49,7 @@ def tables() -> dict[str, str]:
         "faults": as_markdown(_read(TESTS / "faults" / "results.json")["rows"]).strip(),
         "determinism": determinism_table(_read(TESTS / "scale" / "determinism.json")["results"]),
         "memory": memory_table(_read(TESTS / "scale" / "memory.json")["results"]),
+        "records": records_table(_read(TESTS / "scale" / "records.json")["results"]),
     }
 
 
@@ -72,14 +74,23 @@ def _change(result: Mapping[str, Any]) -> str:
 
 
 def memory_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each number of events: seconds and peak memory of the first command and of the next."""
+    """A row for each number of events: what the first command took, and the next."""
     sizes = list(dict.fromkeys((r["grows"], r["n_events"]) for r in results))
-    by_key = {(r["grows"], r["n_events"], r["command"]): r for r in results}
-    titles = [f"{c}, {unit}" for c in ("first", "again") for unit in ("s", "own MB", "resident MB")]
+    by_key = {(r["grows"], r["n_events"], r["command"]): r["used"] for r in results}
+    titles = [f"{command}, {unit}" for command in ("first", "again") for unit in USED.values()]
     lines = [f"| events | split | {' | '.join(titles)} |", f"|---:|---|{'---:|' * len(titles)}"]
     for grows, n in sizes:
-        figures = [by_key[grows, n, c][k] for c in ("first", "again") for k in ("wall_s", "own_mb", "resident_mb")]
+        figures = [by_key[grows, n, command][name] for command in ("first", "again") for name in USED]
         lines.append(f"| {n:,} | {grows} | {' | '.join(f'{f:,.0f}' for f in figures)} |")
+    return "\n".join(lines)
+
+
+def records_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each command and number of records."""
+    lines = [f"| command | records | {' | '.join(USED.values())} |", f"|---|---:|{'---:|' * len(USED)}"]
+    for r in sorted(results, key=lambda r: str(r["command"])):
+        figures = [f"{r['used'][name]:,.0f}" for name in USED]
+        lines.append(f"| {r['command']} | {r['records']:,} | {' | '.join(figures)} |")
     return "\n".join(lines)
 
 
