@@ -109,7 +109,9 @@ def load_pretrained(model: TorchModel, prepared: Prepared, say: Say) -> dict[str
         )
     if not fresh:
         say(f"pre-trained weights found: {job.folder / WEIGHTS}")
-        model.load_backbone(job.folder / WEIGHTS)
+        # also the parts that prediction does not use: the files of a run are equal whether it has pre-trained or not
+        load = model.load_pretrained if config.pretext is None else model.load_backbone
+        load(job.folder / WEIGHTS)
     return facts(record)
 
 

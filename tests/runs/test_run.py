@@ -233,7 +233,13 @@ def test_training_that_diverges_is_told_in_one_sentence(data, tmp_path):
 
 
 def test_pre_training_is_made_once_and_its_weights_give_what_fresh_ones_gave(data, tmp_path, own_cache):
+    from safetensors.numpy import load_file
+
+    def written(record):
+        return load_file(run_folder(tmp_path / "runs", record) / "model.safetensors")
+
     fresh = execute(data, tmp_path, request("polarmae")).record
+    fresh_weights = written(fresh)
     assert fresh.events["unlabelled"] == 8
     (folder,) = (own_cache / "pretrained").iterdir()
     assert not list(folder.glob("*.ckpt"))
@@ -242,6 +248,8 @@ def test_pre_training_is_made_once_and_its_weights_give_what_fresh_ones_gave(dat
     cached = execute(data, tmp_path, request("polarmae"), force=True).record
     assert cached.metrics == fresh.metrics
     assert cached.per_event == fresh.per_event
+    cached_weights = written(cached)
+    assert [k for k in fresh_weights if not np.array_equal(fresh_weights[k], cached_weights[k])] == []  # decoder too
     other = execute(data, tmp_path, request("polarmae", labels="3")).record
     assert weights.stat().st_mtime_ns == made
     assert other.training["pretraining"] == fresh.training["pretraining"]

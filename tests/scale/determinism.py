@@ -39,8 +39,15 @@ MODELS = {
 }  # fmt: skip
 DATA = {  # small sets of simulated events
     "lartpc-segmentation": ("data.train=200", "data.val=20", "data.test=60"),
-    "pion-classification": ("data.train=400", "data.val=40", "data.test=200"),
-    "lif-segmentation": (),
+    "pion-classification": (
+        "data.pions_train=400",
+        "data.pions_val=40",
+        "data.pions_test=200",
+        "data.mixtures_train=10",
+        "data.mixtures_val=10",
+        "data.mixtures_test=10",
+    ),
+    "lif-segmentation": ("data.scans_train=2", "data.scans_val=1", "data.scans_test=1"),
 }
 
 

@@ -24,6 +24,7 @@ from scale.used import Used, used_by
 
 N_KINDS = 64  # events are copies of so many, each with an energy of its own
 N_FIXED = 100  # events of the other split
+WRITTEN_AT_ONCE = 10_000  # events
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def _measure(grows: str, n_events: int) -> list[Measured]:
 def write_events(path: Path, n_events: int) -> None:
     """A file of PILArNet-M's schema, version 2, with small events."""
     rng = np.random.default_rng(n_events)
-    kinds = [make_event(rng, tuple(int(s) for s in rng.integers(5, 20, 5))) for _ in range(N_KINDS)]
+    # 4 to 6 clusters each: h5py writes many events at once where their lengths differ
+    kinds = [make_event(rng, tuple(int(s) for s in rng.integers(5, 20, 4 + k % 3))) for k in range(N_KINDS)]
     path.parent.mkdir(parents=True)
     lengths = np.array([len(kinds[k % N_KINDS].point) for k in range(n_events)], "i8")
     with h5py.File(path, "w", libver="latest") as h5:
@@ -77,13 +79,18 @@ def write_events(path: Path, n_events: int) -> None:
             name: h5.create_dataset(name, (n_events,), dtype=h5py.vlen_dtype(np.dtype(kind)))
             for name, kind in (("point", "f4"), ("cluster", "i8"), ("cluster_extra", "f4"))
         }
-        for k in range(n_events):
-            event = kinds[k % N_KINDS]
-            point = event.point.copy()
-            point[0, 3] += k / n_events  # no two events are equal
-            columns["point"][k] = point.ravel()
-            columns["cluster"][k] = event.cluster[:, : WIDTHS["v2"]].ravel()
-            columns["cluster_extra"][k] = event.extra[:, :5].ravel()
+        for begin in range(0, n_events, WRITTEN_AT_ONCE):
+            numbers = range(begin, min(begin + WRITTEN_AT_ONCE, n_events))
+            rows = {name: np.empty(len(numbers), object) for name in columns}
+            for row, k in enumerate(numbers):
+                event = kinds[k % N_KINDS]
+                point = event.point.copy()
+                point[0, 3] += k / n_events  # no two events are equal
+                rows["point"][row] = point.ravel()
+                rows["cluster"][row] = event.cluster[:, : WIDTHS["v2"]].ravel()
+                rows["cluster_extra"][row] = event.extra[:, :5].ravel()
+            for name, column in columns.items():
+                column[numbers.start : numbers.stop] = rows[name]
     np.save(path.with_name(f"{path.stem}_points.npy"), lengths)
 
 
