@@ -1,7 +1,9 @@
 """The wheel: whole, beside a user's own `datasets` and `cuda`, and gone without a trace of theirs."""
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +79,16 @@ def test_the_wheel_holds_every_module_and_data_file(wheel):
     assert not data - held
     assert not [name for name in held if name.startswith("benchmark/leaderboards/records")]  # a wheel brings no results
     assert any(name.endswith("licenses/LICENSE") for name in held)
+
+
+def test_no_message_names_a_page_that_only_a_checkout_has():
+    named = []
+    for path in (p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docstrings)
+        named += [f"{path.name}: {n.value}" for n in texts if re.search(r"docs/\w+|CONTRIBUTING", str(n.value))]
+    assert named == []
 
 
 def test_the_wheel_holds_the_weights_that_ship_and_they_are_small(wheel):
