@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from benchmark.contracts import Inputs, PointBatch, TorchModel
-from benchmark.contracts.parts import Views
+from benchmark.contracts.parts import Links, Views
 from benchmark.contracts.pretext import HIDDEN, PretextPreset, PretextSpec
 from benchmark.contracts.pretext_training import Pretext
 from benchmark.ops.neighbourhoods import NAMES, descriptors
@@ -65,6 +65,8 @@ def make_views(
     """One view per event: hidden points without features, displaced; with the column HIDDEN, and targets.
 
     Targets are (N, C + 3 + 4 R): C features, the way back over `noise`, and four descriptors for each of R radii.
+    Nothing else of a hidden point remains: no label, no quantity in the detector's units, and no link, which would tell
+    its neighbours. Features of the whole event stay.
     """
     coords, hidden = batch.coords.copy(), np.zeros(batch.n_points, bool)
     shift = np.zeros_like(coords)
@@ -83,13 +85,24 @@ def make_views(
     targets[:, n_features : n_features + 3] = -shift / (config.noise or 1.0)
     feats = np.concatenate([np.where(hidden[:, None], 0, batch.feats), hidden[:, None]], axis=1, dtype=np.float32)
     return replace(
-        batch,
+        batch.without_target(),
         coords=coords + shift,
         energy=np.where(hidden, 0, batch.energy).astype(np.float32),
         feats=feats,
         columns=(*batch.columns, HIDDEN),
+        point_info={},
+        event_info={},
+        links=visible_links(batch.links, hidden),
         views=Views(batch.coords, hidden, targets, np.arange(batch.n_events), np.zeros(batch.n_events, np.int64)),
     )
+
+
+def visible_links(links: Links[np.ndarray], hidden: np.ndarray) -> Links[np.ndarray]:
+    """The links between visible points. hidden: (N,) bool."""
+    if links.ends is None or links.kind is None:
+        return links
+    visible = ~hidden[links.ends].any(axis=1)  # (E,)
+    return Links(links.ends[visible], links.kind[visible])
 
 
 class Masked(Pretext):

@@ -36,17 +36,19 @@ def _moments(queries: Float32, points: Float32, energy: Float32, radius: float, 
             for position in range(runs[run, 0], runs[run, 1]):
                 dx, dy, dz = x[position] - px, y[position] - py, z[position] - pz
                 if dx * dx + dy * dy + dz * dz < limit:
+                    # products of float32 are exact in float64: a lone neighbour's variance is 0
+                    ex, ey, ez = np.float64(dx), np.float64(dy), np.float64(dz)
                     row[0] += 1.0
                     row[1] += sorted_energy[position]
-                    row[2] += dx
-                    row[3] += dy
-                    row[4] += dz
-                    row[5] += dx * dx
-                    row[6] += dx * dy
-                    row[7] += dx * dz
-                    row[8] += dy * dy
-                    row[9] += dy * dz
-                    row[10] += dz * dz
+                    row[2] += ex
+                    row[3] += ey
+                    row[4] += ez
+                    row[5] += ex * ex
+                    row[6] += ex * ey
+                    row[7] += ex * ez
+                    row[8] += ey * ey
+                    row[9] += ey * ez
+                    row[10] += ez * ez
     return sums
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from benchmark import registry
 from benchmark.contracts import Inputs, PointBatch, Task, concatenate
+from benchmark.contracts.pretext import HIDDEN
 from benchmark.contracts.torch_model import TorchModel
 from benchmark.datasets._pilarnet import FRAME
 from benchmark.runs.config import Request
@@ -25,9 +27,11 @@ EVENTS = Task(  # no dataset has such labels yet; a backbone of points serves it
 DATASETS = {"lartpc": "pilarnet-m", "calorimeter": "calo-sim", "lif": "lif-sim"}
 
 
-def inputs_of(task):
+def inputs_of(task, hidden=False):
+    """What a model of the task is told of such batches; `hidden`: with the column that pretexts add."""
     batches = {"calorimeter": calo_batches, "lif": lif_batches}.get(task.detector)
-    return Inputs(("log_energy",), FRAME) if batches is None else batches.inputs_of(task)
+    inputs = Inputs(("log_energy",), FRAME) if batches is None else batches.inputs_of(task)
+    return dataclasses.replace(inputs, columns=(*inputs.columns, HIDDEN)) if hidden else inputs
 
 
 @functools.cache
@@ -72,18 +76,18 @@ def as_asked_of_volumes(task):
     return TASKS[task.name]
 
 
-def make_model(name, task, seed=0):
+def make_model(name, task, seed=0, hidden=False):
     spec = registry.model_spec(name)
     torch.manual_seed(seed)
-    model = spec.build(config_of(name, task.name), inputs_of(task), task)
+    model = spec.build(config_of(name, task.name), inputs_of(task, hidden), task)
     if not isinstance(model, TorchModel):
         model.fit(iter([make_batch(task)]), task)
     return model
 
 
-def warmed_up(name, task):
+def warmed_up(name, task, hidden=False):
     """A model whose weights and running statistics have left their initial values."""
-    model = make_model(name, task)
+    model = make_model(name, task, hidden=hidden)
     if isinstance(model, TorchModel):
         optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
         model.train()
