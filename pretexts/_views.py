@@ -262,7 +262,7 @@ def hidden_cubes(coords: np.ndarray, cube: float, ratio: float, rng: np.random.G
     """
     cells = np.floor(coords.astype(np.float64) / cube + rng.random(3)).astype(np.int64)
     _, cell = np.unique(cells, axis=0, return_inverse=True)
-    is_hidden = np.zeros(int(cell.max()) + 1, bool)
+    is_hidden = np.zeros(int(cell.max(initial=-1)) + 1, bool)
     is_hidden[rng.permutation(len(is_hidden))[: max(1, round(ratio * len(is_hidden)))]] = True
     hidden: np.ndarray = is_hidden[cell.reshape(-1)]
     return hidden

@@ -42,7 +42,7 @@ def pretrain(
     probe_every: Annotated[
         int,
         typer.Option(
-            help="Steps between scores of the token probe (linear SVM, labels of the validation split); 0: none."
+            help="Steps between scores of a linear SVM on points or tokens (labels of the validation split); 0: none."
         ),
     ] = 0,
     out: Annotated[

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import registry, tasks
-from benchmark.data.stream import EventSet
-from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.evaluation.point_probe import PointProbeConfig, point_probe_score, split_in_parts
 from benchmark.evaluation.token_probe import probe_score
 from benchmark.hardware.distributed import after_first, from_first, processes
 from benchmark.hardware.locks import locked_folder
@@ -57,8 +57,9 @@ def pretrain(
 ) -> Pretraining:
     """Pre-train what a `run` of this request would pre-train, unless cached; copy the weights to `out`.
 
-    The training record is copied beside `out`; `benchmark.checkpoints.shipped` reads the pair. The token probe scores
-    the model every `probe_every` steps (0: never), with labels of the validation split. Raises ConfigError, DataError.
+    The training record is copied beside `out`; `benchmark.checkpoints.shipped` reads the pair. A linear SVM on the
+    model's features is scored every `probe_every` steps (0: never), with labels of the validation split. Raises
+    ConfigError, DataError.
     """
     _check_request(request, out, probe_every)
     prepared = prepare(identify(dataclasses.replace(request, pretrain=True), execution.device), execution)
@@ -93,8 +94,8 @@ def _check_request(request: Request, out: Path | None, probe_every: int) -> None
     task = tasks.task(request.task)
     if probe_every and (task.level in ("event", "volume") or task.soft):
         raise ConfigError(
-            f"--probe-every {probe_every} reads the classes of tokens, which {task.name} does not have. A task with a "
-            f"class per point was expected. Leave --probe-every out."
+            f"--probe-every {probe_every} reads the classes of points or tokens, which {task.name} does not have. A "
+            f"task with a class per point was expected. Leave --probe-every out."
         )
 
 
@@ -108,9 +109,14 @@ def _pretraining_models() -> list[str]:
 
 
 def _probe_setup(prepared: Prepared, every: int) -> Probing | None:
+    """The probe of points where a pretext trains features of points, else that of tokens."""
     if not every:
         return None
-    fitted, scored = _split_events(prepared.events(SPLIT))
+    return _probing_points(prepared, every) if prepared.config.pretext is not None else _probing_tokens(prepared, every)
+
+
+def _probing_tokens(prepared: Prepared, every: int) -> Probing:
+    fitted, scored = split_in_parts(prepared.events(SPLIT), 2)
     settings = ProbeConfig(max_tokens=PROBE_TOKENS)
     description = {
         "split": SPLIT,
@@ -122,14 +128,22 @@ def _probe_setup(prepared: Prepared, every: int) -> Probing | None:
     return Probing(lambda model: probe_score(model, fitted, scored, settings), every, description)
 
 
-def _split_events(events: EventSet) -> tuple[EventSet, EventSet]:
-    if len(events) < 2:
-        raise DataError(
-            f"The {SPLIT} split has {len(events)} usable event. At least two were expected, one for the probe to learn "
-            f"from and one to be scored on. Leave --probe-every out."
-        )
-    first, second = (dataclasses.replace(events, indices=events.indices[start::2]) for start in (0, 1))
-    return first, second
+def _probing_points(prepared: Prepared, every: int) -> Probing:
+    settings, available = PointProbeConfig(), prepared.events(SPLIT)
+    names = ("fitted", "chosen_on", "scored")
+    parts = [part.first(settings.max_events, "probe") for part in split_in_parts(available, len(names))]
+    description = {
+        "of": "points",
+        "split": SPLIT,
+        "every": every,
+        "events": {name: len(part) for name, part in zip(names, parts, strict=True)},
+        "settings": as_dict(settings),
+    }
+
+    def scores(trained: Any) -> dict[str, float]:
+        return point_probe_score(trained.model, *parts, settings)  # of a `PretextTraining`
+
+    return Probing(scores, every, description)
 
 
 def _write_outputs(record: dict[str, Any], job: PretrainingJob, fresh: bool, out: Path | None, say: Say) -> Pretraining:

@@ -50,7 +50,7 @@ def test_the_lattice_moves_and_other_cubes_are_hidden_at_every_draw():
     assert together[near < 4].mean() > 0.75 > 0.6 > together[near > 25].mean()
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [0, 1, 2])
 def test_the_smallest_events_hide_at_least_one_point(n):
     hidden = hidden_cubes(np.zeros((n, 3), np.float32), 12.0, 0.5, generator("small"))
     assert hidden.shape == (n,) and hidden.all()
