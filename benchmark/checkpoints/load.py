@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from benchmark import hub, registry, tasks
 from benchmark.checkpoints.lightning import read_lightning
 from benchmark.checkpoints.manifest import Manifest, describes_itself, from_metadata
+from benchmark.checkpoints.shipped import as_plain, seen_in_pretraining
 from benchmark.contracts import ModelSpec, Task
+from benchmark.contracts.pretext import method_name
 from benchmark.contracts.safetensors_io import read_safetensors, write_safetensors
 from benchmark.data.preparation import Preparation, model_inputs, preparation
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
@@ -57,9 +59,10 @@ class Checkpoint:
     def require_head(self) -> None:
         """Raises CheckpointError where only the backbone is trained, so that there is nothing to predict with."""
         if self.manifest.stage != "finetune":
+            pretext = f" --pretext {self.manifest.pretext}" if self.manifest.pretext else ""
             raise CheckpointError(
                 f"{self.path} is of pre-training and has no trained head. A fine-tuned checkpoint was expected. "
-                f"Train one: `python -m benchmark run --model {self.manifest.model} --checkpoint {self.path}`."
+                f"Train one: `python -m benchmark run --model {self.manifest.model}{pretext} --checkpoint {self.path}`."
             )
 
     def save(self, path: Path) -> None:
@@ -109,12 +112,13 @@ def fill(model: TorchModel, checkpoint: Checkpoint) -> None:
 
 
 def load_backbone(
-    model: TorchModel, path: Path, spec: ModelSpec, model_config: Any, preprocess: Preparation
-) -> dict[str, Any]:
+    model: TorchModel, path: Path, spec: ModelSpec, model_config: Any, preprocess: Preparation,
+    pretext: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Load only the backbone's weights for a run; returns what its record says of them.
 
-    The checkpoint may be of any stage, ours or released. Raises CheckpointError where its backbone or its feature
-    columns are not those of the run, and says what to type.
+    The checkpoint may be of any stage, ours or released. Raises CheckpointError where its backbone, its pretext or its
+    feature columns are not those of the run, and says what to type.
     """
     if path.suffix != RELEASED_SUFFIX:
         state, metadata = read_safetensors(path)
@@ -125,6 +129,7 @@ def load_backbone(
     else:
         checkpoint = open_checkpoint(path, spec.name)
     _check_fits_run(checkpoint, spec, model_config, preprocess)
+    _check_pretext(checkpoint, spec, pretext)
     model_state = model.state_dict(keep_vars=True)
     names = _module_keys(model_state, model.backbone())
     backbone = replace(checkpoint, state={k: v for k, v in checkpoint.state.items() if k in names})
@@ -257,8 +262,8 @@ def _check_fits_run(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, 
         )
     checkpoint_settings = {f"preprocess.{k}": v for k, v in manifest.preprocess.items() if k in _INPUT_FIELDS}
     run_settings = {f"preprocess.{k}": v for k, v in as_dict(preprocess).items()}
-    checkpoint_settings |= {f"model.{k}": v for k, v in manifest.model_config.items() if k in spec.backbone_config}
-    run_settings |= {f"model.{k}": v for k, v in as_dict(model_config).items()}
+    checkpoint_settings |= {f"model.{k}": v for k, v in _backbone_settings(spec, manifest.model_config).items()}
+    run_settings |= {f"model.{k}": v for k, v in as_plain(model_config).items()}
     different = [k for k, v in checkpoint_settings.items() if run_settings.get(k) != v]
     if not different:
         return
@@ -270,6 +275,28 @@ def _check_fits_run(checkpoint: Checkpoint, spec: ModelSpec, model_config: Any, 
     raise CheckpointError(
         f"{checkpoint.path} was made with {values}{more}. The run's own model was expected. Type "
         f"{_closest_options(spec, manifest, checkpoint_settings)}."
+    )
+
+
+def _backbone_settings(spec: ModelSpec, model_config: Any) -> dict[str, Any]:
+    """Settings that a run from these weights must share: the declared ones, or without any all but the head's.
+
+    Which engine computes a sparse convolution changes no result.
+    """
+    if spec.backbone_config:
+        return {k: v for k, v in as_plain(model_config).items() if k in spec.backbone_config}
+    return {k: v for k, v in seen_in_pretraining(spec, model_config).items() if k != "backend"}
+
+
+def _check_pretext(checkpoint: Checkpoint, spec: ModelSpec, pretext: str | None) -> None:
+    """Raises CheckpointError where the weights are not of the run's pretext."""
+    found = checkpoint.manifest.pretext or None
+    if found == pretext:
+        return
+    remedy = f"Type --pretext {found}" if found else "Choose another --checkpoint"
+    raise CheckpointError(
+        f"{checkpoint.path} is a checkpoint of {method_name(spec.name, found)}. One of "
+        f"{method_name(spec.name, pretext)} was expected. {remedy}."
     )
 
 

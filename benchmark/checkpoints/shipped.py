@@ -87,8 +87,13 @@ def weights_folder(model: str) -> Path:
 def seen_in_pretraining(spec: ModelSpec, model_config: Any) -> dict[str, Any]:
     """Those of a model's settings that decide its pre-training, as plain JSON values."""
     by_mode = {name for overrides in spec.mode_overrides.values() for name in overrides}
-    settings: dict[str, Any] = json.loads(json.dumps(as_dict(model_config)))
-    return {k: v for k, v in settings.items() if k not in by_mode and k not in spec.head_config}
+    return {k: v for k, v in as_plain(model_config).items() if k not in by_mode and k not in spec.head_config}
+
+
+def as_plain(settings: Any) -> dict[str, Any]:
+    """Settings as JSON holds them, lists instead of tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(as_dict(settings)))
+    return plain
 
 
 def mismatched_settings(
@@ -104,7 +109,7 @@ def mismatched_settings(
     weights_settings = {k: v for k, v in config["model_config"].items() if k not in spec.head_config}
     run_settings = seen_in_pretraining(spec, model_config)
     pairs = {f"model.{k}": (run_settings.get(k), weights_settings.get(k)) for k in run_settings}
-    cuts = json.loads(json.dumps(as_dict(preprocess)))
+    cuts = as_plain(preprocess)
     pairs |= {f"preprocess.{k}": (v, config["preprocess"].get(k)) for k, v in cuts.items()}
     pairs["the pretext"] = (pretext, config.get("pretext"))
     pairs["the task's dropped classes"] = (list(task.drop_classes), config["task"].get("drop_classes"))

@@ -113,6 +113,7 @@ def _description(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     return {
         "file": str(path),
         "model": manifest.model,
+        **({"pretext": manifest.pretext} if manifest.pretext else {}),
         "stage": manifest.stage,
         "task": f"{manifest.task} (version {manifest.task_version})",
         "tensors": len(checkpoint.state),

@@ -19,6 +19,7 @@ from benchmark.packages import missing_packages
 from benchmark.runs.config import Request, RunConfig
 from benchmark.runs.execution import Execution, machine_for
 from benchmark.runs.fingerprint import Identity, model_code
+from benchmark.runs.modes import check_read_out
 from benchmark.runs.resolve import resolve
 from benchmark.seeding import seed_from
 
@@ -121,6 +122,8 @@ def identify(request: Request, device: str) -> Identity:
             f"{spec.name} cannot run here: {reason}. Another model or device was expected. "
             f"Type `python -m benchmark list models`."
         )
+    frame = registry.dataset_spec(request.dataset or config.dataset).info.frame
+    check_read_out(spec, config, model_inputs(config.preprocess, frame, config.pretext))
     pretext = None if config.pretext is None else request.pretext or config.pretext
     return Identity(request, config, spec, chosen_device, precision, model_code(request.model, pretext))
 

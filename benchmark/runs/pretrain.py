@@ -132,6 +132,7 @@ def _probing_points(prepared: Prepared, every: int) -> Probing:
     settings, available = PointProbeConfig(), prepared.events(SPLIT)
     names = ("fitted", "chosen_on", "scored")
     parts = [part.first(settings.max_events, "probe") for part in split_in_parts(available, len(names))]
+    fitted, chosen_on, scored = parts
     description = {
         "of": "points",
         "split": SPLIT,
@@ -141,7 +142,7 @@ def _probing_points(prepared: Prepared, every: int) -> Probing:
     }
 
     def scores(trained: Any) -> dict[str, float]:
-        return point_probe_score(trained.model, *parts, settings)  # of a `PretextTraining`
+        return point_probe_score(trained.model, fitted, chosen_on, scored, settings)  # of a `PretextTraining`
 
     return Probing(scores, every, description)
 

@@ -87,10 +87,12 @@ def load_pretrained(model: TorchModel, prepared: Prepared, say: Say) -> dict[str
     """
     config, spec, job = prepared.config, prepared.spec, PretrainingJob(prepared)
     if config.checkpoint is not None:
-        metadata = load_backbone(model, Path(config.checkpoint), spec, config.model_config, config.preprocess)
+        metadata = load_backbone(
+            model, Path(config.checkpoint), spec, config.model_config, config.preprocess, config.pretext
+        )
         return {"checkpoint_sha256": config.checkpoint_sha256, **metadata}
     if config.weights is not None:
-        load_backbone(model, config.weights.checked(), spec, config.model_config, config.preprocess)
+        load_backbone(model, config.weights.checked(), spec, config.model_config, config.preprocess, config.pretext)
         metadata = facts(config.weights.record)
         say(_weights_message(config.weights.name, metadata))
         return {"weights": config.weights.name, **metadata}

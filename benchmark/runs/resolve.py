@@ -314,7 +314,8 @@ def _checkpoint_path(request: Request, pretrains: bool) -> str | None:
     if not pretrains:
         raise ConfigError(
             f"--checkpoint {checkpoint} has no use here: this model and mode start from random weights. A "
-            f"self-supervised model in mode fft, peft or frozen was expected. Leave --checkpoint out."
+            f"self-supervised model, or one with --pretext, in mode fft, peft or frozen was expected. Leave "
+            f"--checkpoint out."
         )
     if checkpoint == SHIPPED:
         return str(_required_shipped(request).checked())

@@ -86,7 +86,7 @@ class Sweep:
 class Job:
     """One run of a sweep."""
 
-    name: str  # model, mode, labels, draw, seed: in messages and as name of its log
+    name: str  # model and pretext, mode, labels, draw, seed: in messages and as name of its log
     request: Request
     identity: Identity
     fingerprint: str
@@ -202,7 +202,7 @@ def _run_one(job: tuple[Request, Execution]) -> None:
 def _job_name(request: Request, identity: Identity) -> str:
     c = identity.config
     labels = "all" if c.labels is None else c.labels
-    return f"{c.model} {c.mode}, {labels} labels, draw {request.draw}, seed {request.seed}"
+    return f"{c.method} {c.mode}, {labels} labels, draw {request.draw}, seed {request.seed}"
 
 
 def _committed_records() -> list[RunRecord]:

@@ -17,6 +17,7 @@ code is taken from the command line, by --models and --dataset.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,7 +109,7 @@ def _check_texts(path: Path, name: str, texts: list[Any]) -> None:
     for text in texts:
         if not isinstance(text, str):
             raise ConfigError(f"{path}: {name} = {_short(text)} is not a text. A name was expected. Put it in quotes.")
-        if name in ("models", "dataset") and text.partition(":")[0].endswith(".py"):
+        if name in ("models", "dataset") and any(part.endswith(".py") for part in re.split("[+:]", text)):
             raise ConfigError(
                 f"{path}: {name} names the file {_short(text)}. A name of the registry was expected, because such a "
                 f"file runs no code of its own. Type the path on the command line: --{name} {_short(text)}."

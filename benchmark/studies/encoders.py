@@ -158,7 +158,7 @@ def _load(model: TorchModel, prepared: Prepared, whole: bool) -> dict[str, Any]:
     """Load weights into the model: the user's, the package's, or cached ones. Returns their metadata."""
     config, spec = prepared.config, prepared.spec
     path = Path(config.checkpoint) if config.checkpoint is not None else _pretrained_weights(prepared)
-    metadata = load_backbone(model, path, spec, config.model_config, config.preprocess)
+    metadata = load_backbone(model, path, spec, config.model_config, config.preprocess, config.pretext)
     if whole:
         _load_decoder(model, spec, path, str(metadata.get("stage", "")))
     return {"file": path.name, "sha256": sha256_file(path), **metadata}

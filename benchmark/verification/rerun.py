@@ -32,6 +32,7 @@ SECTIONS = {
     "train": "train",
     "pretrain": "pretrain",
     "pretrain_optim": "pretrain_optim",
+    "pretext_config": "pretext",
     "probe": "probe",
 }  # name in a record -> name for --set
 EQUAL = "equal counts and scores"

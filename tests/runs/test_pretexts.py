@@ -16,6 +16,7 @@ from benchmark.contracts.pretext import HIDDEN
 from benchmark.contracts.safetensors_io import read_safetensors, write_safetensors
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.records.store import read_records
+from benchmark.runs.config import Request
 from benchmark.runs.resolve import resolve
 from benchmark.runs.sweep_file import read_sweep
 from builders.pilarnet_files import make_events, write_folder
@@ -187,7 +188,7 @@ def test_a_pretext_in_a_file_is_one_by_its_path(data, tmp_path, own_cache, ours)
 
 def test_a_file_of_code_is_named_on_the_command_line_alone(data, tmp_path, own_cache, ours):
     sweep = tmp_path / "sweep.toml"
-    for entry in (f"pointnet+{ours}", f"pointnet+{ours}:frozen"):
+    for entry in (f"pointnet+{ours}", f"pointnet+{ours}:frozen", f"{ours}+masked", f"{ours}+masked:frozen"):
         sweep.write_text(f'models = ["{entry}"]\n')
         with pytest.raises(ConfigError, match=r"names the file.*A name of the registry was expected"):
             read_sweep(sweep)
@@ -240,3 +241,59 @@ def test_the_list_of_pretexts_says_what_each_is(capsys):
     shown = capsys.readouterr().out
     assert all(re.search(rf"^\W*{name}\b", shown, re.MULTILINE) for name in PRETEXTS)
     assert HIDDEN not in registry.pretext_names()
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "mode", "other"),
+    [
+        ("pointnet", "lartpc-segmentation", "peft", "frozen"),
+        ("gnn", "cell-to-track", "peft", "frozen"),
+        ("ptv3", "pion-classification", "frozen", "peft"),
+        ("pointnet", "pion-regression", "frozen", "peft"),
+    ],
+)
+def test_a_mode_that_is_not_what_it_says_is_refused_and_the_other_one_is_named(model, task, mode, other):
+    from benchmark.runs.prepared import identify
+
+    dataset = "pilarnet-m" if task.startswith("lartpc") else "calo-sim"
+    asked = Request(model, task, dataset, preset="tiny", mode=mode, pretext="masked")
+    with pytest.raises(ConfigError, match=rf"--mode {mode} trains.*Type --mode {other}\."):
+        identify(asked, "cpu")
+    assert identify(dataclasses.replace(asked, mode=other), "cpu").config.mode == other
+
+
+@pytest.mark.parametrize("mode", ["peft", "frozen"])
+def test_models_that_change_their_head_by_mode_do_both(mode):
+    from benchmark.runs.prepared import identify
+
+    for task, dataset in (("lartpc-segmentation", "pilarnet-m"), ("pion-classification", "calo-sim")):
+        asked = Request("transformer", task, dataset, preset="tiny", mode=mode, pretext="masked")
+        assert identify(asked, "cpu").config.mode == mode
+
+
+def test_weights_serve_runs_of_their_own_pretext_and_settings(data, tmp_path, own_cache):
+    weights = tmp_path / "weights.safetensors"
+    alone(data, ask("masked", model="gnn"), out=weights)
+    start = ask("masked", "train.steps=1", model="gnn", checkpoint=str(weights))
+    record = execute(data, tmp_path, start).record
+    assert record.training["pretraining"]["stage"] == "pretrain"
+    with pytest.raises(CheckpointError, match=r"checkpoint of gnn\+masked.*gnn\+contrast.*Type --pretext masked"):
+        execute(data, tmp_path, dataclasses.replace(start, pretext="contrast"))
+    for setting, told in (("k=3", "k=4 and not 3"), ("unit=7", "unit=0.0 and not 7.0"), ("radius=9", "radius=4.0")):
+        other = dataclasses.replace(start, assignments=(*start.assignments, f"model.{setting}"))
+        with pytest.raises(CheckpointError, match=rf"made with model\.{told}.*Type --preset tiny"):
+            execute(data, tmp_path, other)
+    with pytest.raises(CheckpointError, match=r"no trained head.*run --model gnn --pretext masked --checkpoint"):
+        open_checkpoint(weights).require_head()
+    with pytest.raises(ConfigError, match=r"one with --pretext"):
+        execute(data, tmp_path, request("gnn", checkpoint=str(weights)))
+
+
+def test_jobs_of_a_sweep_are_told_apart_by_pretext(data, own_cache):
+    from benchmark.runs.execution import Execution
+    from benchmark.runs.sweep import Sweep, plan
+
+    models = ("pointnet", *(f"pointnet+{pretext}" for pretext in PRETEXTS))
+    sweep = Sweep(models, labels=("6",), dataset="pilarnet-m", preset="tiny", settings=("preprocess.min_points=0",))
+    names = [job.name for job in plan(sweep, Execution(device="cpu", threads=1, data=data))]
+    assert len(set(names)) == len(models)
