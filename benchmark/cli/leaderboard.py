@@ -26,6 +26,10 @@ def leaderboard(
     detector: Annotated[str | None, typer.Option(help="Only tasks of this one: lartpc, calorimeter or lif.")] = None,
     split: Annotated[str, typer.Option(help="The runs that were scored on this split: test, val or train.")] = "test",
     runs: Annotated[bool, typer.Option("--runs", help="A row for each run, not one for all draws and seeds.")] = False,
+    pretexts: Annotated[
+        bool,
+        typer.Option("--pretexts", help="Backbones against pretexts: what each adds to training from scratch."),
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Every column: also energy, device, commit ...")] = False,
     form: Annotated[
         str, typer.Option("--format", help="terminal, markdown, csv, latex, html, or json (the records themselves).")
@@ -46,7 +50,7 @@ def leaderboard(
     from benchmark import tasks
     from benchmark.errors import unknown_name
     from benchmark.records.store import found_records, records_dir
-    from benchmark.reports.formats import FORMATS, markdown, rich
+    from benchmark.reports.formats import FORMATS
     from benchmark.reports.leaderboard import leaderboards
 
     if form not in (*FORMATS, "terminal", "json"):
@@ -73,19 +77,48 @@ def leaderboard(
         print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
         return
     boards = leaderboards(shown, runs, split)
-    if out is not None:
+    if pretexts:
+        _show_pretexts(boards, form)
+    elif out is not None:
         for path in write_tables(boards, out):
             console().print(f"written: {path}", soft_wrap=True, highlight=False)
-        return
-    if form == "markdown":
+    else:
+        _show(boards, form, full)
+        if form == "terminal":
+            console().print(_counted(all_runs, shown, split, len(problems), root), soft_wrap=True)
+
+
+def _show(boards: Sequence[Leaderboard], form: str, full: bool) -> None:
+    """Print the tables in one of the formats."""
+    from benchmark.reports.formats import FORMATS, markdown, rich
+
+    if form == "terminal":
+        for board in boards:
+            console().print(rich(board, full))
+    elif form == "markdown":
         print("\n".join(markdown(board, full) for board in boards), end="")
-        return
-    if form != "terminal":
+    else:
         print(FORMATS[form][1](boards), end="")
+
+
+def _show_pretexts(boards: Sequence[Leaderboard], form: str) -> None:
+    """Print the tables of backbones against pretexts."""
+    from benchmark.errors import ConfigError, DataError
+    from benchmark.reports.pretexts import markdown, pretext_table, rich
+
+    if form not in ("terminal", "markdown"):
+        raise ConfigError(f"--pretexts has no format {form}. terminal or markdown was expected. Correct --format.")
+    tables = [table for board in boards if (table := pretext_table(board)) is not None]
+    if not tables:
+        raise DataError(
+            "None of the runs started from a pretext. A run such as `python -m benchmark run --model gnn --pretext "
+            "masked` was expected. Leave --pretexts out."
+        )
+    if form == "markdown":
+        print("\n".join(map(markdown, tables)), end="")
         return
-    for board in boards:
-        console().print(rich(board, full))
-    console().print(_counted(all_runs, shown, split, len(problems), root), soft_wrap=True)
+    for table in tables:
+        console().print(rich(table))
 
 
 def _counted(
