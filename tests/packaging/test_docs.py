@@ -21,6 +21,7 @@ from benchmark.reports.tables import markdown_table, run_table
 from benchmark.runs.config import Request
 from benchmark.runs.resolve import resolve
 from builders import calo_files, npz_files
+from builders.batches import inputs_of, make_batch, make_model
 from builders.lif_files import CHAIN, write_folder
 from builders.paths import ROOT
 from builders.synthetic import make_data
@@ -223,6 +224,31 @@ def test_contributing_shows_a_whole_model(workplace):
     spec = registry.model_spec(str(root / "my_deep_sets.py"))
     assert {"default", "tiny"} <= set(spec.presets)
     assert len((root / "my_npz.py").read_text().splitlines()) < 120
+
+
+def test_contributing_shows_a_whole_pretext(tmp_path):
+    (text,) = (b for b in blocks(ROOT / "CONTRIBUTING.md", "python") if "SPEC = PretextSpec" in b)
+    path = tmp_path / "my_pretext.py"
+    path.write_text(text)
+    config = resolve(Request("gnn", preset="tiny", pretext=str(path)))
+    assert config.method == "gnn+my_pretext" and config.pretext_config.ratio == 0.3
+    batch, draws = make_batch(config.task), [np.random.default_rng(i) for i in range(3)]
+    views = registry.pretext_spec(str(path)).make_views(config.pretext_config, batch, 0.0, draws).to_torch()
+    model = make_model("pointnet", config.task, hidden=True)
+    pretext = registry.pretext_spec(str(path)).build(config.pretext_config, model, inputs_of(config.task))
+    loss, parts = pretext.loss(model, views, 0.0)
+    assert loss.isfinite() and loss.requires_grad and parts
+    assert 0 < views.views.hidden.sum() < batch.n_points
+
+
+def test_the_page_on_pretraining_tells_every_setting_of_the_masked_pretext():
+    from dataclasses import fields
+
+    text = (ROOT / "docs/pretraining.md").read_text()
+    part = text[text.index("### masked") : text.index("### One of your own")]
+    rows = "".join(line.split("|")[1] for line in part.splitlines() if line.startswith("| `"))
+    named = {*re.findall(r"`(\w+)`", rows)}
+    assert named == {f.name for f in fields(registry.pretext_spec("masked").config)}
 
 
 def test_contributing_names_the_pinned_torch():
