@@ -127,6 +127,7 @@ def test_a_codec_that_may_run_code_is_refused_before_anything_is_read(codec, tmp
 @pytest.mark.parametrize(
     "text",
     ["[" * 100_000, '{"a":' * 50_000, "{}", "[]", '{"zarr_format": 3, "node_type": "array", "shape": [6.5, 40, 30]}'],
+    ids=["deep lists", "deep objects", "no keys", "a list", "a broken shape"],
 )
 def test_broken_metadata_of_zarr_give_one_sentence(text, tmp_path):
     path = write_zarr(tmp_path / "a.zarr", 3)

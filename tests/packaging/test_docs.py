@@ -425,7 +425,12 @@ def test_the_page_on_pretraining_tells_what_the_shipped_weights_records_hold():
     assert table is not None
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.group(1).strip().splitlines()[2:]]
     expected = []
-    for path in sorted((ROOT / "models/weights").glob("*.json"), reverse=True):
+    paths = [
+        p
+        for folder in ("models", "baselines")
+        for p in sorted((ROOT / folder / "weights").glob("*.json"), reverse=True)
+    ]
+    for path in paths:
         record = json.loads(path.read_text(encoding="utf-8"))
         for when, place in (("before training", 0), ("after it", -1)):
             scores = record["probe"]["scores"][place]
