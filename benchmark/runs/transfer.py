@@ -204,6 +204,7 @@ def _record_config(checkpoint: Checkpoint, scoring: _Scoring, preprocess: Prepar
     known = manifest.training
     return {
         "model": manifest.model,
+        **({"pretext": manifest.pretext} if manifest.pretext else {}),
         "preset": known.get("preset", "checkpoint"),
         "mode": EVALUATED,
         "labels": known.get("labels"),

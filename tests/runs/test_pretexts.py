@@ -17,8 +17,10 @@ from benchmark.contracts.safetensors_io import read_safetensors, write_safetenso
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.records.store import read_records
 from benchmark.runs.config import Request
+from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import resolve
 from benchmark.runs.sweep_file import read_sweep
+from benchmark.runs.transfer import Target, evaluate_checkpoint
 from builders.pilarnet_files import make_events, write_folder
 from builders.pretraining import alone
 from builders.synthetic import PRETRAINED, execute, request
@@ -109,7 +111,11 @@ def test_a_run_says_backbone_and_pretext_and_scores_like_any_other(data, tmp_pat
     assert plain.fingerprint != record.fingerprint and "pretext" not in plain.config
     (made,) = (path for path in (tmp_path / "runs").rglob("model.safetensors") if pretext in path.parent.name)
     assert open_checkpoint(made).manifest.pretext == pretext
-    open_checkpoint(made).build()
+    scored = evaluate_checkpoint(
+        open_checkpoint(made), Target("pilarnet-m", "test"),
+        Execution(device="cpu", threads=1, data=data, records=tmp_path / "evaluated"),
+    )  # fmt: skip
+    assert scored.method == record.method and scored.metrics == record.metrics
 
 
 def test_settings_and_seeds_of_a_pretext_are_another_result(own_cache):
@@ -290,7 +296,6 @@ def test_weights_serve_runs_of_their_own_pretext_and_settings(data, tmp_path, ow
 
 
 def test_jobs_of_a_sweep_are_told_apart_by_pretext(data, own_cache):
-    from benchmark.runs.execution import Execution
     from benchmark.runs.sweep import Sweep, plan
 
     models = ("pointnet", *(f"pointnet+{pretext}" for pretext in PRETEXTS))
