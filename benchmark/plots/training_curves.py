@@ -32,7 +32,7 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
     axes[1].plot(history["step"], history["lr"], color=COLOURS[1])
     axes[1].set(title="learning rate", xlabel="step", ylim=(0, None))
     if scores:
-        _draw_scores(axes[2], scores)
+        _draw_scores(axes[2], scores, record["probe"].get("of", "tokens"))
     config = record["config"]
     name = f"{shown_name(method_name(config['model'], config.get('pretext')))} [{shown_name(config['preset'])}]"
     figure.suptitle(f"{name}, pre-trained on {record['events']:,} events", fontsize=11)
@@ -47,17 +47,17 @@ def _draw_losses(axis: Any, history: Mapping[str, Any]) -> None:
         axis.plot(history["step"], history[name], color=COLOURS[number % len(COLOURS)], label=name)
     positive = all(value > 0 for name in names for value in history[name])
     axis.set(title="loss (means over intervals of steps)", xlabel="step", yscale="log" if positive else "linear")
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # outside: it would cover curves
 
 
-def _draw_scores(axis: Any, scores: list[Mapping[str, Any]]) -> None:
+def _draw_scores(axis: Any, scores: list[Mapping[str, Any]], of: str) -> None:
     names = sorted({name for score in scores for name in score if SHOWN_SCORES in name})
     for number, name in enumerate(names):
         points = [(s["step"], s[name]) for s in scores if s.get(name) is not None]
         width = 2.2 if name.startswith("macro") else 1.2
         colour = "black" if name.startswith("macro") else COLOURS[number % len(COLOURS)]
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=width, color=colour, label=name)
-    axis.set(title="linear SVM on frozen tokens, validation split", xlabel="step", ylim=(0, 1))
+    axis.set(title=f"linear SVM on frozen {of}, validation split", xlabel="step", ylim=(0, 1))
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # outside: it would cover curves
 
 
