@@ -182,7 +182,7 @@ def test_without_matplotlib_the_weights_are_made_all_the_same(data, own_cache, m
 @pytest.mark.parametrize(
     ("asked", "options", "message"),
     [
-        ("pointnet", {}, r"pointnet has no pre-training.*expected \(pointmae, polarmae"),
+        ("pointnet", {}, r"pointnet has no pre-training.*expected \(panda, pointmae, polarmae"),
         ("polarmae", {"out": Path("weights.pt")}, r"--out weights.pt is not a file for weights.*\.safetensors"),
         ("polarmae", {"probe_every": -1}, "--probe-every -1 is negative"),
     ],
