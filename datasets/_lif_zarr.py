@@ -79,6 +79,11 @@ def open_zarr(path: Path, dataset: str | None, axes: str | None) -> Stack:
     stated = arrays[name]
     shape = volume_shape(path, stated.shape, axes or stated.axes)
     _check_codecs(path, stated)
+    if f"{name}/{_METADATA[3]}".lstrip("/") in files and int(zarr.__version__.split(".")[0]) < 3:
+        raise DataError(
+            f"{path} is a Zarr store of format 3, which zarr {zarr.__version__} does not read. zarr 3 or newer was "
+            f"expected. Type `pip install 'zarr>=3'` (Python 3.11 or newer), or write the array again in format 2."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zarr's, about its own formats
         array: Any = zarr.open_array(str(path / name), mode="r")

@@ -22,13 +22,30 @@ def training_curves(
 ) -> None:
     """Draw loss, gradient norm and F1 on the training events of every recorded run of a budget. Needs matplotlib."""
     from benchmark import tasks
+    from benchmark.errors import BenchmarkError
     from benchmark.plots.training_curves import draw_trainings
     from benchmark.records.store import found_records, records_dir
 
     task_name = tasks.task(task).name
     all_runs, _ = found_records(records or records_dir())
-    runs = [r for r in all_runs if r.status == "finished" and r.task["name"] == task_name and r.labels == labels]
-    runs = [r for r in runs if r.config["draw"] == draw and steps in (None, r.config["train"]["steps"])]
-    model_names = None if models is None else models.split(",")
-    draw_trainings([r for r in runs if model_names is None or r.method in model_names], out)
+    runs = [r for r in all_runs if r.status == "finished" and r.task["name"] == task_name]
+    names = None if models is None else models.split(",")
+    chosen = [
+        r
+        for r in runs
+        if (r.labels, r.config["draw"]) == (labels, draw)
+        and steps in (None, r.config["train"]["steps"])
+        and (names is None or r.method in names)
+    ]
+    if not chosen:
+        there = sorted({f"{r.method} with {r.labels} labels, draw {r.config['draw']}" for r in runs})
+        asked = [f"{labels} labels", f"draw {draw}"]
+        asked += [] if steps is None else [f"{steps} steps"]
+        asked += [] if names is None else [f"one of the models {', '.join(names)}"]
+        remedy = f"Ask for one that is there: {'; '.join(there[:8])}{'; ...' if len(there) > 8 else ''}."
+        raise BenchmarkError(
+            f"None of {len(all_runs)} records is of a finished run of {task_name} with {', '.join(asked)}. At least "
+            f"one was expected. {remedy if there else f'Type `python -m benchmark run --task {task_name}` first.'}"
+        )
+    draw_trainings(chosen, out)
     print(out)

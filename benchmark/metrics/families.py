@@ -53,7 +53,7 @@ class Family:
     count: Callable[[np.ndarray, PointBatch, Task], np.ndarray]  # outputs, labelled batch -> (B, *shape)
     scores: Callable[[np.ndarray, np.ndarray], Sections]  # states (B, ...), times (R, B) -> scores
     rows: Callable[[str, Sequence[str]], tuple[str, ...]]  # section, classes -> labels of its rows
-    extra: Callable[[np.ndarray, Task], dict[str, Any]]  # states -> plain values beside the scores
+    extra: Callable[[np.ndarray, Task, np.ndarray], dict[str, Any]]  # states, units -> plain values beside the scores
     columns: Callable[[Sequence[str]], tuple[Column, ...]]  # classes -> of tables, besides the primary metric
     made_of: Callable[[np.ndarray], Mapping[str, Sequence[MadeOf]]]  # states -> section -> of each row
     truth: Callable[[np.ndarray], np.ndarray]  # states -> integers that do not depend on the predictions
@@ -87,7 +87,7 @@ def report(
     }
     return {
         **as_entries(metric_family, values, ends, task.classes),
-        **metric_family.extra(states, task),
+        **metric_family.extra(states, task, units),
         "n_events": len(states),
         "n_independent": int(units.max()) + 1,
     }
@@ -172,7 +172,7 @@ def _multilabel_features(shape: tuple[int, ...]) -> np.ndarray:
     return np.concatenate([2 * is_class * (outcome == 0)[:, None], is_class * weights], axis=1)
 
 
-def _segmentation_extra(states: np.ndarray, task: Task) -> dict[str, Any]:
+def _segmentation_extra(states: np.ndarray, task: Task, units: np.ndarray) -> dict[str, Any]:
     total = states.sum(axis=0)
     support = {c: total[i].sum().item() for i, c in enumerate(task.classes)}
     extra: dict[str, Any] = {"support": support, "confusion": total.tolist()}
@@ -241,7 +241,7 @@ FAMILIES: dict[str, Family] = {
         shape=lambda task: (task.n_outputs + 1, 4), dtype="int64", count=_confusion,
         scores=_additive_scores(multilabel.scores_from_counts, multilabel.PER_CLASS),
         rows=lambda section, classes: tuple(classes),
-        extra=lambda states, task: multilabel.extra(states, task.classes), columns=_f1_columns,
+        extra=lambda states, task, units: multilabel.extra(states, task.classes), columns=_f1_columns,
         made_of=multilabel.made_of, truth=lambda states: np.zeros(0, np.int64),  # tokens are the model's own
         linear=Linear(_multilabel_features, _f1_from_sums),
     ),
@@ -249,7 +249,7 @@ FAMILIES: dict[str, Family] = {
         sections=pions.SECTIONS,
         shape=lambda task: (len(pions.COLUMNS),), dtype="float32", count=_pions, scores=pions.scores,
         rows=lambda section, classes: pions.rows(section),
-        extra=lambda states, task: {"details": pions.extra(states)},
+        extra=lambda states, task, units: {"details": pions.extra(states, units)},
         made_of=pions.made_of, truth=pions.truth,
         columns=lambda classes: (
             Column("rejection at 95%", OVERALL, None, "rejection_95"), Column("ROC AUC", OVERALL, None, "roc_auc"),
@@ -263,7 +263,7 @@ FAMILIES: dict[str, Family] = {
         sections=response.SECTIONS,
         shape=lambda task: (len(response.COLUMNS),), dtype="float32", count=_response, scores=response.scores,
         rows=lambda section, classes: response.rows(section),
-        extra=lambda states, task: {"details": response.extra(states)},
+        extra=lambda states, task, units: {"details": response.extra(states)},
         made_of=response.made_of, truth=response.truth,
         columns=lambda classes: (
             Column("median response", OVERALL, None, "median_response"),
@@ -277,7 +277,7 @@ FAMILIES: dict[str, Family] = {
         sections=association.SECTIONS,
         shape=lambda task: (task.n_outputs if task.soft else 1, 2, 4), dtype="float32", count=_association,
         scores=association.scores, rows=_association_rows,
-        extra=lambda states, task: {"details": association.extra(states)},
+        extra=lambda states, task, units: {"details": association.extra(states)},
         made_of=association.made_of, truth=association.truth,
         columns=lambda classes: (
             Column("precision", OVERALL, None, "precision"), Column("recall", OVERALL, None, "recall"),
@@ -290,7 +290,7 @@ FAMILIES: dict[str, Family] = {
         sections=reconstruction.SECTIONS,
         shape=lambda task: (len(reconstruction.COLUMNS),), dtype="float32", count=_reconstruction,
         scores=reconstruction.scores, rows=lambda section, classes: reconstruction.rows(section),
-        extra=lambda states, task: {"details": reconstruction.extra(states)},
+        extra=lambda states, task, units: {"details": reconstruction.extra(states)},
         made_of=reconstruction.made_of, truth=reconstruction.truth,
         columns=lambda classes: (
             Column("skill background", OVERALL, None, "skill_background"),
@@ -306,7 +306,7 @@ FAMILIES: dict[str, Family] = {
         sections=tracks.SECTIONS,
         shape=lambda task: (len(tracks.COLUMNS),), dtype="int64", count=_tracks,
         scores=tracks.scores, rows=lambda section, classes: tracks.rows(section),
-        extra=lambda states, task: {"details": tracks.extra(states)},
+        extra=lambda states, task, units: {"details": tracks.extra(states)},
         made_of=tracks.made_of, truth=tracks.truth,
         columns=lambda classes: (
             Column("precision", OVERALL, None, "precision"), Column("recall", OVERALL, None, "recall"),

@@ -228,32 +228,39 @@ def _false_positives(signal: np.ndarray, background: np.ndarray, percent: int) -
     return step, before + (target - signal_before) / gain * (step - before)
 
 
-def extra(state: np.ndarray) -> dict[str, Any]:
+def extra(state: np.ndarray, units: np.ndarray | None = None) -> dict[str, Any]:
     """Plain values beside the scores: counts, and the operating points of every part of the sample.
 
     An operating point states threshold, efficiency reached (above the nominal one, and more so with ties), false
     positives, and FPR. Without false positives, `rejection_at_least` is the lower limit on the rejection at 95%
-    confidence, n_background / 3 (zero of n excludes a rate above 3/n).
+    confidence, n / 3 for background of n independent events (zero of n excludes a rate above 3/n).
+
+    units: (n,) number of the independent event of each sample; by default each is one.
     """
     values = np.asarray(state, dtype=np.float64)
+    units = np.arange(len(values)) if units is None else units
     signal, chosen = values[:, 1] == 1, values[:, 0] > CUT
     bins = {"by_abs_eta": in_bins(values[:, 3], ABS_ETA), "by_energy": in_bins(values[:, 2], DECADES_GEV)}
     return {
         "confusion": [[int((~signal & ~chosen).sum()), int((~signal & chosen).sum())],
                       [int((signal & ~chosen).sum()), int((signal & chosen).sum())]],
         "n_outside_bins": {section: int((~inside.any(axis=0)).sum()) for section, inside in bins.items()},
-        "overall": _operating_points(values),
+        "overall": _operating_points(values, units),
         **{
-            section: {label: _operating_points(values[row]) for label, row in zip(rows(section), inside, strict=True)}
+            section: {
+                label: _operating_points(values[row], units[row])
+                for label, row in zip(rows(section), inside, strict=True)
+            }
             for section, inside in bins.items()
         },
     }  # fmt: skip
 
 
-def _operating_points(values: np.ndarray) -> dict[str, Any]:
-    """Counts and operating points of (n, 4) events in any order."""
+def _operating_points(values: np.ndarray, units: np.ndarray) -> dict[str, Any]:
+    """Counts and operating points of (n, 4) samples in any order."""
     signal = np.sort(values[values[:, 1] == 1, 0])[::-1]
     background = values[values[:, 1] == 0, 0]
+    n_independent = len(np.unique(units[values[:, 1] == 0]))
     result: dict[str, Any] = {"n_signal": len(signal), "n_background": len(background)}
     if not len(signal) or not len(background):
         return result
@@ -265,7 +272,7 @@ def _operating_points(values: np.ndarray) -> dict[str, Any]:
             "efficiency": float((signal >= threshold).mean()),
             "n_false_positive": n_false,
             "fpr": n_false / len(background),
-            "rejection_at_least": None if n_false else len(background) / 3,
+            "rejection_at_least": None if n_false else n_independent / 3,
         }
     return result
 

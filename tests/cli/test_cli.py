@@ -89,7 +89,7 @@ BAD = {
     "too many arguments": (["list", "models", "more"], ["more"]),
     "nothing of this kind to list": (["list", "model"], ["Did you mean 'models'?"]),
     "no folder of records": (["leaderboard", "--records", "gone"], ["There is no folder of records at gone"]),
-    "no course of a training": (["training-curves", "--records", "."], ["None of 0 records holds a training history"]),
+    "no course of a training": (["training-curves", "--records", "."], ["None of 0 records is of a finished run"]),
     "no such task to rank": (["leaderboard", "--task", "lartpc"], ["Expected one of"]),
     "no such split to rank": (["leaderboard", "--records", ".", "--split", "tset"], ["Did you mean 'test'?"]),
     "a missing record": (["transfer", "gone.json"], ["There is no record gone.json"]),
@@ -402,7 +402,8 @@ def test_the_course_of_training_is_drawn_from_records(cli, data, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     code, _, err = cli("training-curves", "--labels", "7")
     assert code == 2
-    assert "None of 0 records" in err
+    assert "is of a finished run of lartpc-segmentation with 7 labels, draw 0" in err
+    assert "Ask for one that is there: " in err
 
 
 @pytest.mark.parametrize("command", ["run", "pretrain", "sweep"])

@@ -16,6 +16,7 @@ from benchmark.datasets import _lif_files
 from benchmark.datasets._lif_files import open_stack, open_unguarded, unpack
 from benchmark.errors import DataError
 from builders.lif_files import make_scan
+from builders.zarr_files import HAS_FORMAT_3, write_array
 
 STACK = make_scan("files", (6, 40, 30))[0]
 
@@ -183,10 +184,7 @@ def bomb(path, kind):
             raw[tag.offset + 2 : tag.offset + 12] = struct.pack("<HII", 4, 1, value)  # type, count, value
         (path / "a.tif").write_bytes(raw + BOMB)
         return path / "a.tif"
-    array = zarr.create_array(
-        path / "a.zarr", shape=STACK.shape, chunks=(2, 40, 30), dtype="u2", zarr_format=2, compressors=Zlib(1)
-    )
-    array[:] = STACK
+    write_array(path / "a.zarr", STACK, (2, 40, 30), 2, Zlib(1))
     (path / "a.zarr" / "1.0.0").write_bytes(BOMB)
     return path / "a.zarr"
 
@@ -241,14 +239,10 @@ def test_a_chunk_that_unpacks_to_far_more_is_refused_unread(tmp_path, version, c
 
     path = tmp_path / "a.zarr"
     packed = {"zstd": Zstd(), "blosc": Blosc()}[codec]
-    if version == 2:
-        array = zarr.create_array(
-            path, shape=STACK.shape, chunks=(2, 40, 30), dtype="u2", zarr_format=2, compressors=packed
-        )
-    else:
-        named = zarr.codecs.ZstdCodec() if codec == "zstd" else zarr.codecs.BloscCodec()
-        array = zarr.create_array(path, shape=STACK.shape, chunks=(2, 40, 30), dtype="u2", compressors=named)
-    array[:] = STACK
+    named = packed
+    if version == 3 and HAS_FORMAT_3:
+        named = {"zstd": zarr.codecs.ZstdCodec, "blosc": zarr.codecs.BloscCodec}[codec]()
+    write_array(path, STACK, (2, 40, 30), version, named)
     np.testing.assert_array_equal(open_stack(path)[0:6], STACK)
     chunk = path / ("1.0.0" if version == 2 else "c/1/0/0")
     chunk.write_bytes(packed.encode(bytes(10_000_000)))

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 import openpyxl
 import tifffile
-import zarr
 from numcodecs import Zstd
 
 from builders.lif_files import make_scan, row_of, write_table
+from builders.zarr_files import HAS_FORMAT_3, write_array
 from fuzz.arrays import NPY
 from fuzz.events import every_event
 from fuzz.mutations import JSON, NUMBERS, SIZES, TEXTS, Rng, pick
@@ -158,8 +158,7 @@ def datasets(path: Path, rng: Rng) -> None:
 
 
 def _zarr(path: Path, version: int) -> None:
-    array = zarr.create_array(path, shape=SHAPE, chunks=(2, 40, 24), dtype="u2", zarr_format=version)
-    array[:] = SCAN
+    write_array(path, SCAN, (2, 40, 24), version)
 
 
 def _chunks(path: Path) -> list[Path]:
@@ -305,7 +304,7 @@ READERS = (
            "data/a.ome.tif", read, {"tags": tags}),
     Reader("scan-npy", partial(_make, file="a.npy", write=lambda p: np.save(p, SCAN)), "data/a.npy", read, NPY),
     Reader("scan-hdf5", partial(_make, file="a.h5", write=_hdf5), "data/a.h5", read, {"claims": datasets}),
-    *_zarr_reader(2), *_zarr_reader(3),
+    *_zarr_reader(2), *(_zarr_reader(3) if HAS_FORMAT_3 else []),
     Reader("scans-csv", partial(make_table, suffix=".csv"), "data/scans.csv", read, {"cells": csv_cells}, is_text=True),
     Reader("scans-xlsx", partial(make_table, suffix=".xlsx"), "data/scans.xlsx", partial(read, table="scans.xlsx"),
            {"cells": xlsx_cells, "members": members}),

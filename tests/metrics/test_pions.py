@@ -170,6 +170,8 @@ def test_without_false_positives_the_rejection_is_infinite_and_its_limit_stated(
     point = extra(values)["overall"]["at_90"]
     assert point["rejection_at_least"] == 10 and point["n_false_positive"] == 0 and point["efficiency"] == 0.9
     assert (1 - 1 / point["rejection_at_least"]) ** 30 <= 0.05  # a rate as high would have shown with 95% chance
+    by_three = extra(values, np.arange(40) // 3)["overall"]["at_90"]  # three clusters of an event count as one
+    assert by_three["rejection_at_least"] == 11 / 3 and by_three["n_false_positive"] == 0
 
 
 def test_equal_scores_reject_nothing():
