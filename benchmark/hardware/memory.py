@@ -10,6 +10,13 @@ from benchmark.errors import BenchmarkError
 _OF_TORCH = ("out of memory", "can't allocate memory", "not enough memory")  # RuntimeErrors, on GPUs and CPUs
 
 
+def ran_out(error: Exception) -> bool:
+    """Whether memory ran out, of a GPU or of the machine."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OF_TORCH)
+
+
 @contextmanager
 def memory_explained(option: str, batch_size: int) -> Iterator[None]:
     """Raise BenchmarkError where memory runs out in the block.
@@ -19,7 +26,7 @@ def memory_explained(option: str, batch_size: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's OutOfMemoryError is a RuntimeError
-        if not isinstance(error, MemoryError) and not any(text in str(error) for text in _OF_TORCH):
+        if not ran_out(error):
             raise
         remedy = f"Try {option}{batch_size // 2}" if batch_size > 1 else "Choose a smaller --preset"
         raise BenchmarkError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmark.data.archives import check_archive
 from benchmark.errors import CheckpointError
+from benchmark.hardware.memory import ran_out
 
 
 def last_state(folder: Path) -> Path | None:
@@ -36,7 +37,12 @@ def _damage(path: Path) -> str | None:
         ) from error
     try:
         torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds: EOFError, RuntimeError, UnpicklingError, KeyError ...
+    except Exception as error:
+        if ran_out(error):
+            raise CheckpointError(
+                f"Memory ran out while the training state {path} was read. Room for its {path.stat().st_size:,} bytes "
+                f"was expected. Repeat the command when memory is free; the state is kept."
+            ) from error
         return f"its content cannot be decoded: {type(error).__name__}"
     return None
 

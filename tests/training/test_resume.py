@@ -213,6 +213,19 @@ def test_a_damaged_state_is_passed_over_for_an_earlier_one(trainable, tmp_path, 
         np.testing.assert_array_equal(weights[name], again[name])
 
 
+def no_memory(*_, **__):
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+
+
+def test_a_state_is_kept_where_memory_runs_out_while_it_is_read(trainable, tmp_path, monkeypatch):
+    trainable(tmp_path, 4)
+    kept = states(tmp_path)
+    monkeypatch.setattr(torch, "load", no_memory)
+    with pytest.raises(CheckpointError, match=r"Memory ran out while .*step=00000004\.ckpt was read"):
+        last_state(tmp_path)
+    assert states(tmp_path) == kept
+
+
 def other_model(state):
     del state["state_dict"]["model.out.weight"]
 
