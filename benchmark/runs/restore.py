@@ -15,7 +15,7 @@ from benchmark.data.preparation import Preparation, model_inputs, preparation
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError
 from benchmark.records.record import RunRecord
-from benchmark.runs.weights import required_weights
+from benchmark.runs.weights import required_weights, run_of
 from benchmark.settings import as_dict, override
 
 
@@ -65,6 +65,7 @@ def restore_model(record: RunRecord, weights: Path, frame: Frame, model_file: st
         raise CheckpointError(
             f"There are no weights at {weights}. Those of the run were expected. Run it with --force."
         )
+    _check_run(record, weights)
     try:
         model.load(weights)
     except BenchmarkError:
@@ -75,6 +76,17 @@ def restore_model(record: RunRecord, weights: Path, frame: Frame, model_file: st
             f"expected. Run it with --force."
         ) from error
     return model
+
+
+def _check_run(record: RunRecord, weights: Path) -> None:
+    """Raises CheckpointError for weights that name another run."""
+    theirs, own = run_of(weights), record.training.get("run", record.fingerprint)
+    if theirs not in ("", own):
+        raise CheckpointError(
+            f"The weights {weights} are of the run {theirs[:12]}. Those of {own[:12]}, the run of the record, were "
+            f"expected. Give the record of that run, or score the weights by themselves: type `python -m benchmark "
+            f"evaluate --checkpoint {weights}`."
+        )
 
 
 def restore_for(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.checkpoints.manifest import Manifest
-from benchmark.errors import CheckpointError
+from benchmark.contracts.safetensors_io import read_safetensors
+from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.records.record import RunRecord
 from benchmark.settings import as_dict
 
@@ -36,6 +37,14 @@ def required_weights(record: RunRecord, runs: Path) -> Path:
             f"the run itself was expected. Give the file with --weights, or repeat the run with --force."
         )
     return path
+
+
+def run_of(weights: Path) -> str:
+    """The fingerprint of the run that weights name; empty for a file that names none."""
+    try:
+        return read_safetensors(weights)[1].get("fingerprint", "")
+    except BenchmarkError:  # of a format of the model's own, or damaged: loading tells
+        return ""
 
 
 def manifest_of_run(prepared: Prepared, stage: str, fingerprint: str) -> dict[str, str]:

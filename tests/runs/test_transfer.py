@@ -70,6 +70,16 @@ def test_missing_weights_and_failed_runs_are_told(ran, tmp_path):
         transfer(failed, Target("pilarnet-m"), below(root, data))
 
 
+def test_weights_of_another_run_are_refused(ran):
+    root, data, outcome = ran
+    other = execute(data, root, request("pointnet", seed=1))
+    weights = root / "runs" / other.record.run_name / "model.safetensors"
+    own, theirs = outcome.record.fingerprint[:12], other.record.fingerprint[:12]
+    with pytest.raises(CheckpointError, match=rf"are of the run {theirs}. Those of {own}.*evaluate --checkpoint"):
+        transfer(path_of(root, outcome), Target("pilarnet-m"), below(root, data), weights)
+    transfer(path_of(root, other), Target("pilarnet-m"), below(root, data), weights)
+
+
 RECORD = ROOT / "leaderboards/records/lartpc-segmentation/lartpc-sim/polarmae-all-d0-s0-bd383af92250.json"
 WEIGHTS = ROOT / "leaderboards/weights/polarmae-all-d0-s0-bd383af92250.safetensors"
 
