@@ -59,9 +59,9 @@ def write_file(path: Path, events: list[RawEvent], version: str = "v2", side_fil
 
 
 def write_folder(root: Path, events: dict[str, list[RawEvent]], version: str = "v2", side_file: bool = True) -> Path:
-    """A folder of splits; a split of more than four events is written as two files."""
+    """A folder of splits; a split of more than four events is written as two files, named by how many they hold."""
     for split, members in events.items():
-        half = len(members) // 2 if len(members) > 4 else 0
+        half = (len(members) - 1) // 2 if len(members) > 4 else 0
         for part in (members[:half], members[half:]):
             if part:
                 name = f"generic_v2_{len(part)}_{'v1' if version == 'v1' else 'v2'}.h5"
