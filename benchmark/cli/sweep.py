@@ -26,7 +26,7 @@ def sweep(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="TOML file with a sweep, or the name of the package's own, `small` or `pretexts`; options override it.",
+            help="TOML file with a sweep, or one of the package's own, `small` or `pretexts`; options override it.",
             show_default=False,
         ),
     ] = None,

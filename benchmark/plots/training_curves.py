@@ -19,6 +19,7 @@ from benchmark.records.record import RunRecord
 from benchmark.reports.efficiency import curve_names
 
 DPI = 110
+SIGNS = ("entropy", "in_use", "agreement", "spread", "found")  # of pretexts, beside their losses
 SHOWN_SCORES = "f1"  # the probe's panel shows scores with this in their names
 
 
@@ -26,13 +27,20 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
     """A PNG of a training record's `history` and probe scores. Raises BenchmarkError without matplotlib."""
     plt = pyplot()
     history, scores = record["history"], [s for s in record["probe"]["scores"] if len(s) > 1]
-    panels = 3 if scores else 2
+    signs = [name for name in history if name in SIGNS]
+    panels = 2 + bool(signs) + bool(scores)
     figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, 3.6), layout="constrained")
-    _draw_losses(axes[0], history)
-    axes[1].plot(history["step"], history["lr"], color=COLOURS[1])
-    axes[1].set(title="learning rate", xlabel="step", ylim=(0, None))
+    left = iter(axes)
+    _draw_losses(next(left), history)
+    if signs:
+        shares = next(left)
+        _draw_lines(shares, history, signs)
+        shares.set(title="beside the loss, from 0 to 1", ylim=(0, 1.02))
+    rates = next(left)
+    rates.plot(history["step"], history["lr"], color=COLOURS[1])
+    rates.set(title="learning rate", xlabel="step", ylim=(0, None))
     if scores:
-        _draw_scores(axes[2], scores, record["probe"].get("of", "tokens"))
+        _draw_scores(next(left), scores, record["probe"].get("of", "tokens"))
     config = record["config"]
     name = f"{shown_name(method_name(config['model'], config.get('pretext')))} [{shown_name(config['preset'])}]"
     figure.suptitle(f"{name}, pre-trained on {record['events']:,} events", fontsize=11)
@@ -42,11 +50,17 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
 
 
 def _draw_losses(axis: Any, history: Mapping[str, Any]) -> None:
-    names = [name for name in history if name not in ("step", "lr", "grad_norm")]
-    for number, name in enumerate(sorted(names, key=lambda n: n != "loss")):
+    names = [name for name in history if name not in ("step", "lr", "grad_norm", *SIGNS)]
+    _draw_lines(axis, history, sorted(names, key=lambda n: n != "loss"))
+    low, high = (end(value for name in names for value in history[name]) for end in (min, max))
+    scale = "log" if low > 0 and 3 * low < high else "linear"  # ticks of a log axis need a decade to be read
+    axis.set(title="loss (means over intervals of steps)", yscale=scale)
+
+
+def _draw_lines(axis: Any, history: Mapping[str, Any], names: Sequence[str]) -> None:
+    for number, name in enumerate(names):
         axis.plot(history["step"], history[name], color=COLOURS[number % len(COLOURS)], label=name)
-    positive = all(value > 0 for name in names for value in history[name])
-    axis.set(title="loss (means over intervals of steps)", xlabel="step", yscale="log" if positive else "linear")
+    axis.set(xlabel="step")
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # outside: it would cover curves
 
 
