@@ -162,7 +162,8 @@ set = ["train.steps=3", "optim.lr=1e-3"]
 
 def _make_sweep(folder: Path) -> None:
     (folder / "a.toml").write_text(SWEEP)
-    write_folder(folder / "data", {s: make_events(np.random.default_rng(3), n) for s, n in (("train", 6), ("test", 2))})
+    rng = np.random.default_rng(3)
+    write_folder(folder / "data", {split: make_events(rng, n) for split, n in (("train", 6), ("test", 2))})
 
 
 def _read_sweep(folder: Path) -> Any:
