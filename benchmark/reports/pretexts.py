@@ -24,10 +24,10 @@ _SETTINGS = ("labels", "backbone", "mode", "steps")
 
 @dataclass(frozen=True)
 class PretextTable:
-    """One of a leaderboard's tasks and data; rows are backbones and budgets."""
+    """One of a leaderboard's tasks and data; rows are backbones and budgets, columns pretexts and their steps."""
 
     title: str
-    columns: tuple[str, ...]  # labels, backbone, mode, steps, none, then the pretexts
+    columns: tuple[str, ...]  # labels, backbone, mode, steps, none, then the pretexts with their steps
     rows: tuple[tuple[str, ...], ...]
 
 
@@ -36,21 +36,22 @@ def pretext_table(board: Leaderboard) -> PretextTable | None:
     found = [row for row in board.averages if row.record.config.get("pretext")]
     if not found:
         return None
-    names = sorted({row.record.config["pretext"] for row in found})
+    names = sorted({_pretraining(row.record) for row in found})
     keys = sorted({_key(row.record) for row in found})
     rows = []
     for labels, model, preset, mode, steps in keys:
         scratch = _most_runs([r for r in board.averages if _is_scratch(r.record, (labels, model, preset, steps))])
         with_pretext = {
             name: _most_runs([r for r in found if _key(r.record) == (labels, model, preset, mode, steps)
-                              and r.record.config["pretext"] == name])
+                              and _pretraining(r.record) == name])
             for name in names
         }  # fmt: skip
         cells = [_cell(scratch, None), *(_cell(row, scratch) for row in with_pretext.values())]
         budget = "all" if labels == _ALL else str(labels)
         backbone = model if preset == "default" else f"{model} ({preset})"
         rows.append((budget, backbone, mode, str(steps), *cells))
-    return PretextTable(board.title, (*_SETTINGS, SCRATCH, *names), tuple(rows))
+    heads = (f"{name}, {n:,} steps" if n else name for name, n in names)
+    return PretextTable(board.title, (*_SETTINGS, SCRATCH, *heads), tuple(rows))
 
 
 _ALL = 1 << 62  # budget of all labels, behind the others
@@ -61,6 +62,11 @@ def _key(record: RunRecord) -> _Key:
     c = record.config
     labels = _ALL if c["labels"] is None else int(c["labels"])
     return labels, record.model, c["preset"], c["mode"], int(c["train"]["steps"])
+
+
+def _pretraining(record: RunRecord) -> tuple[str, int]:
+    """Name of the pretext, and the steps of the pre-training; 0 where the record does not say."""
+    return record.config["pretext"], int((record.training.get("pretraining") or {}).get("steps") or 0)
 
 
 def _is_scratch(record: RunRecord, wanted: tuple[int, str, str, int]) -> bool:

@@ -11,7 +11,7 @@ from builders.records import make_record
 CLASSES = ["a", "b"]
 
 
-def record(share, pretext=None, model="gnn", mode="fft", labels=100, draw=0, steps=300, **config):
+def record(share, pretext=None, model="gnn", mode="fft", labels=100, draw=0, steps=300, pretrained=1500, **config):
     """A run with this share of 100 points right in each of 40 events."""
     made = make_record()
     settings = {
@@ -23,6 +23,7 @@ def record(share, pretext=None, model="gnn", mode="fft", labels=100, draw=0, ste
     task = {**made.task, "classes": CLASSES}
     changed = make_record(
         config=settings, task=task, fingerprint=f"{abs(hash((share, pretext, model, labels, draw, steps))):064x}"[:64],
+        training={"pretraining": {"steps": pretrained, "events": 2000}} if pretext else {},
         events={"labelled": labels, "test": 40, "split": "test"},
     )  # fmt: skip
     metrics = {"overall": {"macro_f1": {"value": share, "low": None, "high": None}}}
@@ -35,6 +36,7 @@ def table():
         *(record(0.6 + 0.01 * d, draw=d) for d in range(3)),
         *(record(0.8 + 0.01 * d, "masked", draw=d) for d in range(3)),
         record(0.7, "contrast"),
+        record(0.85, "masked", pretrained=5000, pretrain={"steps": 5000}),
         record(0.65, "masked", mode="frozen"),
         record(0.5, model="pointnet"),  # without any pretext: no row
         record(0.55, "masked", model="ptv3", labels=10),  # without a run from scratch
@@ -45,7 +47,8 @@ def table():
 
 
 def test_a_row_is_a_backbone_and_budget_and_a_column_a_pretext(table):
-    assert table.columns == ("labels", "backbone", "mode", "steps", SCRATCH, "contrast", "masked")
+    heads = ("contrast, 1,500 steps", "masked, 1,500 steps", "masked, 5,000 steps")
+    assert table.columns == ("labels", "backbone", "mode", "steps", SCRATCH, *heads)
     assert [row[:4] for row in table.rows] == [
         ("10", "ptv3", "fft", "300"), ("100", "gnn", "fft", "300"), ("100", "gnn", "frozen", "300"),
     ]  # fmt: skip
@@ -56,6 +59,7 @@ def test_a_cell_tells_the_mean_and_the_paired_gain_over_scratch(table):
     assert gnn[4].startswith("0.610")
     score, gain = gnn[6].split("\n")
     assert score.startswith("0.810") and gain.startswith("+0.200 [")
+    assert gnn[7].startswith("0.850")
     ptv3 = table.rows[0]
     assert ptv3[4] == "" and ptv3[5] == "" and "\n" not in ptv3[6]
 
