@@ -13,7 +13,7 @@ from builders.batches import make_batch
 pytest.importorskip("triton", reason="the package triton is missing: it exists for Linux only")
 
 from benchmark import tasks
-from benchmark.baselines import ptv3, sparse_uresnet
+from benchmark.baselines import _ptv3_model, sparse_uresnet
 from benchmark.models import _tokens
 from benchmark.models._tokens import group_points, interpolate_points
 from benchmark.ops import triton
@@ -206,7 +206,7 @@ def test_no_step_on_a_prepared_batch_waits_for_the_gpu(kernels, name, stage, mon
     from benchmark.perf.steps import build_model
     from benchmark.training.ahead import SideStream
 
-    for module in (sparse_uresnet, ptv3):
+    for module in (sparse_uresnet, _ptv3_model):
         monkeypatch.setattr(module, "choose", lambda name, device: backend("triton"))
     batch = make_batch(tasks.task("lartpc-segmentation"), SIZES)
     model = build_model(name, "tiny", batch).to(DEVICE).train()
