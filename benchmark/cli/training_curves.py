@@ -42,10 +42,11 @@ def training_curves(
         asked = [f"{labels} labels", f"draw {draw}"]
         asked += [] if steps is None else [f"{steps} steps"]
         asked += [] if names is None else [f"one of the models {', '.join(names)}"]
+        first = "Type `python -m benchmark run --model pointnet --labels 100` first."
         remedy = f"Ask for one that is there: {'; '.join(there[:8])}{'; ...' if len(there) > 8 else ''}."
         raise BenchmarkError(
             f"None of {len(all_runs)} records is of a finished run of {task_name} with {', '.join(asked)}. At least "
-            f"one was expected. {remedy if there else f'Type `python -m benchmark run --task {task_name}` first.'}"
+            f"one was expected. {remedy if there else first}"
         )
     draw_trainings(chosen, out)
     print(out)
