@@ -48,6 +48,11 @@ class RunRecord:
         return str(self.config["model"])
 
     @property
+    def pretraining_steps(self) -> int:
+        """Steps of the pre-training that the run started from; 0 without one, or where the record does not say."""
+        return int((self.training.get("pretraining") or {}).get("steps") or 0)
+
+    @property
     def method(self) -> str:
         """Model and pretext, as tables show them: `gnn+masked`."""
         return method_name(self.model, self.config.get("pretext"))

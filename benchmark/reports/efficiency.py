@@ -202,7 +202,8 @@ def _group_by_settings(rows: Sequence[Average]) -> list[list[Average]]:
     for row in rows:
         c = row.record.config
         settings = {k: v for k, v in flat(c).items() if k not in _FREE}
-        models.setdefault((row.record.method, c["preset"], c["mode"]), []).append((row, settings))
+        key = row.record.method, c["preset"], c["mode"], str(row.record.pretraining_steps)
+        models.setdefault(key, []).append((row, settings))
     groups: list[list[Average]] = []
     for of_model in models.values():
         common = set.intersection(*(set(settings) for _, settings in of_model))
@@ -223,7 +224,7 @@ def _group_by_rate(rows: Sequence[Average]) -> list[list[Average]]:
 
 
 def curve_names(records: Sequence[RunRecord]) -> list[str]:
-    """`model:mode`, then in brackets what makes it unique: preset, steps, or else the fingerprint."""
+    """`model:mode`, then in brackets what makes it unique: preset, steps, those before, or else the fingerprint."""
     modes: dict[str, set[str]] = {}
     for record in records:
         modes.setdefault(record.method, set()).add(record.config["mode"])
@@ -231,7 +232,7 @@ def curve_names(records: Sequence[RunRecord]) -> list[str]:
     names = [r.method if modes[r.method] == {"scratch"} else f"{r.method}:{r.config['mode']}" for r in records]
     details: list[list[str]] = [[] for _ in records]
     for describe in (lambda r: r.config["preset"], lambda r: f"{r.training.get('steps', 0)} steps",
-                 lambda r: r.fingerprint[:6]):  # fmt: skip
+                 lambda r: f"{r.pretraining_steps} pre-training steps", lambda r: r.fingerprint[:6]):  # fmt: skip
         groups: dict[str, list[int]] = {}
         for i, (name, detail) in enumerate(zip(names, details, strict=True)):
             groups.setdefault(_join_name(name, detail), []).append(i)

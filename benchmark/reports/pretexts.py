@@ -66,7 +66,7 @@ def _key(record: RunRecord) -> _Key:
 
 def _pretraining(record: RunRecord) -> tuple[str, int]:
     """Name of the pretext, and the steps of the pre-training; 0 where the record does not say."""
-    return record.config["pretext"], int((record.training.get("pretraining") or {}).get("steps") or 0)
+    return record.config["pretext"], record.pretraining_steps
 
 
 def _is_scratch(record: RunRecord, wanted: tuple[int, str, str, int]) -> bool:

@@ -96,6 +96,18 @@ def test_curves_are_told_apart_by_mode_and_settings_and_found_by_name():
         resolve_curve(curves(found), "other:fff")
 
 
+def test_pre_trainings_of_other_lengths_are_other_curves():
+    rng = np.random.default_rng(2)
+    records = [made_up("m", n, draw, 0, rng, n_events=N) for n in (10, 100) for draw in (0, 1)]
+    for record in records:
+        steps = 1500 if record.config["draw"] else 5000
+        record.config["pretrain"] = {"steps": steps}
+        record.training["pretraining"] = {"steps": steps}
+    (found,) = leaderboards(records)
+    assert [c.name for c in curves(found)] == ["m (1500 pre-training steps)", "m (5000 pre-training steps)"]
+    assert all([p.labels for p in c.points] == [10, 100] for c in curves(found))
+
+
 def test_classes_have_curves_of_their_own_with_intervals():
     found = board({"m": {10: 0.7, 1000: 0.9}})
     (michel,) = curves(found, "michel")
