@@ -241,14 +241,20 @@ def test_contributing_shows_a_whole_pretext(tmp_path):
     assert 0 < views.views.hidden.sum() < batch.n_points
 
 
-def test_the_page_on_pretraining_tells_every_setting_of_the_masked_pretext():
+@pytest.mark.parametrize("name", ["masked", "distillation", "contrast"])
+def test_the_page_on_pretraining_tells_every_setting_of_a_pretext(name):
     from dataclasses import fields
 
+    from benchmark.pretexts._views import ViewConfig
+
     text = (ROOT / "docs/pretraining.md").read_text()
-    part = text[text.index("### masked") : text.index("### One of your own")]
+    part = text.split(f"### {name}\n")[1].split("\n### ")[0]
     rows = "".join(line.split("|")[1] for line in part.splitlines() if line.startswith("| `"))
     named = {*re.findall(r"`(\w+)`", rows)}
-    assert named == {f.name for f in fields(registry.pretext_spec("masked").config)}
+    settings = {f.name for f in fields(registry.pretext_spec(name).config)}
+    if name == "contrast":  # of views, where the page points to distillation
+        settings -= {f.name for f in fields(ViewConfig)}
+    assert named == settings
 
 
 def test_contributing_names_the_pinned_torch():
