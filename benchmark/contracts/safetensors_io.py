@@ -51,30 +51,45 @@ def _sort_metadata(path: Path) -> None:
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     """Tensors and metadata. Raises CheckpointError for another kind of file, a wrong checksum or values not finite."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            state = {k: stream.get_tensor(k) for k in stream.keys()}  # noqa: SIM118
-            metadata: Mapping[str, str] = stream.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"The checkpoint {path} could not be read ({_first_line(error)}). A .safetensors file written by this "
-            f"suite was expected. Check the path given to --checkpoint."
-        ) from error
+    state, metadata = _read(path, with_tensors=True)
     if CHECKSUM in metadata and metadata[CHECKSUM] != tensors_sha256(state):
         raise CheckpointError(
             f"The checkpoint {path} is damaged: the checksum of its tensors is not {metadata[CHECKSUM][:16]}... The "
             f"file as it was written was expected. Fetch or make it again."
         )
+    described = _checked(path, metadata)
+    check_finite(path, state)
+    return state, described
+
+
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """Metadata alone, from the file's header. Raises CheckpointError for another kind of file or a wrong checksum."""
+    return _checked(path, _read(path, with_tensors=False)[1])
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            names = stream.keys() if with_tensors else ()
+            return {k: stream.get_tensor(k) for k in names}, stream.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The checkpoint {path} could not be read ({_first_line(error)}). A .safetensors file written by this "
+            f"suite was expected. Check the path given to --checkpoint."
+        ) from error
+
+
+def _checked(path: Path, metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """The metadata without their own checksum. Raises CheckpointError where they do not have it."""
     described = {k: v for k, v in metadata.items() if k != METADATA_CHECKSUM}
     if METADATA_CHECKSUM in metadata and metadata[METADATA_CHECKSUM] != metadata_sha256(described):
         raise CheckpointError(
             f"The checkpoint {path} is damaged: its description does not have its checksum. The file as it was written "
             f"was expected. Fetch or make it again."
         )
-    check_finite(path, state)
-    return state, described
+    return described
 
 
 def _first_line(error: Exception) -> str:

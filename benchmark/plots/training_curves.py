@@ -61,7 +61,7 @@ def _draw_lines(axis: Any, history: Mapping[str, Any], names: Sequence[str]) -> 
     for number, name in enumerate(names):
         axis.plot(history["step"], history[name], color=COLOURS[number % len(COLOURS)], label=name)
     axis.set(xlabel="step")
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # outside: it would cover curves
+    _legend_beside(axis)
 
 
 def _draw_scores(axis: Any, scores: list[Mapping[str, Any]], of: str) -> None:
@@ -72,7 +72,12 @@ def _draw_scores(axis: Any, scores: list[Mapping[str, Any]], of: str) -> None:
         colour = "black" if name.startswith("macro") else COLOURS[number % len(COLOURS)]
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=width, color=colour, label=name)
     axis.set(title=f"linear SVM on frozen {of}, validation split", xlabel="step", ylim=(0, 1))
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # outside: it would cover curves
+    _legend_beside(axis)
+
+
+def _legend_beside(axis: Any) -> None:
+    """A legend outside of the panel, where it covers no curve."""
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def draw_trainings(records: Sequence[RunRecord], path: Path) -> None:

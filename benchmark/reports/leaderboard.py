@@ -209,10 +209,7 @@ def _score_cell(record: RunRecord, column: Column) -> Cell:
 def _difference_cell(difference: Difference | None, column: Column) -> Cell:
     if difference is None:
         return Cell(NONE)
-    places, d = places_of(column), difference
-    ends = NO_INTERVAL if d.low is None or d.high is None else f"[{d.low:+.{places}f}, {d.high:+.{places}f}]"
-    text = f"{d.value:+.{places}f} {ends}"
-    return Cell(text, d.value, d.low, d.high)
+    return Cell(difference.text(places_of(column)), difference.value, difference.low, difference.high)
 
 
 def _cost_cells(row: Average) -> tuple[Cell, ...]:

@@ -17,6 +17,7 @@ from benchmark.metrics.summary import plain
 from benchmark.records.scored import same_scored
 from benchmark.records.scores import primary
 from benchmark.reports.averages import Average
+from benchmark.reports.score_text import NO_INTERVAL
 
 EQUAL = 1e-6  # differences below this are rounding
 
@@ -28,6 +29,13 @@ class Difference:
     value: float
     low: float | None
     high: float | None
+
+    def text(self, places: int) -> str:
+        """`-0.041 [-0.055, -0.029]`, `-0.041 [-]` without an interval."""
+        ends = NO_INTERVAL
+        if self.low is not None and self.high is not None:
+            ends = f"[{self.low:+.{places}f}, {self.high:+.{places}f}]"
+        return f"{self.value:+.{places}f} {ends}"
 
     @property
     def separated(self) -> bool:

@@ -14,6 +14,7 @@ from benchmark.reports.averages import Average
 from benchmark.reports.fitted_table import FittedTable
 from benchmark.reports.leaderboard import Leaderboard
 from benchmark.reports.paired_differences import difference
+from benchmark.reports.score_text import places_of
 from benchmark.reports.tables import cell, markdown_table, shown
 
 SCRATCH = "none"  # column of the runs from scratch
@@ -82,12 +83,10 @@ def _most_runs(rows: Sequence[Average]) -> Average | None:
 def _cell(row: Average | None, scratch: Average | None) -> str:
     if row is None:
         return _EMPTY
-    text = cell(row.record, shown(row.record)[0])
+    column = shown(row.record)[0]
+    text = cell(row.record, column)
     gain = None if scratch is None else difference(row, scratch)
-    if gain is None:
-        return text
-    ends = "[-]" if gain.low is None or gain.high is None else f"[{gain.low:+.3f}, {gain.high:+.3f}]"
-    return f"{text}\n{gain.value:+.3f} {ends}"
+    return text if gain is None else f"{text}\n{gain.text(places_of(column))}"
 
 
 def rich(table: PretextTable) -> FittedTable:

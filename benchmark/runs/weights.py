@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.checkpoints.manifest import Manifest
-from benchmark.contracts.safetensors_io import read_safetensors
+from benchmark.contracts.safetensors_io import read_metadata
 from benchmark.errors import BenchmarkError, CheckpointError
 from benchmark.records.record import RunRecord
 from benchmark.settings import as_dict
@@ -42,7 +42,7 @@ def required_weights(record: RunRecord, runs: Path) -> Path:
 def run_of(weights: Path) -> str:
     """The fingerprint of the run that weights name; empty for a file that names none."""
     try:
-        return read_safetensors(weights)[1].get("fingerprint", "")
+        return read_metadata(weights).get("fingerprint", "")
     except BenchmarkError:  # of a format of the model's own, or damaged: loading tells
         return ""
 
