@@ -43,7 +43,7 @@ def training_curves(
         asked += [] if steps is None else [f"{steps} steps"]
         asked += [] if names is None else [f"one of the models {', '.join(names)}"]
         first = "Type `python -m benchmark run --model pointnet --labels 100` first."
-        remedy = f"Ask for one that is there: {'; '.join(there[:8])}{'; ...' if len(there) > 8 else ''}."
+        remedy = f"Ask for one that is there: {'; '.join(there[:8])}{'; and others' if len(there) > 8 else ''}."
         raise BenchmarkError(
             f"None of {len(all_runs)} records is of a finished run of {task_name} with {', '.join(asked)}. At least "
             f"one was expected. {remedy if there else first}"

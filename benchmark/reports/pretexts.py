@@ -93,7 +93,7 @@ def rich(table: PretextTable) -> FittedTable:
     """For the terminal."""
     fitted = FittedTable(
         table.title, list(table.columns), numbers=list(table.columns[3:]), caption=NOTE,
-        first=list(table.columns[len(_SETTINGS) :]), shown_by="--format markdown",
+        first=["backbone", *table.columns[len(_SETTINGS) :]], shown_by="--format markdown",
     )  # fmt: skip
     for row in table.rows:
         fitted.row(*row)

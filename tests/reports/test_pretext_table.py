@@ -74,3 +74,14 @@ def test_markdown_has_a_line_for_each_row(table):
 def test_without_a_pretext_there_is_no_table():
     (board,) = leaderboards([record(0.6)])
     assert pretext_table(board) is None
+
+
+def test_a_narrow_terminal_shows_the_backbone_of_each_row(table):
+    import io
+
+    from rich.console import Console
+
+    console = Console(width=80, file=io.StringIO())
+    console.print(rich(table))
+    shown = console.file.getvalue()
+    assert "ptv3" in shown and "gnn" in shown
