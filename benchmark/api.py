@@ -174,17 +174,17 @@ def build(
 def run(
     model: str | Path, labels: int | str = 100, *, task: str = TASK, dataset: str | None = None,
     preset: str = "default", mode: str | None = None, pretext: str | Path | None = None, draw: int = 0, seed: int = 0,
-    pretrain: bool = False, checkpoint: str | Path | None = None, settings: Settings = (), device: str = "auto",
-    threads: int | None = None, data: str | Path | None = None, records: str | Path | None = None,
-    runs: str | Path = "runs", max_minutes: float | None = None, resume: bool = True, force: bool = False,
-    compiled: bool = False, quiet: bool = False,
+    pretrain: bool = False, checkpoint: str | Path | None = None, settings: Settings = (), split: str = "test",
+    device: str = "auto", threads: int | None = None, data: str | Path | None = None,
+    records: str | Path | None = None, runs: str | Path = "runs", max_minutes: float | None = None,
+    resume: bool = True, force: bool = False, compiled: bool = False, quiet: bool = False,
 ) -> RunRecord:  # fmt: skip
-    """Train on a label budget, score the whole test split, write the record and return it.
+    """Train on a label budget, score a whole split, write the record and return it.
 
     A recorded run is not repeated. labels: labelled events, or "all". model, pretext: a name, or the path of a Python
-    file that binds SPEC. records: folder of records, else runs/records. runs: folder of logs and weights. A run that
-    `max_minutes` ended has the status "stopped", and the same call continues it. quiet: no progress on standard error.
-    Raises BenchmarkError.
+    file that binds SPEC. split: that is scored, "test", or "val" to choose settings. records: folder of records, else
+    runs/records. runs: folder of logs and weights. A run that `max_minutes` ended has the status "stopped", and the
+    same call continues it. quiet: no progress on standard error. Raises BenchmarkError.
 
         >>> from benchmark import api
         >>> small = {"data.train": 8, "data.val": 2, "data.test": 4}
@@ -196,7 +196,7 @@ def run(
     """
     asked = _request(
         model, labels, task, dataset, preset, mode, draw, seed, None if checkpoint is None else str(checkpoint),
-        pretrain, settings, pretext,
+        pretrain, settings, pretext, split,
     )  # fmt: skip
     how = _execution(device, threads, data, records, runs, max_minutes, resume, force, compiled)
     from benchmark.runs.run import run as carry_out
@@ -384,13 +384,14 @@ def curve(
 def _request(
     model: str | Path, labels: int | str, task: str, dataset: str | None, preset: str, mode: str | None, draw: int,
     seed: int, checkpoint: str | None, pretrain: bool, settings: Settings, pretext: str | Path | None = None,
+    split: str = "test",
 ) -> Request:  # fmt: skip
     from benchmark.runs.config import Request
     from benchmark.settings import as_assignments
 
     return Request(
         str(model), task, dataset, preset, labels, mode, draw, seed, checkpoint, as_assignments(settings), pretrain,
-        None if pretext is None else str(pretext),
+        None if pretext is None else str(pretext), split,
     )  # fmt: skip
 
 

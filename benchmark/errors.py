@@ -10,7 +10,10 @@ from collections.abc import Iterable
 
 
 class BenchmarkError(Exception):
-    """Base of all errors that the input causes, not the program."""
+    """Base of all errors that the input causes, not the program. Characters that steer a terminal are written out."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(written_out(str(message)))
 
 
 class UnknownNameError(BenchmarkError):
@@ -45,11 +48,15 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], remedy: str) -> Unk
     return UnknownNameError(f"There is no {kind} {name!r}.{hint} Expected one of: {', '.join(names)}. {remedy}")
 
 
+def written_out(text: str) -> str:
+    """The text with control characters, line ends and the like as `\\x00`, `\\n`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def one_line(message: object, longest: int = 200) -> str:
     """A message, or what an error of a library says, on one line; a longer one without its middle.
 
     Names of a damaged file can be long, and can hold characters that steer a terminal: those are written out.
     """
-    line = " ".join(str(message).split())
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    shown = written_out(" ".join(str(message).split()))
     return shown if len(shown) <= longest else f"{shown[: longest // 2]} ... {shown[-longest // 2 :]}"

@@ -54,6 +54,9 @@ def run(
     pretrain: Annotated[
         bool, typer.Option("--pretrain", help="Pre-train here, although pre-trained weights ship with the package.")
     ] = False,
+    split: Annotated[
+        str, typer.Option(help="What is scored: test, or val, to choose settings without opening the test split.")
+    ] = "test",
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +98,7 @@ def run(
 
     request = Request(
         model, task, dataset, preset, labels, mode, draw, seed, checkpoint, pretrain=pretrain, pretext=pretext,
+        split=split,
         assignments=(*(set_ or ()), *((f"model.backend={backend}",) if backend else ())),
     )  # fmt: skip
     execution = Execution(

@@ -43,6 +43,10 @@ def sweep(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
     preset: Annotated[str | None, typer.Option(help="default, tiny, paper.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="What is scored: test, or val, to choose settings without opening the test split."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of every model. Repeatable.", metavar="KEY=VALUE"),
@@ -72,7 +76,7 @@ def sweep(
 
     if executor not in ("local", "submitit"):
         raise unknown_name("executor", executor, ("local", "submitit"), "Correct --executor.")
-    request = _sweep_of_options(file, models, labels, draws, seeds, task, dataset, preset, set_)
+    request = _sweep_of_options(file, models, labels, draws, seeds, task, dataset, preset, split, set_)
     execution = Execution(device, threads, data, records, compiled=compiled)
     jobs = plan(request, execution)
     remaining = to_run(jobs)
@@ -88,12 +92,12 @@ def sweep(
 
 def _sweep_of_options(
     file: Path | None, models: str | None, labels: str | None, draws: str | None, seeds: str | None, task: str | None,
-    dataset: str | None, preset: str | None, set_: list[str] | None,
+    dataset: str | None, preset: str | None, split: str | None, set_: list[str] | None,
 ) -> Any:  # fmt: skip
     from benchmark.runs.sweep_file import as_sweep, read_sweep, repetitions
 
     fields = read_sweep(file) if file is not None else {}
-    options: dict[str, Any] = {"task": task, "dataset": dataset, "preset": preset}
+    options: dict[str, Any] = {"task": task, "dataset": dataset, "preset": preset, "split": split}
     for name, text in (("models", models), ("labels", labels)):
         options[name] = None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
     for name, text in (("draws", draws), ("seeds", seeds)):
@@ -191,7 +195,7 @@ def _show_results(jobs: Sequence[Job], execution: Execution, site: Path | None, 
     finished = {record.fingerprint: record for record in all_runs if record.status == "finished"}
     sweep_runs = [finished[job.fingerprint] for job in jobs if job.fingerprint in finished]
     screen = console()
-    boards = leaderboards(sweep_runs)
+    boards = leaderboards(sweep_runs, split=jobs[0].identity.config.split)
     for board in boards:
         screen.print(rich(board))
     _draw_curves(boards, execution, screen)

@@ -12,7 +12,7 @@ from benchmark.reports.leaderboard import ABOUT, Cell, Leaderboard
 from benchmark.reports.tables import N_LABEL_COLUMNS, escape_markdown, markdown_table
 
 IMPORTANT = (  # keys of columns beside the first score, the last is left out first in a narrow terminal
-    "model", "labels", "mode", "preset", "difference_to_best", "n_events", "runs", "spread",
+    "model", "labels", "settings", "mode", "preset", "difference_to_best", "n_events", "runs", "spread",
 )  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

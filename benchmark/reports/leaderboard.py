@@ -17,6 +17,7 @@ from benchmark.records.record import RunRecord
 from benchmark.records.scored import Scored, by_truth, cuts_text, n_independent, scored, units_of
 from benchmark.records.scores import row_order, score_in_column
 from benchmark.reports.averages import Average, averages
+from benchmark.reports.differing import differing_settings
 from benchmark.reports.paired_differences import Difference, differences_to_best, is_separated_best
 from benchmark.reports.score_text import NO_INTERVAL, places_of
 from benchmark.reports.tables import cell, dirty_note, shown
@@ -116,11 +117,14 @@ def leaderboards(records: Iterable[RunRecord], each_run: bool = False, split: st
 def _leaderboard(records: list[RunRecord], cuts: str, each_run: bool) -> Leaderboard:
     columns = shown(records[0])
     ordered = sorted(averages(records, each_run), key=lambda row: row_order(row.record))
+    apart = differing_settings([row.record for row in ordered])
+    settings = {id(row): text for row, text in zip(ordered, apart, strict=True)} if any(apart) else {}
     rows: list[tuple[Cell, ...]] = []
     for group in _group_by_budget(ordered):
         is_best = is_separated_best(group)
         for i, (row, difference) in enumerate(zip(group, differences_to_best(group), strict=True)):
-            rows.append(_leaderboard_row(row, columns, each_run, difference, bold=is_best and i == 0))
+            told = settings.get(id(row))
+            rows.append(_leaderboard_row(row, columns, each_run, told, difference, bold=is_best and i == 0))
     n_older = len(records) - sum(row.n_runs for row in ordered)
     notes = [
         dirty_note(records),
@@ -128,7 +132,7 @@ def _leaderboard(records: list[RunRecord], cuts: str, each_run: bool) -> Leaderb
         _interval_note(ordered[0].record, rows),
         f"{n_older} older records with the settings, draw and seed of a newer one are left out" if n_older else "",
     ]
-    heads = _heads(records[0], columns, each_run)
+    heads = _heads(records[0], columns, each_run, bool(settings))
     about, shown_notes = scored(records[0]).without_events, tuple(note for note in notes if note)
     return Leaderboard(*about, cuts, heads, tuple(rows), shown_notes, tuple(ordered))
 
@@ -153,11 +157,12 @@ def _group_by_budget(ordered: Sequence[Average]) -> list[list[Average]]:
     return list(groups.values())
 
 
-def _heads(record: RunRecord, columns: Sequence[Column], each_run: bool) -> tuple[Head, ...]:
+def _heads(record: RunRecord, columns: Sequence[Column], each_run: bool, settings: bool) -> tuple[Head, ...]:
     repetition = ("draw", "seed") if each_run else ("runs", "spread")
+    apart = ("settings",) if settings else ()
     steps = "training tokens" if record.is_probe else "steps"
     return (
-        *(Head(name, name, number=False) for name in ("model", "preset", "mode", "labels", *repetition)),
+        *(Head(name, name, number=False) for name in ("model", "preset", "mode", *apart, "labels", *repetition)),
         Head(f"{columns[0].title} [95%]", columns[0].name),
         Head("difference to best [95%]", "difference_to_best"),
         *(Head(c.title, _column_key(c)) for c in columns[1:]),
@@ -179,8 +184,10 @@ def _column_key(column: Column) -> str:
 
 
 def _leaderboard_row(
-    row: Average, columns: Sequence[Column], each_run: bool, difference: Difference | None, bold: bool
-) -> tuple[Cell, ...]:
+    row: Average, columns: Sequence[Column], each_run: bool, settings: str | None, difference: Difference | None,
+    bold: bool,
+) -> tuple[Cell, ...]:  # fmt: skip
+    """The cells of a row. settings: what tells it from others of its name; None: the table has no such column."""
     record = row.record
     c = record.config
     mark = "" if record.status == "finished" else f" ({record.status})"
@@ -195,7 +202,7 @@ def _leaderboard_row(
     first, *further = (_score_cell(record, column) for column in columns)
     return (
         Cell(name, record.method), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
-        Cell(record.labels, labels), *repetition,
+        *(() if settings is None else (Cell(settings, settings),)), Cell(record.labels, labels), *repetition,
         Cell(first.text, first.value, first.low, first.high, bold), _difference_cell(difference, columns[0]), *further,
         *_cost_cells(row),
     )  # fmt: skip

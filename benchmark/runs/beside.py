@@ -35,7 +35,7 @@ def _baseline_request(request: Request, baseline: str) -> Request | None:
         return None
     baseline_request = Request(
         baseline, request.task, request.dataset, labels=request.labels, draw=request.draw,
-        assignments=data_assignments(request),
+        assignments=data_assignments(request), split=request.split,
     )  # fmt: skip
     resolve(baseline_request)
     return baseline_request

@@ -16,7 +16,7 @@ from benchmark.runs.config import Request
 from benchmark.runs.execution import Execution
 
 _EVENTS = ("pretext", "task", "dataset", "preset", "seed")  # options of a request, of every command
-_LABELLED = ("pretext", "task", "dataset", "preset", "mode", "draw", "seed")
+_LABELLED = ("pretext", "task", "dataset", "preset", "mode", "draw", "seed", "split")
 
 
 def command(words: Sequence[str], options: Mapping[str, Any], execution: Execution) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from benchmark.settings import as_dict
 from benchmark.training.config import PretrainConfig, ProbeConfig, TrainConfig
 
 DEFAULT_TASK = "lartpc-segmentation"
+SPLITS = ("test", "val")  # that a run can score
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class RunConfig:
     probe: ProbeConfig | None = None  # only of tasks at the level of tokens, which train nothing else
     pretext: str | None = None  # what a backbone is pre-trained on; None: nothing, or the model's own
     pretext_config: Any = None  # the pretext's own settings
+    split: str = SPLITS[0]  # that is scored
 
     @property
     def method(self) -> str:
@@ -60,8 +62,8 @@ class RunConfig:
 
     @property
     def scored_split(self) -> str:
-        """The split that decides the score; only a published protocol takes another than the test split."""
-        return "val" if self.probe is not None and self.probe.protocol == "published" else "test"
+        """The split that decides the score: the one asked for, and the validation split under a published protocol."""
+        return "val" if self.probe is not None and self.probe.protocol == "published" else self.split
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -69,6 +71,8 @@ class RunConfig:
         plain = as_dict(dataclasses.replace(self, weights=None, checkpoint=checkpoint))
         if self.pretext is None:  # as in records of the time before there were pretexts
             del plain["pretext"], plain["pretext_config"]
+        if self.split == SPLITS[0]:  # as in records of the time before another one could be asked for
+            del plain["split"]
         used = self.weights
         return {**plain, "weights": None if used is None else {"name": used.name, "sha256": used.sha256}}
 
@@ -89,3 +93,4 @@ class Request:
     assignments: tuple[str, ...] = ()
     pretrain: bool = False  # although weights ship with the package
     pretext: str | None = None  # name or path; None: the model's own, if it has one
+    split: str = SPLITS[0]  # that is scored

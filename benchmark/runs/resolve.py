@@ -19,7 +19,7 @@ from benchmark.data.budget import parse_labels
 from benchmark.data.preparation import preparation
 from benchmark.errors import BenchmarkError, CheckpointError, ConfigError, unknown_name
 from benchmark.io import sha256_file
-from benchmark.runs.config import Request, RunConfig
+from benchmark.runs.config import SPLITS, Request, RunConfig
 from benchmark.settings import override, parse_assignments
 from benchmark.training.config import PretrainConfig, ProbeConfig, TrainConfig
 
@@ -104,6 +104,11 @@ def resolve(request: Request) -> RunConfig:
     Raises ConfigError, UnknownNameError, CheckpointError.
     """
     labels = parse_labels(request.labels)
+    if request.split not in SPLITS:
+        raise ConfigError(
+            f"--split {request.split} cannot be scored by a run. test, or val to choose settings, was expected. "
+            f"Correct it."
+        )
     selection = _select(request)
     draw, seed = (_whole_number(name, getattr(request, name)) for name in ("draw", "seed"))
     sections = _setting_sections(selection)
@@ -128,6 +133,7 @@ def resolve(request: Request) -> RunConfig:
         pretrain=sections.get("pretrain"), pretrain_optim=sections.get("pretrain_optim"),
         probe=sections.get("probe"), weights=weights,
         pretext=None if selection.pretext is None else selection.pretext.name, pretext_config=sections.get("pretext"),
+        split=request.split,
     )  # fmt: skip
 
 

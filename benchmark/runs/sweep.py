@@ -53,6 +53,7 @@ class Sweep:
     task: str = "lartpc-segmentation"
     dataset: str | None = None
     preset: str = "default"
+    split: str = "test"  # that is scored
     settings: tuple[str, ...] = ()  # KEY=VALUE, of every model
     settings_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # of one entry of `models`
 
@@ -77,7 +78,7 @@ class Sweep:
         method, mode = model_and_mode(entry)
         model, pretext = model_and_pretext(method)
         return Request(
-            model, self.task, self.dataset, self.preset, labels, mode, draw, seed, pretext=pretext,
+            model, self.task, self.dataset, self.preset, labels, mode, draw, seed, pretext=pretext, split=self.split,
             assignments=(*self.settings, *self.settings_of.get(entry, ())),
         )  # fmt: skip
 

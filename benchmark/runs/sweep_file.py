@@ -6,6 +6,7 @@ labels = [100, 1000]
 draws = 3                  # or a list: [0, 1, 2]
 seeds = 1
 preset = "default"
+split = "test"             # or "val", to choose settings without opening the test split
 set = ["train.steps=100"]  # of every model
 
 [settings."polarmae:scratch"]   # of one entry of `models`
@@ -31,7 +32,7 @@ _SHOWN = 80  # letters of a wrong value in a message
 _LARGEST = 1 << 63
 MAX_BYTES = 1 << 20  # of a file
 MAX_REPETITIONS = 10_000  # draws, or seeds
-KEYS = ("task", "dataset", "models", "labels", "draws", "seeds", "preset", "set", "settings")
+KEYS = ("task", "dataset", "models", "labels", "draws", "seeds", "preset", "split", "set", "settings")
 
 
 def own_sweeps() -> dict[str, Path]:
@@ -67,7 +68,7 @@ def read_sweep(path: Path) -> dict[str, Any]:
 
 
 def _sweep_fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: values[name] for name in ("task", "dataset", "preset") if name in values}
+    fields: dict[str, Any] = {name: values[name] for name in ("task", "dataset", "preset", "split") if name in values}
     for name, value in fields.items():
         _check_texts(path, name, [value])
     for name, options in (("models", (str,)), ("labels", (str, int))):

@@ -18,7 +18,7 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.metrics.families import OVERALL
 from benchmark.records.counts import unpack_counts
 from benchmark.records.record import RunRecord
-from benchmark.runs.config import Request, RunConfig
+from benchmark.runs.config import SPLITS, Request, RunConfig
 from benchmark.runs.execution import Execution
 from benchmark.runs.resolve import resolve
 from benchmark.runs.run import run
@@ -68,7 +68,7 @@ def request_of(record: RunRecord) -> Request:
     pretrained_here = c.get("pretrain") is not None and c.get("weights") is None
     request = Request(
         c["model"], record.task["name"], c["dataset"], c["preset"], record.labels, c["mode"], c["draw"], c["seed"],
-        pretrain=pretrained_here, pretext=c.get("pretext"),
+        pretrain=pretrained_here, pretext=c.get("pretext"), split=c.get("split", SPLITS[0]),
     )  # fmt: skip
     request = replace(request, assignments=tuple(_assignments(c, resolve(request).as_dict())))
     mismatched = list(_mismatched_settings(c, resolve(request)))

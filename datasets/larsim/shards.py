@@ -22,6 +22,8 @@ from .truth import DEPOSIT_DTYPE, PARTICLE_DTYPE, PRIMARY_DTYPE, EventTruth
 
 SHARD_EVENTS = 25
 _MAX_ATTEMPTS = 1000
+# type and width of the columns of an Image
+_KINDS = [(np.dtype(np.float32), (8,)), (np.dtype(np.int64), (6,)), (np.dtype(np.float32), (5,))]
 
 
 class Shard(NamedTuple):
@@ -119,7 +121,9 @@ def is_finished(shard: Shard, work: Path) -> bool:
         check_sizes(path)
         with np.load(path, allow_pickle=False) as data:
             counts, *columns = (data[name] for name in ("counts", *Image._fields))
-        lengths = [len(column) for column in columns]
-        return counts.shape == (shard.n_events, 2) and lengths == [*counts.sum(axis=0), counts[:, 1].sum()]
+        if counts.shape != (shard.n_events, 2) or counts.dtype.kind != "i" or counts.min() < 0:
+            return False
+        lengths, kinds = [len(column) for column in columns], [(c.dtype, c.shape[1:]) for c in columns]
+        return kinds == _KINDS and lengths == [*counts.sum(axis=0), counts[:, 1].sum()]
     except Exception:  # damaged archives raise any type of error
         return False

@@ -301,6 +301,22 @@ def test_a_shard_that_is_not_whole_counts_as_missing(tmp_path, damage):
     assert not shards.is_finished(shard, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("counts", np.array([[3.0, 1.0], [2.0, 1.0]])), ("counts", np.array([[6, 1], [-1, 1]])),
+        ("point", np.ones((5, 8), "f8")), ("cluster", np.ones((2, 6), "i4")), ("cluster_extra", np.ones((2, 4), "f4")),
+    ],
+)  # fmt: skip
+def test_a_shard_of_other_types_or_widths_counts_as_missing(tmp_path, name, wrong):
+    shard = shards.Shard("train", 0, 2)
+    shard.path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
+    columns = {"counts": np.array([[3, 1], [2, 1]]), "point": np.ones((5, 8), "f4"), "cluster": np.ones((2, 6), "i8"),
+               "cluster_extra": np.ones((2, 5), "f4")}  # fmt: skip
+    np.savez(shard.path(tmp_path), **{**columns, name: wrong})
+    assert not shards.is_finished(shard, tmp_path)
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_no_final_file(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")

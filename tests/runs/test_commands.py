@@ -83,6 +83,14 @@ def test_every_run_of_a_sweep_has_its_own(place):
         check_repeats(record)
 
 
+def test_a_trial_on_the_validation_split_has_its_own(place):
+    main(["run", "--model", "pointnet", "--labels", "5", "--split", "val", *TINY, *place])
+    assert {r.method for r in found()} == {"pointnet", "majority"}  # the baseline beside it, on the same events
+    for record in found():
+        assert record.split == record.config["split"] == "val" and set(record.events["excluded"]) == {"train", "val"}
+        check_repeats(record)
+
+
 def test_a_run_of_a_notebook_has_one(place, tmp_path):
     api.run("pointnet", 6, dataset="pilarnet-m", preset="tiny", data=tmp_path / "events", device="cpu", threads=1,
             settings={"train.steps": 2, "min_points": 0}, quiet=True)  # fmt: skip

@@ -20,6 +20,7 @@ from benchmark.records.store import find_record, read_records, write_record
 from benchmark.runs.execution import Execution
 from benchmark.runs.prepared import identify
 from benchmark.runs.weights import run_folder
+from benchmark.verification.rerun import request_of
 from builders.synthetic import N_TEST, N_TRAIN, SPY, execute, request
 
 
@@ -359,3 +360,13 @@ def test_a_run_under_an_earlier_name_of_its_data_is_found(data, tmp_path, monkey
     assert to_run(plan(sweep, execution)) == []
     monkeypatch.setattr(revisions, "DEFAULT_REVISIONS", {})
     assert execute(data, tmp_path, asked).fresh
+
+
+def test_a_trial_is_another_run_of_the_same_training(data, root, pointnet):
+    trial = execute(data, root, request(split="val")).record
+    assert trial.fingerprint != pointnet.record.fingerprint and "split" not in pointnet.record.config
+    assert trial.subset_sha256 == pointnet.record.subset_sha256
+    assert trial.training["last_loss"] == pointnet.record.training["last_loss"]
+    assert request_of(trial).split == "val"
+    with pytest.raises(ConfigError, match="cannot be scored by a run"):
+        execute(data, root, request(split="train"))

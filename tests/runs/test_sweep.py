@@ -1,5 +1,7 @@
 """Sweeps: every combination once, recorded ones skipped, one pre-training, failures told, interruption survived."""
 
+import csv
+import io
 import os
 import signal
 import subprocess
@@ -101,6 +103,22 @@ def test_a_combination_that_cannot_be_run_is_refused_before_any_run(data, tmp_pa
     with pytest.raises(ConfigError, match="settings of 'gnn'"):
         plan(sweep("majority", settings_of={"gnn": ("a=1",)}), below(tmp_path, data))
     assert not (tmp_path / "records").exists()
+
+
+def test_trials_of_a_sweep_are_scored_on_the_validation_split(data, tmp_path, capsys):
+    execution = below(tmp_path, data)
+    (tmp_path / "trials.toml").write_text('models = ["pointnet"]\nlabels = 4\nsplit = "val"\n')
+    asked = replace(as_sweep(read_sweep(tmp_path / "trials.toml")), dataset="pilarnet-m", preset="tiny")
+    for rate in ("0.01", "0.002"):
+        jobs = plan(replace(asked, settings=(*QUICK, f"optim.lr={rate}")), execution)
+        assert set(ended(jobs, execution).values()) == {None}
+    main(["leaderboard", "--records", str(execution.records)])
+    assert "type --split val" in capsys.readouterr().out
+    main(["leaderboard", "--records", str(execution.records), "--split", "val", "--format", "csv"])
+    told = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert sorted(row["settings"] for row in told) == ["optim.lr=0.002", "optim.lr=0.01"]
+    with pytest.raises(BenchmarkError, match="cannot be scored by a run"):
+        plan(replace(asked, split="train"), execution)
 
 
 def test_submitit_runs_the_same_jobs(data, tmp_path):
