@@ -71,6 +71,8 @@ def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], Mapping[st
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise IsADirectoryError("it is no file")
         with safe_open(str(path), framework="pt") as stream:
             names = stream.keys() if with_tensors else ()
             return {k: stream.get_tensor(k) for k in names}, stream.metadata() or {}

@@ -5,10 +5,15 @@ A directory of a few bytes can claim members of gigabytes; an archive without co
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from pathlib import Path
 
 from benchmark.errors import one_line
+
+# what the library raises for damaged directories and members
+_DAMAGED = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, struct.error)
+_ENCRYPTED = 1  # bit of a member's flags
 
 
 def check_sizes(path: Path) -> None:
@@ -23,7 +28,7 @@ def check_archive(path: Path) -> None:
         _check_directory(path, archive)
         try:
             broken = archive.testzip()
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        except _DAMAGED as error:
             raise ValueError("a part of it is cut off") from error
     if broken is not None:
         raise ValueError(f"its part {one_line(broken, 80)} does not have its checksum")
@@ -34,7 +39,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise ValueError("it is no file")
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except _DAMAGED as error:
         raise ValueError("it is no whole archive") from error
 
 
@@ -43,6 +48,9 @@ def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
     packed = next((m for m in members if m.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None:
         raise ValueError(f"its part {one_line(packed.filename, 80)} is compressed")
+    locked = next((m for m in members if m.flag_bits & _ENCRYPTED), None)
+    if locked is not None:
+        raise ValueError(f"its part {one_line(locked.filename, 80)} is marked as encrypted")
     claimed = sum(m.file_size for m in members)
     if claimed > n_bytes:
         raise ValueError(f"its parts claim {claimed:,} bytes, and it has {n_bytes:,}")

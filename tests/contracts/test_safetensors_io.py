@@ -1,11 +1,12 @@
 """Files of weights: equal content gives equal bytes, and a changed byte anywhere is found."""
 
+import os
 import re
 
 import pytest
 import torch
 
-from benchmark.contracts.safetensors_io import CHECKSUM, read_safetensors, write_safetensors
+from benchmark.contracts.safetensors_io import CHECKSUM, read_metadata, read_safetensors, write_safetensors
 from benchmark.errors import CheckpointError
 
 STATE = {"b.weight": torch.arange(12.0).reshape(3, 4), "a": torch.tensor([1, 2]), "c": torch.ones(5, dtype=torch.bool)}
@@ -38,3 +39,11 @@ def test_a_changed_byte_of_the_description_is_found(tmp_path, old, new):
     path.write_bytes(content.replace(old, new))
     with pytest.raises(CheckpointError, match=r"damaged: its description does not have its checksum\. .*expected"):
         read_safetensors(path)
+
+
+@pytest.mark.parametrize("read", [read_safetensors, read_metadata])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_folder_is_refused_and_not_waited_for(read, make, tmp_path):
+    make(tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"could not be read \(it is no file\)"):
+        read(tmp_path / "w.safetensors")

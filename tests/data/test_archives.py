@@ -26,7 +26,14 @@ def claiming(content, n_bytes):
     return content[: at + 24] + struct.pack("<I", n_bytes) + content[at + 28 :]
 
 
+def flagged(content):
+    """The same archive, whose directory says that one member is encrypted."""
+    at = content.index(b"PK\x01\x02") + 8
+    return content[:at] + bytes([content[at] | 1]) + content[at + 1 :]
+
+
 DAMAGED = {
+    "encrypted": (flagged(GOOD), r"its part a\.npy is marked as encrypted"),
     "compressed": (compressed(GOOD), r"its part a\.npy is compressed"),
     "claims": (claiming(GOOD, 4_000_000_000), r"its parts claim 4,000,000,\d+ bytes, and it has \d+"),
     "cut": (GOOD[:-30], "it is no whole archive"),
