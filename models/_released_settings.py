@@ -52,7 +52,8 @@ class Settings:
 
     def part(self, name: str) -> Settings:
         """The settings below a name; none where it is absent."""
-        return Settings(self.left.pop(name, None) or {}, f"{self.where}{name}.")
+        value = self.left.pop(name, None)
+        return Settings({} if value is None else value, f"{self.where}{name}.")
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """A finite number in a range."""
@@ -80,7 +81,7 @@ class Settings:
         """One of the supported values; defaults to the first."""
         value = self.left.pop(name, allowed[0])
         value = list(value) if isinstance(value, tuple) else value
-        if not any(value == a and type(value) is type(a) for a in allowed):
+        if not any(type(value) is type(a) and value == a for a in allowed):
             raise self.error(name, value, " or ".join(repr(a) for a in allowed))
         return value
 
@@ -99,8 +100,8 @@ class Settings:
     def close(self) -> None:
         """Raises CheckpointError for unread settings, which may change the model."""
         if self.left:
-            name, value = sorted(self.left.items())[0]
-            raise self.error(name, value, "Only settings that this suite knows")
+            name = min(self.left, key=str)
+            raise self.error(name, self.left[name], "Only settings that this suite knows")
 
     def error(self, name: str, value: Any, expected: str) -> CheckpointError:
         """The error for an unsupported value."""
@@ -177,9 +178,7 @@ _TRAINING_ONLY = (
 def _check_frame(settings: Settings) -> None:
     """Check that coordinates are normalised as in the suite; older files have this in their data module."""
     settings.only("val_transformations", ["center_and_scale"], [], None)
-    centre = settings.left.pop("transformation_center", None)
-    if centre is not None and list(centre) != list(FRAME.centre):
-        raise settings.error("transformation_center", centre, f"{list(FRAME.centre)}")
+    settings.only("transformation_center", list(FRAME.centre), None)
     scale = settings.number("transformation_scale_factor", FRAME.scale, 0.0, 1.0)
     if not math.isclose(scale, FRAME.scale, rel_tol=1e-6):
         raise settings.error("transformation_scale_factor", scale, f"{FRAME.scale}")
