@@ -1,11 +1,12 @@
 """Data-efficiency curves as a figure: measured scores with bands on the left, published ones beside them, never mixed.
 
-Below: the same for every class. A dot is one run, a line the mean over draws and seeds, a band its 95% interval.
+Below: the same for every class. A dot is one run, a line the mean over draws and seeds, a band its 95% interval; a
+marker is hollow where longer training gives another score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DPI = 150
 FORMATS = (".png", ".pdf", ".svg")
 WIDTH, HEIGHT = 5.2, 3.6  # of a panel, inches
+LETTERS = 13.5  # of a legend's size, per inch
 
 
 def draw_curve(
@@ -84,11 +86,22 @@ def _figure(board: Leaderboard, published: Sequence[Published], chosen: Sequence
     for axis in list(axes[1:].flat)[len(classes) :]:
         axis.set_axis_off()
     figure.legend(
-        handles=_handles(styles), loc="outside lower center", ncols=4, frameon=False, fontsize=9, markerscale=1.2
+        handles=_handles(styles),
+        loc="outside lower center",
+        ncols=_legend_columns(styles),
+        frameon=False,
+        fontsize=9,
+        markerscale=1.2,
     )
     figure.suptitle(f"{shown_name(board.task)}: score against labelled events; {_bands(macro)}", fontsize=11)
     sns.despine(figure)
     return figure
+
+
+def _legend_columns(names: Iterable[str]) -> int:
+    """As many columns of a legend as fit below two panels."""
+    longest = max((len(shown_name(name)) for name in names), default=0)
+    return max(1, min(4, int(LETTERS * 2 * WIDTH) // (longest + 6)))
 
 
 def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
@@ -112,8 +125,10 @@ def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
 
 
 def _bands(found: Sequence[Curve]) -> str:
-    """What the bands and bars of a figure hold, or why it has none."""
-    return bands_text([p.low is not None for curve in found for p in curve.points], "points", "events and runs")
+    """What the bands and bars of a figure hold, or why it has none; and what hollow markers are."""
+    known = bands_text([p.low is not None for curve in found for p in curve.points], "points", "events and runs")
+    is_short = any(p.converged is False for curve in found for p in curve.points)
+    return f"{known}; hollow: not converged" if is_short else known
 
 
 def _kept(found: Sequence[Curve], chosen: Sequence[str]) -> list[Curve]:
@@ -129,6 +144,9 @@ def _measured(axis: Any, found: Sequence[Curve], styles: Mapping[str, MethodStyl
         style = styles[name]
         group = group.sort_values("labels")
         axis.plot(group.labels, group.value, markersize=5, linewidth=1.4, **style.line())
+        short = group[group.converged.eq(False)]
+        hollow = {**style.line(), "linestyle": "", "markerfacecolor": "white"}
+        axis.plot(short.labels, short.value, markersize=5, zorder=3, **hollow)
         known = group.dropna(subset=["low", "high"]).astype({"low": float, "high": float})
         if len(known) == 1:  # a band has no width at one budget
             ends = [[v] for v in (*(known.value - known.low), *(known.high - known.value))]

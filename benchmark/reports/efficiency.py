@@ -22,6 +22,7 @@ from benchmark.records.record import EVALUATED, RunRecord
 from benchmark.records.scores import primary
 from benchmark.records.scores import score as score_of
 from benchmark.reports.averages import Average
+from benchmark.reports.convergence import converged
 from benchmark.reports.leaderboard import Leaderboard, leaderboards
 from benchmark.settings import flat
 
@@ -39,6 +40,7 @@ class Point:
     high: float | None
     n_runs: int
     replicates: np.ndarray | None = field(compare=False, repr=False, default=None)  # (R,)
+    converged: bool | None = None  # whether longer training gives the same; None where there is none
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,11 @@ def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
     rows = [r for r in board.averages if r.record.status == "finished" and r.record.config.get("mode") != EVALUATED]
     groups = _group_by_settings(rows)
     names = curve_names([members[0].record for members in groups])
+    is_enough = {id(row): told for row, told in zip(board.averages, converged(board.averages), strict=True)}
     result = []
     for name, members in zip(names, groups, strict=True):
         first = members[0].record
-        points = [p for p in (_point(row, of) for row in members) if p is not None]
+        points = [p for p in (_point(row, of, is_enough[id(row)]) for row in members) if p is not None]
         if points:
             ordered = tuple(sorted(points, key=lambda p: p.labels))
             runs = tuple(run for row in members for run in row.runs)
@@ -248,7 +251,7 @@ def _join_name(name: str, details: Sequence[str]) -> str:
     return f"{name} ({' '.join(details)})" if details else name
 
 
-def _point(row: Average, of: str) -> Point | None:
+def _point(row: Average, of: str, is_converged: bool | None) -> Point | None:
     record = row.record
     labels = record.events["labelled"] or 0
     if labels < 1:
@@ -262,7 +265,9 @@ def _point(row: Average, of: str) -> Point | None:
         replicates = row.by_class["f1"][:, index] if "f1" in row.by_class else None
     if entry.get("value") is None:
         return None
-    return Point(labels, float(entry["value"]), entry.get("low"), entry.get("high"), row.n_runs, replicates)
+    return Point(
+        labels, float(entry["value"]), entry.get("low"), entry.get("high"), row.n_runs, replicates, is_converged
+    )
 
 
 # ---- where a curve crosses a score

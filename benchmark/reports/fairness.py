@@ -17,6 +17,7 @@ from benchmark.records.scored import scored
 from benchmark.records.scores import row_order
 from benchmark.records.tuning import Tuning
 from benchmark.reports.averages import Average, averages
+from benchmark.reports.convergence import converged
 from benchmark.reports.fitted_table import FittedTable
 from benchmark.reports.tables import PUBLISHED_PRESETS, cell, dirty_note, escape_markdown, markdown_table, shown
 
@@ -32,7 +33,7 @@ RECIPE = (
     "warm-up",
     "backbone's rate",
 )  # stated once above a table where equal in every row that has it
-TEXT = ("model", "preset", "mode", "chosen by", *RECIPE)  # the rest are numbers
+TEXT = ("model", "preset", "mode", "converged", "chosen by", *RECIPE)  # the rest are numbers
 IMPORTANT = ("parameters", "steps", "mode", "preset", "learning rate")  # beside the score, in a narrow terminal
 NONE = "-"
 OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD, Nesterov"}
@@ -151,7 +152,8 @@ def _fair_table(records: list[RunRecord], tunings: Sequence[Tuning]) -> FairTabl
     metric = first.task["primary_metric"]
     protocol = f", {first.protocol} protocol" if first.protocol else ""
     ordered = sorted(averages(records), key=lambda average: row_order(average.record))
-    rows = [_fair_row(average, f"{metric} [95%]", tunings) for average in ordered]
+    enough = converged(ordered)
+    rows = [_fair_row(row, told, f"{metric} [95%]", tunings) for row, told in zip(ordered, enough, strict=True)]
     values = {name: {row[name] for row in rows} - {NONE} for name in rows[0]}
     same = [name for name in RECIPE if len(values[name]) == 1]
     columns = tuple(name for name in rows[0] if values[name] and name not in same)
@@ -167,7 +169,7 @@ def _fair_table(records: list[RunRecord], tunings: Sequence[Tuning]) -> FairTabl
     )
 
 
-def _fair_row(average: Average, metric: str, tunings: Sequence[Tuning]) -> Row:
+def _fair_row(average: Average, is_converged: bool | None, metric: str, tunings: Sequence[Tuning]) -> Row:
     record = average.record
     c = record.config
     marks = "" if record.status == "finished" else f" ({record.status})"
@@ -181,6 +183,7 @@ def _fair_row(average: Average, metric: str, tunings: Sequence[Tuning]) -> Row:
         "parameters": f"{record.resources.get('n_parameters', 0):,}",
         "GFLOPs per event": _gflops(average.runs),
         **_training(record),
+        "converged": NONE if is_converged is None else "yes" if is_converged else "no",
         **_pretraining(record),
         "learning rate": f"{c['optim']['lr']:g}" if _has_rate(record) else NONE,
         "chosen by": chosen_by(record, tunings),

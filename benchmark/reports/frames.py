@@ -46,16 +46,16 @@ def rows(boards: Iterable[Leaderboard]) -> pd.DataFrame:
 
 
 def points(curves: Iterable[Curve]) -> pd.DataFrame:
-    """One row per point of data-efficiency curves: curve, of, labels, value, low, high, runs."""
+    """One row per point of data-efficiency curves: curve, of, labels, value, low, high, runs, converged."""
     import pandas as pd
 
     return pd.DataFrame(
         [
             {"curve": c.name, "of": c.of, "labels": p.labels, "value": p.value, "low": p.low, "high": p.high,
-             "runs": p.n_runs}
+             "runs": p.n_runs, "converged": p.converged}
             for c in curves for p in c.points
         ],
-        columns=["curve", "of", "labels", "value", "low", "high", "runs"],
+        columns=["curve", "of", "labels", "value", "low", "high", "runs", "converged"],
     )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from benchmark.records.record import RunRecord
 from benchmark.records.scored import Scored, by_truth, cuts_text, n_independent, scored, units_of
 from benchmark.records.scores import row_order, score_in_column
 from benchmark.reports.averages import Average, averages
+from benchmark.reports.convergence import MARK, converged
+from benchmark.reports.convergence import NOTE as CONVERGENCE_NOTE
 from benchmark.reports.differing import differing_settings
 from benchmark.reports.paired_differences import Difference, differences_to_best, is_separated_best
 from benchmark.reports.score_text import NO_INTERVAL, places_of
@@ -118,18 +120,21 @@ def _leaderboard(records: list[RunRecord], cuts: str, each_run: bool) -> Leaderb
     columns = shown(records[0])
     ordered = sorted(averages(records, each_run), key=lambda row: row_order(row.record))
     apart = differing_settings([row.record for row in ordered])
+    unfinished = {id(row) for row, is_enough in zip(ordered, converged(ordered), strict=True) if is_enough is False}
     settings = {id(row): text for row, text in zip(ordered, apart, strict=True)} if any(apart) else {}
     rows: list[tuple[Cell, ...]] = []
     for group in _group_by_budget(ordered):
         is_best = is_separated_best(group)
         for i, (row, difference) in enumerate(zip(group, differences_to_best(group), strict=True)):
             told = settings.get(id(row))
-            rows.append(_leaderboard_row(row, columns, each_run, told, difference, bold=is_best and i == 0))
+            is_short, is_bold = id(row) in unfinished, is_best and i == 0
+            rows.append(_leaderboard_row(row, columns, each_run, told, difference, bold=is_bold, short=is_short))
     n_older = len(records) - sum(row.n_runs for row in ordered)
     notes = [
         dirty_note(records),
         BOLD_NOTE if any(cell.bold for row in rows for cell in row) else "",
         _interval_note(ordered[0].record, rows),
+        CONVERGENCE_NOTE if unfinished else "",
         f"{n_older} older records with the settings, draw and seed of a newer one are left out" if n_older else "",
     ]
     heads = _heads(records[0], columns, each_run, bool(settings))
@@ -185,9 +190,11 @@ def _column_key(column: Column) -> str:
 
 def _leaderboard_row(
     row: Average, columns: Sequence[Column], each_run: bool, settings: str | None, difference: Difference | None,
-    bold: bool,
+    bold: bool, short: bool,
 ) -> tuple[Cell, ...]:  # fmt: skip
-    """The cells of a row. settings: what tells it from others of its name; None: the table has no such column."""
+    """The cells of a row. settings: what tells it from others of its name; None: the table has no such column. short:
+    not converged.
+    """
     record = row.record
     c = record.config
     mark = "" if record.status == "finished" else f" ({record.status})"
@@ -204,7 +211,7 @@ def _leaderboard_row(
         Cell(name, record.method), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
         *(() if settings is None else (Cell(settings, settings),)), Cell(record.labels, labels), *repetition,
         Cell(first.text, first.value, first.low, first.high, bold), _difference_cell(difference, columns[0]), *further,
-        *_cost_cells(row),
+        *_cost_cells(row, short),
     )  # fmt: skip
 
 
@@ -219,9 +226,9 @@ def _difference_cell(difference: Difference | None, column: Column) -> Cell:
     return Cell(difference.text(places_of(column)), difference.value, difference.low, difference.high)
 
 
-def _cost_cells(row: Average) -> tuple[Cell, ...]:
+def _cost_cells(row: Average, short: bool) -> tuple[Cell, ...]:
     record = row.record
-    probed = record.training.get("probe") or {}
+    probed, mark = record.training.get("probe") or {}, f" {MARK}" if short else ""
     wall_s = _mean_or_none([r.run_s for r in row.runs])
     flops = _mean_or_none([r.resources.get("flops_per_event") for r in row.runs])
     energy = _mean_or_none([r.resources.get("energy_j") for r in row.runs])
@@ -229,7 +236,7 @@ def _cost_cells(row: Average) -> tuple[Cell, ...]:
     commits = sorted({r.code if r.code.startswith("wheel") else r.code[:9] for r in row.runs})
     devices = sorted({str(r.environment.get("device_name", r.environment.get("device", "unknown"))) for r in row.runs})
     return (
-        _number_cell(record.events["test"], ","), _number_cell(steps, "," if record.is_probe else "d"),
+        _number_cell(record.events["test"], ","), _number_cell(steps, "," if record.is_probe else "d", mark),
         _number_cell(record.events.get("unlabelled"), ","), _number_cell(record.events.get("selection"), ","),
         _number_cell(record.resources.get("n_parameters", 0), ","),
         _number_cell(None if flops is None else flops / 1e9, ".2f"), _number_cell(wall_s, ".0f"),
@@ -238,8 +245,8 @@ def _cost_cells(row: Average) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def _number_cell(value: float | None, form: str) -> Cell:
-    return Cell(NONE) if value is None else Cell(format(value, form), value)
+def _number_cell(value: float | None, form: str, mark: str = "") -> Cell:
+    return Cell(NONE) if value is None else Cell(format(value, form) + mark, value)
 
 
 def _mean_or_none(values: Sequence[float | None]) -> float | None:

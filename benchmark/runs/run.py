@@ -184,5 +184,5 @@ def _start_message(prepared: Prepared, events: RunEvents) -> str:
     c = prepared.config
     return (
         f"{c.method} [{c.preset}, {c.mode}] on {c.task.name}, {prepared.source}: {len(events.labelled)} labelled of "
-        f"{len(prepared.train)} training events, {len(events.scored)} test events; {prepared.machine.place}"
+        f"{len(prepared.train)} training events, {len(events.scored)} {events.split} events; {prepared.machine.place}"
     )
