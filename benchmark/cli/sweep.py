@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,6 +109,9 @@ def _sweep_of_options(
     if models is not None:
         model_settings = fields.get("settings_of", {})
         fields["settings_of"] = {m: v for m, v in model_settings.items() if m in fields["models"]}
+    budgets = fields.get("budgets", {})
+    kept = {b: v for b, v in budgets.items() if labels is None or b in fields["labels"]}
+    fields["budgets"] = kept if draws is None else {b: replace(v, draws=None) for b, v in kept.items()}
     return as_sweep(fields)
 
 

@@ -42,6 +42,14 @@ _RESERVED = 0.1  # share of the free memory that stays free
 
 
 @dataclass(frozen=True)
+class OfBudget:
+    """What is other at one label budget."""
+
+    draws: tuple[int, ...] | None = None  # None: those of the sweep
+    settings: tuple[str, ...] = ()  # KEY=VALUE, of every model
+
+
+@dataclass(frozen=True)
 class Sweep:
     """The runs of a sweep: every combination of the first four fields."""
 
@@ -56,6 +64,7 @@ class Sweep:
     split: str = "test"  # that is scored
     settings: tuple[str, ...] = ()  # KEY=VALUE, of every model
     settings_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # of one entry of `models`
+    budgets: Mapping[str, OfBudget] = dataclasses.field(default_factory=dict)  # of one entry of `labels`
 
     def requests(self) -> list[Request]:
         """One per run, small budgets first, so that a first table is there early. Raises ConfigError for none."""
@@ -69,17 +78,29 @@ class Sweep:
                 f"The sweep has settings of {unknown[0]!r}, which is not one of its models. One of "
                 f"{', '.join(self.models)} was expected. Correct the name."
             )
+        unknown = sorted(set(self.budgets) - set(self.labels))
+        if unknown:
+            raise ConfigError(
+                f"The sweep says what is other at {unknown[0]} labels, which is not one of its budgets. One of "
+                f"{', '.join(self.labels)} was expected. Correct the number."
+            )
         return [
             self._request(model, labels, draw, seed)
-            for labels, draw, seed, model in product(self.labels, self.draws, self.seeds, self.models)
+            for labels in self.labels
+            for draw, seed, model in product(self._draws(labels), self.seeds, self.models)
         ]
+
+    def _draws(self, labels: str) -> tuple[int, ...]:
+        own = self.budgets.get(labels, OfBudget()).draws
+        return self.draws if own is None else own
 
     def _request(self, entry: str, labels: str, draw: int, seed: int) -> Request:
         method, mode = model_and_mode(entry)
         model, pretext = model_and_pretext(method)
         return Request(
             model, self.task, self.dataset, self.preset, labels, mode, draw, seed, pretext=pretext, split=self.split,
-            assignments=(*self.settings, *self.settings_of.get(entry, ())),
+            assignments=(*self.settings, *self.budgets.get(labels, OfBudget()).settings,
+                         *self.settings_of.get(entry, ())),
         )  # fmt: skip
 
 

@@ -12,6 +12,10 @@ set = ["train.steps=100"]  # of every model
 [settings."polarmae:scratch"]   # of one entry of `models`
 set = ["optim.lr=1e-3"]
 
+[budgets.1000]             # of one entry of `labels`: steps by budget, fewer draws
+set = ["train.steps=600"]
+draws = 1
+
 Such a file may come from someone else, so that it names models and data sets of the registry alone; a path to a file of
 code is taken from the command line, by --models and --dataset.
 """
@@ -26,13 +30,13 @@ from typing import Any
 
 from benchmark.errors import ConfigError, one_line, unknown_name
 from benchmark.paths import leaderboards
-from benchmark.runs.sweep import Sweep
+from benchmark.runs.sweep import OfBudget, Sweep
 
 _SHOWN = 80  # letters of a wrong value in a message
 _LARGEST = 1 << 63
 MAX_BYTES = 1 << 20  # of a file
 MAX_REPETITIONS = 10_000  # draws, or seeds
-KEYS = ("task", "dataset", "models", "labels", "draws", "seeds", "preset", "split", "set", "settings")
+KEYS = ("task", "dataset", "models", "labels", "draws", "seeds", "preset", "split", "set", "settings", "budgets")
 
 
 def own_sweeps() -> dict[str, Path]:
@@ -90,7 +94,25 @@ def _sweep_fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     fields["settings_of"] = {
         m: tuple(_as_list(path, f"settings.{m[:60]}", v["set"], (str,))) for m, v in model_settings.items()
     }
+    fields["budgets"] = _of_budgets(path, values.get("budgets", {}))
     return fields
+
+
+def _of_budgets(path: Path, values: Any) -> dict[str, OfBudget]:
+    """What a file says of single label budgets. Raises ConfigError."""
+    tables = values.values() if isinstance(values, dict) else [None]
+    if any(not isinstance(table, dict) or set(table) - {"set", "draws"} for table in tables):
+        raise ConfigError(
+            f"{path}: [budgets] is not a table of label budgets. `[budgets.1000]` with `set = [...]`, `draws = 1` or "
+            f"both was expected. Correct it."
+        )
+    return {
+        labels: OfBudget(
+            repetitions("draws", table["draws"]) if "draws" in table else None,
+            tuple(_as_list(path, f"budgets.{labels[:60]}", table["set"], (str,))) if "set" in table else (),
+        )
+        for labels, table in values.items()
+    }
 
 
 def _as_list(path: Path, name: str, value: Any, types: tuple[type, ...]) -> list[Any]:

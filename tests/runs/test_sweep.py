@@ -223,6 +223,31 @@ def test_a_file_holds_a_sweep(tmp_path):
     assert requests[1].mode == "scratch" and requests[1].assignments == ("train.steps=5", "optim.lr=1e-3")
 
 
+def test_a_budget_can_have_draws_and_settings_of_its_own(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(
+        'models = ["gnn"]\nlabels = [10, 100]\ndraws = 3\nset = ["train.steps=5"]\n[budgets.100]\ndraws = 1\n'
+        'set = ["train.steps=9"]\n[settings.gnn]\nset = ["optim.lr=1e-3"]\n'
+    )
+    asked = as_sweep(read_sweep(path)).requests()
+    assert [(r.labels, r.draw) for r in asked] == [("10", 0), ("10", 1), ("10", 2), ("100", 0)]
+    assert asked[-1].assignments == ("train.steps=5", "train.steps=9", "optim.lr=1e-3")
+    assert resolve(asked[0]).train.steps == 5 and resolve(asked[-1]).train.steps == 9
+    with pytest.raises(ConfigError, match="other at 100 labels, which is not one of its budgets"):
+        replace(as_sweep(read_sweep(path)), labels=("10",)).requests()
+
+
+def test_options_override_what_a_file_says_of_its_budgets(tmp_path, data, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "s.toml"
+    path.write_text('models = ["majority"]\nlabels = [4, 8]\n[budgets.4]\ndraws = 3\n[budgets.8]\ndraws = 2\n')
+    plans = {(): 5, ("--draws", "1"): 2, ("--labels", "8"): 2}
+    for options, n in plans.items():
+        main(["sweep", str(path), "--dataset", "pilarnet-m", "--data", str(data), "--set", "min_points=0", *options,
+              "--dry-run"])  # fmt: skip
+        assert f"{n} runs" in capsys.readouterr().out
+
+
 def test_the_projects_own_sweeps_can_be_planned():
     for path in sorted((ROOT / "leaderboards" / "sweeps").glob("*.toml")):
         assert as_sweep(read_sweep(path)).requests()
@@ -235,6 +260,11 @@ def test_the_projects_own_sweeps_can_be_planned():
         ("models = ['gnn']\ndraws = 'x'", "How many"), ("models = []", "A list such as"),
         ("models = ['gnn']\ntask = 3", "not a text"),
         ("models = ['gnn']\n[settings]\ngnn = 3", "not a table of models"),
+        ("models = ['gnn']\n[budgets]\n10 = 3", "not a table of label budgets"),
+        ("models = ['gnn']\nbudgets = 3", "not a table of label budgets"),
+        ("models = ['gnn']\n[budgets.10]\nsteps = 3", "not a table of label budgets"),
+        ("models = ['gnn']\n[budgets.10]\ndraws = 0.5", "How many"),
+        ("models = ['gnn']\n[budgets.10]\nset = 3", "A list such as"),
         ("models = ['evil.py']", "command line: --models"), ("models = ['evil.py:scratch']", "command line: --models"),
         ("models = ['gnn']\ndataset = 'evil.py'", "command line: --dataset"),
         ("models = ['gnn']\ndraws = 1000000000", "At most 10,000"), ("models = ['gnn']\ndraws = 1.5", "How many"),
