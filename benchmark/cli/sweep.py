@@ -27,7 +27,7 @@ def sweep(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="TOML file with a sweep, or one of the package's own, `small` or `pretexts`; options override it.",
+            help="A sweep's TOML file, or one of the package: `small`, `pretexts`, `labels`; options override it.",
             show_default=False,
         ),
     ] = None,

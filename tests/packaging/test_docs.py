@@ -134,6 +134,7 @@ NOT_RUN_PARTS = (["data", "prepare"], ["display", "--run"], *(
 
 
 # of the small scans that stand in for anybody's
+SIMULATED = ["--set", "data.train=8", "--set", "data.val=2", "--set", "data.test=4"]
 TILES = [part for name, value in CHAIN.items() for part in ("--set", f"{name}={value}".replace(" ", ""))]
 
 
@@ -145,6 +146,8 @@ def shortened(typed, root, data):
         return of_what_there_is(typed, root, data)
     if "--checkpoint" in typed:
         return None
+    if typed[0] == "leaderboard":
+        typed = [word.replace("runs/trials", "leaderboards/trials") for word in typed]
     typed = [str(ROOT / word) if word.startswith("leaderboards/") else word for word in typed]
     if typed[:2] == ["data", "info"] and typed[2] == "calo-sim":
         return ["data", "info", "atlas-pions", "--data", str(root / "calo")]
@@ -185,7 +188,9 @@ def of_what_there_is(typed, root, data):
     """The same command on the project's own records and weights, or on one tiny event; a sweep is not trained."""
     records = ROOT / "leaderboards" / "records" / "lif-segmentation"
     if typed[0] == "sweep":
-        return [*typed, *(["--dry-run"] if "--dry-run" not in typed else [])]
+        # of the large sweep one budget, on a few events
+        few = ["--labels", "4", *SIMULATED] if "labels" in typed else []
+        return [*typed, *few, *(["--dry-run"] if "--dry-run" not in typed else [])]
     if typed[0] == "checkpoint":
         return ["checkpoint", "info", str(ROOT / "models/weights/polarmae.safetensors")]
     if typed[0] == "compare":
