@@ -396,6 +396,7 @@ def test_the_pages_show_all_tables():
         ("docs/leaderboards.md", f"{board}/small --format markdown"),
         ("docs/calorimeter.md", f"{board}/records --detector calorimeter --format markdown"),
         ("docs/lif.md", f"{board}/records --detector lif --format markdown"),
+        ("docs/pretraining.md", "leaderboard --split val --records leaderboards/trials --format markdown"),
         ("docs/pretraining.md", "leaderboard --pretexts --records leaderboards/records --format markdown"),
         ("docs/fairness.md", "fairness --records leaderboards/records --tuning leaderboards/tuning --markdown"),
     }
