@@ -21,7 +21,10 @@ def display(
     ] = None,
     task: Annotated[str | None, typer.Option(help="Whose labels are shown; default: its first that has some.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the dataset; without it, the cache.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the event: train, val or test.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split of the event: train, val or test; default: the one that the run scored."),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where runs left their weights.")] = Path("runs"),
     weights: Annotated[Path | None, typer.Option(help="Weights of the run, if not under --runs.")] = None,
     set_: Annotated[
@@ -38,10 +41,11 @@ def display(
         raise ConfigError("--run and --dataset or --file exclude each other. One of them was expected. Leave one out.")
     assignments = tuple(set_ or ())
     if run:
-        chosen = event_of_runs([read_record(path) for path in run], split, event, runs, data, weights)
+        records = [read_record(path) for path in run]
+        chosen = event_of_runs(records, split or records[0].split, event, runs, data, weights)
     elif file is not None:
         chosen = event_of_file(file, dataset or "pilarnet-m", event, task, assignments)
     else:
-        chosen = event_of_dataset(dataset or "lartpc-sim", split, event, data, task, assignments)
+        chosen = event_of_dataset(dataset or "lartpc-sim", split or "test", event, data, task, assignments)
     write(chosen, out)
     console().print(f"{chosen.event_id}: {out}", soft_wrap=True, highlight=False)

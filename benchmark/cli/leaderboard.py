@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STEM = "leaderboard"  # of the files that --out writes
 
+SPLITS = ("test", "val", "train")
+
 
 @app.command()
 def leaderboard(
@@ -48,7 +50,7 @@ def leaderboard(
     Another column gives the difference to the best row of the budget on the same events, with its paired interval.
     """
     from benchmark import tasks
-    from benchmark.errors import unknown_name
+    from benchmark.errors import ConfigError, unknown_name
     from benchmark.records.store import found_records, records_dir
     from benchmark.reports.formats import FORMATS
     from benchmark.reports.leaderboard import leaderboards
@@ -60,21 +62,28 @@ def leaderboard(
     if detector is not None and not detector_tasks:
         raise unknown_name("detector", detector, {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
     root = records or records_dir()
+    if split not in SPLITS:  # a dataset of somebody's own may have others
+        splits = {*SPLITS, *(r.split for r in found_records(root)[0])}
+        if split not in splits:
+            raise unknown_name("split", split, splits, "Correct --split.")
 
     def select(candidates: Sequence[RunRecord]) -> list[RunRecord]:
         shown = [r for r in candidates if r.status != "failed" and task_name in (None, r.task["name"])]
         return shown if detector is None else [r for r in shown if r.task["name"] in detector_tasks]
 
+    if pretexts and out is not None:
+        raise ConfigError(
+            "--pretexts and --out exclude each other: the table of pretexts is printed. One of the two was expected. "
+            "Leave --out out."
+        )
     if check:
         _check_folder(root, out, lambda candidates: leaderboards(select(candidates), runs, split))
         return
     all_runs, problems = found_records(root)
-    splits = {"train", "val", "test", *(r.split for r in all_runs)}
-    if split not in splits:
-        raise unknown_name("split", split, splits, "Correct --split.")
     shown = select(all_runs)
     if form == "json":
-        print(json.dumps([dataclasses.asdict(r) for r in shown], indent=1, sort_keys=True))
+        of_split = [dataclasses.asdict(r) for r in shown if r.split == split or r.protocol]
+        print(json.dumps(of_split, indent=1, sort_keys=True))
         return
     boards = leaderboards(shown, runs, split)
     if pretexts:
@@ -82,6 +91,7 @@ def leaderboard(
     elif out is not None:
         for path in write_tables(boards, out):
             console().print(f"written: {path}", soft_wrap=True, highlight=False)
+        console().print(_counted(all_runs, shown, split, len(problems), root), soft_wrap=True)
     else:
         _show(boards, form, full)
         if form == "terminal":

@@ -21,6 +21,7 @@ class Scoring:
     batch_size: int  # events
     draw: int  # selects a probe's training tokens, where there are too many
     probe: ProbeConfig | None = None  # None: the model's own predictions
+    split: str = "test"  # name of the scored events
 
 
 def score_model(
@@ -28,7 +29,7 @@ def score_model(
 ) -> Evaluation:  # fmt: skip
     """Score the whole of `scored`; a probe is fitted to `labelled` first. `rng` resamples events for the intervals."""
     if scoring.probe is None:
-        result = evaluate(model, scored, scoring.batch_size, rng)
+        result = evaluate(model, scored, scoring.batch_size, rng, scoring.split)
     else:
         result = probe(model, labelled, scored, scoring.probe, scoring.batch_size, scoring.draw, rng)
     return replace(result, costs=costs(model, scored, result, scoring.probe is not None))

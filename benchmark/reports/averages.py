@@ -22,13 +22,13 @@ import numpy as np
 
 from benchmark.metrics.bootstrap import interval
 from benchmark.metrics.families import OVERALL, Column, as_entries
-from benchmark.records.record import RunRecord
+from benchmark.records.record import EVALUATED, RunRecord
 from benchmark.records.scored import Ends, founded, has_todays_intervals, scored, with_ends
 from benchmark.records.scores import family_of, primary, score_in_column
 from benchmark.reports.resampling import Resamples, resampled
 
 REPETITION = ("draw", "seed")  # settings in which the runs of an average differ
-_CHECKPOINT = ("checkpoint", "checkpoint_sha256")  # differ with draw and seed
+_PATH, _HASH = "checkpoint", "checkpoint_sha256"  # a path is another on each machine
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def score_digest(record: RunRecord) -> str:
 
 def _settings_key(record: RunRecord, mark: str) -> str:
     """Key shared by the runs of an average."""
-    config = {k: v for k, v in record.config.items() if k not in (*REPETITION, *_CHECKPOINT)}
+    # weights that were evaluated differ with draw and seed; a training belongs to those that it started from
+    free = (*REPETITION, _PATH, *((_HASH,) if record.config["mode"] == EVALUATED else ()))
+    config = {k: v for k, v in record.config.items() if k not in free}
     return json.dumps([record.task, dataclasses.astuple(scored(record)), config, mark], sort_keys=True)
 
 

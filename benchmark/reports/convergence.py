@@ -16,6 +16,7 @@ from benchmark.reports.paired_differences import difference
 
 FACTOR = 2  # times the steps
 MARK = "†"
+_REPETITION = ("draw", "seed", "checkpoint")
 NOTE = f"{MARK} not converged: with at least twice the steps the score moves by more than its spread"
 
 
@@ -51,12 +52,7 @@ def _steps(record: RunRecord) -> int:
 
 def _all_but_steps(record: RunRecord) -> str:
     """Key of the trainings that differ in their steps alone, and in a learning rate tuned for these."""
-    c = record.config
-    settings = {
-        "train": {k: v for k, v in c["train"].items() if k not in ("steps", "checkpoint_every")},
-        "optim": {k: v for k, v in (c.get("optim") or {}).items() if k != "lr"},
-        "model": c.get("model_config"), "preprocess": c.get("preprocess"), "loss": (c.get("task") or {}).get("loss"),
-        "pretext": c.get("pretext_config"),
-    }  # fmt: skip
-    name = [record.method, c["preset"], c["mode"], record.labels, record.pretraining_steps]
-    return json.dumps([name, settings], sort_keys=True)
+    c = {k: v for k, v in record.config.items() if k not in _REPETITION}
+    c["train"] = {k: v for k, v in c["train"].items() if k not in ("steps", "checkpoint_every")}
+    c["optim"] = {k: v for k, v in (c.get("optim") or {}).items() if k != "lr"}
+    return json.dumps(c, sort_keys=True)

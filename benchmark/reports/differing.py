@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.records.record import RunRecord
@@ -14,29 +14,57 @@ _SECTIONS = {  # of a record's config: its name in `--set`
     "pretrain_optim": "pretrain_optim", "probe": "probe", "data": "data", "preprocess": "preprocess",
 }  # fmt: skip
 _SHOWN = ("train.steps",)  # that have a column of their own
+LONGEST = 60  # letters of a value
 _STEPS, _EVENTS = "pretrain.steps", "pretrain.events"
 
 
-def differing_settings(records: Sequence[RunRecord]) -> list[str]:
+def differing_settings(records: Sequence[RunRecord], each_run: bool = False) -> list[str]:
     """`pretext.cube=6, pretrain.steps=1500` for each record; empty where its name is enough.
 
-    Records are compared with those of the same model, pretext, preset, mode and budget. A value that most of these have
-    goes without saying, and so does a setting that one of them does not know.
+    Records are compared with those of the same model, pretext, preset, mode and budget; `each_run`: of the same draw
+    and seed. A value that most of these have goes without saying, and so does a setting in which those that know it
+    agree. Where neither settings nor steps tell two records apart, the origin of their weights does, or else the
+    fingerprint.
     """
     groups: dict[tuple[str, ...], list[int]] = {}
     for i, record in enumerate(records):
         c = record.config
-        groups.setdefault((record.method, c["preset"], c["mode"], record.labels), []).append(i)
+        repetition = (str(c["draw"]), str(c["seed"])) if each_run else ()
+        groups.setdefault((record.method, c["preset"], c["mode"], record.labels, *repetition), []).append(i)
     texts = [""] * len(records)
     for members in groups.values():
-        settings = [_settings(records[i]) for i in members]
-        known = set.intersection(*(set(s) for s in settings))
-        differing = sorted(name for name in known if len({_text(s[name]) for s in settings}) > 1)
-        usual = {name: _most([_text(s[name]) for s in settings]) for name in differing}
-        for i, of_record in zip(members, settings, strict=True):
-            told = [f"{name}={_text(of_record[name])}" for name in differing if _text(of_record[name]) != usual[name]]
-            texts[i] = ", ".join(told)
+        told = _told_apart([{k: _text(v) for k, v in _settings(records[i]).items()} for i in members])
+        for describe in (_origin, lambda record: f"run {record.fingerprint[:6]}"):
+            alike: dict[tuple[str, Any], list[int]] = {}
+            for k, text in enumerate(told):
+                alike.setdefault((text, records[members[k]].training.get("steps")), []).append(k)
+            for equal in alike.values():
+                further = [describe(records[members[k]]) for k in equal]
+                if len(set(further)) > 1:
+                    for k, text in zip(equal, further, strict=True):
+                        told[k] = ", ".join(filter(None, (told[k], text)))
+        for i, text in zip(members, told, strict=True):
+            texts[i] = text
     return texts
+
+
+def _told_apart(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """For each of some rows the settings in which it differs from most of them."""
+    names = sorted({name for s in settings for name in s})
+    values = {name: [s[name] for s in settings if name in s] for name in names}
+    usual = {name: _most(texts) for name, texts in values.items() if len(set(texts)) > 1}
+    return [
+        ", ".join(f"{name}={s[name]}" for name, most in usual.items() if name in s and s[name] != most)
+        for s in settings
+    ]
+
+
+def _origin(record: RunRecord) -> str:
+    """Where the weights come from that a training started from."""
+    c = record.config
+    if c.get("checkpoint_sha256"):
+        return f"checkpoint {str(c['checkpoint_sha256'])[:6]}"
+    return "weights that ship" if c.get("weights") else "pre-trained" if c.get("pretrain") else ""
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
@@ -56,7 +84,8 @@ def _settings(record: RunRecord) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _most(texts: Sequence[str]) -> str | None:

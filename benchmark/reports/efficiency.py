@@ -72,7 +72,14 @@ def board_of(records: Iterable[RunRecord], task: str, dataset: str | None = None
     Raises DataError without a finished run, UnknownNameError for a dataset without runs.
     """
     candidates = (r for r in records if r.status == "finished" and r.task["name"] == task and not r.protocol)
-    finished = [r for r in candidates if r.split == "test"]
+    of_task = list(candidates)
+    finished = [r for r in of_task if r.split == "test"]
+    if of_task and not finished:
+        splits = ", ".join(sorted({r.split for r in of_task}))
+        raise DataError(
+            f"No run of {task} scored the test split; {len(of_task)} scored {splits}. Curves are drawn of test scores. "
+            f"Type `python -m benchmark leaderboard --split {of_task[0].split}` for a table."
+        )
     if not finished:
         raise DataError(
             f"There is no finished run of {task}. Runs with several label budgets were expected. Type "

@@ -37,7 +37,7 @@ TEXT = ("model", "preset", "mode", "converged", "chosen by", *RECIPE)  # the res
 IMPORTANT = ("parameters", "steps", "mode", "preset", "learning rate")  # beside the score, in a narrow terminal
 NONE = "-"
 OPTIMISERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD, Nesterov"}
-_FREE = ("labels", "draw", "seed", "checkpoint")  # settings that may differ between a search and a run
+_FREE = ("labels", "draw", "seed", "checkpoint", "split")  # settings that may differ between a search and a run
 _FREE_IN_TRAINING = ("steps", "checkpoint_every")
 
 

@@ -119,7 +119,7 @@ def leaderboards(records: Iterable[RunRecord], each_run: bool = False, split: st
 def _leaderboard(records: list[RunRecord], cuts: str, each_run: bool) -> Leaderboard:
     columns = shown(records[0])
     ordered = sorted(averages(records, each_run), key=lambda row: row_order(row.record))
-    apart = differing_settings([row.record for row in ordered])
+    apart = differing_settings([row.record for row in ordered], each_run)
     unfinished = {id(row) for row, is_enough in zip(ordered, converged(ordered), strict=True) if is_enough is False}
     settings = {id(row): text for row, text in zip(ordered, apart, strict=True)} if any(apart) else {}
     rows: list[tuple[Cell, ...]] = []
@@ -199,6 +199,7 @@ def _leaderboard_row(
     c = record.config
     mark = "" if record.status == "finished" else f" ({record.status})"
     name = record.method + mark + ("*" if any(r.environment.get("dirty") for r in row.runs) else "")
+    name += f" {MARK}" if short else ""
     spread = NONE if row.spread is None else f"{row.spread:.3f}"
     repetition = (
         tuple(Cell(str(v), v) for v in (record.known("draw"), record.known("seed")))
@@ -211,7 +212,7 @@ def _leaderboard_row(
         Cell(name, record.method), Cell(c["preset"], c["preset"]), Cell(c["mode"], c["mode"]),
         *(() if settings is None else (Cell(settings, settings),)), Cell(record.labels, labels), *repetition,
         Cell(first.text, first.value, first.low, first.high, bold), _difference_cell(difference, columns[0]), *further,
-        *_cost_cells(row, short),
+        *_cost_cells(row),
     )  # fmt: skip
 
 
@@ -226,9 +227,9 @@ def _difference_cell(difference: Difference | None, column: Column) -> Cell:
     return Cell(difference.text(places_of(column)), difference.value, difference.low, difference.high)
 
 
-def _cost_cells(row: Average, short: bool) -> tuple[Cell, ...]:
+def _cost_cells(row: Average) -> tuple[Cell, ...]:
     record = row.record
-    probed, mark = record.training.get("probe") or {}, f" {MARK}" if short else ""
+    probed = record.training.get("probe") or {}
     wall_s = _mean_or_none([r.run_s for r in row.runs])
     flops = _mean_or_none([r.resources.get("flops_per_event") for r in row.runs])
     energy = _mean_or_none([r.resources.get("energy_j") for r in row.runs])
@@ -236,7 +237,7 @@ def _cost_cells(row: Average, short: bool) -> tuple[Cell, ...]:
     commits = sorted({r.code if r.code.startswith("wheel") else r.code[:9] for r in row.runs})
     devices = sorted({str(r.environment.get("device_name", r.environment.get("device", "unknown"))) for r in row.runs})
     return (
-        _number_cell(record.events["test"], ","), _number_cell(steps, "," if record.is_probe else "d", mark),
+        _number_cell(record.events["test"], ","), _number_cell(steps, "," if record.is_probe else "d"),
         _number_cell(record.events.get("unlabelled"), ","), _number_cell(record.events.get("selection"), ","),
         _number_cell(record.resources.get("n_parameters", 0), ","),
         _number_cell(None if flops is None else flops / 1e9, ".2f"), _number_cell(wall_s, ".0f"),
@@ -245,8 +246,8 @@ def _cost_cells(row: Average, short: bool) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def _number_cell(value: float | None, form: str, mark: str = "") -> Cell:
-    return Cell(NONE) if value is None else Cell(format(value, form) + mark, value)
+def _number_cell(value: float | None, form: str) -> Cell:
+    return Cell(NONE) if value is None else Cell(format(value, form), value)
 
 
 def _mean_or_none(values: Sequence[float | None]) -> float | None:

@@ -106,7 +106,7 @@ def resolve(request: Request) -> RunConfig:
     labels = parse_labels(request.labels)
     if request.split not in SPLITS:
         raise ConfigError(
-            f"--split {request.split} cannot be scored by a run. test, or val to choose settings, was expected. "
+            f"--split {request.split!r} cannot be scored by a run. test, or val to choose settings, was expected. "
             f"Correct it."
         )
     selection = _select(request)

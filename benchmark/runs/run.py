@@ -129,7 +129,7 @@ def _finish(
         folder = run_folder(prepared.execution.runs, unfinished)
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / WEIGHTS, metadata)
-    scoring = Scoring(config.train.batch_size, config.draw, config.probe)
+    scoring = Scoring(config.train.batch_size, config.draw, config.probe, events.split)
     rng = bootstrap_rng(config.task, prepared.dataset)
     with memory_explained("--set train.batch_size=", config.train.batch_size):
         result = score_model(model, events.labelled, events.scored, scoring, rng)

@@ -30,6 +30,7 @@ from typing import Any
 
 from benchmark.errors import ConfigError, one_line, unknown_name
 from benchmark.paths import leaderboards
+from benchmark.runs.config import SPLITS
 from benchmark.runs.sweep import OfBudget, Sweep
 
 _SHOWN = 80  # letters of a wrong value in a message
@@ -75,6 +76,11 @@ def _sweep_fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: values[name] for name in ("task", "dataset", "preset", "split") if name in values}
     for name, value in fields.items():
         _check_texts(path, name, [value])
+    if fields.get("split", SPLITS[0]) not in SPLITS:
+        raise ConfigError(
+            f"{path}: split = {_short(fields['split'])} is not possible. {' or '.join(SPLITS)} was expected. Correct "
+            f"it."
+        )
     for name, options in (("models", (str,)), ("labels", (str, int))):
         if name in values:
             fields[name] = tuple(map(str, _as_list(path, name, values[name], options)))

@@ -143,7 +143,7 @@ class _Scoring:
     def score(self, model: Model, batch_size: int) -> Evaluation:
         """Scores of the whole split; draws the figure of its first events, if requested."""
         events, rng = self.events, bootstrap_rng(self.events.task, self.dataset)
-        result = evaluate(model, events, batch_size, rng)
+        result = evaluate(model, events, batch_size, rng, self.target.split)
         if self.target.figure is not None:
             first = events.batch(range(min(MAX_EVENTS, len(events))))
             draw_predictions(first, model.predict(first.without_target()), events.task, self.target.figure)
@@ -163,6 +163,7 @@ class _Scoring:
         scored = replace(
             record,
             created=now(),
+            config={k: v for k, v in record.config.items() if k != "split"},  # of the training; `events` has this one
             dataset=describe_dataset(self.dataset),
             events={**record.events, "test": len(self.events), "split": self.target.split, "excluded": excluded},
             environment=environment,

@@ -105,3 +105,21 @@ def test_the_table_has_a_row_per_average_or_per_run(three):
     (board,) = leaderboards(three, each_run=True)
     assert [head.title for head in board.heads[4:6]] == ["draw", "seed"]
     assert [cell.text for cell in board.column("draw")] == ["2", "1", "0"]
+
+
+def test_trainings_that_started_from_different_weights_are_rows_of_their_own():
+    rng = np.random.default_rng(3)
+    runs = [run(draw, counts_with(0.8, rng)) for draw in (0, 1)]
+    weights = [{"checkpoint": f"{name}.safetensors", "checkpoint_sha256": name * 64} for name in "ab"]
+
+    def started(mode, of):
+        return [
+            dataclasses.replace(r, config={**r.config, "mode": mode, **w}, fingerprint=c * 64)
+            for r, w, c in zip(runs, of, "12", strict=True)
+        ]
+
+    assert [row.n_runs for row in averages(started("fft", weights))] == [1, 1]
+    assert [row.n_runs for row in averages(started("fft", [weights[0], {**weights[0], "checkpoint": "moved"}]))] == [2]
+    assert [row.n_runs for row in averages(started("evaluate", weights))] == [2]  # each draw has weights of its own
+    (board,) = leaderboards(started("fft", weights))
+    assert sorted(cell.text for cell in board.column("settings")) == ["checkpoint aaaaaa", "checkpoint bbbbbb"]

@@ -26,6 +26,10 @@ def run(quality, steps, model="gnn", labels=100, draw=0, **sections):
     return dataclasses.replace(made, config=config, training=training, fingerprint=name)
 
 
+def with_config(record, **config):
+    return dataclasses.replace(record, config={**record.config, **config}, fingerprint=f"{abs(hash(str(config))):064x}")
+
+
 def told(*runs):
     """Steps -> verdict of each row."""
     rows = averages(runs)
@@ -56,6 +60,7 @@ def test_single_runs_are_compared_by_their_paired_interval():
     [
         run(0.9, 500),  # less than twice the steps
         run(0.9, 600, labels=10), run(0.9, 600, model="ptv3"), run(0.9, 600, model_config={"width": 16}),
+        with_config(run(0.9, 600), pretrain_optim={"lr": 0.1}), with_config(run(0.9, 600), checkpoint_sha256="a" * 64),
     ],
 )  # fmt: skip
 def test_only_the_same_training_with_twice_the_steps_says_so(other):
@@ -70,8 +75,8 @@ def test_another_rate_may_suit_longer_training():
 def test_tables_curves_and_costs_name_the_rows(tmp_path):
     runs = [run(0.6, 300), run(0.8, 600), run(0.7, 300, labels=10)]
     (board,) = leaderboards(runs)
-    assert [cell.text for cell in board.column("steps")] == ["300", "600", f"300 {MARK}"]
-    assert [cell.value for cell in board.column("steps")] == [300, 600, 300] and NOTE in board.notes
+    assert [cell.text for cell in board.column("model")] == ["gnn", "gnn", f"gnn {MARK}"]
+    assert {cell.value for cell in board.column("model")} == {"gnn"} and NOTE in board.notes
     assert {p.converged for curve in curves(board) for p in curve.points} == {None, False}
     draw_curve(board, tmp_path / "c.png")
     hundred = next(table for table in fair_tables(runs, []) if "100 labelled" in table.title)

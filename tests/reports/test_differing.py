@@ -41,6 +41,33 @@ def test_steps_have_a_column_of_their_own_and_unknown_settings_are_not_compared(
     assert differing_settings(rows) == ["", "", ""]
 
 
+def test_a_setting_that_one_row_does_not_know_tells_the_others_apart():
+    shipped = record(steps=5000)
+    others = [record(steps=5000, pretrain_optim={"lr": rate}) for rate in (0.002, 0.009)]
+    assert differing_settings([shipped, *others]) == ["", "pretrain_optim.lr=0.002", "pretrain_optim.lr=0.009"]
+
+
+def test_rows_of_equal_settings_are_told_apart_by_their_weights_and_else_by_their_fingerprint():
+    started = record(steps=5000)
+    shipped, own, given = (
+        dataclasses.replace(started, config={**started.config, **of}, fingerprint=c * 64)
+        for c, of in (
+            ("a", {"weights": {"name": "gnn"}}),
+            ("b", {"pretrain": {"steps": 5000}}),
+            ("c", {"checkpoint_sha256": "d" * 64}),
+        )
+    )
+    assert differing_settings([shipped, own, given]) == ["weights that ship", "pre-trained", "checkpoint dddddd"]
+    twin = dataclasses.replace(shipped, fingerprint="e" * 64)
+    assert differing_settings([shipped, twin]) == ["run aaaaaa", "run eeeeee"]
+
+
+def test_draws_of_a_row_are_no_difference_and_a_long_value_is_cut():
+    assert differing_settings([record(), record(draw=1)], each_run=True) == ["", ""]
+    long, short = differing_settings([record(optim={"note": "x" * 999}), record(optim={"note": "y"})])
+    assert long == f"optim.note={'x' * 60}..." and short == "optim.note=y"
+
+
 def test_the_column_stands_only_where_it_is_needed():
     plain, changed = record(), record(optim={"lr": 3e-3})
     (board,) = leaderboards([plain])

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
@@ -117,6 +118,22 @@ def test_trials_of_a_sweep_are_scored_on_the_validation_split(data, tmp_path, ca
     main(["leaderboard", "--records", str(execution.records), "--split", "val", "--format", "csv"])
     told = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert sorted(row["settings"] for row in told) == ["optim.lr=0.002", "optim.lr=0.01"]
+    for split, n in (("val", 2), ("test", 0)):
+        main(["leaderboard", "--records", str(execution.records), "--split", split, "--format", "json"])
+        assert len(json.loads(capsys.readouterr().out)) == n
+    main(["leaderboard", "--records", str(execution.records), "--out", str(tmp_path / "tables")])
+    assert "type --split val" in capsys.readouterr().out
+    main(["fairness", "--records", str(execution.records)])
+    assert "those that scored val are left out" in " ".join(capsys.readouterr().out.split())
+    wrong = {
+        ("curve", "--out", str(tmp_path / "c.png")): "scored the test split; 2 scored val",
+        ("leaderboard", "--check", "--split", "bogus"): "no split 'bogus'",
+        ("leaderboard", "--pretexts", "--out", str(tmp_path / "o")): "--pretexts and --out exclude each other",
+    }
+    for options, said in wrong.items():
+        with pytest.raises(SystemExit):
+            main([*options, "--records", str(execution.records)])
+        assert said in capsys.readouterr().err
     with pytest.raises(BenchmarkError, match="cannot be scored by a run"):
         plan(replace(asked, split="train"), execution)
 
@@ -260,6 +277,7 @@ def test_the_projects_own_sweeps_can_be_planned():
         ("models = ['gnn']\ndraws = 'x'", "How many"), ("models = []", "A list such as"),
         ("models = ['gnn']\ntask = 3", "not a text"),
         ("models = ['gnn']\n[settings]\ngnn = 3", "not a table of models"),
+        ("models = ['gnn']\nsplit = 'train'", "s.toml: split = 'train' is not possible"),
         ("models = ['gnn']\n[budgets]\n10 = 3", "not a table of label budgets"),
         ("models = ['gnn']\nbudgets = 3", "not a table of label budgets"),
         ("models = ['gnn']\n[budgets.10]\nsteps = 3", "not a table of label budgets"),
