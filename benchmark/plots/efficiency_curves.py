@@ -116,7 +116,8 @@ def _one_panel(board: Leaderboard, chosen: Sequence[str]) -> Figure:
     metric = record.task["primary_metric"]
     _measured(axis, macro, styles, metric)
     of = f"{shown_name(board.task)} on {shown_name(board.dataset)}, {record.events['test']} test events"
-    axis.set(title=f"{of}; {_bands(macro)}", ylabel=metric)
+    axis.set_title(f"{of}\n{_bands(macro)}", fontsize=10)
+    axis.set(ylabel=metric)
     best_first = sorted(macro, key=lambda c: -c.points[-1].value)
     handles = _handles({c.name: styles[c.name] for c in best_first})
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=9, markerscale=1.2)
