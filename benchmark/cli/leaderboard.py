@@ -50,7 +50,7 @@ def leaderboard(
     Another column gives the difference to the best row of the budget on the same events, with its paired interval.
     """
     from benchmark import tasks
-    from benchmark.errors import ConfigError, unknown_name
+    from benchmark.errors import unknown_name
     from benchmark.records.store import found_records, records_dir
     from benchmark.reports.formats import FORMATS
     from benchmark.reports.leaderboard import leaderboards
@@ -62,20 +62,12 @@ def leaderboard(
     if detector is not None and not detector_tasks:
         raise unknown_name("detector", detector, {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
     root = records or records_dir()
-    if split not in SPLITS:  # a dataset of somebody's own may have others
-        splits = {*SPLITS, *(r.split for r in found_records(root)[0])}
-        if split not in splits:
-            raise unknown_name("split", split, splits, "Correct --split.")
+    _check_options(split, pretexts, out, root)
 
     def select(candidates: Sequence[RunRecord]) -> list[RunRecord]:
         shown = [r for r in candidates if r.status != "failed" and task_name in (None, r.task["name"])]
         return shown if detector is None else [r for r in shown if r.task["name"] in detector_tasks]
 
-    if pretexts and out is not None:
-        raise ConfigError(
-            "--pretexts and --out exclude each other: the table of pretexts is printed. One of the two was expected. "
-            "Leave --out out."
-        )
     if check:
         _check_folder(root, out, lambda candidates: leaderboards(select(candidates), runs, split))
         return
@@ -96,6 +88,22 @@ def leaderboard(
         _show(boards, form, full)
         if form == "terminal":
             console().print(_counted(all_runs, shown, split, len(problems), root), soft_wrap=True)
+
+
+def _check_options(split: str, pretexts: bool, out: Path | None, root: Path) -> None:
+    """Raises UnknownNameError for a split that no record knows, ConfigError for options that exclude each other."""
+    from benchmark.errors import ConfigError, unknown_name
+    from benchmark.records.store import found_records
+
+    if split not in SPLITS:  # a dataset of somebody's own may have others
+        splits = {*SPLITS, *(r.split for r in found_records(root)[0])}
+        if split not in splits:
+            raise unknown_name("split", split, splits, "Correct --split.")
+    if pretexts and out is not None:
+        raise ConfigError(
+            "--pretexts and --out exclude each other: the table of pretexts is printed. One of the two was expected. "
+            "Leave --out out."
+        )
 
 
 def _show(boards: Sequence[Leaderboard], form: str, full: bool) -> None:

@@ -147,7 +147,8 @@ def _measured(axis: Any, found: Sequence[Curve], styles: Mapping[str, MethodStyl
         axis.plot(group.labels, group.value, markersize=5, linewidth=1.4, **style.line())
         short = group[group.converged.eq(False)]
         hollow = {**style.line(), "linestyle": "", "markerfacecolor": "white"}
-        axis.plot(short.labels, short.value, markersize=5, zorder=3, **hollow)
+        if len(short):
+            axis.plot(short.labels, short.value, markersize=5, zorder=3, **hollow)
         known = group.dropna(subset=["low", "high"]).astype({"low": float, "high": float})
         if len(known) == 1:  # a band has no width at one budget
             ends = [[v] for v in (*(known.value - known.low), *(known.high - known.value))]

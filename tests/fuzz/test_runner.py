@@ -74,6 +74,13 @@ def plain_reader(answer, **kind):
     return Reader("plain", lambda folder: None, "a", read, {"values": changed}, only_own=True, **kind)
 
 
+class Raw(DataError):
+    """An error whose message holds what the others write out."""
+
+    def __str__(self):
+        return "Two\nlines."
+
+
 def raises(error):
     def answer():
         raise error
@@ -84,8 +91,9 @@ def raises(error):
 @pytest.mark.parametrize(
     ("answer", "sealed", "result"),
     [(lambda: 1, True, "same"), (lambda: 2, False, "other"), (lambda: 2, True, "failed"),
-     (raises(DataError("One line.")), True, "refused"), (raises(DataError("Two\nlines.")), True, "failed"),
-     (raises(DataError("\x1b[31mred")), True, "failed"), (raises(KeyError("x")), False, "failed")],
+     (raises(DataError("One line.")), True, "refused"), (raises(DataError("Two\nlines.")), True, "refused"),
+     (raises(DataError("\x1b[31mred")), True, "refused"), (raises(Raw()), True, "failed"),
+     (raises(KeyError("x")), False, "failed")],
 )  # fmt: skip
 def test_what_counts_as_failed(tmp_path, monkeypatch, answer, sealed, result):
     valid = tmp_path / "valid"
