@@ -45,6 +45,6 @@ def fairness(
     screen = console()
     for table in tables:
         screen.print(table.rich())
-    others = sorted({r.split for r in runs if r.split != "test" and not r.protocol})
+    others = sorted({r.split for r in runs if not r.is_in_tables_of("test")})
     apart = f" (those that scored {', '.join(others)} are left out)" if others else ""
     screen.print(f"{len(runs)} records{apart}, {len(tunings)} searches for a learning rate", highlight=False)

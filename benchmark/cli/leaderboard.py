@@ -74,7 +74,7 @@ def leaderboard(
     all_runs, problems = found_records(root)
     shown = select(all_runs)
     if form == "json":
-        of_split = [dataclasses.asdict(r) for r in shown if r.split == split or r.protocol]
+        of_split = [dataclasses.asdict(r) for r in shown if r.is_in_tables_of(split)]
         print(json.dumps(of_split, indent=1, sort_keys=True))
         return
     boards = leaderboards(shown, runs, split)
@@ -143,7 +143,7 @@ def _counted(
     all_runs: Sequence[RunRecord], shown: Sequence[RunRecord], split: str, n_unreadable: int, root: Path
 ) -> str:  # fmt: skip
     """How many runs the tables are of, and how many are left out and why."""
-    others = [r.split for r in shown if r.split != split and not r.protocol]
+    others = [r.split for r in shown if not r.is_in_tables_of(split)]
     options = " or ".join(f"--split {name}" for name in sorted(set(others)))
     apart = f" ({len(others)} of them scored on another split and left out: type {options})" if others else ""
     failed = sum(r.status == "failed" for r in all_runs)

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmark.errors import one_line
 
 # what the library raises for damaged directories and members
-_DAMAGED = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, struct.error)
+_DAMAGED = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error)
 _ENCRYPTED = 1  # bit of a member's flags
 
 

@@ -47,6 +47,10 @@ class RunRecord:
         """Registry name of the model."""
         return str(self.config["model"])
 
+    def is_in_tables_of(self, split: str) -> bool:
+        """Whether tables of a split show it: those of a publication's protocol stand in every one, apart."""
+        return self.split == split or bool(self.protocol)
+
     @property
     def pretraining_steps(self) -> int:
         """Steps of the pre-training that the run started from; 0 without one, or where the record does not say."""

@@ -33,19 +33,23 @@ def differing_settings(records: Sequence[RunRecord], each_run: bool = False) -> 
         groups.setdefault((record.method, c["preset"], c["mode"], record.labels, *repetition), []).append(i)
     texts = [""] * len(records)
     for members in groups.values():
-        told = _told_apart([{k: _text(v) for k, v in _settings(records[i]).items()} for i in members])
+        alike = [records[i] for i in members]
+        told = _told_apart([{k: _text(v) for k, v in _settings(record).items()} for record in alike])
         for describe in (_origin, lambda record: f"run {record.fingerprint[:6]}"):
-            alike: dict[tuple[str, Any], list[int]] = {}
-            for k, text in enumerate(told):
-                alike.setdefault((text, records[members[k]].training.get("steps")), []).append(k)
-            for equal in alike.values():
-                further = [describe(records[members[k]]) for k in equal]
-                if len(set(further)) > 1:
-                    for k, text in zip(equal, further, strict=True):
-                        told[k] = ", ".join(filter(None, (told[k], text)))
+            told = _told_further(told, alike, [describe(record) for record in alike])
         for i, text in zip(members, told, strict=True):
             texts[i] = text
     return texts
+
+
+def _told_further(told: Sequence[str], records: Sequence[RunRecord], further: Sequence[str]) -> list[str]:
+    """The texts, with the further ones behind those of equal text and steps where they differ."""
+    keys = [(text, record.training.get("steps")) for text, record in zip(told, records, strict=True)]
+    differ = {key for key in keys if len({f for k, f in zip(keys, further, strict=True) if k == key}) > 1}
+    return [
+        ", ".join(filter(None, (text, more))) if key in differ else text
+        for text, key, more in zip(told, keys, further, strict=True)
+    ]
 
 
 def _told_apart(settings: Sequence[Mapping[str, str]]) -> list[str]:

@@ -71,8 +71,7 @@ def board_of(records: Iterable[RunRecord], task: str, dataset: str | None = None
 
     Raises DataError without a finished run, UnknownNameError for a dataset without runs.
     """
-    candidates = (r for r in records if r.status == "finished" and r.task["name"] == task and not r.protocol)
-    of_task = list(candidates)
+    of_task = [r for r in records if r.status == "finished" and r.task["name"] == task and not r.protocol]
     finished = [r for r in of_task if r.split == "test"]
     if of_task and not finished:
         splits = ", ".join(sorted({r.split for r in of_task}))

@@ -77,8 +77,7 @@ def fair_tables(records: Iterable[RunRecord], tunings: Sequence[Tuning]) -> list
     """
     groups: dict[tuple[Any, ...], list[RunRecord]] = {}
     for record in records:
-        is_tested = record.split == "test" or record.protocol
-        if record.status != "failed" and is_tested and _is_trained_on_dataset(record):
+        if record.status != "failed" and record.is_in_tables_of("test") and _is_trained_on_dataset(record):
             budget = record.config["labels"]
             key = (scored(record), budget is None, budget or 0)
             groups.setdefault(key, []).append(record)

@@ -103,7 +103,7 @@ def leaderboards(records: Iterable[RunRecord], each_run: bool = False, split: st
     """
     on_same: dict[Scored, list[RunRecord]] = {}
     for record in records:
-        if record.split == split or record.protocol:
+        if record.is_in_tables_of(split):
             on_same.setdefault(scored(record), []).append(record)
     tables: dict[tuple[str, ...], list[list[RunRecord]]] = {}  # of one task, data and split
     for what, group in sorted(on_same.items()):
