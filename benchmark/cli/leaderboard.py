@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +31,10 @@ def leaderboard(
     pretexts: Annotated[
         bool,
         typer.Option("--pretexts", help="Backbones against pretexts: what each adds to training from scratch."),
+    ] = False,
+    statement: Annotated[
+        bool,
+        typer.Option("--statement", help="Sentences: how many labels each pre-training saves, with 95% intervals."),
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Every column: also energy, device, commit ...")] = False,
     form: Annotated[
@@ -62,7 +66,7 @@ def leaderboard(
     if detector is not None and not detector_tasks:
         raise unknown_name("detector", detector, {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
     root = records or records_dir()
-    _check_options(split, pretexts, out, root)
+    _check_options(split, {"--pretexts": pretexts, "--statement": statement, "--out": out is not None}, root)
 
     def select(candidates: Sequence[RunRecord]) -> list[RunRecord]:
         shown = [r for r in candidates if r.status != "failed" and task_name in (None, r.task["name"])]
@@ -80,6 +84,8 @@ def leaderboard(
     boards = leaderboards(shown, runs, split)
     if pretexts:
         _show_pretexts(boards, form)
+    elif statement:
+        _show_statement(boards, form)
     elif out is not None:
         for path in write_tables(boards, out):
             console().print(f"written: {path}", soft_wrap=True, highlight=False)
@@ -90,7 +96,7 @@ def leaderboard(
             console().print(_counted(all_runs, shown, split, len(problems), root), soft_wrap=True)
 
 
-def _check_options(split: str, pretexts: bool, out: Path | None, root: Path) -> None:
+def _check_options(split: str, forms: Mapping[str, bool], root: Path) -> None:
     """Raises UnknownNameError for a split that no record knows, ConfigError for options that exclude each other."""
     from benchmark.errors import ConfigError, unknown_name
     from benchmark.records.store import found_records
@@ -99,10 +105,11 @@ def _check_options(split: str, pretexts: bool, out: Path | None, root: Path) -> 
         splits = {*SPLITS, *(r.split for r in found_records(root)[0])}
         if split not in splits:
             raise unknown_name("split", split, splits, "Correct --split.")
-    if pretexts and out is not None:
+    asked = [option for option, given in forms.items() if given]
+    if len(asked) > 1:
         raise ConfigError(
-            "--pretexts and --out exclude each other: the table of pretexts is printed. One of the two was expected. "
-            "Leave --out out."
+            f"{' and '.join(asked)} exclude each other: each shows the records in a form of its own. One of them was "
+            f"expected. Leave {asked[-1]} out."
         )
 
 
@@ -137,6 +144,27 @@ def _show_pretexts(boards: Sequence[Leaderboard], form: str) -> None:
         return
     for table in tables:
         console().print(rich(table))
+
+
+def _show_statement(boards: Sequence[Leaderboard], form: str) -> None:
+    """Print what pre-training saves on each leaderboard."""
+    from benchmark.errors import ConfigError, DataError
+    from benchmark.reports.statement import statement
+
+    if form not in ("terminal", "markdown"):
+        raise ConfigError(f"--statement has no format {form}. terminal or markdown was expected. Correct --format.")
+    told = [(board.title, sentences) for board in boards if (sentences := statement(board))]
+    if not told:
+        raise DataError(
+            "No table has both a pre-trained network and one from scratch, with a number of labelled events. Runs such as "
+            "`python -m benchmark sweep --models gnn,gnn+masked --labels 10,100,1000` were expected. Leave --statement "
+            "out."
+        )
+    for title, sentences in told:
+        if form == "markdown":
+            print(f"**{title}**\n\n" + "\n".join(f"- {sentence}" for sentence in sentences))
+        else:
+            console().print(f"{title}\n", *(f"{sentence}\n" for sentence in sentences), sep="\n", highlight=False, markup=False)
 
 
 def _counted(

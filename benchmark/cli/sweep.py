@@ -128,6 +128,7 @@ def _cluster_parameters(cluster: list[str] | None) -> dict[str, Any]:
 
 
 def _show_plan(jobs: Sequence[Job], workers: int) -> None:
+    from benchmark.contracts.pretext import method_name
     from benchmark.reports.fitted_table import FittedTable
     from benchmark.runs.cost_estimate import duration
     from benchmark.runs.sweep import to_run
@@ -141,7 +142,7 @@ def _show_plan(jobs: Sequence[Job], workers: int) -> None:
     rows: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
         c = job.identity.config
-        rows.setdefault((c.model, c.mode, "all" if c.labels is None else str(c.labels)), []).append(job)
+        rows.setdefault((method_name(c.model, c.pretext), c.mode, "all" if c.labels is None else str(c.labels)), []).append(job)
     for (model, mode, labels), row_jobs in list(rows.items())[:TOP]:
         n_remaining = len(to_run(row_jobs))
         cost = row_jobs[0].cost

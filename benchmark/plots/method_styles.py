@@ -26,7 +26,7 @@ DASHES: tuple[tuple[Any, str], ...] = (  # the same
     ("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"), ((0, (8, 2)), "longdash"),
     ((0, (8, 2, 1, 2)), "longdashdot"),
 )  # fmt: skip
-MODES = ("scratch", "fft", "peft", "frozen")
+MODES = ("fft", "scratch", "peft", "frozen")  # pre-trained networks solid, the others dashed
 FAMILIAR = (  # models that most figures show: a colour each
     "polarmae", "gnn", "pointnet2", "transformer", "sparse_uresnet", "ptv3", "deep_sets", "pointnet", "pointmae",
     "set_transformer",
@@ -58,7 +58,7 @@ def method_styles(names: Sequence[str]) -> dict[str, MethodStyle]:
     numbers = _numbers({_model(name) for name in names})
     for name in sorted(names):
         number = numbers[_model(name)]
-        mode = (re.search(r":(\w+)", name) or ["", MODES[0]])[1]
+        mode = (re.search(r":(\w+)", name) or ["", "scratch"])[1]
         dash = (MODES.index(mode) if mode in MODES else len(MODES)) + number // len(COLOURS)
         colour, n = COLOURS[number % len(COLOURS)], len(MARKERS)
         candidates = (

@@ -1,7 +1,7 @@
 """Data efficiency: score against labelled events, the labels needed to reach a score, and the ratio of two models'.
 
-A curve joins the rows of a leaderboard that differ only in the label budget. Between measured budgets a score is
-interpolated linearly in the logarithm of the labels; nothing is extrapolated: a score that is reached at the smallest
+A curve joins the rows of a leaderboard that differ only in the label budget, and in the steps and the learning rate where
+these follow the budget. Between measured budgets a score is interpolated linearly in the logarithm of the labels; nothing is extrapolated: a score that is reached at the smallest
 budget needs at most that many labels, and one that is not reached needs more than the largest.
 Intervals come from the rows' common bootstrap resamples (`benchmark.reports.resampling`), so that ratios are paired.
 """
@@ -26,7 +26,9 @@ from benchmark.reports.convergence import converged
 from benchmark.reports.leaderboard import Leaderboard, leaderboards
 from benchmark.settings import flat
 
-_FREE = ("labels", "draw", "seed", "checkpoint", "checkpoint_sha256", "optim.lr")  # may differ between points
+_FREE = (
+    "labels", "draw", "seed", "checkpoint", "checkpoint_sha256", "optim.lr", "train.steps", "train.checkpoint_every",
+)  # may differ between points  # fmt: skip
 MACRO = "macro"  # the primary metric's curve, whatever the metric is
 
 
@@ -66,6 +68,34 @@ class Amount:
     text: str
 
 
+@dataclass(frozen=True)
+class Needed:
+    """Labelled events that a model needs for a score; -inf: its smallest budget or fewer; +inf: more than its largest."""
+
+    value: float
+    low: float | None  # of a 95% interval; None where there is none
+    high: float | None
+    smallest: float  # measured budgets
+    largest: float
+
+    @property
+    def text(self) -> str:
+        """`850 [300, more than 1,000]`."""
+        return self.over(1)
+
+    def over(self, labels: int) -> str:
+        """The same divided by a number of labels: a factor."""
+        value = self._limit_text(self.value, labels)
+        if self.low is None or self.high is None or (np.isinf(self.value) and self.low == self.high == self.value):
+            return value
+        return f"{value} [{self._limit_text(self.low, labels)}, {self._limit_text(self.high, labels)}]"
+
+    def _limit_text(self, labels: float, unit: int) -> str:
+        sign = "at most " if np.isneginf(labels) else "more than " if np.isposinf(labels) else ""
+        shown = float(np.clip(labels, self.smallest, self.largest)) / unit
+        return f"{sign}{shown:,.0f}" if unit == 1 or shown >= 9.5 else f"{sign}{shown:.2g}"
+
+
 def board_of(records: Iterable[RunRecord], task: str, dataset: str | None = None) -> Leaderboard:
     """The largest leaderboard of a task's finished runs by the suite's own protocol: what curves are drawn of.
 
@@ -102,9 +132,9 @@ def chosen_curves(found: Sequence[Curve], names: Sequence[str]) -> list[Curve]:
 def curves(board: Leaderboard, of: str = MACRO) -> list[Curve]:
     """The curves of a leaderboard in order of name; of a class where the task's scores have one row per class."""
     rows = [r for r in board.averages if r.record.status == "finished" and r.record.config.get("mode") != EVALUATED]
-    groups = _group_by_settings(rows)
-    names = curve_names([members[0].record for members in groups])
     is_enough = {id(row): told for row, told in zip(board.averages, converged(board.averages), strict=True)}
+    groups = [group for alike in _group_by_settings(rows) for group in _group_by_steps(alike, is_enough)]
+    names = curve_names([members[0].record for members in groups])
     result = []
     for name, members in zip(names, groups, strict=True):
         first = members[0].record
@@ -149,15 +179,18 @@ def _meant(available: Sequence[Curve], name: str, remedy: str) -> list[Curve]:
     return meant
 
 
-def labels_to_reach(curve: Curve, score: float, smaller: bool = False) -> Amount:
-    """Labelled events that a model needs for a score, with a 95% interval over events and runs."""
-    budgets = _budgets_of(curve)
-    value = _crossing(budgets, np.array([[p.value for p in curve.points]]), score, smaller)[0]
-    matrix = _replicates(curve)
-    low, high = (None, None) if matrix is None else _interval(_crossing(budgets, matrix, score, smaller))
-    return Amount(
-        _finite_or_none(value), _finite_or_none(low), _finite_or_none(high), _labels_text(value, low, high, budgets)
-    )
+def labels_to_reach(curve: Curve, score: float | Point, smaller: bool = False) -> Needed:
+    """Labelled events that a model needs for a score, with a 95% interval over events and runs.
+
+    Of another curve's point the score is drawn in the same resamples, so that the interval is paired.
+    """
+    target, drawn = (score, score) if isinstance(score, float | int) else (score.value, score.replicates)
+    budgets, matrix = _budgets_of(curve), _replicates(curve)
+    value = _crossing(budgets, np.array([[p.value for p in curve.points]]), target, smaller)[0]
+    low, high = (None, None)
+    if matrix is not None and drawn is not None:
+        low, high = _interval(_crossing(budgets, matrix, drawn, smaller))
+    return Needed(float(value), low, high, float(budgets[0]), float(budgets[-1]))
 
 
 def label_ratio(one: Curve, other: Curve, score: float, smaller: bool = False) -> Amount:
@@ -203,7 +236,7 @@ def reachable(candidates: Iterable[Curve], smaller: bool = False) -> float | Non
 
 
 def _group_by_settings(rows: Sequence[Average]) -> list[list[Average]]:
-    """Rows that differ only in the budget, or in a learning rate that was tuned at each budget.
+    """Rows that differ only in the budget, in steps, or in a learning rate that was tuned at each budget.
 
     Settings that older records lack are not compared.
     """
@@ -220,8 +253,8 @@ def _group_by_settings(rows: Sequence[Average]) -> list[list[Average]]:
         for row, settings in of_model:
             equal.setdefault(json.dumps({k: settings[k] for k in sorted(common)}), []).append(row)
         for members in equal.values():
-            budgets = [row.record.events["labelled"] for row in members]
-            groups += [members] if len(set(budgets)) == len(budgets) else _group_by_rate(members)
+            trainings = [(_labels(row), _steps(row)) for row in members]
+            groups += [members] if len(set(trainings)) == len(trainings) else _group_by_rate(members)
     return groups
 
 
@@ -230,6 +263,34 @@ def _group_by_rate(rows: Sequence[Average]) -> list[list[Average]]:
     for row in rows:
         groups.setdefault((row.record.config.get("optim") or {}).get("lr"), []).append(row)
     return list(groups.values())
+
+
+def _group_by_steps(rows: list[Average], is_enough: dict[int, bool | None]) -> list[list[Average]]:
+    """One group per number of steps where each was run at the same budgets; else one row of each budget.
+
+    Of several at a budget, the row with the most runs; then one whose steps were checked, then the one with most steps.
+    """
+    of_steps: dict[int, list[Average]] = {}
+    for row in rows:
+        of_steps.setdefault(_steps(row), []).append(row)
+    if len({frozenset(map(_labels, group)) for group in of_steps.values()}) == 1:
+        return list(of_steps.values())
+    at_budget: dict[int, list[Average]] = {}
+    for row in rows:
+        at_budget.setdefault(_labels(row), []).append(row)
+
+    def rank(row: Average) -> tuple[int, bool, int]:
+        return row.n_runs, is_enough[id(row)] is not None, _steps(row)
+
+    return [[max(group, key=rank) for group in at_budget.values()]]
+
+
+def _labels(row: Average) -> int:
+    return int(row.record.events["labelled"] or 0)
+
+
+def _steps(row: Average) -> int:
+    return int(row.record.config["train"]["steps"])
 
 
 def curve_names(records: Sequence[RunRecord]) -> list[str]:
@@ -291,10 +352,13 @@ def _replicates(curve: Curve) -> np.ndarray | None:
     return np.stack(replicates, axis=1)  # type: ignore[arg-type]
 
 
-def _crossing(budgets: np.ndarray, values: np.ndarray, score: float, smaller: bool) -> np.ndarray:
-    """(R,) labels at which curves (R, budgets) first reach a score: -inf at the first budget, +inf never."""
+def _crossing(budgets: np.ndarray, values: np.ndarray, score: float | np.ndarray, smaller: bool) -> np.ndarray:
+    """(R,) labels at which curves (R, budgets) first reach a score, or (R,) one each: -inf at the first budget, +inf
+    never.
+    """
     sign = -1.0 if smaller else 1.0
-    above = sign * values >= sign * score
+    scores = np.broadcast_to(score, len(values))
+    above = sign * values >= sign * scores[:, None]
     reached = above.any(axis=1)
     first = above.argmax(axis=1)
     result = np.where(reached & (first == 0), -np.inf, np.inf)
@@ -302,7 +366,7 @@ def _crossing(budgets: np.ndarray, values: np.ndarray, score: float, smaller: bo
     if len(inside):
         index = first[inside]
         before, after = values[inside, index - 1], values[inside, index]
-        share = (score - before) / (after - before)
+        share = (scores[inside] - before) / (after - before)
         logs = np.log(budgets)
         result[inside] = np.exp(logs[index - 1] + share * (logs[index] - logs[index - 1]))
     return result
@@ -322,14 +386,3 @@ def _clip_to_budgets(labels: Any, curve: Curve) -> Any:
 
 def _finite_or_none(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _labels_text(value: float, low: float | None, high: float | None, budgets: np.ndarray) -> str:
-    def limit_text(labels: float) -> str:
-        if np.isneginf(labels):
-            return f"at most {budgets[0]:,.0f}"
-        return f"more than {budgets[-1]:,.0f}" if np.isposinf(labels) else f"{labels:,.0f}"
-
-    if low is None or high is None or (np.isinf(value) and low == high == value):
-        return limit_text(value)
-    return f"{limit_text(value)} [{limit_text(low)}, {limit_text(high)}]"

@@ -26,7 +26,7 @@ from benchmark.reports.tables import cell, dirty_note, shown
 
 NONE = "-"
 ABOUT = ("task", "version", "dataset", "revision", "protocol", "split", "cuts")  # what a leaderboard has in common
-BOLD_NOTE = "bold: the paired 95% interval separates this row from every other of its budget"
+BOLD_NOTE = "bold: a row of several runs that the paired 95% interval separates from every other of its budget"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Differences between rows of a table on the same events: a paired bootstrap, so that common variation cancels.
 
 Both rows are resampled together (`benchmark.reports.averages`): the same events, and, of rows with as many runs, the
-same repetitions. A row is shown in bold only where these intervals separate it from every other of its budget. Without
-an interval (`benchmark.metrics.few_events`) there is no verdict.
+same repetitions. A row of several runs is shown in bold where these intervals separate it from every other of its
+budget. Without an interval (`benchmark.metrics.few_events`) there is no verdict.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def differences_to_best(rows: Sequence[Average]) -> list[Difference | None]:
 def is_separated_best(rows: Sequence[Average]) -> bool:
     """Whether the first of rows ordered best first is separated from every other; False where one is not comparable.
 
-    False for a single row, and where the first has no interval.
+    False for a single row, and where the first has no interval or is of a single run: its draw may have been lucky.
     """
     differences = differences_to_best(rows)[1:]
-    has_interval = (primary(rows[0].record) or {}).get("low") is not None
+    has_interval = (primary(rows[0].record) or {}).get("low") is not None and rows[0].n_runs > 1
     return bool(differences) and has_interval and all(d is not None and d.separated for d in differences)

@@ -1,10 +1,13 @@
 """Data-efficiency curves: labels needed by hand, limits said as limits, ratios paired, figures with both panels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from benchmark.cli import main
 from benchmark.errors import ConfigError, UnknownNameError
+from benchmark.io import sha256_text
 from benchmark.plots.efficiency_curves import draw_curve
 from benchmark.records.published import comparable
 from benchmark.reports.efficiency import chosen_curves, curves, label_ratio, labels_to_reach, reachable, resolve_curve
@@ -40,7 +43,7 @@ def test_what_was_not_measured_is_said_as_a_limit():
     low, high = (p.value for p in curve.points)
     assert labels_to_reach(curve, low - 0.1).text == "at most 10"
     assert labels_to_reach(curve, high + 0.05).text == "more than 1,000"
-    assert labels_to_reach(curve, high + 0.05).value is None
+    assert np.isposinf(labels_to_reach(curve, high + 0.05).value)
 
 
 def test_an_error_is_reached_from_above():
@@ -96,6 +99,31 @@ def test_curves_are_told_apart_by_mode_and_settings_and_found_by_name():
         resolve_curve(curves(found), "other:fff")
 
 
+def trainings(rng, steps_at):
+    """Records of one model: (labels, steps) -> quality and draws."""
+    found = []
+    for (labels, steps), (quality, draws) in steps_at.items():
+        for draw in range(draws):
+            record = made_up("m", labels, draw, 0, rng, quality=quality, n_events=N)
+            record.config["train"]["steps"] = record.training["steps"] = steps
+            found.append(dataclasses.replace(record, fingerprint=sha256_text(f"{labels} {steps} {draw}")))
+    return found
+
+
+def test_steps_that_follow_the_budget_make_one_curve_and_the_runs_that_check_them_are_not_in_it():
+    rng = np.random.default_rng(3)
+    rule = {(10, 600): (0.7, 3), (100, 1200): (0.8, 3), (1000, 2400): (0.85, 1)}
+    checks = {(100, 600): (0.6, 2), (100, 2400): (0.9, 2), (1000, 1200): (0.6, 1), (1000, 4800): (0.95, 1)}
+    (alone,) = leaderboards(trainings(rng, rule))
+    (checked,) = leaderboards(trainings(np.random.default_rng(3), {**rule, **checks}))
+    (curve,), (same,) = curves(alone), curves(checked)
+    assert curve.name == same.name == "m"
+    assert [p.labels for p in curve.points] == [10, 100, 1000]
+    assert [p.value for p in same.points] == [p.value for p in curve.points]
+    assert [p.converged for p in curve.points] == [None, None, None]
+    assert [p.converged for p in same.points] == [None, False, False]  # 10,000: of equal runs the one that was checked
+
+
 def test_pre_trainings_of_other_lengths_are_other_curves():
     rng = np.random.default_rng(2)
     records = [made_up("m", n, draw, 0, rng, n_events=N) for n in (10, 100) for draw in (0, 1)]
@@ -121,7 +149,7 @@ def test_classes_have_curves_of_their_own_with_intervals():
 def test_a_first_look_takes_a_score_that_most_curves_cross():
     found = curves(board({"a": {10: 0.7, 1000: 0.9}, "b": {10: 0.65, 1000: 0.88}, "c": {10: 0.3, 1000: 0.35}}))
     target = reachable(found)
-    crossed = [labels_to_reach(c, target).value is not None for c in found]
+    crossed = [bool(np.isfinite(labels_to_reach(c, target).value)) for c in found]
     assert crossed == [True, True, False]
     assert reachable(curves(board({"a": {10: 0.7}}))) is None
 

@@ -71,9 +71,10 @@ def test_runs_on_other_events_are_not_compared(rng):
 
 def test_bold_stands_only_where_the_interval_separates_from_every_other_row(rng):
     good, close, bad = three(rng)
-    (both,) = leaderboards([good, bad])
+    again = made_up("good", 100, 1, 0, rng, quality=0.9, n_events=N)
+    (both,) = leaderboards([good, again, bad])
     assert [c.bold for c in both.column("macro_f1")] == [True, False]
-    (board,) = leaderboards([good, close, bad])
+    (board,) = leaderboards([good, again, close, bad])
     assert not any(c.bold for c in board.column("macro_f1"))
     assert [c.text for c in board.column("model")][2] == "bad"
     assert board.column("difference_to_best")[0].text == "-"
@@ -82,8 +83,20 @@ def test_bold_stands_only_where_the_interval_separates_from_every_other_row(rng)
     assert not any("bold" in note for note in board.notes)
 
 
+def test_a_single_run_claims_nothing(rng):
+    good, _, bad = three(rng)
+    worse = made_up("bad", 100, 1, 0, rng, quality=0.7, n_events=N)
+    (board,) = leaderboards([good, bad, worse])
+    difference_of_bad = board.column("difference_to_best")[1]
+    assert difference_of_bad.high < 0  # separated over the events
+    assert not any(c.bold for c in board.column("macro_f1"))
+
+
 def test_each_budget_has_its_own_best(rng):
-    records = [made_up(m, n, 0, 0, rng, quality=q, n_events=N) for n in (10, 100) for m, q in (("a", 0.9), ("b", 0.7))]
+    records = [
+        made_up(m, n, d, 0, rng, quality=q, n_events=N)
+        for n in (10, 100) for m, q in (("a", 0.9), ("b", 0.7)) for d in (0, 1)
+    ]  # fmt: skip
     (board,) = leaderboards(records)
     assert [c.text for c in board.column("labels")] == ["10", "10", "100", "100"]
     assert [c.bold for c in board.column("macro_f1")] == [True, False, True, False]

@@ -221,9 +221,9 @@ def test_a_class_that_is_never_predicted_and_a_constant_predictor_have_no_interv
     states = counts(0.8, N, rng)
     constant = np.zeros_like(states)
     constant[:, :, 1] = states.sum(axis=2)  # always a track
-    model = made_up("model", 100, 0, 0, rng, states=states)
+    model = [made_up("model", 100, draw, 0, rng, states=states) for draw in (0, 1)]
     majority = made_up("majority", 100, 0, 0, rng, states=constant)
-    (board,) = leaderboards([model, majority])
+    (board,) = leaderboards([*model, majority])
     assert [c.text for c in board.column("f1_michel")][1] == "0.000 [-]"
     assert board.column("f1_track")[1].low is not None  # depends on the share of tracks
     assert board.column("macro_f1")[0].bold  # the difference to a constant is no constant
