@@ -156,15 +156,14 @@ def _show_statement(boards: Sequence[Leaderboard], form: str) -> None:
     told = [(board.title, sentences) for board in boards if (sentences := statement(board))]
     if not told:
         raise DataError(
-            "No table has both a pre-trained network and one from scratch, with a number of labelled events. Runs such as "
-            "`python -m benchmark sweep --models gnn,gnn+masked --labels 10,100,1000` were expected. Leave --statement "
-            "out."
+            "No table has both a pre-trained network and one from scratch. Runs such as `python -m benchmark sweep "
+            "--models gnn,gnn+masked --labels 10,100,1000` were expected. Leave --statement out."
         )
     for title, sentences in told:
         if form == "markdown":
             print(f"**{title}**\n\n" + "\n".join(f"- {sentence}" for sentence in sentences))
         else:
-            console().print(f"{title}\n", *(f"{sentence}\n" for sentence in sentences), sep="\n", highlight=False, markup=False)
+            console().print("\n\n".join((title, *sentences)), highlight=False, markup=False)
 
 
 def _counted(

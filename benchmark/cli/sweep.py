@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,12 +107,18 @@ def _sweep_of_options(
     if set_:
         fields["settings"] = (*fields.get("settings", ()), *set_)
     if models is not None:
-        model_settings = fields.get("settings_of", {})
-        fields["settings_of"] = {m: v for m, v in model_settings.items() if m in fields["models"]}
+        fields["settings_of"] = _of_these(fields["models"], fields.get("settings_of", {}))
     budgets = fields.get("budgets", {})
     kept = {b: v for b, v in budgets.items() if labels is None or b in fields["labels"]}
+    if models is not None:
+        kept = {b: replace(v, settings_of=_of_these(fields["models"], v.settings_of)) for b, v in kept.items()}
     fields["budgets"] = kept if draws is None else {b: replace(v, draws=None) for b, v in kept.items()}
     return as_sweep(fields)
+
+
+def _of_these(models: Sequence[str], settings: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """A file's settings of the models that the command line asks for."""
+    return {model: values for model, values in settings.items() if model in models}
 
 
 def _cluster_parameters(cluster: list[str] | None) -> dict[str, Any]:
@@ -142,7 +148,8 @@ def _show_plan(jobs: Sequence[Job], workers: int) -> None:
     rows: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
         c = job.identity.config
-        rows.setdefault((method_name(c.model, c.pretext), c.mode, "all" if c.labels is None else str(c.labels)), []).append(job)
+        labels = "all" if c.labels is None else str(c.labels)
+        rows.setdefault((method_name(c.model, c.pretext), c.mode, labels), []).append(job)
     for (model, mode, labels), row_jobs in list(rows.items())[:TOP]:
         n_remaining = len(to_run(row_jobs))
         cost = row_jobs[0].cost

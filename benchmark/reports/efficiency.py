@@ -1,8 +1,9 @@
 """Data efficiency: score against labelled events, the labels needed to reach a score, and the ratio of two models'.
 
-A curve joins the rows of a leaderboard that differ only in the label budget, and in the steps and the learning rate where
-these follow the budget. Between measured budgets a score is interpolated linearly in the logarithm of the labels; nothing is extrapolated: a score that is reached at the smallest
-budget needs at most that many labels, and one that is not reached needs more than the largest.
+A curve joins the rows of a leaderboard that differ only in the label budget, and in the steps and the learning rate
+where these follow the budget. Between measured budgets a score is interpolated linearly in the logarithm of the labels;
+nothing is extrapolated: a score that is reached at the smallest budget needs at most that many labels, and one that is
+not reached needs more than the largest.
 Intervals come from the rows' common bootstrap resamples (`benchmark.reports.resampling`), so that ratios are paired.
 """
 
@@ -70,7 +71,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class Needed:
-    """Labelled events that a model needs for a score; -inf: its smallest budget or fewer; +inf: more than its largest."""
+    """Labelled events that a model needs for a score. -inf: its smallest budget or fewer; +inf: more than its largest."""
 
     value: float
     low: float | None  # of a 95% interval; None where there is none

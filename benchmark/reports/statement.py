@@ -1,9 +1,9 @@
 """How many labels pre-training saves, in sentences made from records alone.
 
 A pre-trained network's score at N labelled events is looked up on the curve of a network from scratch
-(`benchmark.reports.efficiency`: linear in the logarithm of the labels, nothing extrapolated). In every common resample of
-events and runs both the score and the curve are drawn anew, so that the interval of the labels is paired. The factor is
-these labels over N; the labels of pre-training itself are none, and its cost is stated.
+(`benchmark.reports.efficiency`: linear in the logarithm of the labels, nothing extrapolated). In every common resample
+of events and runs both the score and the curve are drawn anew, so that the interval of the labels is paired. The factor
+is these labels over N. Pre-training takes no labels; its cost is stated.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Saving:
         ends = "" if point.low is None or point.high is None else f" [{point.low:.3f}, {point.high:.3f}]"
         rival = f"{_name(self.scratch)}, the best such network," if self.is_best else _name(self.scratch)
         doubts = "; ".join((*_doubts(self.pretrained, [point]), *_doubts(self.scratch, self.scratch.points)))
+        reached = f"{metric} {point.value:.3f}{ends}{self._cost()}"
         return (
-            f"With {n:,} labelled events {_name(self.pretrained)} reaches {metric} {point.value:.3f}{ends}{self._cost()}; "
-            f"{rival} needs {self.needed.text} for that: a factor of {self.needed.over(n)}"
+            f"With {n:,} labelled events {_name(self.pretrained)} reaches {reached}; {rival} needs "
+            f"{self.needed.text} for that: a factor of {self.needed.over(n)}"
             f"{f' ({doubts})' if doubts else ''}."
         )
 
@@ -47,9 +48,10 @@ class Saving:
         seconds, hardware = told.get("wall_s"), told.get("hardware") or {}
         if not isinstance(seconds, int | float):
             return ""
-        cores = hardware.get("threads", 1) * hardware.get("processes", 1) if hardware.get("device") == "cpu" else 1
-        unit = "core-hours" if hardware.get("device") == "cpu" else f"hours of {hardware.get('device_name', 'a device')}"
-        return f" after {seconds * cores / 3600:.1f} {unit} of pre-training"
+        if hardware.get("device") == "cpu":
+            seconds *= hardware.get("threads", 1) * hardware.get("processes", 1)
+            return f" after {seconds / 3600:.1f} core-hours of pre-training"
+        return f" after {seconds / 3600:.1f} hours of pre-training on {hardware.get('device_name', 'another device')}"
 
 
 def savings(board: Leaderboard) -> list[Saving]:

@@ -47,6 +47,7 @@ class OfBudget:
 
     draws: tuple[int, ...] | None = None  # None: those of the sweep
     settings: tuple[str, ...] = ()  # KEY=VALUE, of every model
+    settings_of: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # of one entry of `models`
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Sweep:
                              ("seeds", self.seeds)):  # fmt: skip
             if not values:
                 raise ConfigError(f"The sweep has no {name}. At least one was expected. Give --{name}.")
-        unknown = sorted(set(self.settings_of) - set(self.models))
+        named = {*self.settings_of, *(model for budget in self.budgets.values() for model in budget.settings_of)}
+        unknown = sorted(named - set(self.models))
         if unknown:
             raise ConfigError(
                 f"The sweep has settings of {unknown[0]!r}, which is not one of its models. One of "
@@ -91,16 +93,20 @@ class Sweep:
         ]
 
     def _draws(self, labels: str) -> tuple[int, ...]:
-        own = self.budgets.get(labels, OfBudget()).draws
+        own = self._budget(labels).draws
         return self.draws if own is None else own
+
+    def _budget(self, labels: str) -> OfBudget:
+        return self.budgets.get(labels, OfBudget())
 
     def _request(self, entry: str, labels: str, draw: int, seed: int) -> Request:
         method, mode = model_and_mode(entry)
         model, pretext = model_and_pretext(method)
+        budget = self._budget(labels)
         return Request(
             model, self.task, self.dataset, self.preset, labels, mode, draw, seed, pretext=pretext, split=self.split,
-            assignments=(*self.settings, *self.budgets.get(labels, OfBudget()).settings,
-                         *self.settings_of.get(entry, ())),
+            assignments=(*self.settings, *budget.settings, *self.settings_of.get(entry, ()),
+                         *budget.settings_of.get(entry, ())),
         )  # fmt: skip
 
 

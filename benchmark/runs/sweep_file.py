@@ -16,6 +16,9 @@ set = ["optim.lr=1e-3"]
 set = ["train.steps=600"]
 draws = 1
 
+[budgets.1000.settings.gnn]     # of one entry of `models` at one of `labels`
+set = ["optim.lr=3e-4"]
+
 Such a file may come from someone else, so that it names models and data sets of the registry alone; a path to a file of
 code is taken from the command line, by --models and --dataset.
 """
@@ -89,36 +92,37 @@ def _sweep_fields(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
             fields[name] = repetitions(name, values[name])
     if "set" in values:
         fields["settings"] = tuple(_as_list(path, "set", values["set"], (str,)))
-    model_settings = values.get("settings", {})
-    if not isinstance(model_settings, dict) or any(
-        not isinstance(v, dict) or set(v) != {"set"} for v in model_settings.values()
-    ):
-        raise ConfigError(
-            f"{path}: [settings] is not a table of models. `[settings.MODEL]` with `set = [...]` was expected. "
-            f"Correct it."
-        )
-    fields["settings_of"] = {
-        m: tuple(_as_list(path, f"settings.{m[:60]}", v["set"], (str,))) for m, v in model_settings.items()
-    }
+    fields["settings_of"] = _of_models(path, "settings", values.get("settings", {}))
     fields["budgets"] = _of_budgets(path, values.get("budgets", {}))
     return fields
+
+
+def _of_models(path: Path, name: str, values: Any) -> dict[str, tuple[str, ...]]:
+    """Settings of single models, which stand below this name. Raises ConfigError."""
+    if not isinstance(values, dict) or any(not isinstance(v, dict) or set(v) != {"set"} for v in values.values()):
+        raise ConfigError(
+            f"{path}: [{name}] is not a table of models. `[{name}.MODEL]` with `set = [...]` was expected. Correct it."
+        )
+    return {m: tuple(_as_list(path, f"{name}.{m[:60]}", v["set"], (str,))) for m, v in values.items()}
 
 
 def _of_budgets(path: Path, values: Any) -> dict[str, OfBudget]:
     """What a file says of single label budgets. Raises ConfigError."""
     tables = values.values() if isinstance(values, dict) else [None]
-    if any(not isinstance(table, dict) or set(table) - {"set", "draws"} for table in tables):
+    if any(not isinstance(table, dict) or set(table) - {"set", "draws", "settings"} for table in tables):
         raise ConfigError(
-            f"{path}: [budgets] is not a table of label budgets. `[budgets.1000]` with `set = [...]`, `draws = 1` or "
-            f"both was expected. Correct it."
+            f"{path}: [budgets] is not a table of label budgets. `[budgets.1000]` with `set = [...]`, `draws = 1`, "
+            f"`[budgets.1000.settings.MODEL]` or several of these was expected. Correct it."
         )
-    return {
-        labels: OfBudget(
+    found = {}
+    for labels, table in values.items():
+        name = f"budgets.{labels[:60]}"
+        found[labels] = OfBudget(
             repetitions("draws", table["draws"]) if "draws" in table else None,
-            tuple(_as_list(path, f"budgets.{labels[:60]}", table["set"], (str,))) if "set" in table else (),
+            tuple(_as_list(path, name, table["set"], (str,))) if "set" in table else (),
+            _of_models(path, f"{name}.settings", table.get("settings", {})),
         )
-        for labels, table in values.items()
-    }
+    return found
 
 
 def _as_list(path: Path, name: str, value: Any, types: tuple[type, ...]) -> list[Any]:

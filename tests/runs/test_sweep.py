@@ -254,6 +254,25 @@ def test_a_budget_can_have_draws_and_settings_of_its_own(tmp_path):
         replace(as_sweep(read_sweep(path)), labels=("10",)).requests()
 
 
+def test_a_model_can_have_settings_of_its_own_at_one_budget(tmp_path, data, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "s.toml"
+    path.write_text(
+        'models = ["gnn", "majority"]\nlabels = [4, 8]\n[settings.gnn]\nset = ["optim.lr=1e-3"]\n'
+        '[budgets.8.settings.gnn]\nset = ["optim.lr=3e-4"]\n'
+    )
+    asked = as_sweep(read_sweep(path)).requests()
+    told = {(r.model, r.labels): r.assignments for r in asked}
+    assert told["gnn", "4"] == ("optim.lr=1e-3",) and told["gnn", "8"] == ("optim.lr=1e-3", "optim.lr=3e-4")
+    assert told["majority", "8"] == ()
+    assert resolve(next(r for r in asked if told["gnn", "8"] == r.assignments)).optim.lr == 3e-4
+    with pytest.raises(ConfigError, match="settings of 'gnn', which is not one of its models"):
+        replace(as_sweep(read_sweep(path)), models=("majority",), settings_of={}).requests()
+    main(["sweep", str(path), "--models", "majority", "--dataset", "pilarnet-m", "--data", str(data), "--set",
+          "min_points=0", "--dry-run"])  # fmt: skip
+    assert "2 runs" in capsys.readouterr().out
+
+
 def test_options_override_what_a_file_says_of_its_budgets(tmp_path, data, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "s.toml"
@@ -283,6 +302,8 @@ def test_the_projects_own_sweeps_can_be_planned():
         ("models = ['gnn']\n[budgets.10]\nsteps = 3", "not a table of label budgets"),
         ("models = ['gnn']\n[budgets.10]\ndraws = 0.5", "How many"),
         ("models = ['gnn']\n[budgets.10]\nset = 3", "A list such as"),
+        ("models = ['gnn']\n[budgets.10]\nsettings = 3", "budgets.10.settings. is not a table of models"),
+        ("models = ['gnn']\n[budgets.10.settings.gnn]\nset = 3", "A list such as"),
         ("models = ['evil.py']", "command line: --models"), ("models = ['evil.py:scratch']", "command line: --models"),
         ("models = ['gnn']\ndataset = 'evil.py'", "command line: --dataset"),
         ("models = ['gnn']\ndraws = 1000000000", "At most 10,000"), ("models = ['gnn']\ndraws = 1.5", "How many"),
