@@ -34,7 +34,9 @@ def leaderboard(
     ] = False,
     statement: Annotated[
         bool,
-        typer.Option("--statement", help="Sentences: how many labels each pre-training saves, with 95% intervals."),
+        typer.Option(
+            "--statement", help="Sentences: how many labels pre-training saves, with intervals; --full: each model."
+        ),
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Every column: also energy, device, commit ...")] = False,
     form: Annotated[
@@ -85,7 +87,7 @@ def leaderboard(
     if pretexts:
         _show_pretexts(boards, form)
     elif statement:
-        _show_statement(boards, form)
+        _show_statement(boards, form, full)
     elif out is not None:
         for path in write_tables(boards, out):
             console().print(f"written: {path}", soft_wrap=True, highlight=False)
@@ -146,14 +148,14 @@ def _show_pretexts(boards: Sequence[Leaderboard], form: str) -> None:
         console().print(rich(table))
 
 
-def _show_statement(boards: Sequence[Leaderboard], form: str) -> None:
+def _show_statement(boards: Sequence[Leaderboard], form: str, full: bool) -> None:
     """Print what pre-training saves on each leaderboard."""
     from benchmark.errors import ConfigError, DataError
     from benchmark.reports.statement import statement
 
     if form not in ("terminal", "markdown"):
         raise ConfigError(f"--statement has no format {form}. terminal or markdown was expected. Correct --format.")
-    told = [(board.title, sentences) for board in boards if (sentences := statement(board))]
+    told = [(board.title, sentences) for board in boards if (sentences := statement(board, full))]
     if not told:
         raise DataError(
             "No table has both a pre-trained network and one from scratch. Runs such as `python -m benchmark sweep "

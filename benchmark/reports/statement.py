@@ -102,7 +102,10 @@ def _doubts(curve: Curve, points: Sequence[Point]) -> list[str]:
     return found + ([f"{curve.name}: not converged at {', '.join(short)}"] if short else [])
 
 
-def statement(board: Leaderboard) -> list[str]:
-    """The sentences of a leaderboard; empty without pre-trained networks, or without any from scratch."""
+def statement(board: Leaderboard, full: bool = False) -> list[str]:
+    """A sentence for each budget, of the best networks; full: also each pre-trained one against its own architecture.
+
+    Empty without pre-trained networks, or without any from scratch.
+    """
     metric = board.averages[0].record.task["primary_metric"]
-    return [saving.sentence(metric) for saving in savings(board)]
+    return [saving.sentence(metric) for saving in savings(board) if full or saving.is_best]

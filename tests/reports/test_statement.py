@@ -74,15 +74,15 @@ def test_the_interval_is_over_runs_and_events():
 
 
 def test_the_best_meets_the_best_and_every_network_its_own(states):
-    found = savings(
-        board(
-            of(states, "m", None, {10: 0.6, 1000: 0.7}),
-            of(states, "other", None, {10: 0.7, 1000: 0.8}),
-            of(states, "m", "masked", {10: 0.8}),
-            of(states, "other", "masked", {10: 0.7}),
-        )
+    found_board = board(
+        of(states, "m", None, {10: 0.6, 1000: 0.7}),
+        of(states, "other", None, {10: 0.7, 1000: 0.8}),
+        of(states, "m", "masked", {10: 0.8}),
+        of(states, "other", "masked", {10: 0.7}),
     )
+    found = savings(found_board)
     told = [(s.pretrained.name, s.scratch.name, s.is_best, s.needed.text) for s in found]
+    assert len(statement(found_board)) == 1 and len(statement(found_board, full=True)) == 3
     assert told == [
         ("m+masked:fft", "other", True, "1,000 [1,000, 1,000]"),
         ("m+masked:fft", "m", False, "more than 1,000"),
