@@ -165,7 +165,7 @@ def _show_statement(boards: Sequence[Leaderboard], form: str, full: bool) -> Non
         if form == "markdown":
             print(f"**{title}**\n\n" + "\n".join(f"- {sentence}" for sentence in sentences))
         else:
-            console().print("\n\n".join((title, *sentences)), highlight=False, markup=False)
+            console().print("\n\n".join((title, *sentences)), end="\n\n", highlight=False, markup=False)
 
 
 def _counted(
