@@ -71,7 +71,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class Needed:
-    """Labelled events that a model needs for a score. -inf: its smallest budget or fewer; +inf: more than its largest."""
+    """Labelled events needed for a score; -inf: the smallest budget or fewer; inf: more than the largest."""
 
     value: float
     low: float | None  # of a 95% interval; None where there is none
