@@ -308,7 +308,7 @@ def score(
     by_id = predictions if isinstance(predictions, Mapping) else dict(zip(ids, predictions, strict=True))
     labelled, rng = _labelled(truth, ids, asked)
     units = truth.prepared.units if isinstance(truth, Events) else np.arange(len(ids))
-    return score_predictions(by_id, ids, labelled, asked, rng, units)
+    return score_predictions(by_id, ids, labelled, asked, units).report(rng)
 
 
 def table(record: RunRecord, beside: RunRecord | None = None) -> FittedTable:

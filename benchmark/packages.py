@@ -15,6 +15,7 @@ REQUIREMENTS = {  # import name -> what pip installs
     "huggingface_hub": "huggingface_hub>=0.24",
     "openpyxl": "openpyxl>=3.1",
     "optuna": "optuna>=4,<6",
+    "pyarrow": "pyarrow>=15",
     "spconv": "spconv-cu126",  # or the build of another version of CUDA
     "spconv_triton": "spconv-triton",
     "submitit": "submitit>=1.5.1",

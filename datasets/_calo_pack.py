@@ -26,11 +26,11 @@ from benchmark.data.packed import (
     whole_folder,
     write_pack_manifest,
 )
+from benchmark.hardware.guarded import guarded
 from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
 
 from . import _mltree_npy, _mltree_root
-from ._guarded import guarded
 from ._mltree import DISTANCE_MM, RADIUS_MM, SAMPLINGS, UNREACHED, CellGeo, MLTree
 from ._mltree_check import check_geometry, check_tree
 
@@ -200,7 +200,7 @@ def event_pack(path: Path, geometry: Geometry, cache: Path | None = None) -> Eve
 
 
 def build_geometry(report: Callable[[int], object], path: str, folder: str, source: dict[str, Any]) -> None:
-    """Task of `_guarded`: the pack of a geometry."""
+    """Task of `guarded`: the pack of a geometry."""
     geo = (_mltree_root if _is_root(Path(path)) else _mltree_npy).read_geometry(Path(path))
     check_geometry(geo, path)
     depth = depth_of(geo.sampling, geo.eta, geo.r_perp_mm)
@@ -214,7 +214,7 @@ def build_events(
     report: Callable[[int], object], path: str, folder: str, source: dict[str, Any], geometry_folder: str,
     step: str | int = _mltree_root.STEP,
 ) -> None:  # fmt: skip
-    """Task of `_guarded`: the pack of a file's events. step: of ROOT files, as for `_mltree_root.read_trees`."""
+    """Task of `guarded`: the pack of a file's events. step: of ROOT files, as for `_mltree_root.read_trees`."""
     geometry = Geometry(Path(geometry_folder), _manifest(Path(geometry_folder)) or {})
     geo = _cell_geo(geometry)
     file = Path(path)

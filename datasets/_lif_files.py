@@ -1,7 +1,7 @@
 """Opens stacks of images in TIFF, BigTIFF, OME-TIFF, .npy, HDF5 or Zarr: checked, and mapped into memory.
 
 Stated shapes are compared with the pages, chunks and bytes in the file, and stated axes with (z, y, x). HDF5, Zarr and
-compressed TIFF are opened by a process of its own (`_guarded`), which unpacks chunks and pages into the cache: one of a
+compressed TIFF are opened by a process of its own (`guarded`), which unpacks chunks and pages into the cache: one of a
 few bytes can stand for gigabytes, and on damaged files the HDF5 library can loop for ever.
 """
 
@@ -18,10 +18,10 @@ import numpy as np
 from benchmark.data.arrays import open_array
 from benchmark.data.packed import scratch_folder, writing
 from benchmark.errors import BenchmarkError, DataError
+from benchmark.hardware.guarded import guarded
 from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
 
-from ._guarded import guarded
 from ._lif_hdf5 import open_hdf5
 from ._lif_stack import Stack, check_dtype, mapped_stack, read_error, slice_reader, volume_shape
 from ._lif_tiff import open_tiff

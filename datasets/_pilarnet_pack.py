@@ -1,4 +1,4 @@
-"""PILArNet HDF5 files, inspected and packed by a process of its own (`_guarded`), once for each content."""
+"""PILArNet HDF5 files, inspected and packed by a process of its own (`guarded`), once for each content."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from benchmark.data.digests import file_digest, remember
 from benchmark.data.packed import FORMAT, Pack, build_pack, open_or_make, open_pack
+from benchmark.hardware.guarded import guarded
 from benchmark.io import sha256_text
 from benchmark.paths import cache_dir
 from benchmark.progress import progress
 
-from ._guarded import guarded
 from ._pilarnet_h5 import Schema, inspect, read_chunks, side_file
 
 HEADERS = 1  # raise it when the checks of a header change: all are then inspected again

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -29,9 +28,9 @@ def predictions_of(model: Model, events: EventSet, batch_size: int) -> dict[str,
 
 def score_predictions(
     predictions: Mapping[str, np.ndarray], event_ids: Sequence[str], labelled: Iterator[PointBatch], task: Task,
-    rng: np.random.Generator, units: np.ndarray,
-) -> dict[str, Any]:  # fmt: skip
-    """A record's metrics. labelled: these events, one to a batch; `rng` resamples events for the intervals.
+    units: np.ndarray,
+) -> Counter:  # fmt: skip
+    """Counts of predictions by event. labelled: these events, one to a batch.
 
     units: (n,) number of the independent event of each.
     Raises DataError for an event without a prediction or the other way round, and for arrays that do not fit.
@@ -40,7 +39,7 @@ def score_predictions(
     counter = Counter(task, units)
     for row, batch in enumerate(labelled):
         counter.add([row], _checked(predictions[batch.event_ids[0]], batch, task), batch)
-    return counter.report(rng)
+    return counter
 
 
 def batch_of_classes(event_id: str, classes: np.ndarray, task: Task) -> PointBatch:

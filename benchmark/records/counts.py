@@ -44,7 +44,9 @@ def unpack_units(packed: Mapping[str, Any]) -> np.ndarray | None:
         return None
     try:
         n_events = packed["shape"][0]
-        steps = np.frombuffer(_decompress(packed["units"], 4 * n_events), "<i4")
+        # steps of 1 pack to next to nothing; a text that can hold the counts of so many events may hold their numbers
+        is_plausible = _n_bytes(packed) <= _limit(base64.b64decode(packed["data"]))
+        steps = np.frombuffer(_decompress(packed["units"], 4 * n_events, 4 * n_events if is_plausible else 0), "<i4")
         units: np.ndarray = np.cumsum(steps, dtype=np.int64)
         if len(units) != n_events or len(np.unique(units)) != units.max() + 1 or units.min() < 0:
             raise ValueError("other than a number from 0 on for each event")
@@ -91,18 +93,30 @@ def unpack_event_ids(packed: Mapping[str, Any]) -> list[str] | None:
 def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:
     """Inverse of `pack_counts`: the (n_events, ...) array. Raises RecordError where the counts are damaged."""
     try:
-        dtype, shape = np.dtype(_ENCODINGS[packed["encoding"]]), packed["shape"]
-        raw = _decompress(packed["data"], math.prod(shape) * dtype.itemsize)
-        counts: np.ndarray = np.frombuffer(raw, dtype=dtype).reshape(shape)
+        raw = _decompress(packed["data"], _n_bytes(packed))
+        counts: np.ndarray = np.frombuffer(raw, dtype=_ENCODINGS[packed["encoding"]]).reshape(packed["shape"])
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise _damaged("counts per event", error) from error
     return counts
 
 
-def _decompress(text: str, n_bytes: int) -> bytes:
-    """At most `n_bytes` of zlib and base64. Raises ValueError where there are more, or too many for the text."""
+def _n_bytes(packed: Mapping[str, Any]) -> int:
+    """Bytes of the counts, by their shape."""
+    return math.prod(packed["shape"]) * np.dtype(_ENCODINGS[packed["encoding"]]).itemsize
+
+
+def _limit(packed: bytes) -> int:
+    """Bytes that a packed text may unpack to."""
+    return min(MAX_UNPACKED, len(packed) * MAX_RATIO + _SLACK)
+
+
+def _decompress(text: str, n_bytes: int, allowed: int = 0) -> bytes:
+    """At most `n_bytes` of zlib and base64. allowed: bytes that may come of any text.
+
+    Raises ValueError where there are more, or too many for the text.
+    """
     packed = base64.b64decode(text)
-    limit = min(MAX_UNPACKED, len(packed) * MAX_RATIO + _SLACK)
+    limit = max(_limit(packed), allowed)
     unpacker = zlib.decompressobj()
     raw = unpacker.decompress(packed, max(1, min(n_bytes, limit) + 1))
     if len(raw) > limit:

@@ -14,6 +14,7 @@ from benchmark.paths import PROGRAM, shell_text
 
 SCHEMA = 1
 EVALUATED = "evaluate"  # mode of records of checkpoints that were scored without training
+REPORTED = "reported"  # mode, and preset, of records of predictions that were made elsewhere
 UNKNOWN = "unknown"
 STATUSES = ("finished", "stopped", "failed")  # stopped: by --max-minutes
 LONGEST = 100  # characters of a model's name in the name of a file

@@ -82,14 +82,15 @@ def is_at_edge(rate: float | None, rates: list[float]) -> bool:
 
 
 def tuning_path(root: Path, tuning: Tuning) -> Path:
-    """`<root>/<task>/<dataset>/<model>-<preset>-<mode>-<labels>-d<draw>-s<seed>.json`."""
+    """`<root>/<task>/<dataset>/<model>-<preset>-<mode>-<labels>-d<draw>-s<seed>-<fingerprint>.json`."""
     c = tuning.config
     name = f"{tuning.method}-{c['preset']}-{c['mode']}-{tuning.labels}-d{c['draw']}-s{c['seed']}"
+    name += f"-{tuning.fingerprint[:12]}"  # searches with other steps or on other events stay beside each other
     return root / safe_name(tuning.task["name"]) / safe_name(tuning.dataset["name"]) / f"{safe_name(name)}.json"
 
 
 def write_tuning(root: Path, tuning: Tuning) -> Path:
-    """Write one search atomically, in place of an earlier one of the same budget; returns its path."""
+    """Write one search atomically, in place of an earlier one with another grid; returns its path."""
     path = tuning_path(root, tuning)
     atomic_write_json(path, dataclasses.asdict(tuning))
     return path

@@ -291,7 +291,7 @@ def _labels(row: Average) -> int:
 
 
 def _steps(row: Average) -> int:
-    return int(row.record.config["train"]["steps"])
+    return int(row.record.config["train"].get("steps", 0))
 
 
 def curve_names(records: Sequence[RunRecord]) -> list[str]:

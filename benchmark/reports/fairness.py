@@ -90,6 +90,7 @@ def chosen_by(record: RunRecord, tunings: Sequence[Tuning]) -> str:
         return NONE
     rate = record.config["optim"]["lr"]
     matching = [t for t in tunings if _matches(t, record)]
+    matching.sort(key=lambda t: (t.steps == record.config["train"].get("steps"), t.created), reverse=True)
     same_budget = [t for t in matching if t.labels == record.labels]
     best = [t for t in same_budget if t.best_rate == rate]
     if best:

@@ -62,7 +62,7 @@ _Key = tuple[int, str, str, str, int]
 def _key(record: RunRecord) -> _Key:
     c = record.config
     labels = _ALL if c["labels"] is None else int(c["labels"])
-    return labels, record.model, c["preset"], c["mode"], int(c["train"]["steps"])
+    return labels, record.model, c["preset"], c["mode"], int(c["train"].get("steps", 0))
 
 
 def _pretraining(record: RunRecord) -> tuple[str, int]:

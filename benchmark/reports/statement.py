@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.records.record import REPORTED
 from benchmark.reports.efficiency import Curve, Needed, Point, curves, labels_to_reach, smaller_is_better
 from benchmark.reports.leaderboard import Leaderboard
 
@@ -61,7 +62,7 @@ def savings(board: Leaderboard) -> list[Saving]:
     """
     smaller = smaller_is_better(board)
     every = curves(board)
-    pretrained = [c for c in every if c.mode != SCRATCH]
+    pretrained = [c for c in every if c.mode not in (SCRATCH, REPORTED)]
     scratch = [c for c in every if c.mode == SCRATCH]
     found: list[Saving] = []
     for labels in sorted({p.labels for c in pretrained for p in c.points}):

@@ -13,9 +13,9 @@ PLUGINS = ("models", "baselines", "pretexts", "datasets", "cuda")
 # From the ground up: a room may import itself and the rooms before it. The ground is what lies directly in
 # `benchmark/`, but for `registry` and `tasks`, which hand out what the contracts declare, and the ways in.
 ROOMS = (
-    "ground", "hardware", "ops", "sparse", "contracts", "registry", "tasks", "metrics", "data", "records", "training",
-    "checkpoints", "evaluation", "reports", "plots", "runs", "perf", "site", "studies", "verification", "cli", "api",
-    "__main__",
+    "ground", "hardware", "ops", "sparse", "contracts", "registry", "tasks", "metrics", "data", "exchange", "records",
+    "training", "checkpoints", "evaluation", "reports", "plots", "runs", "perf", "site", "studies", "verification",
+    "cli", "api", "__main__",
 )  # fmt: skip
 RANK = {room: rank for rank, room in enumerate(ROOMS)}
 MOST_AT_THE_TOP = 15  # modules directly in `benchmark/`

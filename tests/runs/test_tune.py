@@ -266,7 +266,8 @@ def test_all_trials_may_fail(data, tmp_path):
 
 def test_the_file_is_named_by_the_budget_and_reads_back(searched, tmp_path):
     tuning, root = searched
-    expected = root / "runs/tuning/lartpc-segmentation/pilarnet-m/pointnet-tiny-scratch-6-d0-s0.json"
+    name = f"pointnet-tiny-scratch-6-d0-s0-{tuning.fingerprint[:12]}.json"
+    expected = root / "runs/tuning/lartpc-segmentation/pilarnet-m" / name
     assert tuning_path(root / "runs/tuning", tuning) == expected
     assert read_tuning(expected) == tuning
     assert read_tunings(root / "runs/tuning") == ([tuning], [])

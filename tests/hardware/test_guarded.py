@@ -10,12 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmark.datasets import _guarded, _mltree_npy
+from benchmark.datasets import _mltree_npy
 from benchmark.datasets._calo_pack import event_pack, geometry_pack
-from benchmark.datasets._guarded import guarded
 from benchmark.datasets._pilarnet import open_pilarnet
 from benchmark.datasets.pilarnet_m import INFO
 from benchmark.errors import DataError
+from benchmark.hardware import guarded as guarded_module
+from benchmark.hardware.guarded import guarded
 from benchmark.paths import checkout
 from builders.calo_files import make_geometry, pions
 from builders.pilarnet_files import make_events, write_file
@@ -50,7 +51,7 @@ def fail(report):
 
 @pytest.fixture(autouse=True)
 def _few_seconds(monkeypatch):
-    monkeypatch.setattr(_guarded, "SECONDS", 2)
+    monkeypatch.setattr(guarded_module, "SECONDS", 2)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_readers_that_do_not_end_well_are_one_sentence(file, task, problem):
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 def test_the_process_ends_with_its_parent(file):
     call = f"guarded('tasks_for_guarded:turn', [], [Path({str(file)!r})], lambda n: print('turning', flush=True))"
-    code = f"from pathlib import Path; from benchmark.datasets._guarded import guarded; {call}"
+    code = f"from pathlib import Path; from benchmark.hardware.guarded import guarded; {call}"
     with subprocess.Popen([sys.executable, "-c", code], cwd=checkout(), stdout=subprocess.PIPE) as parent:
         assert parent.stdout.readline() == b"turning\n"
         child = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().strip()

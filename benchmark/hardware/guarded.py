@@ -49,18 +49,20 @@ def guarded(
     task's own, or one for a file on which the reader crashes or goes beyond the limits.
     """
     n_bytes = sum(map(_size, paths))
-    request = {"task": task, "arguments": list(arguments), "folder": os.getcwd()}
+    request: dict[str, Any] = {"task": task, "arguments": list(arguments), "folder": os.getcwd()}
     request |= {"seconds": _seconds(n_bytes), "memory": _memory(n_bytes)}
     n_done = 0
-    command = [sys.executable, "-m", "benchmark.datasets._guarded"]
+    command = [sys.executable, "-m", "benchmark.hardware.guarded"]
     environment = {**os.environ, **_ONE_THREAD}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **pipes, text=True, encoding="utf-8", cwd=checkout(), env=environment) as process:
+        to_child: Any = process.stdin
+        from_child: Any = process.stdout
         try:
             with contextlib.suppress(BrokenPipeError):
-                json.dump(request, process.stdin)
-                process.stdin.close()
-            for answer in map(json.loads, process.stdout):
+                json.dump(request, to_child)
+                to_child.close()
+            for answer in map(json.loads, from_child):
                 if "done" not in answer:
                     return _result(answer, paths[min(n_done, len(paths) - 1)], n_bytes)
                 n_done = answer["done"]

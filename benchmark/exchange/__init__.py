@@ -1,0 +1,1 @@
+"""Files for and from other frameworks: events of a split out, predictions of them back."""
