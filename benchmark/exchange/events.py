@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from benchmark.contracts import PointBatch
+from benchmark.contracts import PointBatch, Task
 from benchmark.data.stream import EventSet
 from benchmark.errors import ConfigError
 from benchmark.exchange.table import Table
@@ -21,14 +21,9 @@ def table_of(events: EventSet, about: Mapping[str, str], has_labels: bool) -> Ta
 
     Tasks of points: a row for each point that is scored, in the suite's order, with x, y, z (float32, in the unit of
     the dataset's frame), energy and further measured quantities; those of the whole event are repeated in its rows.
-    Tasks of volumes: one array (Z, Y, X) for each event. Raises ConfigError for a task that hides its own label.
+    Tasks of volumes: one array (Z, Y, X) for each event.
     """
     task = events.task
-    if task.self_supervised or task.level == "token":
-        raise ConfigError(
-            f"{task.name} takes no predictions from files: it is scored on what the suite hides from its own models. "
-            f"Another task was expected. Type `python -m benchmark list tasks`."
-        )
     ids, parts, lengths = [], [], []
     with progress("reading events", len(events)) as bar:
         for i in range(len(events)):
@@ -41,6 +36,15 @@ def table_of(events: EventSet, about: Mapping[str, str], has_labels: bool) -> Ta
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     offsets = None if task.data == "volumes" else np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Table(tuple(ids), joined, offsets, about)
+
+
+def check_task(task: Task) -> None:
+    """Raises ConfigError for a task that takes no predictions from files."""
+    if task.self_supervised or task.level == "token":
+        raise ConfigError(
+            f"{task.name} takes no predictions from files: it is scored on what the suite hides from its own models. "
+            f"Another task was expected. Type `python -m benchmark list tasks`."
+        )
 
 
 def _points(batch: PointBatch[np.ndarray], has_labels: bool) -> dict[str, np.ndarray]:

@@ -6,7 +6,8 @@ Columns that are read, the first of these that is there:
     class     (N,) number of the class, or its name
     value     (N,) of a regression
 
-Points are matched by `x`, `y`, `z` where a file has them, in any order; otherwise they are in the order of the export.
+Scores are read in single precision, as models give them. Points are matched by `x`, `y`, `z` where a file has them, in
+any order; otherwise they are in the order of the export.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def matched(table: Table, events: EventSet, split_of: Callable[[str], str | None
     """
     task = events.task
     values, has_scores = _values(table, task)
+    values = values.astype(np.float32)  # as models give them
     position = _positions(table, events.event_ids[:], split_of)
     _check_finite(table, values)
     found: dict[str, np.ndarray] = {}
@@ -111,7 +113,7 @@ def _numbers(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     values = columns[name]
     if values.dtype == object:
         raise DataError(f"`{name}` holds texts (first: {str(values[0])[:40]!r}). Numbers were expected. Correct it.")
-    return values if values.dtype.kind == "f" else values.astype(np.float64)
+    return values
 
 
 def _missing_columns(columns: Mapping[str, np.ndarray], expected: str) -> DataError:

@@ -102,7 +102,7 @@ def unpack_counts(packed: Mapping[str, Any]) -> np.ndarray:
 
 def _n_bytes(packed: Mapping[str, Any]) -> int:
     """Bytes of the counts, by their shape."""
-    return math.prod(packed["shape"]) * np.dtype(_ENCODINGS[packed["encoding"]]).itemsize
+    return int(math.prod(packed["shape"]) * np.dtype(_ENCODINGS[packed["encoding"]]).itemsize)
 
 
 def _limit(packed: bytes) -> int:

@@ -18,7 +18,7 @@ from benchmark.data.budget import Subset, parse_labels, subset
 from benchmark.data.stream import EventSet, event_set
 from benchmark.errors import ConfigError
 from benchmark.evaluation.predictions import score_predictions
-from benchmark.exchange.events import table_of
+from benchmark.exchange.events import check_task, table_of
 from benchmark.exchange.files import check_ending, read_table, write_table
 from benchmark.exchange.predictions import matched
 from benchmark.hardware.environment import commit, versions
@@ -107,8 +107,8 @@ def score_reported(
     Raises ConfigError for a name that is none or the suite's own, DataError for a file that does not fit the events.
     """
     _check_claim(claim)
-    table = read_table(path)
     dataset, events = _open(source)
+    table = read_table(path)
     labelled = _labelled(dataset, events, claim, source.split)
     scored = _Scored(source, dataset, events)
     found = matched(table, events, scored.split_of)
@@ -150,7 +150,9 @@ class _Scored:
 def _open(source: Source) -> tuple[Dataset, EventSet]:
     from benchmark import tasks
 
-    dataset = source.dataset or tasks.task(source.task).dataset
+    task = tasks.task(source.task)
+    check_task(task)
+    dataset = source.dataset or task.dataset
     return chosen_events(dataset, source.split, source.task, source.data, source.settings)
 
 
