@@ -1,6 +1,7 @@
 """Predictions made elsewhere: exported events, scored to the numbers of the suite, recorded as reported."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from benchmark.records.store import read_records
 from benchmark.reports.check import check_records
 from builders.lif_files import CHAIN
 from builders.lif_files import write_folder as write_scans
+from builders.paths import ROOT
 
 TASK = "lartpc-segmentation"
 ANY_SIZE = ("--set", "preprocess.min_points=0")
@@ -209,3 +211,19 @@ def test_classes_do_not_serve_tasks_that_are_scored_from_scores(tmp_path, capsys
     with pytest.raises(SystemExit):
         score(tmp_path / "p.npz", tmp_path / "records", *SIZES, task="pion-classification")
     assert "holds classes alone, and pion-classification is scored from scores" in capsys.readouterr().err
+
+
+def test_the_example_of_the_page_runs_and_is_better_than_nothing(tmp_path, monkeypatch, data):
+    page = (ROOT / "docs/predictions.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m benchmark (.*)$", page, re.MULTILINE)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(commands) == 3 and len(code.splitlines()) <= 20
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmark.datasets._simulation.available_cores", lambda: 1)
+    few = [word for name, n in {"train": 110, "val": 2, "test": 12}.items() for word in ("--set", f"data.{name}={n}")]
+    for command in commands[:2]:
+        main([*command.split(), *few])
+    exec(compile(code, "predictions.md", "exec"), {})
+    main([*commands[2].split(), *few])
+    (record,) = read_records(tmp_path / "runs/records")[0]
+    assert record.events["labelled"] == 100 and record.metrics["overall"]["macro_f1"]["value"] > 0.2
