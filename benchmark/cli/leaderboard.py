@@ -38,6 +38,9 @@ def leaderboard(
             "--statement", help="Sentences: how many labels pre-training saves, with intervals; --full: each model."
         ),
     ] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Methods over all tasks and budgets: wins, ranks, what can be told apart.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Every column: also energy, device, commit ...")] = False,
     form: Annotated[
         str, typer.Option("--format", help="terminal, markdown, csv, latex, html, or json (the records themselves).")
@@ -68,7 +71,9 @@ def leaderboard(
     if detector is not None and not detector_tasks:
         raise unknown_name("detector", detector, {t.detector for t in tasks.TASKS.values()}, "Correct --detector.")
     root = records or records_dir()
-    _check_options(split, {"--pretexts": pretexts, "--statement": statement, "--out": out is not None}, root)
+    _check_options(
+        split, {"--pretexts": pretexts, "--statement": statement, "--summary": summary, "--out": out is not None}, root
+    )
 
     def select(candidates: Sequence[RunRecord]) -> list[RunRecord]:
         shown = [r for r in candidates if r.status != "failed" and task_name in (None, r.task["name"])]
@@ -86,6 +91,8 @@ def leaderboard(
     boards = leaderboards(shown, runs, split)
     if pretexts:
         _show_pretexts(boards, form)
+    elif summary:
+        _show_summary(boards, form)
     elif statement:
         _show_statement(boards, form, full)
     elif out is not None:
@@ -130,11 +137,10 @@ def _show(boards: Sequence[Leaderboard], form: str, full: bool) -> None:
 
 def _show_pretexts(boards: Sequence[Leaderboard], form: str) -> None:
     """Print the tables of backbones against pretexts."""
-    from benchmark.errors import ConfigError, DataError
+    from benchmark.errors import DataError
     from benchmark.reports.pretexts import markdown, pretext_table, rich
 
-    if form not in ("terminal", "markdown"):
-        raise ConfigError(f"--pretexts has no format {form}. terminal or markdown was expected. Correct --format.")
+    _check_form("--pretexts", form)
     tables = [table for board in boards if (table := pretext_table(board)) is not None]
     if not tables:
         raise DataError(
@@ -148,13 +154,39 @@ def _show_pretexts(boards: Sequence[Leaderboard], form: str) -> None:
         console().print(rich(table))
 
 
-def _show_statement(boards: Sequence[Leaderboard], form: str, full: bool) -> None:
-    """Print what pre-training saves on each leaderboard."""
-    from benchmark.errors import ConfigError, DataError
-    from benchmark.reports.statement import statement
+def _show_summary(boards: Sequence[Leaderboard], form: str) -> None:
+    """Print how the methods stand over all contests, and the contests."""
+    from benchmark.errors import DataError
+    from benchmark.reports.summary import markdown, rich, summary
+
+    _check_form("--summary", form)
+    found = summary(boards)
+    if not found.standings:
+        raise DataError(
+            "No two methods were scored on the same events after the same budget, enough of them for intervals. Such "
+            "runs were expected. Leave --summary out."
+        )
+    if form == "markdown":
+        print(markdown(found), end="")
+        return
+    for table in rich(found):
+        console().print(table)
+
+
+def _check_form(option: str, form: str) -> None:
+    """Raises ConfigError for a format that only whole tables have."""
+    from benchmark.errors import ConfigError
 
     if form not in ("terminal", "markdown"):
-        raise ConfigError(f"--statement has no format {form}. terminal or markdown was expected. Correct --format.")
+        raise ConfigError(f"{option} has no format {form}. terminal or markdown was expected. Correct --format.")
+
+
+def _show_statement(boards: Sequence[Leaderboard], form: str, full: bool) -> None:
+    """Print what pre-training saves on each leaderboard."""
+    from benchmark.errors import DataError
+    from benchmark.reports.statement import statement
+
+    _check_form("--statement", form)
     told = [(board.title, sentences) for board in boards if (sentences := statement(board, full))]
     if not told:
         raise DataError(
