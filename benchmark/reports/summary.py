@@ -285,9 +285,9 @@ NOTE = (
     "at the best of the contest. Intervals are over events and runs, not over tasks."
 )
 CONTESTS_NOTE = (
-    "as good as it: methods that cannot be told from the best at 5% after Holm's correction for all pairs, - where "
-    "the best is a single run; detectable: the difference to the best that is found with 80% power (median), - with too few "
-    "events for an interval: not counted above."
+    "as good as it: methods that cannot be told from the best at 5% after Holm's correction for all pairs, - where the "
+    "best is a single run; detectable: the difference to the best that is found with 80% power (median), - with too "
+    "few events for an interval: not counted above."
 )
 
 
