@@ -25,6 +25,7 @@ def add_commands() -> None:
     """Import every command; each file adds its own to `app`."""
     from benchmark.cli import (  # noqa: F401
         checkpoint,
+        cite,
         compare,
         curve,
         data,
