@@ -80,10 +80,10 @@ def transfer(path: Path, target: Target, execution: Execution, weights: Path | N
         fingerprint=sha256_text("\x1f".join(name)),
         command=list(command(("transfer", shown_path(str(path))), options, used)),
         training={
-            **record.training,
             "run": record.fingerprint,
             "trained_on": record.dataset,
             "trained_in": record.environment,
+            **record.training,  # a record that was transferred itself says already where its weights were trained
         },
         resources=scoring.resources(restored.model, result, machine, started),
     )

@@ -52,6 +52,17 @@ def test_the_new_record_says_where_the_model_was_trained(ran):
     assert (outcome.record.split, found.split) == ("test", "val")
 
 
+def test_a_transfer_of_a_transfer_names_the_first_training(ran, tmp_path):
+    root, data, outcome = ran
+    once = transfer(path_of(root, outcome), Target("pilarnet-m", "val"), below(root, data))
+    weights = next((root / "runs").rglob("model.safetensors"))
+    again = transfer(record_path(root / "transferred", once), Target("pilarnet-m"),
+                     Execution(data=data, records=tmp_path, runs=tmp_path), weights)  # fmt: skip
+    assert again.training["run"] == outcome.record.fingerprint
+    assert again.training["trained_on"] == outcome.record.dataset
+    assert again.training["trained_in"] == outcome.record.environment
+
+
 def test_a_score_on_training_events_stays_out_of_the_table(ran):
     root, data, outcome = ran
     trained = transfer(path_of(root, outcome), Target("pilarnet-m", "train"), below(root, data))
