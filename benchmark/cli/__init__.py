@@ -45,6 +45,7 @@ def add_commands() -> None:
         study,
         study_models,
         study_volumes,
+        submit,
         sweep,
         training_curves,
         transfer,

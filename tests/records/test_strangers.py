@@ -96,7 +96,7 @@ def test_no_mutant_of_a_search_is_more_than_one_sentence(tmp_path):
 
 
 def test_all_committed_records_fit_the_schema():
-    for folder in ("records", "small"):
+    for folder in ("records", "small", "labels"):
         records, problems = read_records(ROOT / "leaderboards" / folder)
         assert records and not problems
 
