@@ -140,6 +140,6 @@ def _git(folder: Path, *arguments: str) -> str:
     if done.returncode:
         raise ConfigError(
             f"git {arguments[0]} failed in {folder} ({' '.join(done.stderr.split())[:200]}). A checkout of "
-            f"particlebench was expected. Give it with --repository."
+            f"particlebench in which git can commit was expected. Correct that, or give another with --repository."
         )
     return done.stdout.strip()

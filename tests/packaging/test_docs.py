@@ -129,7 +129,7 @@ def scripts():
 # they need a network, others' weights, a training of minutes, or many events; figures of pions have tests of their own,
 # and so has the page that goes from `export` to `score`
 PREDICTIONS = "predictions.md"  # tests/runs/test_reported.py
-NOT_RUN = ("transfer", "evaluate", "verify", "study", "plot", "export", "score")
+NOT_RUN = ("transfer", "evaluate", "verify", "study", "plot", "export", "score", "submit")
 NOT_RUN_PARTS = (["data", "prepare"], ["display", "--run"], *(
     ["checkpoint", name] for name in ("import", "download", "upload")
 ))  # fmt: skip

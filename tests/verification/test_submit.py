@@ -1,4 +1,4 @@
-"""A submission: checked records and a card on a branch of their own; the user's files stay, and refusals leave nothing."""
+"""A submission: checked records and a card on a branch of their own; the user's files stay, refusals leave nothing."""
 
 import json
 import subprocess
