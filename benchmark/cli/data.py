@@ -45,6 +45,9 @@ def info(
     folder: Folder = None,
     set_: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    croissant: Annotated[
+        bool, typer.Option("--croissant", help="Print Croissant metadata (JSON-LD), for catalogues of datasets.")
+    ] = False,
 ) -> None:
     """Show what a dataset holds: revision, checksums, events, voxels, labels, and how many events each task can use.
 
@@ -54,6 +57,11 @@ def info(
 
     spec = registry.dataset_spec(name)
     dataset = spec.open(settings_of(spec, set_, {}), folder)
+    if croissant:
+        from benchmark.data.croissant import croissant as metadata
+
+        print(json.dumps(metadata(dataset), indent=1))
+        return
     counts: dict[str, Any] = {}
     for split in getattr(dataset, "splits", spec.info.splits):
         counts[split] = _count_split(dataset, split)
