@@ -17,13 +17,14 @@ import numpy as np
 from benchmark.data.arrays import open_array
 from benchmark.data.digests import permission_error
 from benchmark.errors import BenchmarkError, DataError, unknown_name
-from benchmark.exchange.table import EVENT_ID, EVENT_IDS, OFFSETS, Table, by_event, checked
+from benchmark.exchange.spine import is_spine, spine_arrays
+from benchmark.exchange.table import EVENT_ID, EVENT_IDS, EVENT_INDEX, OFFSETS, Table, by_event, checked
 from benchmark.hardware.guarded import guarded
 from benchmark.io import atomic_path
 from benchmark.packages import missing_error
 
 ABOUT = "about"  # what a file says of itself: JSON
-_ARRAYS = (EVENT_ID, EVENT_IDS, OFFSETS, ABOUT)
+_ARRAYS = (EVENT_ID, EVENT_IDS, EVENT_INDEX, OFFSETS, ABOUT)
 MOST_COLUMNS = 1000
 
 
@@ -100,6 +101,10 @@ def _grouped(path: str, found: Mapping[str, np.ndarray]) -> Mapping[str, np.ndar
 def _as_table(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, list[str]]) -> Table:
     columns = {name: values for name, values in arrays.items() if name not in _ARRAYS}
     columns |= {name: np.array(values, object) for name, values in texts.items() if name not in _ARRAYS}
+    numbers = arrays.get(EVENT_INDEX)
+    if EVENT_IDS not in texts and numbers is not None:
+        names = tuple(f"number {n}" for n in numbers.reshape(-1))
+        return checked(str(path), Table(names, columns, arrays.get(OFFSETS), numbers=numbers.reshape(-1)))
     if EVENT_IDS not in texts:
         raise DataError(
             f"{path} does not say of which events it is: it holds {', '.join([*arrays, *texts]) or 'nothing'}. Texts "
@@ -154,6 +159,10 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
     found: dict[str, np.ndarray] = {}
     with open_hdf5_file(path) as file:
+        for name in ("info", "events", "products"):
+            check_inside(path, file, name)
+        if is_spine(file):
+            return spine_arrays(file)
         for name in sorted(file)[:MOST_COLUMNS]:
             check_inside(path, file, name)
             data = file[name]

@@ -13,7 +13,7 @@ any order; otherwise they are in the order of the export.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,7 @@ def matched(table: Table, events: EventSet, split_of: Callable[[str], str | None
     are not finite, naming the first.
     """
     task = events.task
+    table = _named(table, events.event_ids[:])
     values, has_scores = _values(table, task)
     values = values.astype(np.float32)  # as models give them
     position = _positions(table, events.event_ids[:], split_of)
@@ -58,6 +59,21 @@ def matched(table: Table, events: EventSet, split_of: Callable[[str], str | None
         else:
             found[event_id] = _only(rows, event_id)
     return Matched(found, has_scores, n_ignored)
+
+
+def _named(table: Table, wanted: Sequence[str]) -> Table:
+    """The table with the ids of its events, where it gives their numbers in the export."""
+    if table.numbers is None:
+        return table
+    whole = table.numbers.dtype.kind in "iu"
+    wrong = np.flatnonzero((table.numbers < 0) | (table.numbers >= len(wanted)))
+    if not whole or len(wrong):
+        told = table.numbers.dtype if not whole else table.numbers[wrong[0]]
+        raise DataError(
+            f"The events of the file have numbers (first wrong one: {told}) that are none of the export's. 0 to "
+            f"{len(wanted) - 1} were expected, in the order of `python -m benchmark export`. Correct them."
+        )
+    return replace(table, event_ids=tuple(wanted[int(n)] for n in table.numbers))
 
 
 def _values(table: Table, task: Task) -> tuple[np.ndarray, bool]:

@@ -11,6 +11,7 @@ from benchmark.errors import DataError
 
 EVENT_ID = "event_id"  # of every row
 EVENT_IDS, OFFSETS = "event_ids", "offsets"  # of every event, and where its rows begin
+EVENT_INDEX = "event_index"  # in place of ids: the number of every event in the file that `export` wrote, from 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,7 @@ class Table:
     columns: Mapping[str, np.ndarray]  # (N, ...) each
     offsets: np.ndarray | None = None  # (B+1,) int64
     about: Mapping[str, str] = field(default_factory=dict)  # what the file says of itself
+    numbers: np.ndarray | None = None  # (B,) int64 of the events in an export, where the file names them so
 
     @property
     def n_rows(self) -> int:

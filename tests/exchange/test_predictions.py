@@ -175,3 +175,52 @@ def test_one_of_x_y_z_says_nothing_of_a_place_and_two_at_one_place_are_told(even
     here = np.zeros((1, 3))
     with pytest.raises(DataError, match="several points at one place"):
         _by_place(np.array([[0.0, 0, 0], [1, 1, 1]]), np.concatenate([here, here]), here, "e")
+
+
+def test_events_may_be_named_by_their_number_in_the_export(events, exported, tmp_path):
+    from benchmark.exchange.files import read_table
+
+    table = without(predictions(exported), "x", "y", "z")
+    n = len(table.event_ids)
+    np.savez(tmp_path / "p.npz", event_index=np.arange(n), offsets=table.offsets, scores=table.columns["scores"])
+    numbered = read_table(tmp_path / "p.npz")
+    one, other = (matched(t, events, no_split).scores for t in (table, numbered))
+    assert all(np.array_equal(one[i], other[i]) for i in one)
+    for numbers, said in ((np.arange(n) + 1, f"first wrong one: {n}"), (np.arange(n) * 0.5, "float64")):
+        np.savez(tmp_path / "p.npz", event_index=numbers, offsets=table.offsets, scores=table.columns["scores"])
+        assert said in refused(read_table(tmp_path / "p.npz"), events)
+    np.savez(tmp_path / "p.npz", event_index=np.zeros(n, int), offsets=table.offsets, scores=table.columns["scores"])
+    assert "is in the file twice" in refused(read_table(tmp_path / "p.npz"), events)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_spines_own_writer_are_read(events, exported, tmp_path, version):
+    writers = pytest.importorskip(
+        "spine.io.write.hdf5.writer", reason="spine is not installed; the extra `test` brings it"
+    )
+    from benchmark.exchange.files import read_table
+
+    table = predictions(exported)
+    per_event = [table.columns["scores"][table.rows(i)] for i in range(len(table.event_ids))]
+    path = tmp_path / "spine.h5"
+    writer = writers.HDF5Writer(file_name=str(path), format_version=version)
+    for begin in range(0, len(per_event), 2):  # batches of two events
+        part = per_event[begin : begin + 2]
+        writer({"index": np.arange(begin, begin + len(part)), "segmentation": part}, {})
+    writer.finalize()
+    writer.close()
+    found = matched(read_table(path), events, no_split)
+    for i, event_id in enumerate(events.event_ids):
+        assert np.array_equal(found.scores[event_id], per_event[i])
+
+
+def test_a_file_of_spine_without_scores_says_what_to_write(tmp_path):
+    import h5py
+
+    from benchmark.exchange.files import read_table
+
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.create_group("info").attrs["format"] = "spine_hdf5"
+        file.create_group("products/index")
+    with pytest.raises(DataError, match=r"`segmentation` was expected\. Add it to the `keys`"):
+        read_table(tmp_path / "s.h5")

@@ -216,7 +216,7 @@ def test_classes_do_not_serve_tasks_that_are_scored_from_scores(tmp_path, capsys
 def test_the_example_of_the_page_runs_and_is_better_than_nothing(tmp_path, monkeypatch, data):
     page = (ROOT / "docs/predictions.md").read_text(encoding="utf-8")
     commands = re.findall(r"^python -m benchmark (.*)$", page, re.MULTILINE)
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code, by_number = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(commands) == 3 and len(code.splitlines()) <= 20
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("benchmark.datasets._simulation.available_cores", lambda: 1)
@@ -224,6 +224,7 @@ def test_the_example_of_the_page_runs_and_is_better_than_nothing(tmp_path, monke
     for command in commands[:2]:
         main([*command.split(), *few])
     exec(compile(code, "predictions.md", "exec"), {})
+    exec(compile(by_number, "predictions.md", "exec"), {})
     main([*commands[2].split(), *few])
     (record,) = read_records(tmp_path / "runs/records")[0]
     assert record.events["labelled"] == 100 and record.metrics["overall"]["macro_f1"]["value"] > 0.2
