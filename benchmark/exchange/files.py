@@ -68,6 +68,8 @@ def unpack(report: Callable[[int], object], path: str, folder: str) -> list[str]
     """
     try:
         found = _grouped(path, FORMATS[Path(path).suffix][1](Path(path)))
+        arrays = {name: values for name, values in found.items() if values.dtype.kind in "biuf"}
+        texts = {name: _texts(path, name, values) for name, values in found.items() if name not in arrays}
     except (BenchmarkError, MemoryError):
         raise
     except Exception as error:  # damaged files raise any type of error
@@ -75,8 +77,6 @@ def unpack(report: Callable[[int], object], path: str, folder: str) -> list[str]
             f"{path} cannot be read: it is damaged, or not what its ending says. A whole table was expected. Write it "
             f"again."
         ) from error
-    arrays = {name: values for name, values in found.items() if values.dtype.kind in "biuf"}
-    texts = {name: _texts(path, name, values) for name, values in found.items() if name not in arrays}
     for i, values in enumerate(arrays.values()):
         np.save(Path(folder) / f"{i}.npy", values)
     (Path(folder) / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
