@@ -45,7 +45,7 @@ def unpack_units(packed: Mapping[str, Any]) -> np.ndarray | None:
     try:
         n_events = packed["shape"][0]
         # steps of 1 pack to next to nothing; a text that can hold the counts of so many events may hold their numbers
-        is_plausible = _n_bytes(packed) <= _limit(base64.b64decode(packed["data"]))
+        is_plausible = "data" in packed and _n_bytes(packed) <= _limit(base64.b64decode(packed["data"]))
         steps = np.frombuffer(_decompress(packed["units"], 4 * n_events, 4 * n_events if is_plausible else 0), "<i4")
         units: np.ndarray = np.cumsum(steps, dtype=np.int64)
         if len(units) != n_events or len(np.unique(units)) != units.max() + 1 or units.min() < 0:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -267,23 +268,22 @@ def _group_by_rate(rows: Sequence[Average]) -> list[list[Average]]:
 
 
 def _group_by_steps(rows: list[Average], is_enough: dict[int, bool | None]) -> list[list[Average]]:
-    """One group per number of steps where each was run at the same budgets; else one row of each budget.
+    """One group where the steps grow from budget to budget, with a row of each; else one per number of steps.
 
-    Of several at a budget, the row with the most runs; then one whose steps were checked, then the one with most steps.
+    Of several rows at a budget: the one with the most runs; of these one whose steps were checked, then the most steps.
     """
-    of_steps: dict[int, list[Average]] = {}
-    for row in rows:
-        of_steps.setdefault(_steps(row), []).append(row)
-    if len({frozenset(map(_labels, group)) for group in of_steps.values()}) == 1:
-        return list(of_steps.values())
-    at_budget: dict[int, list[Average]] = {}
-    for row in rows:
-        at_budget.setdefault(_labels(row), []).append(row)
 
     def rank(row: Average) -> tuple[int, bool, int]:
         return row.n_runs, is_enough[id(row)] is not None, _steps(row)
 
-    return [[max(group, key=rank) for group in at_budget.values()]]
+    at_budget: dict[int, list[Average]] = {}
+    of_steps: dict[int, list[Average]] = {}
+    for row in rows:
+        at_budget.setdefault(_labels(row), []).append(row)
+        of_steps.setdefault(_steps(row), []).append(row)
+    chief = [max(at_budget[labels], key=rank) for labels in sorted(at_budget)]
+    grows = all(_steps(one) < _steps(other) for one, other in pairwise(chief))
+    return [chief] if grows and len(chief) > 1 else list(of_steps.values())
 
 
 def _labels(row: Average) -> int:

@@ -80,9 +80,9 @@ def savings(board: Leaderboard) -> list[Saving]:
 
 
 def _order(curve: Curve, needed: Needed, smaller: bool) -> tuple[float, float]:
-    """Order of networks from scratch for a score: by labels needed; where these are limits, by the nearest score."""
+    """Order of networks from scratch for a score: by labels needed, at most; where nothing is, by the best score."""
     values = [-p.value if smaller else p.value for p in curve.points]
-    return needed.value, -(values[0] if np.isneginf(needed.value) else max(values))
+    return max(needed.value, needed.smallest), -(values[0] if np.isneginf(needed.value) else max(values))
 
 
 def _architecture(curve: Curve) -> tuple[str, str]:

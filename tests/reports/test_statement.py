@@ -91,9 +91,10 @@ def test_the_best_meets_the_best_and_every_network_its_own(states):
 
 
 def test_single_runs_and_rows_that_have_not_converged_are_said(states):
-    scratch = of(states, "m", None, {10: 0.6, 100: 0.7})
-    longer = [dataclasses.replace(r, fingerprint="0" * 64) for r in of(states, "m", None, {100: 0.8}, draws=1)]
-    longer[0].config["train"]["steps"] = longer[0].training["steps"] = 600
+    scratch, longer = of(states, "m", None, {10: 0.6, 100: 0.7}), of(states, "m", None, {100: 0.8}, draws=1)
+    longer = [dataclasses.replace(record, fingerprint="0" * 64) for record in longer]
+    for record, steps in (*((r, 600) for r in scratch if r.config["labels"] == 100), *((r, 1200) for r in longer)):
+        record.config["train"]["steps"] = record.training["steps"] = steps
     (sentence,) = statement(board(scratch, longer, of(states, "m", "masked", {10: 0.7}, draws=1)))
     assert sentence.endswith("(m+masked:fft: one run at 10; m: not converged at 100).")
 
