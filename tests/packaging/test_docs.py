@@ -401,6 +401,7 @@ def test_the_pages_show_all_tables():
         ("docs/pretraining.md", "leaderboard --split val --records leaderboards/trials --format markdown"),
         ("docs/pretraining.md", "leaderboard --pretexts --records leaderboards/records --format markdown"),
         ("docs/fairness.md", "fairness --records leaderboards/records --tuning leaderboards/tuning --markdown"),
+        ("README.md", f"{board}/labels --statement --format markdown"),
         ("docs/findings.md", f"{board}/labels --statement --format markdown"),
         ("docs/findings.md", f"{board}/labels --format markdown"),
         ("docs/findings.md", "fairness --records leaderboards/labels --tuning leaderboards/tuning --markdown"),
