@@ -15,7 +15,7 @@ from benchmark.cli.app import app, console, known_dataset
 @app.command()
 def score(
     file: Annotated[
-        Path, typer.Argument(help="Predictions: .npz, .h5, .csv or .parquet (docs/predictions.md).", show_default=False)
+        Path, typer.Argument(help="Predictions: .npz, .h5, .csv or .parquet.", show_default=False)
     ],
     task: Annotated[str, typer.Option(help="What was predicted.")],
     name: Annotated[str, typer.Option(help="Of the model, as tables show it.")],

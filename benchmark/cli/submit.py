@@ -42,4 +42,4 @@ def submit(
     for note in done.notes:
         screen.print(f"note: {note}", soft_wrap=True, highlight=False)
     screen.print(f"now type: git push origin {done.branch}", soft_wrap=True, highlight=False)
-    screen.print("and open a pull request from it (docs/submit.md)", soft_wrap=True, highlight=False)
+    screen.print("and open a pull request from it", soft_wrap=True, highlight=False)

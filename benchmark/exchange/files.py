@@ -194,7 +194,10 @@ def _write_csv(path: Path, table: Table) -> None:
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
     import pandas as pd
 
-    frame = pd.read_csv(path, dtype={EVENT_ID: str}, keep_default_na=False, na_values=["nan", "NaN"], encoding="utf-8")
+    frame = pd.read_csv(
+        path, dtype={EVENT_ID: str}, keep_default_na=False, na_values=["nan", "NaN"], encoding="utf-8",
+        float_precision="round_trip",
+    )  # fmt: skip
     return _frame_arrays(frame)
 
 

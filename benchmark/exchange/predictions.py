@@ -82,11 +82,11 @@ def _values(table: Table, task: Task) -> tuple[np.ndarray, bool]:
     if task.kind == "regression":
         if VALUE not in columns:
             raise _missing_columns(columns, f"`{VALUE}`")
-        return _numbers(columns, VALUE)[:, None], True
+        return _single(columns, VALUE)[:, None], True
     n = task.n_outputs
     for names in ([f"score_{name}" for name in task.classes], [f"score_{i}" for i in range(n)]):
         if all(name in columns for name in names):
-            return np.stack([_numbers(columns, name) for name in names], axis=1), True
+            return np.stack([_single(columns, name) for name in names], axis=1), True
     if SCORES in columns:
         scores = _numbers(columns, SCORES)
         if scores.ndim < 2 or scores.shape[1] != n:
@@ -129,6 +129,17 @@ def _numbers(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     values = columns[name]
     if values.dtype == object:
         raise DataError(f"`{name}` holds texts (first: {str(values[0])[:40]!r}). Numbers were expected. Correct it.")
+    return values
+
+
+def _single(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """(N,) a number in each row."""
+    values = _numbers(columns, name)
+    if values.ndim != 1:
+        raise DataError(
+            f"`{name}` has the shape {values.shape}. One number in each row was expected. Give several scores as "
+            f"`{SCORES}`."
+        )
     return values
 
 

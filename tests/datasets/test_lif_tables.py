@@ -88,7 +88,9 @@ def write_spreadsheet(path, row):
 
 @pytest.mark.parametrize("column", ["file", "labels", "scan"])
 def test_names_with_nul_bytes_are_refused(column, tmp_path):
-    write_table(tmp_path, [{**row_of("a", "a.tif"), "labels": "", column: "a\0b.tif"}])
+    write_table(tmp_path, [{**row_of("a", "a.tif"), "labels": "", column: "aNULb.tif"}])
+    table = tmp_path / "scans.csv"  # Python 3.10 writes no NUL bytes into a table
+    table.write_bytes(table.read_bytes().replace(b"NUL", b"\0"))
     with pytest.raises(DataError, match=r"scans\.csv holds NUL bytes\. .*expected"):
         read_table(tmp_path / "scans.csv")
 

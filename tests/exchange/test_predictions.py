@@ -158,6 +158,8 @@ def test_values_that_are_none(events, exported):
     assert f"1 of {exported.n_rows:,} predictions are not finite (first: in event {exported.event_ids[1]})" in text
     assert "not finite" in refused(predictions(exported, x=np.full(exported.n_rows, np.inf)), events)
     assert "has the shape" in refused(predictions(exported, scores=np.zeros((exported.n_rows, 3))), events)
+    columns = {f"score_{name}": np.zeros((exported.n_rows, 2)) for name in events.task.classes}
+    assert "One number in each row" in refused(without(predictions(exported, **columns), "scores"), events)
     assert "its columns are x, y, z" in refused(without(predictions(exported), "scores"), events)
     assert "the column y alone" in refused(without(predictions(exported), "x", "z"), events)
     wrong = np.zeros(exported.n_rows, np.int64)

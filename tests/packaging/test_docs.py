@@ -148,6 +148,8 @@ def shortened(typed, root, data):
         return of_what_there_is(typed, root, data)
     if "--checkpoint" in typed:
         return None
+    if typed[0] == "leaderboard" and {"--summary", "--statement"} & set(typed):  # of several methods and events
+        return [*typed, "--records", str(ROOT / "leaderboards" / "records")]
     if typed[0] == "leaderboard":
         typed = [word.replace("runs/trials", "leaderboards/trials") for word in typed]
     typed = [str(ROOT / word) if word.startswith("leaderboards/") else word for word in typed]
