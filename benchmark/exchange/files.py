@@ -21,7 +21,7 @@ from benchmark.exchange.spine import is_spine, spine_arrays
 from benchmark.exchange.table import EVENT_ID, EVENT_IDS, EVENT_INDEX, OFFSETS, Table, by_event, checked
 from benchmark.hardware.guarded import guarded
 from benchmark.io import atomic_path
-from benchmark.packages import missing_error
+from benchmark.packages import missing_error, missing_package
 
 ABOUT = "about"  # what a file says of itself: JSON
 _ARRAYS = (EVENT_ID, EVENT_IDS, EVENT_INDEX, OFFSETS, ABOUT)
@@ -34,8 +34,8 @@ def check_ending(path: Path) -> None:
         raise unknown_name(
             "format of a table", path.suffix or path.name, FORMATS, "Give the file one of these endings."
         )
-    if path.suffix == ".parquet":
-        _require_pyarrow()
+    if path.suffix == ".parquet" and missing_package("pyarrow"):
+        raise missing_error("pyarrow", "A Parquet table")
 
 
 def write_table(path: Path, table: Table) -> None:
@@ -213,13 +213,6 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _frame_arrays(frame: Any) -> dict[str, np.ndarray]:
     return {str(name): frame[name].to_numpy() for name in list(frame.columns)[:MOST_COLUMNS]}
-
-
-def _require_pyarrow() -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("pyarrow") is None:
-        raise missing_error("pyarrow", "A Parquet table")
 
 
 FORMATS: dict[str, tuple[Callable[[Path, Table], None], Callable[[Path], dict[str, np.ndarray]]]] = {

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ConfigError, RecordError, one_line, unknown_name
+from benchmark.json_files import read_toml
 from benchmark.records.schema import MAX_TEXT, UNSEEN
 
 MAX_BYTES = 1 << 16
@@ -45,15 +45,9 @@ def card_path(folder: Path, model: str) -> Path:
 
 def read_card(path: Path) -> Card:
     """The card in a file. Raises RecordError for a file that is none, UnknownNameError for a field that is none."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES >> 10} kB")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_toml(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
         raise RecordError(
             f"{path} is no card of a model ({one_line(error)}). A TOML file was expected. Correct it, or delete it and "
             f"type `python -m benchmark submit` again."

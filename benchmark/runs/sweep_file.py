@@ -26,12 +26,12 @@ code is taken from the command line, by --models and --dataset.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ConfigError, one_line, unknown_name
+from benchmark.json_files import read_toml
 from benchmark.paths import leaderboards
 from benchmark.runs.config import SPLITS
 from benchmark.runs.sweep import OfBudget, Sweep
@@ -50,10 +50,6 @@ def own_sweeps() -> dict[str, Path]:
 
 def read_sweep(path: Path) -> dict[str, Any]:
     """The fields of `Sweep` in a file, or in the package's own of this name (`small`). Raises ConfigError."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     own = own_sweeps()
     path = path if path.exists() else own.get(str(path), path)
     if not path.is_file():
@@ -62,10 +58,8 @@ def read_sweep(path: Path) -> dict[str, Any]:
             f"({', '.join(own)}), was expected. Correct the path."
         )
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES >> 20} MB")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_toml(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} is not a TOML file ({one_line(error)}). A sweep was expected. Correct the file."
         ) from error
